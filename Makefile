@@ -1,0 +1,52 @@
+# msgstore: the extension, its gateway and their tests.
+EXTENSION = msgstore
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" msgstore.control)
+MODULE_big = msgstore
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA = $(wildcard sql/msgstore--*--*.sql)
+DATA_built = msgstore--$(EXTVERSION).sql
+DOCS = $(wildcard docs/*.md)
+ROOMS = $(sort $(wildcard sql/[0-9]*.sql))
+GATEWAY = gateway/msgstore-gateway
+GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c)))
+
+PG_CONFIG ?= pg_config
+PG_MAJOR := $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+PG_CFLAGS = -Wall -Wextra -Werror $(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option)
+# As system headers, the server's own warnings do not stop our build.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
+SHLIB_LINK = -lutf8proc -lidn2
+EXTRA_CLEAN = $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_iso log regression.diffs regression.out
+
+# Both runners start servers of their own; the worker is met in test/t.
+TEST_SERVER = --inputdir=test --outputdir=. --temp-config=test/server.conf --encoding=UTF8 --no-locale $(if $(filter 15,$(PG_MAJOR)),,--expecteddir=.)
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = $(TEST_SERVER) --temp-instance=tmp_check/regress
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = $(TEST_SERVER) --temp-instance=tmp_check_iso
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+all: $(GATEWAY)
+install: install-gateway
+$(OBJS): $(wildcard src/*.h)
+$(GATEWAY_OBJS): $(wildcard gateway/*.h)
+
+msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
+	cat $(ROOMS) > $@
+$(GATEWAY): $(GATEWAY_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcivetweb -lcjson -lpq -lpthread
+install-gateway: $(GATEWAY)
+	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'
+
+deps:
+	@test/deps
+demo run test bench: deps
+	@$(MAKE) --no-print-directory all
+	@$(if $(filter bench,$@),bench,test)/$@
+dist:
+	git archive --format=zip --prefix=msgstore-$(EXTVERSION)/ -o msgstore-$(EXTVERSION).zip HEAD
+.PHONY: install-gateway deps demo run test bench dist

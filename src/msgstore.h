@@ -1,0 +1,25 @@
+/*
+ * msgstore.h: the settings and SQLSTATEs that every room may use.
+ */
+#ifndef MSGSTORE_H
+#define MSGSTORE_H
+
+/* Settings, in alphabetical order; msgstore.c declares them to the server. */
+extern int msgstore_backoff_base;	   /* milliseconds */
+extern int msgstore_backoff_max;	   /* milliseconds */
+extern int msgstore_batch_size;		   /* events */
+extern int msgstore_max_attachments;   /* per message */
+extern int msgstore_max_payload_bytes; /* bytes */
+extern int msgstore_max_retries;	   /* failed retries */
+extern char *msgstore_redact_keys;	   /* comma-separated */
+extern int msgstore_snippet_length;	   /* grapheme clusters */
+extern char *msgstore_tenant_id;	   /* "" means no scoping */
+extern int msgstore_workers;		   /* per database */
+
+/* Class MS: the digits are the HTTP status the gateway answers with. */
+#define ERRCODE_MS_BAD_REQUEST MAKE_SQLSTATE('M', 'S', '4', '0', '0')
+#define ERRCODE_MS_NOT_FOUND MAKE_SQLSTATE('M', 'S', '4', '0', '4')
+#define ERRCODE_MS_CONFLICT MAKE_SQLSTATE('M', 'S', '4', '0', '9')
+#define ERRCODE_MS_TOO_LARGE MAKE_SQLSTATE('M', 'S', '4', '1', '3')
+
+#endif /* MSGSTORE_H */
