@@ -1,12 +1,24 @@
 /*
  * msgstore.c: the door of the module: magic, settings, shared memory hooks.
+ *
+ * Loaded by a session the module works without shared memory: events are
+ * stored, and process() applies them. Preloaded it also runs the workers.
  */
 #include "postgres.h"
 
-#include "fmgr.h"
-#include "utils/guc.h"
+#include <limits.h>
 
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "inbox.h"
 #include "msgstore.h"
+#include "stats.h"
+#include "worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -21,10 +33,168 @@ int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
 
+static shmem_request_hook_type next_shmem_request = NULL;
+static shmem_startup_hook_type next_shmem_startup = NULL;
+
 void _PG_init(void);
+
+static void define_settings(void);
+static void define_number(const char *name,
+						  const char *description,
+						  int *variable,
+						  int value,
+						  int least,
+						  int greatest,
+						  GucContext context,
+						  int unit);
+static void request_shmem(void);
+static void start_shmem(void);
 
 void
 _PG_init(void)
 {
+	define_settings();
+	stats_init();
+	worker_init();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	next_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	next_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = start_shmem;
+}
+
+/* Limits and the worker's rules are the operator's, not a session's. */
+static void
+define_settings(void)
+{
+	define_number("msgstore.backoff_base",
+				  "Wait after an event's first failure; it doubles with each further one.",
+				  &msgstore_backoff_base,
+				  500,
+				  1,
+				  INT_MAX,
+				  PGC_SUSET,
+				  GUC_UNIT_MS);
+	define_number("msgstore.backoff_max",
+				  "Longest wait between two attempts, before jitter.",
+				  &msgstore_backoff_max,
+				  60000,
+				  1,
+				  INT_MAX,
+				  PGC_SUSET,
+				  GUC_UNIT_MS);
+	define_number("msgstore.batch_size",
+				  "Events claimed by one transaction of a worker.",
+				  &msgstore_batch_size,
+				  500,
+				  1,
+				  100000,
+				  PGC_SUSET,
+				  0);
+	define_number("msgstore.max_attachments",
+				  "Attachments a message may have.",
+				  &msgstore_max_attachments,
+				  8,
+				  0,
+				  10000,
+				  PGC_SUSET,
+				  0);
+	define_number("msgstore.max_payload_bytes",
+				  "Size a payload may have as JSON text without white space.",
+				  &msgstore_max_payload_bytes,
+				  262144,
+				  1024,
+				  MaxAllocSize / 4,
+				  PGC_SUSET,
+				  GUC_UNIT_BYTE);
+	define_number("msgstore.max_retries",
+				  "Failed retries before an event goes to the dead letters.",
+				  &msgstore_max_retries,
+				  5,
+				  0,
+				  1000,
+				  PGC_SUSET,
+				  0);
+	DefineCustomStringVariable("msgstore.redact_keys",
+							   "Payload keys whose values are not stored, at any depth and in any case.",
+							   NULL,
+							   &msgstore_redact_keys,
+							   "authorization,x-api-key,cookie,password,token,secret,api_key",
+							   PGC_SUSET,
+							   GUC_LIST_INPUT,
+							   NULL,
+							   inbox_assign_redact_keys,
+							   NULL);
+	define_number("msgstore.snippet_length",
+				  "Grapheme clusters of a body that a list shows.",
+				  &msgstore_snippet_length,
+				  64,
+				  1,
+				  4096,
+				  PGC_USERSET,
+				  0);
+	DefineCustomStringVariable("msgstore.tenant_id",
+							   "The tenant whose data this session works on; empty means no scoping.",
+							   NULL,
+							   &msgstore_tenant_id,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL,
+							   NULL,
+							   NULL);
+	define_number("msgstore.workers",
+				  "Background workers for each database that has the extension.",
+				  &msgstore_workers,
+				  1,
+				  0,
+				  64,
+				  PGC_SIGHUP,
+				  0);
 	MarkGUCPrefixReserved("msgstore");
+}
+
+static void
+define_number(const char *name,
+			  const char *description,
+			  int *variable,
+			  int value,
+			  int least,
+			  int greatest,
+			  GucContext context,
+			  int unit)
+{
+	DefineCustomIntVariable(name,
+							description,
+							NULL,
+							variable,
+							value,
+							least,
+							greatest,
+							context,
+							unit,
+							NULL,
+							NULL,
+							NULL);
+}
+
+static void
+request_shmem(void)
+{
+	if (next_shmem_request)
+		next_shmem_request();
+	stats_shmem_request();
+	worker_shmem_request();
+}
+
+static void
+start_shmem(void)
+{
+	if (next_shmem_startup)
+		next_shmem_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	stats_shmem_startup();
+	worker_shmem_startup();
+	LWLockRelease(AddinShmemInitLock);
 }

@@ -1,0 +1,351 @@
+/*
+ * conversations.c: messages, and the conversations they make.
+ *
+ * Messages are added many at a time by two statements: the first makes or
+ * moves on the conversations, one row for all messages of a conversation; the
+ * second inserts the messages. Both belong to one transaction, so that count
+ * and last activity are right in every snapshot. Conversations are taken in
+ * the order of tenant and key, so that two batches do not wait for each other.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "address.h"
+#include "channels.h"
+#include "conversations.h"
+#include "inbox.h"
+#include "inbox_uuid7.h"
+#include "msgstore.h"
+#include "statement.h"
+#include "stats.h"
+
+/*
+ * A number is drawn only for a conversation that is not there, or each message
+ * would burn one. Who loses the race of making it burns one all the same.
+ */
+static Statement touch_conversations = {
+	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, id, number,"
+		   " channel, participant_a, participant_b, key, message_count,"
+		   " last_activity_at)"
+		   " SELECT n.tenant_id, coalesce(k.id, n.id), coalesce(k.number,"
+		   " pg_catalog.nextval('msgstore.conversations_number_seq')),"
+		   " n.channel, n.participant_a, n.participant_b, n.key,"
+		   " n.message_count, n.last_activity_at"
+		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n (tenant_id, id,"
+		   " channel, participant_a, participant_b, key, message_count,"
+		   " last_activity_at)"
+		   " LEFT JOIN msgstore.conversations k"
+		   " ON k.tenant_id = n.tenant_id AND k.key = n.key"
+		   " ON CONFLICT (tenant_id, key) DO UPDATE"
+		   " SET message_count = c.message_count + excluded.message_count,"
+		   " last_activity_at = greatest(c.last_activity_at,"
+		   " excluded.last_activity_at)"
+		   " RETURNING id",
+	.nargs = 8,
+	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+				 TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+				 TIMESTAMPTZARRAYOID}};
+
+static Statement insert_messages = {
+	.sql = "INSERT INTO msgstore.messages (tenant_id, id, inbound_event_id,"
+		   " direction, channel, \"from\", \"to\", provider_message_id,"
+		   " correlation_id, body, attachments, \"timestamp\","
+		   " conversation_key, conversation_id)"
+		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+		   " $11, $12, $13, $14) AS n",
+	.nargs = 14,
+	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
+				 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+				 TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+				 TIMESTAMPTZARRAYOID, TEXTARRAYOID, UUIDARRAYOID}};
+
+/* The messages of a call that belong to one conversation. */
+typedef struct Touch
+{
+	const ConversationMessage *sample;
+	text *thread;
+	text *participant_a;
+	text *participant_b;
+	pg_uuid_t id; /* proposed */
+	int message_count;
+	TimestampTz last_activity_at;
+} Touch;
+
+static void set_key(ConversationMessage *message);
+static int compare_keys(const void *a, const void *b);
+static int gather(ConversationMessage **sorted, int n, Touch *touches);
+static void begin_touch(Touch *touch, const ConversationMessage *message);
+static int touch(Touch *touches, int n, ConversationMessage **sorted);
+static void insert(ConversationMessage *messages, int n);
+static void send_item(InboxItem *item);
+static void add_outbound(const InboxItem *item);
+static text *optional_text(const char *s);
+
+PG_FUNCTION_INFO_V1(msgstore_send);
+
+Datum
+msgstore_send(PG_FUNCTION_ARGS)
+{
+	InboxItem item = {.ordinal = 1};
+	TupleDesc row;
+	Datum values[2];
+	bool nulls[2] = {false, false};
+
+	if (!PG_ARGISNULL(0))
+		item.channel = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+		item.payload = PG_GETARG_JSONB_P(1);
+	if (!PG_ARGISNULL(2))
+		item.idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	if (!PG_ARGISNULL(3))
+		item.correlation_id = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	send_item(&item);
+	if (item.refusal != NULL)
+		inbox_raise_refusal(&item);
+	values[0] = UUIDPGetDatum(&item.id);
+	values[1] = BoolGetDatum(item.duplicate);
+	row = BlessTupleDesc(row);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(row, values, nulls)));
+}
+
+int
+conversations_add(ConversationMessage *messages, int n)
+{
+	ConversationMessage **sorted = palloc(sizeof(ConversationMessage *) * n);
+	Touch *touches = palloc(sizeof(Touch) * n);
+	int ntouches;
+	int created;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		set_key(&messages[i]);
+		sorted[i] = &messages[i];
+	}
+	qsort(sorted, n, sizeof(ConversationMessage *), compare_keys);
+	ntouches = gather(sorted, n, touches);
+	created = touch(touches, ntouches, sorted);
+	insert(messages, n);
+	return created;
+}
+
+static void
+set_key(ConversationMessage *message)
+{
+	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
+										  VARSIZE_ANY_EXHDR(message->channel));
+
+	message->conversation_key = address_join_key(channel->thread,
+												 message->from,
+												 message->to);
+}
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	const ConversationMessage *left = *(ConversationMessage *const *) a;
+	const ConversationMessage *right = *(ConversationMessage *const *) b;
+	int order = address_compare(left->tenant_id, right->tenant_id);
+
+	if (order == 0)
+		order = address_compare(left->conversation_key, right->conversation_key);
+	return order;
+}
+
+/* One touch for each conversation among the sorted messages. */
+static int
+gather(ConversationMessage **sorted, int n, Touch *touches)
+{
+	int ntouches = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		Touch *last;
+
+		if (i == 0 || compare_keys(&sorted[i - 1], &sorted[i]) != 0)
+			begin_touch(&touches[ntouches++], sorted[i]);
+		last = &touches[ntouches - 1];
+		last->message_count++;
+		last->last_activity_at = Max(last->last_activity_at,
+									 sorted[i]->timestamp);
+	}
+	return ntouches;
+}
+
+static void
+begin_touch(Touch *touch, const ConversationMessage *message)
+{
+	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
+										  VARSIZE_ANY_EXHDR(message->channel));
+	bool in_order = address_compare(message->from, message->to) <= 0;
+
+	touch->sample = message;
+	touch->thread = cstring_to_text(channel->thread);
+	touch->participant_a = in_order ? message->from : message->to;
+	touch->participant_b = in_order ? message->to : message->from;
+	inbox_make_uuid7(&touch->id);
+	touch->message_count = 0;
+	touch->last_activity_at = message->timestamp;
+}
+
+/*
+ * Every conversation comes back, in the order of the touches; one that has the
+ * proposed id is new.
+ */
+static int
+touch(Touch *touches, int n, ConversationMessage **sorted)
+{
+	Datum *columns = palloc(sizeof(Datum) * n * 8);
+	static const Oid types[] = {TEXTOID, UUIDOID, TEXTOID, TEXTOID,
+								TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID};
+	Datum values[8];
+	bool isnull;
+	int created = 0;
+	int i;
+	int j;
+
+	for (i = 0; i < n; i++)
+	{
+		columns[i] = PointerGetDatum(touches[i].sample->tenant_id);
+		columns[n + i] = UUIDPGetDatum(&touches[i].id);
+		columns[2 * n + i] = PointerGetDatum(touches[i].thread);
+		columns[3 * n + i] = PointerGetDatum(touches[i].participant_a);
+		columns[4 * n + i] = PointerGetDatum(touches[i].participant_b);
+		columns[5 * n + i] = PointerGetDatum(touches[i].sample->conversation_key);
+		columns[6 * n + i] = Int32GetDatum(touches[i].message_count);
+		columns[7 * n + i] = TimestampTzGetDatum(touches[i].last_activity_at);
+	}
+	for (i = 0; i < 8; i++)
+		values[i] = statement_array(types[i], columns + i * n, NULL, n);
+	statement_execute(&touch_conversations, values, NULL);
+	if (SPI_processed != (uint64) n)
+		elog(ERROR, "a conversation did not come back");
+
+	for (i = 0, j = 0; i < n; i++)
+	{
+		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
+		int last = j + touches[i].message_count;
+
+		created += memcmp(id, &touches[i].id, sizeof(pg_uuid_t)) == 0;
+		for (; j < last; j++)
+			sorted[j]->conversation_id = *id;
+	}
+	return created;
+}
+
+static void
+insert(ConversationMessage *messages, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * n * 14);
+	bool *nulls = palloc0(sizeof(bool) * n * 14);
+	static const Oid types[] = {TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID,
+								TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+								JSONBOID, TIMESTAMPTZOID, TEXTOID, UUIDOID};
+	Datum values[14];
+	int i;
+	int column;
+
+	for (i = 0; i < n; i++)
+	{
+		const ConversationMessage *m = &messages[i];
+		Datum row[14] = {PointerGetDatum(m->tenant_id),
+						 UUIDPGetDatum(&m->id),
+						 UUIDPGetDatum(m->inbound ? &m->id : NULL),
+						 CStringGetTextDatum(m->inbound ? "inbound"
+																: "outbound"),
+						 PointerGetDatum(m->channel),
+						 PointerGetDatum(m->from),
+						 PointerGetDatum(m->to),
+						 PointerGetDatum(m->provider_message_id),
+						 PointerGetDatum(m->correlation_id),
+						 PointerGetDatum(m->body),
+						 PointerGetDatum(m->attachments),
+						 TimestampTzGetDatum(m->timestamp),
+						 PointerGetDatum(m->conversation_key),
+						 UUIDPGetDatum(&m->conversation_id)};
+
+		for (column = 0; column < 14; column++)
+		{
+			columns[column * n + i] = row[column];
+			nulls[column * n + i] = types[column] != TIMESTAMPTZOID &&
+									DatumGetPointer(row[column]) == NULL;
+		}
+	}
+	for (column = 0; column < 14; column++)
+		values[column] = statement_array(types[column],
+										 columns + column * n,
+										 nulls + column * n,
+										 n);
+	statement_execute(&insert_messages, values, NULL);
+}
+
+/*
+ * Without a key, the content itself is the key: the same channel, addresses,
+ * body, attachments and timestamp are the same message.
+ */
+static void
+send_item(InboxItem *item)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (!inbox_check_item(item, false))
+		return;
+	inbox_make_uuid7(&item->id);
+	SPI_connect();
+	/* What the item is given now outlives the connection. */
+	MemoryContextSwitchTo(caller);
+	if (item->idempotency_key != NULL)
+		inbox_claim_keys(&item, 1, "outbound");
+	else
+		inbox_claim_content(item, "content");
+	if (item->refusal == NULL && !item->duplicate)
+		add_outbound(item);
+	SPI_finish();
+}
+
+static void
+add_outbound(const InboxItem *item)
+{
+	ConversationMessage message = {
+		.id = item->id,
+		.inbound = false,
+		.tenant_id = cstring_to_text(msgstore_tenant_id),
+		.channel = cstring_to_text(item->channel),
+		.from = item->from,
+		.to = item->to,
+		.correlation_id = optional_text(item->correlation_id),
+		.body = cstring_to_text(""),
+		.timestamp = item->timestamp,
+	};
+	int created;
+
+	if (item->body.type == jbvString)
+		message.body = cstring_to_text_with_len(item->body.val.string.val,
+												item->body.val.string.len);
+	if (item->attachments.type == jbvBinary)
+	{
+		JsonbValue list = item->attachments;
+
+		message.attachments = JsonbValueToJsonb(&list);
+	}
+	created = conversations_add(&message, 1);
+	stats_count(STATS_MESSAGES_SENT, 1);
+	stats_count(STATS_CONVERSATIONS_CREATED, created);
+	stats_count(STATS_CONVERSATIONS_REUSED, 1 - created);
+}
+
+static text *
+optional_text(const char *s)
+{
+	return s != NULL ? cstring_to_text(s) : NULL;
+}

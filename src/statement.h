@@ -1,0 +1,34 @@
+/*
+ * statement.h: an SQL statement that a backend prepares once and keeps.
+ *
+ * The caller is connected to SPI. Values follow the order of the statement's
+ * arguments; a value whose place in nulls is 'n' is null (nulls may be NULL).
+ */
+#ifndef STATEMENT_H
+#define STATEMENT_H
+
+#include "executor/spi.h"
+
+#define STATEMENT_MAX_ARGS 16
+
+typedef struct Statement
+{
+	const char *sql;
+	int nargs;
+	Oid argtypes[STATEMENT_MAX_ARGS];
+	SPIPlanPtr plan; /* NULL until the first execution */
+	bool planned;	 /* the plan has been made at least once */
+} Statement;
+
+/* Runs the statement; the result is in SPI_tuptable and SPI_processed. */
+extern void statement_execute(Statement *statement,
+							  Datum *values,
+							  const char *nulls);
+
+/* Column values of a row of the last result. */
+extern Datum statement_value(uint64 row, int column, bool *isnull);
+
+/* A one-dimensional array of n values, some of which may be null. */
+extern Datum statement_array(Oid type, Datum *values, bool *nulls, int n);
+
+#endif /* STATEMENT_H */

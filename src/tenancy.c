@@ -1,0 +1,22 @@
+/*
+ * tenancy.c: whose data this session works on.
+ *
+ * SQL reads the setting through this function and not by current_setting():
+ * the call loads the module, so that a value which an ordinary user planted
+ * before the module was loaded has been thrown away.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "msgstore.h"
+
+PG_FUNCTION_INFO_V1(msgstore_tenant_scope);
+
+Datum
+msgstore_tenant_scope(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(cstring_to_text(msgstore_tenant_id));
+}

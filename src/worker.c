@@ -1,0 +1,327 @@
+/*
+ * worker.c: the process that works off its database's queue.
+ *
+ * It sleeps on its latch, which a commit sets, and until the next retry is
+ * due; asleep it runs nothing and holds nothing. It looks the extension up in
+ * each turn and ends when that is gone. Errors that no event can cause end the
+ * process; the launcher starts another one after a pause.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#endif
+
+#include "msgstore.h"
+#include "worker.h"
+#include "worker_shared.h"
+
+/* Longer than a deadlock is allowed to last, far less than a backoff. */
+#define LOCK_TIMEOUT "2s"
+
+extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
+
+static WorkerSlot *own_slot;
+
+static void attach(uint64 ticket);
+static void detach(int code, Datum arg);
+static void settle(void);
+static void leave(WorkerOutcome outcome);
+static bool is_wanted(void);
+static long run_turn(bool *more);
+static void announce_start(void);
+static Oid find_extension_owner(void);
+static void wait_for_work(long timeout);
+static void set_asleep(bool asleep);
+
+PG_FUNCTION_INFO_V1(msgstore_process);
+PG_FUNCTION_INFO_V1(msgstore_announce);
+
+/* Due means due when the call began: what fails in it waits for the next. */
+Datum
+msgstore_process(PG_FUNCTION_ARGS)
+{
+	TimestampTz due = GetCurrentTimestamp();
+	int64 most = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+	int64 total = 0;
+	int claimed;
+	int left;
+	int size;
+
+	if (most < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
+	SPI_connect();
+	do
+	{
+		MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext,
+													"msgstore batch",
+													ALLOCSET_DEFAULT_SIZES);
+		MemoryContext caller = MemoryContextSwitchTo(batch);
+
+		size = Min(msgstore_batch_size, most);
+		claimed = worker_run_batch(size, due, &left);
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(batch);
+		most -= claimed;
+		total += left;
+	} while (most > 0 && worker_has_more(claimed, size));
+	SPI_finish();
+	PG_RETURN_INT32((int32) Min(total, PG_INT32_MAX));
+}
+
+Datum
+msgstore_announce(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	worker_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+void
+msgstore_worker_main(Datum ticket)
+{
+	attach(DatumGetUInt64(ticket));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(own_slot->database,
+											  InvalidOid,
+											  0);
+	settle();
+	for (;;)
+	{
+		bool more;
+		long timeout;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (!is_wanted())
+			leave(WORKER_STOPPED);
+		timeout = run_turn(&more);
+		if (!more)
+			wait_for_work(timeout);
+	}
+}
+
+/* The ticket holds the number and the generation of the slot. */
+static void
+attach(uint64 ticket)
+{
+	WorkerSlot *slot = &worker_shared->slots[(uint32) ticket];
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (slot->generation == (uint32) (ticket >> 32) &&
+		OidIsValid(slot->database) && slot->latch == NULL)
+	{
+		own_slot = slot;
+		own_slot->latch = MyLatch;
+	}
+	LWLockRelease(worker_shared->lock);
+	if (own_slot == NULL)
+		proc_exit(0);
+	on_shmem_exit(detach, (Datum) 0);
+}
+
+/*
+ * What this process had claimed is free again, and others of this database may
+ * be asleep.
+ */
+static void
+detach(int code, Datum arg)
+{
+	Oid database = own_slot->database;
+
+	(void) code;
+	(void) arg;
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	own_slot->latch = NULL;
+	own_slot->ready = false;
+	own_slot->asleep = false;
+	if (worker_shared->launcher != NULL)
+		SetLatch(worker_shared->launcher);
+	LWLockRelease(worker_shared->lock);
+	ConditionVariableBroadcast(&worker_shared->ended);
+	if (own_slot->outcome == WORKER_FAILED)
+		worker_wake(database);
+}
+
+/*
+ * A database may be set up for its users in ways that would stop a worker. The
+ * lock timeout bounds the wait for a session that holds a conversation.
+ */
+static void
+settle(void)
+{
+	static const char *const settings[][2] = {
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"lock_timeout", LOCK_TIMEOUT},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"statement_timeout", "0"}};
+	Size i;
+
+	for (i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0],
+						settings[i][1],
+						PGC_SUSET,
+						PGC_S_OVERRIDE);
+	pgstat_report_appname(psprintf("msgstore worker %d", own_slot->index + 1));
+}
+
+static void
+leave(WorkerOutcome outcome)
+{
+	own_slot->outcome = outcome;
+	if (own_slot->ready)
+		ereport(LOG,
+				(errmsg("msgstore worker %d stopped", own_slot->index + 1)));
+	proc_exit(0);
+}
+
+static bool
+is_wanted(void)
+{
+	return own_slot->index < msgstore_workers && !own_slot->stop;
+}
+
+/*
+ * One batch, in one transaction. Returns how many milliseconds it is until
+ * there is something to do again, -1 when nothing is known of.
+ */
+static long
+run_turn(bool *more)
+{
+	TimestampTz due = GetCurrentTimestamp();
+	TimestampTz next = 0;
+	Oid owner;
+	Oid saved_user;
+	int saved_context;
+	int claimed;
+	int left;
+
+	pgstat_report_activity(STATE_RUNNING, "applying events");
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	owner = find_extension_owner();
+	if (!OidIsValid(owner))
+		leave(WORKER_ABSENT);
+	if (!own_slot->ready)
+		announce_start();
+
+	/* Whatever triggers there are run with the owner's rights, not more. */
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(owner,
+						   saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	claimed = worker_run_batch(msgstore_batch_size, due, &left);
+	*more = worker_has_more(claimed, msgstore_batch_size);
+	if (!*more)
+		next = worker_next_retry(due);
+	SPI_finish();
+	SetUserIdAndSecContext(saved_user, saved_context);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	(void) pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	/* A full batch hints at more than one worker can do. */
+	if (*more)
+		worker_wake(MyDatabaseId);
+	if (next == 0)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
+}
+
+static void
+announce_start(void)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	own_slot->ready = true;
+	if (worker_shared->launcher != NULL)
+		SetLatch(worker_shared->launcher);
+	LWLockRelease(worker_shared->lock);
+	ereport(LOG,
+			(errmsg("msgstore worker %d of database \"%s\" started",
+					own_slot->index + 1,
+					get_database_name(MyDatabaseId))));
+}
+
+/* InvalidOid when the extension is not in this database. */
+static Oid
+find_extension_owner(void)
+{
+	Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	Oid owner = InvalidOid;
+
+	ScanKeyInit(&key,
+				Anum_pg_extension_extname,
+				BTEqualStrategyNumber,
+				F_NAMEEQ,
+				CStringGetDatum("msgstore"));
+	scan = systable_beginscan(extensions,
+							  ExtensionNameIndexId,
+							  true,
+							  NULL,
+							  1,
+							  &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return owner;
+}
+
+/* Until the latch is set, or for so many milliseconds; -1 is for ever. */
+static void
+wait_for_work(long timeout)
+{
+	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (timeout >= 0)
+		events |= WL_TIMEOUT;
+	set_asleep(true);
+	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	set_asleep(false);
+}
+
+static void
+set_asleep(bool asleep)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	own_slot->asleep = asleep;
+	LWLockRelease(worker_shared->lock);
+}

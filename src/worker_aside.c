@@ -1,0 +1,260 @@
+/*
+ * worker_aside.c: workers step aside for commands that need their database to
+ * themselves.
+ *
+ * DROP DATABASE, ALTER DATABASE … RENAME and SET TABLESPACE, and CREATE
+ * DATABASE … TEMPLATE refuse to run while anybody is connected. Before such a
+ * command its workers are asked to end, and none is started there until the
+ * command has; if it failed, or the database is still there after it, the
+ * launcher looks at the database again.
+ *
+ * Two more things that only a hook sees: COMMIT PREPARED makes events visible
+ * whose session is long gone, and DROP EXTENSION leaves nothing to do.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "tcop/utility.h"
+#include "utils/timestamp.h"
+
+#include "worker.h"
+#include "worker_shared.h"
+
+/* A worker ends after the batch it is in; the command itself waits for 5 s. */
+#define LONGEST_WAIT 5000 /* milliseconds */
+
+static ProcessUtility_hook_type next_utility = NULL;
+static object_access_hook_type next_object_access = NULL;
+
+static void watch_utility(PlannedStmt *statement,
+						  const char *query,
+						  bool read_only,
+						  ProcessUtilityContext context,
+						  ParamListInfo parameters,
+						  QueryEnvironment *environment,
+						  DestReceiver *destination,
+						  QueryCompletion *completion);
+static void watch_drop(ObjectAccessType access,
+					   Oid class,
+					   Oid object,
+					   int sub,
+					   void *argument);
+static Oid database_needed_alone(Node *statement);
+static const char *template_of(CreatedbStmt *statement);
+static bool sets_tablespace(AlterDatabaseStmt *statement);
+static bool step_aside(Oid database);
+static void ask_to_stop(Oid database);
+static bool has_worker(Oid database);
+static void come_back(Oid database);
+
+void
+worker_aside_init(void)
+{
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = watch_utility;
+	next_object_access = object_access_hook;
+	object_access_hook = watch_drop;
+}
+
+static void
+watch_utility(PlannedStmt *statement,
+			  const char *query,
+			  bool read_only,
+			  ProcessUtilityContext context,
+			  ParamListInfo parameters,
+			  QueryEnvironment *environment,
+			  DestReceiver *destination,
+			  QueryCompletion *completion)
+{
+	Node *node = statement->utilityStmt;
+	volatile Oid database = InvalidOid;
+	volatile bool aside = false;
+
+	if (worker_shared != NULL)
+		database = database_needed_alone(node);
+	if (OidIsValid(database))
+		aside = step_aside(database);
+	if (IsA(node, TransactionStmt) &&
+		((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED)
+		worker_wake_at_commit();
+	PG_TRY();
+	{
+		(next_utility ? next_utility : standard_ProcessUtility)(statement,
+																query,
+																read_only,
+																context,
+																parameters,
+																environment,
+																destination,
+																completion);
+	}
+	PG_FINALLY();
+	{
+		if (aside)
+			come_back(database);
+	}
+	PG_END_TRY();
+}
+
+/* A worker that is woken finds the extension gone, and ends. */
+static void
+watch_drop(ObjectAccessType access, Oid class, Oid object, int sub, void *argument)
+{
+	if (next_object_access)
+		next_object_access(access, class, object, sub, argument);
+	if (access == OAT_DROP && class == ExtensionRelationId &&
+		object == get_extension_oid("msgstore", true))
+		worker_wake_at_commit();
+}
+
+/* InvalidOid: none, or one that is not there. */
+static Oid
+database_needed_alone(Node *statement)
+{
+	const char *name = NULL;
+
+	if (IsA(statement, DropdbStmt))
+		name = ((DropdbStmt *) statement)->dbname;
+	else if (IsA(statement, RenameStmt) &&
+			 ((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+		name = ((RenameStmt *) statement)->subname;
+	else if (IsA(statement, CreatedbStmt))
+		name = template_of((CreatedbStmt *) statement);
+	else if (IsA(statement, AlterDatabaseStmt) &&
+			 sets_tablespace((AlterDatabaseStmt *) statement))
+		name = ((AlterDatabaseStmt *) statement)->dbname;
+	return name != NULL ? get_database_oid(name, true) : InvalidOid;
+}
+
+static const char *
+template_of(CreatedbStmt *statement)
+{
+	ListCell *cell;
+
+	foreach (cell, statement->options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+static bool
+sets_tablespace(AlterDatabaseStmt *statement)
+{
+	ListCell *cell;
+
+	foreach (cell, statement->options)
+	{
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* False: there is no place to note it, and the command must do without. */
+static bool
+step_aside(Oid database)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LONGEST_WAIT);
+	bool noted = false;
+	int i;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < WORKER_MAX_ASIDE && !noted; i++)
+	{
+		if (OidIsValid(worker_shared->aside[i]))
+			continue;
+		worker_shared->aside[i] = database;
+		noted = true;
+	}
+	if (noted)
+		ask_to_stop(database);
+	LWLockRelease(worker_shared->lock);
+	if (!noted)
+		return false;
+	PG_TRY();
+	{
+		ConditionVariablePrepareToSleep(&worker_shared->ended);
+		while (has_worker(database))
+		{
+			long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														deadline);
+
+			if (left <= 0)
+				break;
+			(void) ConditionVariableTimedSleep(&worker_shared->ended,
+											   left,
+											   PG_WAIT_EXTENSION);
+		}
+		ConditionVariableCancelSleep();
+	}
+	PG_CATCH();
+	{
+		come_back(database);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return true;
+}
+
+static void
+ask_to_stop(Oid database)
+{
+	int i;
+
+	for (i = 0; i < worker_shared->nslots; i++)
+	{
+		WorkerSlot *slot = &worker_shared->slots[i];
+
+		if (slot->database != database)
+			continue;
+		slot->stop = true;
+		if (slot->latch != NULL)
+			SetLatch(slot->latch);
+	}
+}
+
+/* A process that is gone from its slot is gone from its database as well. */
+static bool
+has_worker(Oid database)
+{
+	bool found = false;
+	int i;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	for (i = 0; i < worker_shared->nslots; i++)
+		found |= worker_shared->slots[i].database == database;
+	LWLockRelease(worker_shared->lock);
+	return found;
+}
+
+/* The place in aside is one of several if commands came together. */
+static void
+come_back(Oid database)
+{
+	int i;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < WORKER_MAX_ASIDE; i++)
+	{
+		if (worker_shared->aside[i] == database)
+		{
+			worker_shared->aside[i] = InvalidOid;
+			break;
+		}
+	}
+	worker_request(database);
+	LWLockRelease(worker_shared->lock);
+}

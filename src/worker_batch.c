@@ -1,0 +1,465 @@
+/*
+ * worker_batch.c: events become messages.
+ *
+ * A batch is claimed by row locks that the transaction holds, so that a crash
+ * lets go of it at once. Its messages are added and its queue rows deleted by
+ * a few statements for all of it, in a subtransaction. Only when that fails
+ * are its events tried one by one, each in a subtransaction of its own: one
+ * bad event costs its neighbours nothing but time.
+ *
+ * An event's failure is kept with its SQLSTATE and counted, except for errors
+ * that are nobody's fault (deadlocks, lock timeouts): these are tried again
+ * uncounted. Errors that no event can cause end the transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "conversations.h"
+#include "inbox.h"
+#include "msgstore.h"
+#include "statement.h"
+#include "stats.h"
+#include "worker.h"
+
+/*
+ * Retries take at most half of a batch, so that events that keep failing do
+ * not hold back those that never did.
+ */
+static Statement claim_events = {
+	.sql = "SELECT l.tenant_id, l.id, l.channel, l.\"from\", l.\"to\","
+		   " l.provider_message_id, l.correlation_id, l.payload, l.created_at"
+		   " FROM (SELECT * FROM ("
+		   "  SELECT tenant_id, event_id FROM msgstore.event_queue"
+		   "  WHERE next_attempt_at <= $2"
+		   "  ORDER BY next_attempt_at LIMIT ($1 + 1) / 2"
+		   "  FOR UPDATE SKIP LOCKED) AS retry"
+		   " UNION ALL SELECT * FROM ("
+		   "  SELECT tenant_id, event_id FROM msgstore.event_queue"
+		   "  WHERE next_attempt_at IS NULL"
+		   "  ORDER BY event_id LIMIT $1"
+		   "  FOR UPDATE SKIP LOCKED) AS new"
+		   " LIMIT $1) AS q"
+		   " JOIN msgstore.event_log l"
+		   " ON l.tenant_id = q.tenant_id AND l.id = q.event_id",
+	.nargs = 2,
+	.argtypes = {INT8OID, TIMESTAMPTZOID}};
+
+static Statement delete_from_queue = {
+	.sql = "DELETE FROM msgstore.event_queue q"
+		   " USING unnest($1, $2) AS d (tenant_id, event_id)"
+		   " WHERE q.tenant_id = d.tenant_id AND q.event_id = d.event_id",
+	.nargs = 2,
+	.argtypes = {TEXTARRAYOID, UUIDARRAYOID}};
+
+static Statement postpone_event = {
+	.sql = "UPDATE msgstore.event_queue SET next_attempt_at = $3"
+		   " WHERE tenant_id = $1 AND event_id = $2",
+	.nargs = 3,
+	.argtypes = {TEXTOID, UUIDOID, TIMESTAMPTZOID}};
+
+static Statement record_failure = {
+	.sql = "INSERT INTO msgstore.event_failures AS f (tenant_id, event_id,"
+		   " attempt_count, error_code, error_message, failed_at)"
+		   " VALUES ($1, $2, 1, $3, $4, $5)"
+		   " ON CONFLICT (tenant_id, event_id) DO UPDATE"
+		   " SET attempt_count = f.attempt_count + 1,"
+		   " error_code = excluded.error_code,"
+		   " error_message = excluded.error_message,"
+		   " failed_at = excluded.failed_at"
+		   " RETURNING attempt_count",
+	.nargs = 5,
+	.argtypes = {TEXTOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}};
+
+/* The queue row goes in the same statement: an event is in one place. */
+static Statement bury_event = {
+	.sql = "WITH failure AS (DELETE FROM msgstore.event_failures"
+		   " WHERE tenant_id = $1 AND event_id = $2 RETURNING *),"
+		   " queued AS (DELETE FROM msgstore.event_queue"
+		   " WHERE tenant_id = $1 AND event_id = $2)"
+		   " INSERT INTO msgstore.dead_letters (tenant_id, event_id,"
+		   " attempt_count, error_code, error_message, died_at)"
+		   " SELECT tenant_id, event_id, attempt_count, error_code,"
+		   " error_message, failed_at FROM failure",
+	.nargs = 2,
+	.argtypes = {TEXTOID, UUIDOID}};
+
+static Statement next_retry = {
+	.sql = "SELECT next_attempt_at FROM msgstore.event_queue"
+		   " WHERE next_attempt_at > $1 ORDER BY next_attempt_at LIMIT 1",
+	.nargs = 1,
+	.argtypes = {TIMESTAMPTZOID}};
+
+/* A claimed event and the message it makes. */
+typedef struct Event
+{
+	ConversationMessage message;
+	TimestampTz accepted_at;
+} Event;
+
+static Event *claim(int most, TimestampTz due, int *n);
+static void read_event(uint64 row, Event *event);
+static text *read_text(uint64 row, int column);
+static void read_payload(Jsonb *payload, ConversationMessage *message);
+static Jsonb *read_attachments(const JsonbValue *value);
+static ErrorData *try_apply(Event *events, int n);
+static void apply(Event *events, int n);
+static int apply_each(Event *events, int n);
+static bool is_unexpected(const ErrorData *error);
+static bool is_nobodys_fault(const ErrorData *error);
+static bool keep_failure(const Event *event, const ErrorData *error);
+static int count_failure(const Event *event, const ErrorData *error);
+static void bury(const Event *event, const ErrorData *error, int attempts);
+static void postpone(const Event *event, int64 delay);
+static int64 backoff(int attempts);
+static char *event_name(const Event *event);
+
+int
+worker_run_batch(int most, TimestampTz due, int *left)
+{
+	Event *events;
+	ErrorData *error;
+	int n;
+
+	worker_wake_at_abort();
+	events = claim(most, due, &n);
+	*left = 0;
+	if (n == 0)
+		return 0;
+	stats_count(STATS_WORKER_CLAIMED, n);
+	error = try_apply(events, n);
+	if (error == NULL)
+		*left = n;
+	else if (is_unexpected(error))
+		ReThrowError(error);
+	else
+		*left = apply_each(events, n);
+	return n;
+}
+
+/* Retries are held to half of a batch: see claim_events. */
+bool
+worker_has_more(int claimed, int size)
+{
+	return claimed >= (size + 1) / 2;
+}
+
+TimestampTz
+worker_next_retry(TimestampTz after)
+{
+	Datum values[1];
+	bool isnull;
+
+	values[0] = TimestampTzGetDatum(after);
+	statement_execute(&next_retry, values, NULL);
+	if (SPI_processed == 0)
+		return 0;
+	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
+}
+
+static Event *
+claim(int most, TimestampTz due, int *n)
+{
+	Event *events;
+	Datum values[2];
+	uint64 row;
+
+	values[0] = Int64GetDatum(most);
+	values[1] = TimestampTzGetDatum(due);
+	statement_execute(&claim_events, values, NULL);
+	*n = (int) SPI_processed;
+	events = palloc0(sizeof(Event) * Max(*n, 1));
+	for (row = 0; row < SPI_processed; row++)
+		read_event(row, &events[row]);
+	SPI_freetuptable(SPI_tuptable);
+	return events;
+}
+
+/* The message has the event's id: an event makes it once, whoever tries. */
+static void
+read_event(uint64 row, Event *event)
+{
+	ConversationMessage *message = &event->message;
+	bool isnull;
+
+	message->inbound = true;
+	message->tenant_id = read_text(row, 1);
+	message->id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
+	message->channel = read_text(row, 3);
+	message->from = read_text(row, 4);
+	message->to = read_text(row, 5);
+	message->provider_message_id = read_text(row, 6);
+	message->correlation_id = read_text(row, 7);
+	read_payload(DatumGetJsonbPCopy(statement_value(row, 8, &isnull)), message);
+	event->accepted_at = DatumGetTimestampTz(statement_value(row, 9, &isnull));
+}
+
+static text *
+read_text(uint64 row, int column)
+{
+	bool isnull;
+	Datum value = statement_value(row, column, &isnull);
+
+	return isnull ? NULL : DatumGetTextPCopy(value);
+}
+
+/*
+ * What was let in was checked at the door. A payload that came into the log in
+ * another way still makes a message: with what of it makes sense.
+ */
+static void
+read_payload(Jsonb *payload, ConversationMessage *message)
+{
+	JsonbValue value;
+
+	if (inbox_find_field(payload, "body", &value) && value.type == jbvString)
+		message->body = cstring_to_text_with_len(value.val.string.val,
+												 value.val.string.len);
+	else
+		message->body = cstring_to_text("");
+	if (inbox_find_field(payload, "attachments", &value))
+		message->attachments = read_attachments(&value);
+	if (!inbox_find_field(payload, "timestamp", &value) ||
+		value.type != jbvString ||
+		!inbox_parse_timestamp(value.val.string.val,
+							   value.val.string.len,
+							   &message->timestamp))
+		message->timestamp = GetCurrentTimestamp();
+}
+
+/* The strings of an array; NULL when it is none. */
+static Jsonb *
+read_attachments(const JsonbValue *value)
+{
+	JsonbParseState *state = NULL;
+	JsonbContainer *list = value->val.binary.data;
+	uint32 i;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(list))
+		return NULL;
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (i = 0; i < JsonContainerSize(list); i++)
+	{
+		JsonbValue *url = getIthJsonbValueFromContainer(list, i);
+
+		if (url->type == jbvString)
+			pushJsonbValue(&state, WJB_ELEM, url);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+/* NULL, or the error that undid it, in the caller's memory context. */
+static ErrorData *
+try_apply(Event *events, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		apply(events, n);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+static void
+apply(Event *events, int n)
+{
+	ConversationMessage *messages = palloc(sizeof(ConversationMessage) * n);
+	Datum *tenants = palloc(sizeof(Datum) * n);
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum values[2];
+	int created;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		messages[i] = events[i].message;
+		tenants[i] = PointerGetDatum(events[i].message.tenant_id);
+		ids[i] = UUIDPGetDatum(&events[i].message.id);
+	}
+	created = conversations_add(messages, n);
+
+	/* The queue row goes last: a reader finds the event in one place. */
+	values[0] = statement_array(TEXTOID, tenants, NULL, n);
+	values[1] = statement_array(UUIDOID, ids, NULL, n);
+	statement_execute(&delete_from_queue, values, NULL);
+	if (SPI_processed != (uint64) n)
+		elog(ERROR, "a claimed event is not in the queue");
+
+	stats_count(STATS_WORKER_PROCESSED, n);
+	stats_count(STATS_CONVERSATIONS_CREATED, created);
+	stats_count(STATS_CONVERSATIONS_REUSED, n - created);
+	for (i = 0; i < n; i++)
+		stats_count_latency(events[i].accepted_at);
+}
+
+static int
+apply_each(Event *events, int n)
+{
+	int left = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		ErrorData *error;
+
+		CHECK_FOR_INTERRUPTS();
+		error = try_apply(&events[i], 1);
+		if (error == NULL)
+			left++;
+		else if (is_unexpected(error))
+			ReThrowError(error);
+		else if (is_nobodys_fault(error))
+			postpone(&events[i], backoff(1));
+		else
+		{
+			stats_count(STATS_CONVERSATIONS_FAILURES, 1);
+			left += keep_failure(&events[i], error);
+		}
+	}
+	return left;
+}
+
+/* A cancel, a shutdown, a full disk, a broken table. */
+static bool
+is_unexpected(const ErrorData *error)
+{
+	int class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return class == ERRCODE_OPERATOR_INTERVENTION ||
+		   class == ERRCODE_INSUFFICIENT_RESOURCES ||
+		   error->sqlerrcode == ERRCODE_DATA_CORRUPTED ||
+		   error->sqlerrcode == ERRCODE_INDEX_CORRUPTED ||
+		   error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION;
+}
+
+static bool
+is_nobodys_fault(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+			   ERRCODE_TRANSACTION_ROLLBACK ||
+		   error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/* Whether the event left the queue, for the dead letters. */
+static bool
+keep_failure(const Event *event, const ErrorData *error)
+{
+	int attempts = count_failure(event, error);
+
+	/* What was refused once will always be: there is nothing to wait for. */
+	if (attempts > msgstore_max_retries ||
+		error->sqlerrcode == ERRCODE_MS_BAD_REQUEST)
+	{
+		bury(event, error, attempts);
+		return true;
+	}
+	postpone(event, backoff(attempts));
+	stats_count(STATS_WORKER_ERROR, 1);
+	ereport(LOG,
+			(errmsg("event %s failed in attempt %d: %s",
+					event_name(event),
+					attempts,
+					error->message),
+			 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
+	return false;
+}
+
+static int
+count_failure(const Event *event, const ErrorData *error)
+{
+	Datum values[5];
+	bool isnull;
+
+	values[0] = PointerGetDatum(event->message.tenant_id);
+	values[1] = UUIDPGetDatum(&event->message.id);
+	values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	values[3] = CStringGetTextDatum(error->message);
+	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
+	statement_execute(&record_failure, values, NULL);
+	return DatumGetInt32(statement_value(0, 1, &isnull));
+}
+
+static void
+bury(const Event *event, const ErrorData *error, int attempts)
+{
+	Datum values[2];
+
+	values[0] = PointerGetDatum(event->message.tenant_id);
+	values[1] = UUIDPGetDatum(&event->message.id);
+	statement_execute(&bury_event, values, NULL);
+	stats_count(STATS_WORKER_DEAD_LETTER, 1);
+	ereport(LOG,
+			(errmsg_plural("moved event %s to dead letters after %d attempt: %s",
+						   "moved event %s to dead letters after %d attempts: %s",
+						   attempts,
+						   event_name(event),
+						   attempts,
+						   error->message),
+			 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
+}
+
+static void
+postpone(const Event *event, int64 delay)
+{
+	Datum values[3];
+
+	values[0] = PointerGetDatum(event->message.tenant_id);
+	values[1] = UUIDPGetDatum(&event->message.id);
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp() + delay);
+	statement_execute(&postpone_event, values, NULL);
+	worker_wake_at_commit();
+}
+
+/*
+ * Microseconds before the next attempt: doubled by each failure up to the
+ * limit, and between half and one and a half of that, so that events that
+ * failed together do not come back together.
+ */
+static int64
+backoff(int attempts)
+{
+	double delay = msgstore_backoff_base;
+	int i;
+
+	for (i = 1; i < attempts && delay < msgstore_backoff_max; i++)
+		delay *= 2;
+	delay = Min(delay, msgstore_backoff_max);
+	return (int64) (delay * 1000 *
+					(0.5 + pg_prng_double(&pg_global_prng_state)));
+}
+
+/* In double quotes, with the correlation id when the event has one. */
+static char *
+event_name(const Event *event)
+{
+	char *id = DatumGetCString(
+		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&event->message.id)));
+
+	if (event->message.correlation_id == NULL)
+		return psprintf("\"%s\"", id);
+	return psprintf("\"%s\" (correlation id \"%s\")",
+					id,
+					text_to_cstring(event->message.correlation_id));
+}
