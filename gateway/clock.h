@@ -1,0 +1,35 @@
+/*
+ * clock.h: the steady clock that every deadline of the gateway is counted in.
+ *
+ * Wall-clock time jumps; a jump must neither end a wait early nor hold it.
+ */
+#ifndef CLOCK_H
+#define CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define SECOND_US INT64_C(1000000)
+
+/* Microseconds since an arbitrary start. */
+static inline int64_t
+clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * SECOND_US + now.tv_nsec / 1000;
+}
+
+/* The same instant in the form that pthread_cond_timedwait takes. */
+static inline struct timespec
+clock_timespec(int64_t us)
+{
+	struct timespec at;
+
+	at.tv_sec = (time_t) (us / SECOND_US);
+	at.tv_nsec = (long) (us % SECOND_US) * 1000;
+	return at;
+}
+
+#endif /* CLOCK_H */

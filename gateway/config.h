@@ -1,0 +1,72 @@
+/*
+ * config.h: what the gateway can be told, and what it was told.
+ */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include <stdbool.h>
+
+#include "log.h"
+#include "text.h"
+
+#define CONFIG_OPTIONS_MAX 32
+
+typedef struct Config
+{
+	/* Settings; the table in config.c says what each one means. */
+	char *database_url;
+	char *host;
+	long port;
+	char *health_path;
+	char *log_level_name;
+	long max_connections;
+	long max_header_bytes;
+	long max_body_bytes;
+	long request_timeout; /* seconds */
+	long keep_alive;	  /* seconds */
+	long query_timeout;	  /* seconds */
+	bool batch;
+	bool trust_proxy;
+	long rate_limit_per_ip;		/* a minute; -1: no limit */
+	long rate_limit_per_sender; /* a minute; -1: no limit */
+	long breaker_error_threshold;
+	long breaker_open; /* seconds */
+	bool security_headers;
+	char *csp_default_src;
+	bool hsts;
+	long provider_timeout_pct;
+	long provider_error_pct;
+	long provider_ratelimit_pct;
+	long provider_seed; /* -1: none */
+
+	/* What follows from them. */
+	LogLevel log_level;
+	char *conninfo;			   /* database_url without the pool's parameters */
+	long pool_min;			   /* connections */
+	long pool_max;			   /* connections */
+	long pool_acquire_timeout; /* seconds */
+	long pool_idle_timeout;	   /* seconds */
+	long pool_max_lifetime;	   /* seconds */
+	long pool_connect_timeout; /* seconds */
+
+	const char *source[CONFIG_OPTIONS_MAX]; /* flag, environment, ... */
+	bool help;								/* --help was asked for */
+} Config;
+
+/*
+ * Reads flags, environment and .env, in this order of precedence. On failure
+ * error says which setting is wrong. The strings belong to the Config.
+ */
+bool config_load(Config *config, int argc, char **argv, Text *error);
+void config_free(Config *config);
+
+/* The text of --help. */
+void config_help(Text *out);
+
+/*
+ * Members of the start-up log line: every setting with its value and source.
+ * Of the database's URL only the parts that are no secret are shown.
+ */
+void config_describe(const Config *config, Text *out);
+
+#endif /* CONFIG_H */

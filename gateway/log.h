@@ -1,0 +1,37 @@
+/*
+ * log.h: JSON lines on standard error, one per request and per event.
+ */
+#ifndef LOG_H
+#define LOG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "text.h"
+
+typedef enum LogLevel
+{
+	LOG_DEBUG,
+	LOG_INFO,
+	LOG_WARN,
+	LOG_ERROR
+} LogLevel;
+
+typedef struct Log
+{
+	LogLevel level;		   /* lines below it are not written */
+	pthread_mutex_t mutex; /* guards standard error: a line is never split */
+} Log;
+
+void log_init(Log *log);
+bool log_parse_level(const char *name, LogLevel *level);
+const char *log_level_name(LogLevel level);
+
+/* One line {"ts","level","message"}; the text may hold anything. */
+void log_event(Log *log, LogLevel level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* One line with members of the caller's, JSON without the braces. */
+void log_members(Log *log, LogLevel level, const Text *members);
+
+#endif /* LOG_H */

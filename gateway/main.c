@@ -1,0 +1,184 @@
+/*
+ * main.c: msgstore-gateway: start order, and stop by signal.
+ *
+ * Start: settings, then pool and batch, then the listener, so that no request
+ * meets a half-made gateway. Stop: the other way round. First no request
+ * begins any more and those in flight are answered, then the port is closed,
+ * then the batch and the pool end. All of it fits into five seconds, because
+ * whoever stops us will not wait longer.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "gateway.h"
+
+/* Everything here is shallow but for name resolution inside connecting. */
+#define THREAD_STACK_BYTES (512 * 1024)
+
+/* Requests in flight get the first, those that hang are cancelled after it. */
+#define DRAIN_US (1500 * 1000)
+#define CANCEL_US (500 * 1000)
+#define STOP_SECS_MAX 4
+
+static bool start_gateway(Gateway *gateway);
+static void stop_gateway(Gateway *gateway);
+static void free_gateway(Gateway *gateway);
+static bool prepare_threads(sigset_t *signals);
+static void *enforce_stop(void *argument);
+static void log_start(Gateway *gateway);
+
+int
+main(int argc, char **argv)
+{
+	static Gateway gateway; /* threads point to it until the process ends */
+	Text text = {0};
+	sigset_t signals;
+	int signal;
+	bool started;
+
+	log_init(&gateway.log);
+	if (!config_load(&gateway.config, argc, argv, &text))
+	{
+		log_event(&gateway.log, LOG_ERROR, "%s", text.data ? text.data : "");
+		text_free(&text);
+		config_free(&gateway.config);
+		return 1;
+	}
+	if (gateway.config.help)
+	{
+		config_help(&text);
+		fputs(text.data != NULL ? text.data : "", stdout);
+		text_free(&text);
+		config_free(&gateway.config);
+		return 0;
+	}
+	gateway.log.level = gateway.config.log_level;
+	started = prepare_threads(&signals) && start_gateway(&gateway);
+	if (started)
+	{
+		sigwait(&signals, &signal);
+		log_event(&gateway.log,
+				  LOG_INFO,
+				  "stopping on signal %s",
+				  signal == SIGINT ? "INT" : "TERM");
+		stop_gateway(&gateway);
+		log_event(&gateway.log, LOG_INFO, "stopped");
+	}
+	free_gateway(&gateway);
+	return started ? 0 : 1;
+}
+
+static bool
+start_gateway(Gateway *gateway)
+{
+	Text error = {0};
+
+	metrics_init(&gateway->metrics);
+	provider_init(&gateway->provider, &gateway->config);
+	gateway->limits = limits_create(&gateway->config, &gateway->metrics);
+	gateway->pool = pool_create(&gateway->config, &gateway->log);
+	if (gateway->pool != NULL)
+		gateway->batch = batch_create(&gateway->config,
+									  &gateway->log,
+									  &gateway->metrics,
+									  gateway->pool);
+	if (gateway->limits == NULL || gateway->batch == NULL)
+	{
+		log_event(&gateway->log, LOG_ERROR, "out of memory or threads");
+		return false;
+	}
+	log_start(gateway);
+	gateway->server = server_start(gateway, &error);
+	if (gateway->server == NULL)
+		log_event(&gateway->log,
+				  LOG_ERROR,
+				  "%s",
+				  error.data != NULL ? error.data : "");
+	else
+		log_event(&gateway->log,
+				  LOG_INFO,
+				  "listening on %s:%ld",
+				  gateway->config.host,
+				  gateway->config.port);
+	text_free(&error);
+	return gateway->server != NULL;
+}
+
+static void
+stop_gateway(Gateway *gateway)
+{
+	pthread_t enforcer;
+
+	if (pthread_create(&enforcer, NULL, enforce_stop, gateway) == 0)
+		pthread_detach(enforcer);
+	if (!server_drain(gateway->server, DRAIN_US))
+	{
+		log_event(&gateway->log, LOG_WARN, "cancelling what still runs");
+		pool_cancel(gateway->pool);
+		server_drain(gateway->server, CANCEL_US);
+	}
+	server_stop(gateway->server);
+	gateway->server = NULL;
+}
+
+static void
+free_gateway(Gateway *gateway)
+{
+	if (gateway->batch != NULL)
+		batch_stop(gateway->batch);
+	if (gateway->pool != NULL)
+		pool_stop(gateway->pool);
+	if (gateway->limits != NULL)
+		limits_free(gateway->limits);
+	metrics_free(&gateway->metrics);
+	config_free(&gateway->config);
+}
+
+/* Every thread inherits the mask, so that only sigwait sees the signals. */
+static bool
+prepare_threads(sigset_t *signals)
+{
+	pthread_attr_t attributes;
+	bool done;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	pthread_attr_init(&attributes);
+	done = pthread_sigmask(SIG_BLOCK, signals, NULL) == 0 &&
+		   pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES) == 0 &&
+		   pthread_setattr_default_np(&attributes) == 0;
+	pthread_attr_destroy(&attributes);
+	return done;
+}
+
+/*
+ * A thread that hangs in the resolver or in a dead network cannot be joined
+ * in time. Nothing of what it does was acknowledged, so the end is abrupt.
+ */
+static void *
+enforce_stop(void *argument)
+{
+	Gateway *gateway = argument;
+
+	sleep(STOP_SECS_MAX);
+	log_event(&gateway->log, LOG_WARN, "stopped without waiting any longer");
+	_exit(0);
+}
+
+static void
+log_start(Gateway *gateway)
+{
+	Text members = {0};
+
+	text_add_string(&members, "\"message\":\"starting\",");
+	config_describe(&gateway->config, &members);
+	log_members(&gateway->log, LOG_INFO, &members);
+	text_free(&members);
+}

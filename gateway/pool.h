@@ -1,0 +1,60 @@
+/*
+ * pool.h: connections to the database, lent one at a time.
+ */
+#ifndef POOL_H
+#define POOL_H
+
+#include <stdbool.h>
+
+#include <libpq-fe.h>
+
+#include "config.h"
+#include "log.h"
+
+typedef struct Pool Pool;
+typedef struct PoolConnection PoolConnection;
+
+/* What became of a call; the SQLSTATE alone says whether it succeeded. */
+typedef struct QueryOutcome
+{
+	PGresult *result; /* NULL if the connection was lost; the caller clears */
+	char sqlstate[6]; /* 00000: success; 08xxx: lost, nobody knows */
+} QueryOutcome;
+
+typedef struct PoolCounts
+{
+	unsigned long long connections;
+	unsigned long long idle;
+	unsigned long long connects; /* since the start */
+	unsigned long long failures; /* attempts to connect that failed */
+} PoolCounts;
+
+/* Opens nothing yet: the gateway starts whether or not there is a database. */
+Pool *pool_create(const Config *config, Log *log);
+
+/*
+ * Lends a connection that is idle and was alive a moment ago. Returns NULL at
+ * once if the database cannot be reached, and after max_wait_ms (0: the URL's
+ * acquire_timeout) if all are lent; *why is then a constant for the client.
+ */
+PoolConnection *pool_borrow(Pool *pool, long max_wait_ms, const char **why);
+
+/* Takes it back; keeps it only if its next user finds it as a new one. */
+void pool_return(Pool *pool, PoolConnection *connection);
+
+/*
+ * One statement with text parameters in a transaction of its own. Success
+ * means that it has committed.
+ */
+QueryOutcome pool_query(PoolConnection *connection,
+						const char *sql,
+						int count,
+						const char *const *values);
+
+PoolCounts pool_counts(Pool *pool);
+
+/* Makes every statement that still runs fail, for the end of a stop. */
+void pool_cancel(Pool *pool);
+void pool_stop(Pool *pool);
+
+#endif /* POOL_H */

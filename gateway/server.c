@@ -1,0 +1,593 @@
+/*
+ * server.c: civetweb's threads, its connections and their time limits.
+ *
+ * civetweb gives a thread to a connection for as long as it is kept alive. So
+ * there is one thread for every connection that is allowed, and some more
+ * that do nothing but tell further clients with 503 that there are too many:
+ * within the limit no client waits for another one to hang up.
+ *
+ * civetweb bounds how long headers may take, but a body that trickles in, or
+ * an answer that trickles out, may hold a thread for ever, and it would read
+ * what we refused to the end. So a timekeeper cuts connections whose time is
+ * over. It needs their sockets, which civetweb does not give away: they are
+ * found by their addresses, once for a connection that needs it.
+ */
+#include <arpa/inet.h>
+#include <limits.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <civetweb.h>
+
+#include "clock.h"
+#include "gateway.h"
+#include "reply.h"
+#include "request.h"
+#include "routes.h"
+#include "server.h"
+
+/* Threads that only refuse; each is held for a request's timeout at most. */
+#define SPARE_THREADS 32
+
+/* Other files a process of ours may have open: see find_socket. */
+#define OTHER_FILES 256
+
+/* After a refusal: how much a client may still send to read the answer. */
+#define LINGER_US SECOND_US
+#define LINGER_BYTES (4 << 20)
+
+/* One connection; belongs to the thread that serves it. */
+typedef struct Connection
+{
+	bool refused; /* beyond the limit */
+	int socket;	  /* -1: not looked for yet */
+
+	/* Guarded by the server's mutex. */
+	bool watched;
+	bool cut; /* its time was over */
+	WatchKind kind;
+	int64_t deadline_us;
+	struct Connection *previous;
+	struct Connection *next;
+} Connection;
+
+struct Server
+{
+	Gateway *gateway;
+	struct mg_context *context;
+	pthread_t timekeeper;
+	atomic_long connections;
+	char start_error[256]; /* the last words of civetweb before it started */
+	bool started;
+
+	pthread_mutex_t mutex;	/* guards what follows */
+	pthread_cond_t changed; /* a watch begins, or it is the end */
+	pthread_cond_t calm;	/* nothing is in flight while draining */
+	Connection watched;		/* the list's head */
+	long in_flight;
+	bool draining;
+	bool stopping;
+};
+
+static bool start_civetweb(Server *server, Text *error);
+static int open_connection(const struct mg_connection *conn, void **data);
+static void close_connection(const struct mg_connection *conn);
+static int handle_request(struct mg_connection *conn);
+static int handle_broken_request(struct mg_connection *conn,
+								 int status,
+								 const char *message);
+static int log_civetweb(const struct mg_connection *conn, const char *message);
+static bool enter_request(Server *server);
+static void leave_request(Server *server);
+static void finish_request(Request *request);
+static void log_request(const Request *request);
+static void linger(const Request *request);
+static Server *server_of(const struct mg_connection *conn);
+static int socket_of(const struct mg_connection *conn);
+static int find_socket(const struct mg_request_info *info, long files);
+static bool is_peer(int file, const struct mg_request_info *info);
+static void *keep_time(void *argument);
+static int64_t cut_overdue(Server *server);
+static void unlink_watch(Connection *connection);
+
+Server *
+server_start(Gateway *gateway, Text *error)
+{
+	Server *server = calloc(1, sizeof(*server));
+	pthread_condattr_t attributes;
+
+	if (server == NULL)
+	{
+		text_add_string(error, "out of memory");
+		return NULL;
+	}
+	server->gateway = gateway;
+	server->watched.next = server->watched.previous = &server->watched;
+	pthread_mutex_init(&server->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&server->changed, &attributes);
+	pthread_cond_init(&server->calm, &attributes);
+	pthread_condattr_destroy(&attributes);
+	if (pthread_create(&server->timekeeper, NULL, keep_time, server) != 0)
+	{
+		text_add_string(error, "could not start a thread");
+		free(server);
+		return NULL;
+	}
+	if (!start_civetweb(server, error))
+	{
+		server_stop(server);
+		return NULL;
+	}
+	return server;
+}
+
+bool
+server_drain(Server *server, int64_t wait_us)
+{
+	struct timespec until = clock_timespec(clock_us() + wait_us);
+	bool calm;
+
+	pthread_mutex_lock(&server->mutex);
+	server->draining = true;
+	while (server->in_flight > 0 &&
+		   pthread_cond_timedwait(&server->calm, &server->mutex, &until) == 0)
+		continue;
+	calm = server->in_flight == 0;
+	pthread_mutex_unlock(&server->mutex);
+	return calm;
+}
+
+void
+server_stop(Server *server)
+{
+	if (server->context != NULL)
+		mg_stop(server->context);
+	pthread_mutex_lock(&server->mutex);
+	server->stopping = true;
+	pthread_cond_signal(&server->changed);
+	pthread_mutex_unlock(&server->mutex);
+	pthread_join(server->timekeeper, NULL);
+	pthread_cond_destroy(&server->calm);
+	pthread_cond_destroy(&server->changed);
+	pthread_mutex_destroy(&server->mutex);
+	free(server);
+}
+
+void
+server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit_us)
+{
+	Server *server = server_of(conn);
+	Connection *connection = mg_get_user_connection_data(conn);
+
+	if (connection == NULL || socket_of(conn) < 0)
+		return;
+	pthread_mutex_lock(&server->mutex);
+	connection->watched = true;
+	connection->cut = false;
+	connection->kind = kind;
+	connection->deadline_us = clock_us() + limit_us;
+	connection->next = &server->watched;
+	connection->previous = server->watched.previous;
+	connection->previous->next = connection;
+	server->watched.previous = connection;
+	/* Whoever is the only one may have found the timekeeper asleep. */
+	if (connection->previous == &server->watched)
+		pthread_cond_signal(&server->changed);
+	pthread_mutex_unlock(&server->mutex);
+}
+
+bool
+server_unwatch(struct mg_connection *conn)
+{
+	Server *server = server_of(conn);
+	Connection *connection = mg_get_user_connection_data(conn);
+	bool cut;
+
+	if (connection == NULL)
+		return false;
+	pthread_mutex_lock(&server->mutex);
+	if (connection->watched)
+		unlink_watch(connection);
+	cut = connection->cut;
+	connection->cut = false;
+	pthread_mutex_unlock(&server->mutex);
+	return cut;
+}
+
+static bool
+start_civetweb(Server *server, Text *error)
+{
+	const Config *config = &server->gateway->config;
+	const struct mg_callbacks callbacks = {
+		.begin_request = handle_request,
+		.http_error = handle_broken_request,
+		.log_message = log_civetweb,
+		.init_connection = open_connection,
+		.connection_close = close_connection,
+	};
+	char address[256];
+	char threads[32];
+	char header_bytes[32];
+	char request_ms[32];
+	char keep_alive_ms[32];
+	/* Paths are matched as they were sent; there are no files to serve. */
+	const char *options[] = {"listening_ports",
+							 address,
+							 "num_threads",
+							 threads,
+							 "max_request_size",
+							 header_bytes,
+							 "request_timeout_ms",
+							 request_ms,
+							 "keep_alive_timeout_ms",
+							 keep_alive_ms,
+							 "enable_keep_alive",
+							 "yes",
+							 "tcp_nodelay",
+							 "1",
+							 "listen_backlog",
+							 "1024",
+							 "decode_url",
+							 "no",
+							 "enable_directory_listing",
+							 "no",
+							 "enable_auth_domain_check",
+							 "no",
+							 NULL};
+
+	snprintf(address, sizeof(address), "%s:%ld", config->host, config->port);
+	snprintf(threads,
+			 sizeof(threads),
+			 "%ld",
+			 config->max_connections + SPARE_THREADS);
+	snprintf(header_bytes,
+			 sizeof(header_bytes),
+			 "%ld",
+			 config->max_header_bytes);
+	snprintf(request_ms, sizeof(request_ms), "%ld000", config->request_timeout);
+	snprintf(keep_alive_ms,
+			 sizeof(keep_alive_ms),
+			 "%ld000",
+			 config->keep_alive);
+	server->context = mg_start(&callbacks, server, options);
+	server->started = true;
+	if (server->context == NULL)
+		text_addf(error,
+				  "failed to bind to %s: %s",
+				  address,
+				  server->start_error);
+	return server->context != NULL;
+}
+
+static int
+open_connection(const struct mg_connection *conn, void **data)
+{
+	Server *server = server_of(conn);
+	Metrics *metrics = &server->gateway->metrics;
+	Connection *connection = calloc(1, sizeof(*connection));
+
+	*data = connection;
+	if (connection == NULL)
+		return 0;
+	connection->socket = -1;
+	connection->refused = atomic_fetch_add(&server->connections, 1) >=
+						  server->gateway->config.max_connections;
+	metrics_add(metrics, METRIC_HTTP_CONNECTIONS, 1);
+	if (connection->refused)
+		metrics_add(metrics, METRIC_HTTP_CONNECTIONS_REFUSED, 1);
+	return 0;
+}
+
+static void
+close_connection(const struct mg_connection *conn)
+{
+	Server *server = server_of(conn);
+	Connection *connection = mg_get_user_connection_data(conn);
+
+	if (connection == NULL)
+		return;
+	free(connection);
+	atomic_fetch_sub(&server->connections, 1);
+	metrics_add(&server->gateway->metrics, METRIC_HTTP_CONNECTIONS, -1);
+}
+
+static int
+handle_request(struct mg_connection *conn)
+{
+	Server *server = server_of(conn);
+	const Connection *connection = mg_get_user_connection_data(conn);
+	bool entered = enter_request(server);
+	Request request;
+	int status;
+
+	request_open(&request, server->gateway, conn);
+	if (connection == NULL || connection->refused)
+	{
+		request.close = true;
+		reply_unavailable(&request, "too many connections", 1);
+	}
+	else if (!entered)
+	{
+		request.close = true;
+		reply_unavailable(&request, "gateway is stopping", 1);
+	}
+	else if (request_is_ambiguous(&request))
+	{
+		request.close = true;
+		reply_error(&request, 400, "headers contradict each other");
+	}
+	else
+		routes_dispatch(&request);
+	finish_request(&request);
+	status = request.reply.status;
+	request_close(&request);
+	leave_request(server);
+	return status;
+}
+
+/* What civetweb refuses by itself: requests that are not HTTP. */
+static int
+handle_broken_request(struct mg_connection *conn,
+					  int status,
+					  const char *message)
+{
+	Server *server = server_of(conn);
+	Request request;
+
+	(void) message;
+	enter_request(server);
+	request_open(&request, server->gateway, conn);
+	request.close = true;
+	request.body_read = false;
+	if (status == 404)
+		reply_error(&request, 404, "path does not exist");
+	else
+		reply_error(&request,
+					400,
+					"request is malformed, incomplete or too large");
+	finish_request(&request);
+	request_close(&request);
+	leave_request(server);
+	return 0;
+}
+
+static int
+log_civetweb(const struct mg_connection *conn, const char *message)
+{
+	Server *server = server_of(conn);
+
+	if (!server->started)
+		snprintf(server->start_error,
+				 sizeof(server->start_error),
+				 "%s",
+				 message);
+	else
+		log_event(&server->gateway->log, LOG_WARN, "civetweb: %s", message);
+	return 1;
+}
+
+/* Counts it in any case; false if requests are no longer taken. */
+static bool
+enter_request(Server *server)
+{
+	bool entered;
+
+	pthread_mutex_lock(&server->mutex);
+	entered = !server->draining;
+	server->in_flight++;
+	pthread_mutex_unlock(&server->mutex);
+	return entered;
+}
+
+static void
+leave_request(Server *server)
+{
+	pthread_mutex_lock(&server->mutex);
+	server->in_flight--;
+	if (server->draining && server->in_flight == 0)
+		pthread_cond_signal(&server->calm);
+	pthread_mutex_unlock(&server->mutex);
+}
+
+static void
+finish_request(Request *request)
+{
+	reply_send(request);
+	log_request(request);
+	if (!request->body_read)
+		linger(request);
+}
+
+/* No query, no headers but the ids, no body: see log.c. */
+static void
+log_request(const Request *request)
+{
+	const char *method = request->info->request_method;
+	Text line = {0};
+	int status = request->reply.status;
+
+	text_add_string(&line, "\"method\":");
+	text_add_json(&line,
+				  method != NULL ? method : "-",
+				  method != NULL ? strnlen(method, 32) : 1);
+	text_add_string(&line, ",\"path\":");
+	text_add_json(&line, request->path, strnlen(request->path, 512));
+	text_addf(&line,
+			  ",\"status\":%d,\"duration_us\":%lld,\"client\":\"%s\","
+			  "\"request_id\":",
+			  status,
+			  (long long) (clock_us() - request->started_us),
+			  request->client);
+	text_add_json(&line, request->id, strlen(request->id));
+	if (request->traceparent[0] != '\0')
+		text_addf(&line, ",\"traceparent\":\"%s\"", request->traceparent);
+	if (request->mock)
+		text_add_string(&line, ",\"mock\":true");
+	log_members(&request->gateway->log,
+				status == 500  ? LOG_ERROR
+				: status > 500 ? LOG_WARN
+							   : LOG_INFO,
+				&line);
+	text_free(&line);
+}
+
+/*
+ * Data that nobody reads makes the kernel reset the connection at its close,
+ * and the client may lose the answer that says why. So what still comes is
+ * taken for a moment and thrown away.
+ */
+static void
+linger(const Request *request)
+{
+	int64_t deadline = clock_us() + LINGER_US;
+	int socket = socket_of(request->conn);
+	char part[4096];
+	long taken = 0;
+
+	if (socket < 0)
+		return;
+	shutdown(socket, SHUT_WR);
+	while (taken < LINGER_BYTES)
+	{
+		struct pollfd ready = {.fd = socket, .events = POLLIN};
+		int64_t left = deadline - clock_us();
+		ssize_t got;
+
+		if (left <= 0 || poll(&ready, 1, (int) (left / 1000 + 1)) <= 0)
+			return;
+		got = recv(socket, part, sizeof(part), MSG_DONTWAIT);
+		if (got <= 0)
+			return;
+		taken += got;
+	}
+}
+
+static Server *
+server_of(const struct mg_connection *conn)
+{
+	return mg_get_user_data(mg_get_context(conn));
+}
+
+/* The socket of a connection whose request has begun, or -1. */
+static int
+socket_of(const struct mg_connection *conn)
+{
+	Server *server = server_of(conn);
+	const Config *config = &server->gateway->config;
+	Connection *connection = mg_get_user_connection_data(conn);
+
+	if (connection == NULL)
+		return -1;
+	/* Two files for every thread: its connection and its wake-up event. */
+	if (connection->socket < 0)
+		connection->socket =
+			find_socket(mg_get_request_info(conn),
+						2 * (config->max_connections + SPARE_THREADS) +
+							config->pool_max + OTHER_FILES);
+	if (connection->socket < 0)
+		log_event(&server->gateway->log, LOG_ERROR, "socket not found");
+	return connection->socket;
+}
+
+/*
+ * The kernel gives out the lowest free number, so the search is bounded by
+ * the number of files that can be open. Two connections to one port differ in
+ * their peers' addresses.
+ */
+static int
+find_socket(const struct mg_request_info *info, long files)
+{
+	for (int file = 3; file < files; file++)
+	{
+		if (is_peer(file, info))
+			return file;
+	}
+	return -1;
+}
+
+static bool
+is_peer(int file, const struct mg_request_info *info)
+{
+	struct sockaddr_in peer;
+	struct sockaddr_in own;
+	socklen_t peer_length = sizeof(peer);
+	socklen_t own_length = sizeof(own);
+	char address[INET_ADDRSTRLEN];
+
+	return getpeername(file, (struct sockaddr *) &peer, &peer_length) == 0 &&
+		   peer.sin_family == AF_INET &&
+		   ntohs(peer.sin_port) == info->remote_port &&
+		   getsockname(file, (struct sockaddr *) &own, &own_length) == 0 &&
+		   ntohs(own.sin_port) == info->server_port &&
+		   inet_ntop(AF_INET, &peer.sin_addr, address, sizeof(address)) &&
+		   strcmp(address, info->remote_addr) == 0;
+}
+
+static void *
+keep_time(void *argument)
+{
+	Server *server = argument;
+
+	pthread_mutex_lock(&server->mutex);
+	while (!server->stopping)
+	{
+		int64_t next_us = cut_overdue(server);
+
+		if (next_us == INT64_MAX)
+			pthread_cond_wait(&server->changed, &server->mutex);
+		else
+		{
+			/* A watch that begins meanwhile may end up to this much late. */
+			int64_t soon_us = clock_us() + SECOND_US / 4;
+			struct timespec until =
+				clock_timespec(next_us < soon_us ? next_us : soon_us);
+
+			pthread_cond_timedwait(&server->changed, &server->mutex, &until);
+		}
+	}
+	pthread_mutex_unlock(&server->mutex);
+	return NULL;
+}
+
+/* Returns the next deadline, INT64_MAX if there is none. */
+static int64_t
+cut_overdue(Server *server)
+{
+	int64_t now = clock_us();
+	int64_t next_us = INT64_MAX;
+	Connection *connection = server->watched.next;
+
+	while (connection != &server->watched)
+	{
+		Connection *next = connection->next;
+
+		if (connection->deadline_us <= now)
+		{
+			/* The socket is open: its thread has not taken the watch off. */
+			shutdown(connection->socket,
+					 connection->kind == WATCH_READING ? SHUT_RD : SHUT_RDWR);
+			unlink_watch(connection);
+			connection->cut = true;
+		}
+		else if (connection->deadline_us < next_us)
+			next_us = connection->deadline_us;
+		connection = next;
+	}
+	return next_us;
+}
+
+static void
+unlink_watch(Connection *connection)
+{
+	connection->previous->next = connection->next;
+	connection->next->previous = connection->previous;
+	connection->watched = false;
+}
