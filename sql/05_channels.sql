@@ -21,8 +21,9 @@ CREATE TABLE msgstore.channels
     CONSTRAINT channels_provider_id_field_not_blank
         CHECK (provider_id_field ~ '[^[:space:]]'),
     CONSTRAINT channels_types_are_words
-        CHECK (array_to_string(types, ',', '')
-               ~ '^[a-z][a-z0-9_-]{0,62}(,[a-z][a-z0-9_-]{0,62})*$'),
+        -- Nulls, a second dimension and anything quoted look different.
+        CHECK (types::text
+               ~ '^\{[a-z][a-z0-9_-]{0,62}(,[a-z][a-z0-9_-]{0,62})*\}$'),
     CONSTRAINT channels_attachments_known
         CHECK (attachments IN ('none', 'optional', 'required')),
     CONSTRAINT channels_origin_known

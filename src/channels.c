@@ -84,7 +84,8 @@ msgstore_invalidate_channels(PG_FUNCTION_ARGS)
 						"msgstore._invalidate_channels")));
 	trigger = (TriggerData *) fcinfo->context;
 	CacheInvalidateRelcache(trigger->tg_relation);
-	PG_RETURN_NULL();
+	/* The manager wants no row, but not an SQL null. */
+	return PointerGetDatum(NULL);
 }
 
 const Channel *
