@@ -51,6 +51,8 @@ CREATE TABLE msgstore.messages (
     attachments jsonb,
     CONSTRAINT messages_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT messages_inbound_event_key UNIQUE (tenant_id, inbound_event_id),
+    CONSTRAINT messages_conversation_fkey FOREIGN KEY (tenant_id, conversation_id)
+        REFERENCES msgstore.conversations (tenant_id, id),
     CONSTRAINT messages_direction CHECK (direction IN ('inbound', 'outbound')),
     CONSTRAINT messages_attachments_array
         CHECK (jsonb_typeof(attachments) = 'array')

@@ -23,10 +23,19 @@
 /* Two of them and a channel's name must fit into an index entry. */
 #define MAX_ADDRESS_BYTES 510
 
+/* What is expected of the fields that have the same rule. */
+static const char *const expected_text = "The field is a string that is not blank.";
+static const char *const expected_payload = "A payload is the provider's JSON object.";
+static const char *const expected_address = "An address has at most 510 bytes once it is normalized, and no \"<->\" in it.";
+static const char *const expected_list = "Attachments are null or an array of http or https URLs.";
+
 /* The longest part of a refused value that a message shows. */
 #define SHOWN_BYTES 64
 
-static bool refuse_field(InboxItem *item, const char *field, const char *what);
+static bool refuse_field(InboxItem *item,
+						 const char *field,
+						 const char *what,
+						 const char *expected);
 static char *show(const char *s, int len);
 static bool check_bounds(InboxItem *item);
 static bool check_payload(InboxItem *item);
@@ -123,11 +132,14 @@ inbox_raise_refusal(const InboxItem *item)
 }
 
 static bool
-refuse_field(InboxItem *item, const char *field, const char *what)
+refuse_field(InboxItem *item,
+			 const char *field,
+			 const char *what,
+			 const char *expected)
 {
 	return inbox_refuse(item,
 						ERRCODE_MS_BAD_REQUEST,
-						NULL,
+						expected,
 						NULL,
 						"field \"%s\" %s",
 						field,
@@ -147,11 +159,11 @@ static bool
 check_bounds(InboxItem *item)
 {
 	if (item->channel == NULL)
-		return refuse_field(item, "channel", "is missing");
+		return refuse_field(item, "channel", "is missing", expected_text);
 	if (item->idempotency_key == NULL)
 		return true;
 	if (address_is_blank(item->idempotency_key, strlen(item->idempotency_key)))
-		return refuse_field(item, "idempotency_key", "is blank");
+		return refuse_field(item, "idempotency_key", "is blank", expected_text);
 	if (strlen(item->idempotency_key) > MAX_KEY_BYTES)
 		return inbox_refuse(item,
 							ERRCODE_MS_BAD_REQUEST,
@@ -167,9 +179,12 @@ static bool
 check_payload(InboxItem *item)
 {
 	if (item->payload == NULL)
-		return refuse_field(item, "payload", "is missing");
+		return refuse_field(item, "payload", "is missing", expected_payload);
 	if (!JB_ROOT_IS_OBJECT(item->payload))
-		return refuse_field(item, "payload", "is not a JSON object");
+		return refuse_field(item,
+							"payload",
+							"is not a JSON object",
+							expected_payload);
 	return true;
 }
 
@@ -185,7 +200,7 @@ check_type(InboxItem *item, const Channel **channel)
 		!inbox_find_field(item->payload, "type", &type))
 		return true;
 	if (type.type != jbvString)
-		return refuse_field(item, "type", "is not a string");
+		return refuse_field(item, "type", "is not a string", expected_text);
 	for (i = 0; i < (*channel)->ntypes && name == NULL; i++)
 	{
 		const char *candidate = (*channel)->types[i];
@@ -213,11 +228,11 @@ static bool
 take_string(InboxItem *item, const char *field, JsonbValue *value)
 {
 	if (!inbox_find_field(item->payload, field, value))
-		return refuse_field(item, field, "is missing");
+		return refuse_field(item, field, "is missing", expected_text);
 	if (value->type != jbvString)
-		return refuse_field(item, field, "is not a string");
+		return refuse_field(item, field, "is not a string", expected_text);
 	if (address_is_blank(value->val.string.val, value->val.string.len))
-		return refuse_field(item, field, "is blank");
+		return refuse_field(item, field, "is blank", expected_text);
 	return true;
 }
 
@@ -250,13 +265,19 @@ check_address(InboxItem *item,
 	s = VARDATA_ANY(*normalized);
 	len = VARSIZE_ANY_EXHDR(*normalized);
 	if (address_is_blank(s, len))
-		return refuse_field(item, field, "holds no address");
+		return refuse_field(item, field, "holds no address", expected_text);
 	if (len > MAX_ADDRESS_BYTES)
-		return refuse_field(item, field, "is longer than 510 bytes");
+		return refuse_field(item,
+							field,
+							"is longer than 510 bytes",
+							expected_address);
 	for (; len >= 3; s++, len--)
 	{
 		if (memcmp(s, "<->", 3) == 0)
-			return refuse_field(item, field, "holds \"<->\"");
+			return refuse_field(item,
+								field,
+								"holds \"<->\"",
+								expected_address);
 	}
 	return true;
 }
@@ -277,7 +298,8 @@ check_provider_id(InboxItem *item, const Channel *channel)
 	if (value.val.string.len > MAX_ADDRESS_BYTES)
 		return refuse_field(item,
 							channel->provider_id_field,
-							"is longer than 510 bytes");
+							"is longer than 510 bytes",
+							"A provider's message id has at most 510 bytes.");
 	item->provider_message_id = cstring_to_text_with_len(value.val.string.val,
 														 value.val.string.len);
 	return true;
@@ -310,7 +332,10 @@ check_body(InboxItem *item, const Channel *channel)
 	if (!inbox_find_field(item->payload, "body", &item->body))
 		item->body.type = jbvNull;
 	else if (item->body.type != jbvString)
-		return refuse_field(item, "body", "is not a string");
+		return refuse_field(item,
+							"body",
+							"is not a string",
+							"A body is a string or null.");
 	return true;
 }
 
@@ -327,11 +352,15 @@ check_attachments(InboxItem *item, const Channel *channel)
 		if (item->attachments.type != jbvBinary || !JsonContainerIsArray(list))
 			return refuse_field(item,
 								"attachments",
-								"is not an array of strings");
+								"is not an array of strings",
+								expected_list);
 		n = JsonContainerSize(list);
 	}
 	if (n == 0 && channel->attachments == ATTACHMENTS_REQUIRED)
-		return refuse_field(item, "attachments", "is empty");
+		return refuse_field(item,
+							"attachments",
+							"is empty",
+							"The channel needs at least one attachment.");
 	if (n > 0 && channel->attachments == ATTACHMENTS_NONE)
 		return inbox_refuse(item,
 							ERRCODE_MS_BAD_REQUEST,
@@ -364,7 +393,8 @@ check_attachment_list(InboxItem *item)
 		if (url->type != jbvString)
 			return refuse_field(item,
 								"attachments",
-								"is not an array of strings");
+								"is not an array of strings",
+								expected_list);
 		if (!is_web_url(url->val.string.val, url->val.string.len))
 			return inbox_refuse(item,
 								ERRCODE_MS_BAD_REQUEST,

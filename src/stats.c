@@ -124,6 +124,15 @@ stats_count_latency(TimestampTz accepted_at)
 		add_latency(own_stats(), GetCurrentTimestamp() - accepted_at);
 }
 
+/* Nobody is connected to it any more, so nobody holds on to its entry. */
+void
+stats_forget_database(Oid database)
+{
+	LWLockAcquire(databases_lock, LW_EXCLUSIVE);
+	(void) hash_search(databases, &database, HASH_REMOVE, NULL);
+	LWLockRelease(databases_lock);
+}
+
 void
 stats_init(void)
 {

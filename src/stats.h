@@ -32,6 +32,9 @@ extern void stats_count(StatsCounter counter, int64 n);
 /* An event that was accepted at this time is processed when it commits. */
 extern void stats_count_latency(TimestampTz accepted_at);
 
+/* Lets go of the counters of a database that was dropped. */
+extern void stats_forget_database(Oid database);
+
 /* For _PG_init: commit hook; shared memory's size, and its set-up. */
 extern void stats_init(void);
 extern void stats_shmem_request(void);

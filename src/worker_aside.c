@@ -25,6 +25,7 @@
 #include "tcop/utility.h"
 #include "utils/timestamp.h"
 
+#include "stats.h"
 #include "worker.h"
 #include "worker_shared.h"
 
@@ -95,6 +96,8 @@ watch_utility(PlannedStmt *statement,
 																environment,
 																destination,
 																completion);
+		if (OidIsValid(database) && IsA(node, DropdbStmt))
+			stats_forget_database(database);
 	}
 	PG_FINALLY();
 	{

@@ -43,7 +43,7 @@ static Statement claim_events = {
 		   " UNION ALL SELECT * FROM ("
 		   "  SELECT tenant_id, event_id FROM msgstore.event_queue"
 		   "  WHERE next_attempt_at IS NULL"
-		   "  ORDER BY event_id LIMIT $1"
+		   "  ORDER BY next_attempt_at, event_id LIMIT $1"
 		   "  FOR UPDATE SKIP LOCKED) AS new"
 		   " LIMIT $1) AS q"
 		   " JOIN msgstore.event_log l"

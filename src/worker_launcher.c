@@ -50,6 +50,7 @@ typedef struct Database
 {
 	Oid oid;
 	bool present;			/* a worker found the extension */
+	TimestampTz asked_at;	/* somebody wanted it looked at */
 	int failures;			/* of its workers, in a row */
 	TimestampTz next_start; /* not before */
 } Database;
@@ -74,6 +75,7 @@ static void collect_ended(void);
 static void judge(int slot_number);
 static void take_requests(void);
 static void add_database(Oid oid);
+static void drop_database(Database *database);
 static Database *find_database(Oid oid);
 static void look_at_all(void);
 static bool is_candidate(Oid oid);
@@ -205,8 +207,10 @@ judge(int slot_number)
 	switch (slot->outcome)
 	{
 		case WORKER_ABSENT:
-			databases = list_delete_ptr(databases, database);
-			pfree(database);
+			/* unless it came after that worker had looked */
+			database->present = false;
+			if (database->asked_at <= workers[slot_number].started_at)
+				drop_database(database);
 			break;
 		case WORKER_STOPPED:
 			break;
@@ -247,16 +251,25 @@ take_requests(void)
 static void
 add_database(Oid oid)
 {
+	Database *database = find_database(oid);
 	MemoryContext caller;
-	Database *database;
 
-	if (find_database(oid) != NULL)
-		return;
-	caller = MemoryContextSwitchTo(TopMemoryContext);
-	database = palloc0(sizeof(Database));
-	database->oid = oid;
-	databases = lappend(databases, database);
-	MemoryContextSwitchTo(caller);
+	if (database == NULL)
+	{
+		caller = MemoryContextSwitchTo(TopMemoryContext);
+		database = palloc0(sizeof(Database));
+		database->oid = oid;
+		databases = lappend(databases, database);
+		MemoryContextSwitchTo(caller);
+	}
+	database->asked_at = GetCurrentTimestamp();
+}
+
+static void
+drop_database(Database *database)
+{
+	databases = list_delete_ptr(databases, database);
+	pfree(database);
 }
 
 static Database *
@@ -368,8 +381,7 @@ start_in(Database *database, bool *probing)
 			continue;
 		if (!is_candidate(database->oid))
 		{
-			databases = list_delete_ptr(databases, database);
-			pfree(database);
+			drop_database(database);
 			return -1;
 		}
 		if (!start_worker(database, index))

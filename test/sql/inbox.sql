@@ -1,0 +1,221 @@
+CREATE EXTENSION msgstore;
+SET search_path = msgstore, public;
+
+-- Valid payloads of the three channels, and what the test changes of them.
+CREATE FUNCTION public.sms(changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS
+$$ SELECT jsonb_strip_nulls('{"from": "+1 (804) 555-1234", "to": "+12016661234",
+    "type": "sms", "messaging_provider_id": "message-1", "body": "Hello",
+    "timestamp": "2024-11-01T14:00:00Z"}' || changes) $$;
+CREATE FUNCTION public.email(changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS
+$$ SELECT jsonb_strip_nulls('{"from": "Contact <contact@Gmail.com>",
+    "to": "user+tag@usehatchapp.com", "xillio_id": "message-1",
+    "body": "<b>Hello</b>", "attachments": [],
+    "timestamp": "2024-11-01T14:00:00Z"}' || changes) $$;
+-- How a statement is refused, with its SQLSTATE.
+CREATE FUNCTION public.refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    message text; detail text; hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'not refused';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+        detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RETURN concat_ws(' | ', SQLSTATE || ' ' || message,
+        'DETAIL ' || nullif(detail, ''), 'HINT ' || nullif(hint, ''));
+END $$;
+
+-- An event is stored with normalized addresses and waits.
+SELECT duplicate FROM ingest('sms', sms(), NULL, 'request-1');
+SELECT channel, "from", "to", provider_message_id, status, attempt_count,
+    next_attempt_at, processor_id, error_code, correlation_id, processed_at
+FROM inbound_events;
+
+-- The same provider id again gives the first one's id and changes nothing.
+SELECT i.duplicate, i.event_id = e.id AS same_id, e.payload ->> 'body' AS body
+FROM ingest('sms', sms('{"body": "other"}')) i, inbound_events e;
+SELECT count(*) FROM inbound_events;
+
+-- The same id on another channel is another event.
+SELECT duplicate FROM ingest('email', email());
+SELECT channel, "from", "to" FROM inbound_events ORDER BY channel;
+
+-- A duplicate of a processed event does not send it through again.
+SELECT process();
+SELECT duplicate FROM ingest('sms', sms());
+SELECT process(), (SELECT count(*) FROM messages) AS messages;
+
+-- The payload's type moves an event of channel sms to mms, in any case.
+SELECT duplicate FROM ingest('sms', sms('{"type": "MMS",
+    "messaging_provider_id": "message-2", "body": " ",
+    "attachments": ["https://example.com/image.jpg"]}'));
+SELECT channel, provider_message_id FROM event_log ORDER BY id DESC LIMIT 1;
+
+-- ingest takes part in the caller's transaction.
+BEGIN;
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "undone"}'));
+ROLLBACK;
+SELECT count(*) FROM event_log WHERE provider_message_id = 'undone';
+
+-- It works whatever the caller's search_path is.
+SET search_path = '';
+SELECT duplicate FROM msgstore.ingest('sms', public.sms());
+SET search_path = msgstore, public;
+
+-- Injected events may lack a provider id; none of them collide.
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": null}'), mock => true);
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": null}'), mock => true);
+SELECT count(*) FROM event_log WHERE provider_message_id IS NULL;
+
+-- What is refused leaves nothing: each error names the field.
+SELECT count(*) AS events FROM event_log \gset
+SELECT refused('SELECT ' || call) FROM (VALUES
+    ($c$ingest(NULL, sms())$c$),
+    ($c$ingest('fax', sms())$c$),
+    ($c$ingest('sms', NULL)$c$),
+    ($c$ingest('sms', '[]')$c$),
+    ($c$ingest('sms', '"text"')$c$),
+    ($c$ingest('sms', sms() - 'from')$c$),
+    ($c$ingest('sms', sms('{"from": " "}'))$c$),
+    ($c$ingest('sms', sms('{"from": 15550001}'))$c$),
+    ($c$ingest('sms', sms('{"to": ""}'))$c$),
+    ($c$ingest('sms', sms('{"from": "a<->b"}'))$c$),
+    ($c$ingest('sms', sms() || jsonb_build_object('from', repeat('x', 511)))$c$),
+    ($c$ingest('sms', sms('{"type": "smsx"}'))$c$),
+    ($c$ingest('sms', sms('{"type": 1}'))$c$),
+    ($c$ingest('mms', sms())$c$),
+    ($c$ingest('sms', sms() - 'messaging_provider_id')$c$),
+    ($c$ingest('sms', sms('{"messaging_provider_id": ""}'))$c$),
+    ($c$ingest('sms', sms('{"messaging_provider_id": ""}'), mock => true)$c$),
+    ($c$ingest('email', email() - 'xillio_id' || '{"messaging_provider_id": "x"}')$c$),
+    ($c$ingest('sms', sms() - 'body')$c$),
+    ($c$ingest('sms', sms('{"body": " \n\t "}'))$c$),
+    ($c$ingest('sms', sms('{"body": 5}'))$c$),
+    ($c$ingest('email', email('{"body": "\u3000"}'))$c$),
+    ($c$ingest('sms', sms() - 'timestamp')$c$),
+    ($c$ingest('sms', sms('{"timestamp": "yesterday"}'))$c$),
+    ($c$ingest('mms', sms('{"type": "mms"}'))$c$),
+    ($c$ingest('mms', sms('{"type": "mms", "attachments": []}'))$c$),
+    ($c$ingest('sms', sms('{"attachments": ["https://example.com/a"]}'))$c$),
+    ($c$ingest('email', email('{"attachments": "https://example.com/a"}'))$c$),
+    ($c$ingest('email', email('{"attachments": {"a": 1}}'))$c$),
+    ($c$ingest('email', email('{"attachments": [1]}'))$c$),
+    ($c$ingest('email', email('{"attachments": ["file:///etc/passwd"]}'))$c$),
+    ($c$ingest('email', email('{"attachments": ["javascript:x"]}'))$c$),
+    ($c$ingest('email', email('{"attachments": ["https://"]}'))$c$),
+    ($c$ingest('email', email('{"attachments": ["http://a b"]}'))$c$),
+    ($c$ingest('email', email() || jsonb_build_object('attachments',
+    (SELECT jsonb_agg('https://example.com/' || n) FROM generate_series(1, 9) n)))$c$),
+    ($c$ingest('sms', sms(), ' ')$c$),
+    ($c$ingest('sms', sms(), repeat('k', 256))$c$),
+    ($c$ingest('sms', sms() || jsonb_build_object('body', repeat('x', 300000)))$c$)) AS c (call);
+SELECT count(*) = :events AS nothing_stored FROM event_log;
+
+-- Eight attachments are allowed, and an address that is all letters.
+SELECT duplicate FROM ingest('email', email('{"xillio_id": "eight"}')
+    || jsonb_build_object('attachments',
+    (SELECT jsonb_agg('https://example.com/' || n) FROM generate_series(1, 8) n)));
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "letters", "from": "ACME"}'));
+SELECT "from" FROM event_log WHERE provider_message_id = 'letters';
+
+-- A timestamp is an ISO 8601 instant with its zone.
+SELECT t AS "timestamp", (ingest_batch(jsonb_build_array(jsonb_build_object(
+    'channel', 'sms', 'payload', sms(jsonb_build_object('timestamp', t)))))).error_code
+FROM unnest(ARRAY['2024-11-01T14:00:00Z', '2024-11-01t14:00:00.123456789z',
+    '2024-11-01 14:00:00+01:00', '2024-11-01T14:00-0530', '2024-11-01T14:00:00+01',
+    '2024-02-29T23:59:60Z', '2024-11-01', '2024-11-01T14:00:00', '2023-02-29T00:00:00Z',
+    '2024-13-01T00:00:00Z', '2024-11-01T24:00:00Z', '2024-11-01T14:60:00Z',
+    '2024-11-01T14:00:00Z ', '0000-11-01T14:00:00Z', '2024-11-01T14:00:00.Z',
+    '2024-11-01T14:00:00+99:00', '2024-11-01T14:00:00+1', 'now', '']) t;
+
+-- The limit is one of JSON text without white space: a payload of exactly so
+-- many bytes is taken, one byte more is not.
+SELECT octet_length('{"from":"+1 (804) 555-1234","to":"+12016661234","type":"sms","messaging_provider_id":"size-0","body":"","timestamp":"2024-11-01T14:00:00Z"}') AS rest \gset
+SELECT size, (ingest_batch(jsonb_build_array(jsonb_build_object('channel', 'sms',
+    'payload', sms() || jsonb_build_object('messaging_provider_id', 'size-' || size - 262144,
+        'body', repeat('x', size - :rest)))))).error_message
+FROM (VALUES (262144), (262145)) AS v (size);
+
+-- Secrets are not stored, at any depth and in any case; the rest is.
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "secret",
+    "Authorization": "Bearer x", "headers": [{"X-API-Key": {"a": 1}, "host": "h"},
+    {"deep": {"deeper": {"password": null, "pass": "p"}}}], "token": ["t"]}'));
+SELECT payload - 'from' - 'to' FROM event_log WHERE provider_message_id = 'secret';
+SET msgstore.redact_keys = 'Host, pass';
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "host",
+    "host": "h", "pass": 1, "password": "kept"}'));
+SELECT payload -> 'host' AS host, payload -> 'pass' AS pass, payload -> 'password' AS password
+FROM event_log WHERE provider_message_id = 'host';
+RESET msgstore.redact_keys;
+
+-- The same idempotency key answers with the first one's id, and with another
+-- payload it is a conflict.
+SELECT event_id AS first FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'key') \gset
+SELECT event_id = :'first' AS same_id, duplicate
+FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'key');
+SELECT refused($$ SELECT ingest('sms', sms('{"messaging_provider_id": "key-2"}'), 'key') $$);
+SELECT count(*) FROM event_log WHERE provider_message_id LIKE 'key-%';
+-- A new key for an event that is known stands for that event.
+SELECT event_id = :'first' AS same_id, duplicate
+FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'other key');
+SELECT event_id = :'first' AS same_id, duplicate
+FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'other key');
+-- A refused request does not use its key up.
+SELECT refused($$ SELECT ingest('sms', sms('{"messaging_provider_id": "key-3", "body": ""}'), 'key 3') $$);
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "key-3"}'), 'key 3');
+-- After two hours a key is free, and its row goes.
+UPDATE idempotency_keys SET expires_at = now() - interval '1 second';
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "key-4"}'), 'key');
+SELECT key, expires_at > now() + interval '119 minutes' AS fresh FROM idempotency_keys ORDER BY key;
+
+-- A batch has an answer for each of its items, and bad ones cost the others
+-- nothing. Duplicates inside it are duplicates.
+CREATE TEMP TABLE answers AS
+SELECT * FROM ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": "b-1"}')),
+    jsonb_build_object('channel', 'fax', 'payload', sms()),
+    3,
+    jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": "b-1"}')),
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "b-1"}'), 'idempotency_key', 'b'),
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "b-1"}'), 'idempotency_key', 'b'),
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "b-2"}'), 'idempotency_key', 'b'),
+    jsonb_build_object('channel', 'sms', 'payload', sms()),
+    jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": null}'), 'mock', true),
+    jsonb_build_object('channel', 'sms', 'payload', sms(), 'mock', 'yes'),
+    jsonb_build_object('channel', 1),
+    '{}'::jsonb, 'null'::jsonb, '[]'::jsonb));
+SELECT ordinal, event_id IS NOT NULL AS has_id, duplicate, error_code, error_message
+FROM answers ORDER BY ordinal;
+SELECT (SELECT event_id FROM answers WHERE ordinal = 1)
+    = (SELECT event_id FROM answers WHERE ordinal = 4) AS same_event,
+    (SELECT event_id FROM answers WHERE ordinal = 5)
+    = (SELECT event_id FROM answers WHERE ordinal = 6) AS same_key;
+SELECT channel, provider_message_id FROM event_log WHERE provider_message_id LIKE 'b-%' ORDER BY 1, 2;
+SELECT * FROM ingest_batch('[]');
+SELECT * FROM ingest_batch(NULL);
+SELECT refused($$ SELECT * FROM ingest_batch('{}') $$);
+SELECT refused($$ SELECT * FROM ingest_batch('1') $$);
+
+-- Each event has one place.
+SELECT count(*) = (SELECT count(*) FROM event_queue) + (SELECT count(*) FROM messages) AS one_place
+FROM event_log;
+
+-- Ids are UUIDs of version 7 and rise, also within one microsecond.
+SELECT bool_and(id > before) AS rising,
+    bool_and(id::text ~ '^.{14}7.{4}[89ab]') AS version_7,
+    max(abs(extract(epoch FROM clock_timestamp()) * 1000
+        - ('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint)) < 60000 AS is_time
+FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before
+      FROM (SELECT n, uuid7() AS id FROM generate_series(1, 10000) n) made) compared
+WHERE before IS NOT NULL;
+
+-- A tenant's events are its own: the same provider id is another event there.
+SET msgstore.tenant_id = 'acme';
+SELECT duplicate FROM ingest('sms', sms());
+SELECT duplicate FROM ingest('sms', sms());
+RESET msgstore.tenant_id;
+SELECT tenant_id, count(*) FROM event_log WHERE provider_message_id = 'message-1'
+GROUP BY 1 ORDER BY 1;
+
+DROP FUNCTION sms, email, refused;
+DROP EXTENSION msgstore;

@@ -1,0 +1,156 @@
+CREATE EXTENSION msgstore;
+SET search_path = msgstore, public;
+CREATE FUNCTION public.put(id text, changes jsonb DEFAULT '{}') RETURNS boolean LANGUAGE sql AS
+$$ SELECT duplicate FROM msgstore.ingest('sms', jsonb_strip_nulls(jsonb_build_object(
+    'from', '+15550001', 'to', '+15550002', 'messaging_provider_id', id, 'body', 'Hello',
+    'timestamp', '2024-11-01T14:00:00Z') || changes)) $$;
+CREATE VIEW public.places AS
+SELECT provider_message_id, status, attempt_count, next_attempt_at IS NOT NULL AS waits,
+    error_code, error_message, processed_at IS NOT NULL AS done
+FROM msgstore.inbound_events;
+
+-- The worker is off: events wait until process() is called, which says how
+-- many left the queue.
+SELECT put('m-' || n) FROM generate_series(1, 3) n;
+SELECT process(2), process(2), process(2);
+SELECT * FROM places ORDER BY 1;
+SELECT process();
+
+-- A number of events that makes no sense is refused.
+DO $$ BEGIN PERFORM msgstore.process(0); EXCEPTION WHEN SQLSTATE 'MS400' THEN RAISE NOTICE '% %', SQLSTATE, SQLERRM; END $$;
+
+-- An event's message, its conversation and its leaving the queue are one.
+SELECT m.id = m.inbound_event_id AS same_id, m.direction, m.channel, m."from", m."to", m.body,
+    m.attachments, m."timestamp" = '2024-11-01T14:00:00Z' AS same_time, c.message_count
+FROM messages m JOIN conversations c ON c.id = m.conversation_id
+WHERE m.provider_message_id = 'm-1';
+
+-- A process() that is rolled back has not been.
+SELECT put('back');
+BEGIN;
+SELECT process();
+ROLLBACK;
+SELECT * FROM places WHERE provider_message_id = 'back';
+SELECT process();
+
+-- One bad event costs its neighbours nothing: it waits for its retry, with its
+-- SQLSTATE and message, and nothing of it remains.
+CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE 'no % today', NEW.body USING ERRCODE = 'P0042'; END $$;
+CREATE TRIGGER fail BEFORE INSERT ON messages FOR EACH ROW
+    WHEN (NEW.body = 'bad') EXECUTE FUNCTION public.fail();
+SET client_min_messages = error;
+SELECT message_count AS before FROM conversations \gset
+SELECT count(put('n-' || n, CASE WHEN n = 5 THEN '{"body": "bad"}' ELSE '{}' END::jsonb))
+FROM generate_series(1, 10) n;
+SELECT process();
+SELECT * FROM places WHERE provider_message_id = 'n-5';
+SELECT message_count - :before AS added FROM conversations;
+SELECT count(*) FROM conversations c
+WHERE message_count <> (SELECT count(*) FROM messages m WHERE m.conversation_id = c.id);
+
+-- It is not tried before its retry is due.
+SELECT process();
+SELECT attempt_count FROM places WHERE provider_message_id = 'n-5';
+
+-- Attempt n waits for base × 2^(n-1), by half more or less, up to the limit;
+-- after the retries the event is a dead letter with all its attempts counted.
+CREATE FUNCTION public.attempt(id text, OUT attempt int, OUT status text, OUT left_queue int,
+    OUT in_bounds boolean, OUT code text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    nominal interval;
+    wait interval;
+BEGIN
+    UPDATE msgstore.event_queue SET next_attempt_at = now();
+    left_queue := msgstore.process();
+    SELECT e.attempt_count, e.status, e.next_attempt_at - e.updated_at, e.error_code
+    INTO attempt, status, wait, code
+    FROM msgstore.inbound_events e WHERE e.provider_message_id = attempt.id;
+    nominal := least(current_setting('msgstore.backoff_base')::interval * 2 ^ (attempt - 1),
+                     current_setting('msgstore.backoff_max')::interval);
+    in_bounds := wait BETWEEN nominal * 0.5 AND nominal * 1.5 + interval '50 ms';
+END $$;
+SET msgstore.backoff_max = '3s';
+SELECT (attempt('n-5')).* FROM generate_series(2, 6);
+RESET msgstore.backoff_max;
+SELECT process(), * FROM places WHERE provider_message_id = 'n-5';
+SELECT attempt_count, error_code, error_message FROM dead_letters;
+SELECT count(*) AS rest FROM event_failures;
+
+-- Twenty that fail together do not come back together.
+SELECT count(put('j-' || n, '{"body": "bad"}')) FROM generate_series(1, 20) n;
+SELECT process();
+SELECT count(DISTINCT next_attempt_at - updated_at) > 1 AS jitter,
+    min(next_attempt_at - updated_at) >= interval '0.25 s' AS not_below,
+    max(next_attempt_at - updated_at) <= interval '0.8 s' AS not_above
+FROM inbound_events WHERE status = 'error';
+
+-- Events that keep failing take at most half of a batch: new ones go on.
+SELECT put('fresh-' || n) FROM generate_series(1, 2) n;
+UPDATE event_queue SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL;
+SELECT process(4);
+
+-- One that failed and then succeeds says how often it failed.
+DROP TRIGGER fail ON messages;
+UPDATE event_queue SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL;
+SELECT process();
+SELECT status, attempt_count, error_code, done, count(*) FROM places
+WHERE provider_message_id LIKE 'j-%' GROUP BY 1, 2, 3, 4 ORDER BY 2;
+
+-- An error that is nobody's fault is tried again and not counted.
+CREATE FUNCTION public.clash() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE SQLSTATE '40P01'; END $$;
+CREATE TRIGGER clash BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION public.clash();
+SELECT put('clash');
+SELECT process();
+SELECT * FROM places WHERE provider_message_id = 'clash';
+DROP TRIGGER clash ON messages;
+
+-- One that no event can cause ends the call, and all is as it was.
+CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE SQLSTATE '53100'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION public.full_disk();
+SELECT put('full');
+\set VERBOSITY terse
+SELECT process();
+\set VERBOSITY default
+SELECT * FROM places WHERE provider_message_id IN ('clash', 'full') ORDER BY 1;
+DROP TRIGGER full_disk ON messages;
+UPDATE event_queue SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL;
+SELECT process();
+
+-- An event that can never succeed is parked at once.
+INSERT INTO event_log (tenant_id, id, channel, "from", "to", provider_message_id, payload)
+VALUES ('', uuid7(), 'fax', '1', '2', 'fax', '{}');
+INSERT INTO event_queue SELECT tenant_id, id FROM event_log WHERE channel = 'fax';
+SELECT process();
+SELECT * FROM places WHERE provider_message_id = 'fax';
+
+-- What came into the log past the door makes a message of what makes sense.
+INSERT INTO event_log (tenant_id, id, channel, "from", "to", provider_message_id, payload)
+VALUES ('', uuid7(), 'email', 'a@x.io', 'b@x.io', 'odd',
+    '{"timestamp": "yesterday", "attachments": ["a", 1, {"b": 2}, "c"]}');
+INSERT INTO event_queue SELECT tenant_id, id FROM event_log WHERE provider_message_id = 'odd';
+SELECT process();
+SELECT body, attachments, now() - "timestamp" < interval '10 s' AS now
+FROM messages WHERE provider_message_id = 'odd';
+
+-- Two conversations of one message pair stay apart by channel, until mms is
+-- told to thread with sms.
+SELECT put('mms-1', '{"type": "mms", "attachments": ["https://example.com/1"]}');
+SELECT process();
+UPDATE channels SET thread = 'sms' WHERE name = 'mms';
+SELECT put('mms-2', '{"type": "mms", "attachments": ["https://example.com/2"]}');
+SELECT process();
+SELECT provider_message_id, channel, conversation_key FROM messages
+WHERE provider_message_id LIKE 'mms-%' ORDER BY 1;
+
+-- Each event is in one place, each processed one has one message.
+SELECT status, count(*), count(m.id) AS messages
+FROM inbound_events e LEFT JOIN messages m ON m.inbound_event_id = e.id
+GROUP BY 1 ORDER BY 1;
+
+DROP VIEW places;
+DROP FUNCTION put, fail, clash, full_disk, attempt;
+DROP EXTENSION msgstore;
