@@ -72,7 +72,7 @@ BEGIN
     in_bounds := wait BETWEEN nominal * 0.5 AND nominal * 1.5 + interval '50 ms';
 END $$;
 SET msgstore.backoff_max = '3s';
-SELECT (attempt('n-5')).* FROM generate_series(2, 6);
+SELECT a.* FROM generate_series(2, 6) n, LATERAL attempt('n-' || 5 + 0 * n) a;
 RESET msgstore.backoff_max;
 SELECT process(), * FROM places WHERE provider_message_id = 'n-5';
 SELECT attempt_count, error_code, error_message FROM dead_letters;
