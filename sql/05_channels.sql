@@ -57,7 +57,8 @@ BEGIN
         IF NEW.origin = 'changed' THEN
             DELETE FROM msgstore.channels AS c
             WHERE c.name = NEW.name AND c.origin = 'built-in';
-        ELSE
+        ELSIF NEW.origin = 'built-in' THEN
+            -- No dump would have it.
             NEW.origin := 'added';
         END IF;
         RETURN NEW;

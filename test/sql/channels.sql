@@ -1,0 +1,184 @@
+-- channels: what is known of each kind of message. A new channel is a row.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS msgstore;
+RESET client_min_messages;
+\pset null NULL
+\set SHOW_CONTEXT never
+
+-- sms, mms and email are there from the start.
+SELECT * FROM msgstore.channels ORDER BY name;
+
+-- A new channel is one INSERT, no code; it threads by its own name.
+BEGIN;
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('whatsapp', 'phone');
+SELECT * FROM msgstore.channels WHERE name = 'whatsapp';
+SELECT msgstore.conversation_key('whatsapp', 'whatsapp:+1 555', '+1 444');
+-- A rolled back channel is not there.
+ROLLBACK;
+SELECT msgstore.conversation_key('whatsapp', '1', '2');
+
+-- An opaque address is only trimmed.
+BEGIN;
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('pager', 'opaque');
+SELECT msgstore.normalize_address('pager', E'\t+1 (A)\u00a0'),
+    msgstore.conversation_key('pager', 'b 1', ' B 1 ');
+ROLLBACK;
+
+-- One update of thread lets mms share the conversations of sms, at once.
+SELECT msgstore.conversation_key('mms', '1', '2');
+BEGIN;
+UPDATE msgstore.channels SET thread = 'sms' WHERE name = 'mms';
+SELECT msgstore.conversation_key('mms', '1', '2');
+-- Rolling back to a savepoint takes back what came after it.
+SAVEPOINT s;
+UPDATE msgstore.channels SET thread = 'both' WHERE name = 'mms';
+SELECT msgstore.conversation_key('mms', '1', '2');
+ROLLBACK TO s;
+SELECT msgstore.conversation_key('mms', '1', '2');
+-- A null thread is the channel's own.
+UPDATE msgstore.channels SET thread = NULL WHERE name = 'mms';
+SELECT msgstore.conversation_key('mms', '1', '2');
+SELECT name, thread, origin FROM msgstore.channels ORDER BY name;
+ROLLBACK;
+SELECT msgstore.conversation_key('mms', '1', '2');
+
+-- A change within one statement's function is seen by its next statement.
+BEGIN;
+DO $$
+BEGIN
+    INSERT INTO msgstore.channels (name, address_kind) VALUES ('fax', 'phone');
+    RAISE INFO '%', msgstore.conversation_key('fax', '1', '2');
+    DELETE FROM msgstore.channels WHERE name = 'fax';
+    RAISE INFO '%', msgstore.conversation_key('fax', '1', '2');
+EXCEPTION WHEN OTHERS THEN
+    RAISE INFO '%: %', SQLSTATE, SQLERRM;
+END
+$$;
+ROLLBACK;
+
+-- Parallel workers know the channels, also those of their own transaction.
+BEGIN;
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('fax', 'phone');
+CREATE TABLE many AS SELECT n FROM generate_series(1, 1000) AS n;
+ALTER TABLE many SET (parallel_workers = 2);
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL parallel_leader_participation = off;
+EXPLAIN (COSTS OFF)
+SELECT min(msgstore.conversation_key('fax', n::text, '1')) FROM many;
+SELECT min(msgstore.conversation_key('fax', n::text, '1')) FROM many;
+ROLLBACK;
+
+-- More channels than anybody needs.
+BEGIN;
+INSERT INTO msgstore.channels (name, address_kind, types)
+SELECT 'c' || n, 'opaque', ARRAY['c' || n, 'sms'] FROM generate_series(1, 100) AS n;
+SELECT msgstore.conversation_key('c1', 'x', 'y'),
+    msgstore.conversation_key('c100', 'x', 'y'),
+    msgstore.conversation_key('sms', 'x', 'y');
+ROLLBACK;
+
+-- What a channel may not be, each rule with its name.
+\set VERBOSITY terse
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('sms', 'phone');
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('Fax', 'phone');
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('', 'phone');
+INSERT INTO msgstore.channels (name, address_kind) VALUES (repeat('x', 64), 'phone');
+INSERT INTO msgstore.channels (name, address_kind) VALUES (NULL, 'phone');
+INSERT INTO msgstore.channels (name) VALUES ('fax');
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('fax', 'fax');
+INSERT INTO msgstore.channels (name, address_kind, thread) VALUES ('fax', 'phone', 'a:b');
+INSERT INTO msgstore.channels (name, address_kind, thread) VALUES ('fax', 'phone', '');
+INSERT INTO msgstore.channels (name, address_kind, provider_id_field) VALUES ('fax', 'phone', ' ');
+INSERT INTO msgstore.channels (name, address_kind, types) VALUES ('fax', 'phone', '{}');
+INSERT INTO msgstore.channels (name, address_kind, types) VALUES ('fax', 'phone', '{fax,NULL}');
+INSERT INTO msgstore.channels (name, address_kind, types) VALUES ('fax', 'phone', '{"a b"}');
+INSERT INTO msgstore.channels (name, address_kind, types) VALUES ('fax', 'phone', '{"a,b"}');
+INSERT INTO msgstore.channels (name, address_kind, attachments) VALUES ('fax', 'phone', 'some');
+INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('fax', 'phone', 'mine');
+\set VERBOSITY default
+
+-- A built-in channel may be changed, and knows it was; it may not go, because
+-- a restored dump would bring it back.
+BEGIN;
+UPDATE msgstore.channels SET body_required = true WHERE name = 'mms';
+UPDATE msgstore.channels SET origin = 'built-in' WHERE name = 'mms';
+SELECT name, body_required, origin FROM msgstore.channels WHERE name = 'mms';
+ROLLBACK;
+DELETE FROM msgstore.channels WHERE name = 'mms';
+UPDATE msgstore.channels SET name = 'text' WHERE name = 'sms';
+TRUNCATE msgstore.channels;
+-- A channel that was added may go and be renamed, and is nothing else.
+BEGIN;
+INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('fax', 'phone', 'built-in');
+UPDATE msgstore.channels SET name = 'telex', thread = NULL WHERE name = 'fax';
+SELECT name, thread, origin FROM msgstore.channels WHERE address_kind = 'phone' ORDER BY name;
+DELETE FROM msgstore.channels WHERE name = 'telex';
+SELECT msgstore.normalize_address('telex', '1');
+ROLLBACK;
+
+-- The row of a dump takes the place of the built-in one, once.
+BEGIN;
+SET LOCAL search_path = '';
+SET LOCAL session_replication_role = replica;
+COPY msgstore.channels (name, address_kind, thread, provider_id_field, types, body_required, attachments, origin) FROM stdin;
+mms	phone	sms	messaging_provider_id	{mms}	f	required	changed
+fax	phone	fax	fax_id	\N	f	none	added
+\.
+SELECT name, thread, origin FROM msgstore.channels ORDER BY name;
+SELECT msgstore.conversation_key('mms', '1', '2'), msgstore.conversation_key('fax', '1', '2');
+\set VERBOSITY terse
+INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('mms', 'phone', 'changed');
+\set VERBOSITY default
+ROLLBACK;
+
+-- A role that may use the functions needs no right on the table.
+CREATE ROLE regress_msgstore_user;
+GRANT USAGE ON SCHEMA msgstore TO regress_msgstore_user;
+GRANT EXECUTE ON FUNCTION msgstore.conversation_key(text, text, text) TO regress_msgstore_user;
+SET ROLE regress_msgstore_user;
+SELECT msgstore.conversation_key('sms', '1', '2');
+SELECT count(*) FROM msgstore.channels;
+UPDATE msgstore.channels SET thread = 'x';
+RESET ROLE;
+REVOKE ALL ON FUNCTION msgstore.conversation_key(text, text, text) FROM regress_msgstore_user;
+REVOKE ALL ON SCHEMA msgstore FROM regress_msgstore_user;
+DROP ROLE regress_msgstore_user;
+
+-- The trigger's function is nothing else.
+SELECT msgstore._invalidate_channels();
+
+-- A session goes on when the extension is dropped and created again.
+CREATE FUNCTION key_of_pair(channel text) RETURNS text
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RETURN msgstore.conversation_key(channel, '1', '2');
+END
+$$;
+SELECT key_of_pair('sms');
+BEGIN;
+DROP EXTENSION msgstore;
+ROLLBACK;
+SELECT key_of_pair('sms');
+DROP EXTENSION msgstore;
+CREATE EXTENSION msgstore;
+SELECT key_of_pair('sms');
+-- Without the table there is an error, and with it again there is none.
+BEGIN;
+ALTER TABLE msgstore.channels RENAME TO channels_away;
+SELECT key_of_pair('sms');
+ROLLBACK;
+SELECT key_of_pair('sms');
+-- An extension that was never committed leaves nothing behind.
+DROP EXTENSION msgstore;
+BEGIN;
+CREATE EXTENSION msgstore;
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('fax', 'phone');
+SELECT key_of_pair('fax');
+ROLLBACK;
+CREATE EXTENSION msgstore;
+SELECT key_of_pair('fax');
+DROP FUNCTION key_of_pair(text);
+DROP EXTENSION msgstore;
