@@ -1,0 +1,321 @@
+# MsgstoreGateway.pm: a gateway in front of a throw-away server, for t/1*.pl.
+#
+# Nothing here sleeps for a guess: whatever takes time is polled for until a
+# deadline that only a broken gateway meets.
+package MsgstoreGateway;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use HTTP::Tiny;
+use IO::Select;
+use IO::Socket::INET;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(start_cluster sms email inbound_sms inbound_email
+  decode eventually);
+
+use constant DEADLINE => 30;
+
+my $program = abs_path(dirname(__FILE__) . '/../gateway/msgstore-gateway');
+my $runs = 0;
+
+# A server with the extension in database postgres. The worker is off unless
+# the settings given turn it on.
+sub start_cluster
+{
+	my ($name, $settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf',
+		"shared_preload_libraries = 'msgstore'\nmsgstore.workers = 0\n"
+		  . ($settings // ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION msgstore');
+	return $node;
+}
+
+# Options: env (a hash), flags (a list), url (query of DATABASE_URL), user,
+# wait (0: do not wait until it answers), directory to start in.
+sub new
+{
+	my ($class, $node, %option) = @_;
+	my $self = bless {
+		node => $node,
+		port => PostgreSQL::Test::Cluster::get_free_port(),
+		log => $PostgreSQL::Test::Utils::tmp_check
+		  . "/gateway_$$" . '_'
+		  . $runs++ . '.log',
+	}, $class;
+	my $url = 'postgresql://' . ($option{user} // '') . '/postgres?port='
+	  . $node->port . '&host=' . escape($node->host)
+	  . ($option{url} ? "&$option{url}" : '');
+	my %env = (
+		DATABASE_URL => $url, PORT => $self->{port}, %{ $option{env} // {} });
+
+	$self->{pid} = fork() // die "could not fork: $!";
+	if ($self->{pid} == 0)
+	{
+		chdir $option{directory} if $option{directory};
+		delete $ENV{$_} for grep { /^(API_|HTTP_|LOG_|HEALTH_|PG)/ } keys %ENV;
+		for (keys %env) { defined $env{$_} ? ($ENV{$_} = $env{$_}) : delete $ENV{$_} }
+		open STDERR, '>', $self->{log} or die "could not open log: $!";
+		open STDOUT, '>&', \*STDERR or die;
+		exec $program, @{ $option{flags} // [] } or die "could not exec: $!";
+	}
+	if ($option{wait} // 1)
+	{
+		eventually(sub { $self->log_text =~ /listening on/ })
+		  or die 'gateway did not start: ' . $self->log_text;
+	}
+	return $self;
+}
+
+sub escape
+{
+	my ($text) = @_;
+	$text =~ s/([^A-Za-z0-9._-])/sprintf '%%%02X', ord $1/ge;
+	return $text;
+}
+
+# Calls the code until it returns true; returns what it returned last.
+sub eventually
+{
+	my ($code, $seconds) = @_;
+	my $end = time + ($seconds // DEADLINE);
+	my $result;
+	until ($result = $code->())
+	{
+		last if time > $end;
+		sleep 0.02;
+	}
+	return $result;
+}
+
+sub log_text { return -e $_[0]{log} ? slurp_file($_[0]{log}) : '' }
+
+# The log's lines as hashes; a line that is not JSON dies.
+sub log_lines { return map { decode($_) } split /\n/, $_[0]->log_text }
+
+# The log line of the request with that id; written after the answer is sent.
+sub log_line
+{
+	my ($self, $id) = @_;
+	my $line;
+	eventually(
+		sub {
+			($line) = grep { ($_->{request_id} // '') eq $id } $self->log_lines;
+			return $line;
+		});
+	return $line;
+}
+
+sub decode { return JSON::PP->new->utf8->decode($_[0]) }
+
+# One request; headers are a hash. Returns what HTTP::Tiny returns, and "json"
+# if the body is JSON.
+sub request
+{
+	my ($self, $method, $path, $headers, $content) = @_;
+	my $http = $self->{http} //= HTTP::Tiny->new(timeout => 60, max_redirect => 0);
+	my $answer = $http->request(
+		$method,
+		"http://127.0.0.1:$self->{port}$path",
+		{   headers => $headers // {},
+			defined $content ? (content => $content) : () });
+	$answer->{json} = scalar eval { decode($answer->{content}) };
+	return $answer;
+}
+
+sub get { my ($self, $path, %headers) = @_; return $self->request('GET', $path, \%headers) }
+
+# A body that is no string is encoded as JSON.
+sub post
+{
+	my ($self, $path, $body, %headers) = @_;
+	$body = JSON::PP->new->utf8->canonical->encode($body) if ref $body;
+	return $self->request('POST', $path,
+		{ 'Content-Type' => 'application/json', %headers }, $body);
+}
+
+sub connection
+{
+	my ($self) = @_;
+	return IO::Socket::INET->new(
+		PeerAddr => '127.0.0.1',
+		PeerPort => $self->{port},
+		Timeout => DEADLINE) // die "could not connect: $!";
+}
+
+# One raw answer from a socket: status, headers and content; undef if the
+# connection ends before a status line.
+sub read_answer
+{
+	my ($self, $socket, $seconds, $head) = @_;
+	my $data = '';
+	my $end = time + ($seconds // DEADLINE);
+	my $select = IO::Select->new($socket);
+	while (1)
+	{
+		if ($data =~ /\A(.*?)\r\n\r\n(.*)\z/s)
+		{
+			my ($top, $content) = ($1, $2);
+			my ($length) = $top =~ /^Content-Length: (\d+)/mi;
+			my ($status) = $top =~ m{\AHTTP/1\.1 (\d+)};
+			if ($status == 100) { $data = $content; next }
+			if ($head || length $content >= ($length // 0))
+			{
+				my %headers = map { /^([^:]+): (.*)$/ ? (lc $1 => $2) : () }
+				  split /\r\n/, $top;
+				return {
+					status => $status,
+					headers => \%headers,
+					content => $content,
+					json => scalar eval { decode($content) } };
+			}
+		}
+		my $left = $end - time;
+		return undef if $left <= 0 || !$select->can_read($left);
+		my $got = sysread $socket, my $part, 65536;
+		return undef if !$got;
+		$data .= $part;
+	}
+}
+
+# Sends bytes as they are on a connection of their own.
+sub raw
+{
+	my ($self, $bytes, $seconds) = @_;
+	my $socket = $self->connection;
+	syswrite_all($socket, $bytes);
+	return $self->read_answer($socket, $seconds);
+}
+
+sub syswrite_all
+{
+	my ($socket, $bytes) = @_;
+	local $SIG{PIPE} = 'IGNORE';
+	my $sent = 0;
+	while ($sent < length $bytes)
+	{
+		my $n = syswrite $socket, $bytes, length($bytes) - $sent, $sent;
+		return 0 if !$n;
+		$sent += $n;
+	}
+	return 1;
+}
+
+# The bytes of a POST with a body of JSON.
+sub post_bytes
+{
+	my ($path, $body, %headers) = @_;
+	$body = JSON::PP->new->utf8->canonical->encode($body) if ref $body;
+	my %all = (
+		Host => 'x',
+		'Content-Type' => 'application/json',
+		'Content-Length' => length $body,
+		%headers);
+	return "POST $path HTTP/1.1\r\n"
+	  . join('', map { defined $all{$_} ? "$_: $all{$_}\r\n" : () } sort keys %all)
+	  . "\r\n$body";
+}
+
+# All requests are on their way before the first answer is read.
+sub parallel
+{
+	my ($self, @requests) = @_;
+	my @sockets = map { $self->connection } @requests;
+	syswrite_all($sockets[$_], $requests[$_]) for 0 .. $#requests;
+	return map { $self->read_answer($_) } @sockets;
+}
+
+sub metrics
+{
+	my ($self) = @_;
+	return $self->get('/metrics', Accept => 'application/json')->{json};
+}
+
+# Ends it by a signal. Returns its exit code and how long it took.
+sub stop
+{
+	my ($self, $signal) = @_;
+	my $start = time;
+	return unless $self->{pid};
+	kill $signal // 'TERM', $self->{pid};
+	return ($self->wait_exit, time - $start);
+}
+
+sub wait_exit
+{
+	my ($self) = @_;
+	my $pid = $self->{pid};
+	my $done = eventually(sub { waitpid($pid, 1) == $pid });
+	my $status = $?;
+	if (!$done)
+	{
+		kill 'KILL', $pid;
+		waitpid $pid, 0;
+		$status = -1;
+	}
+	delete $self->{pid};
+	return $status < 0 ? -1 : $status & 127 ? 128 + ($status & 127) : $status >> 8;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+	local ($?, $@, $!);
+	if ($self->{pid}) { kill 'KILL', $self->{pid}; waitpid $self->{pid}, 0 }
+}
+
+# The four bodies of the contract; fields given replace those of the body.
+sub sms
+{
+	return {
+		from => '+12016661234',
+		to => '+18045551234',
+		type => 'sms',
+		body => 'Hello! This is a test SMS message.',
+		attachments => undef,
+		timestamp => '2024-11-01T14:00:00Z',
+		@_ };
+}
+
+sub email
+{
+	return {
+		from => 'user@usehatchapp.com',
+		to => 'contact@gmail.com',
+		body => 'Hello! <b>HTML</b>',
+		attachments => ['https://example.com/document.pdf'],
+		timestamp => '2024-11-01T14:00:00Z',
+		@_ };
+}
+
+sub inbound_sms
+{
+	my ($id, @more) = @_;
+	return sms(
+		from => '+18045551234',
+		to => '+12016661234',
+		messaging_provider_id => $id,
+		@more);
+}
+
+sub inbound_email
+{
+	my ($id, @more) = @_;
+	return email(
+		from => 'contact@gmail.com',
+		to => 'user@usehatchapp.com',
+		xillio_id => $id,
+		@more);
+}
+
+1;
