@@ -38,9 +38,6 @@
 #include "worker.h"
 #include "worker_shared.h"
 
-/* Longer than a deadlock is allowed to last, far less than a backoff. */
-#define LOCK_TIMEOUT "2s"
-
 extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
 
 static WorkerSlot *own_slot;
@@ -174,17 +171,13 @@ detach(int code, Datum arg)
 		worker_wake(database);
 }
 
-/*
- * A database may be set up for its users in ways that would stop a worker. The
- * lock timeout bounds the wait for a session that holds a conversation.
- */
+/* A database may be set up for its users in ways that would stop a worker. */
 static void
 settle(void)
 {
 	static const char *const settings[][2] = {
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
-		{"lock_timeout", LOCK_TIMEOUT},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"}};
 	Size i;

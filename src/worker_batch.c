@@ -18,9 +18,11 @@
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "address.h"
 #include "conversations.h"
 #include "inbox.h"
 #include "msgstore.h"
@@ -96,51 +98,62 @@ static Statement next_retry = {
 	.nargs = 1,
 	.argtypes = {TIMESTAMPTZOID}};
 
-/* A claimed event and the message it makes. */
-typedef struct Event
+/* Claimed events: the messages they make, and when they were accepted. */
+typedef struct Batch
 {
-	ConversationMessage message;
-	TimestampTz accepted_at;
-} Event;
+	ConversationMessage *messages;
+	TimestampTz *accepted_at;
+	bool *blocked; /* its conversation was locked by somebody */
+	int n;
+} Batch;
 
-static Event *claim(int most, TimestampTz due, int *n);
-static void read_event(uint64 row, Event *event);
+/* Waits for a conversation that somebody else holds: see try_apply(). */
+#define BATCH_LOCK_TIMEOUT "1s"
+#define EVENT_LOCK_TIMEOUT "100ms"
+
+static void claim(int most, TimestampTz due, Batch *batch);
+static void read_event(uint64 row, ConversationMessage *message);
 static text *read_text(uint64 row, int column);
 static void read_payload(Jsonb *payload, ConversationMessage *message);
 static Jsonb *read_attachments(const JsonbValue *value);
-static ErrorData *try_apply(Event *events, int n);
-static void apply(Event *events, int n);
-static int apply_each(Event *events, int n);
+static ErrorData *try_apply(Batch *batch, int first, int n);
+static void set_lock_timeout(const char *value);
+static void apply(Batch *batch, int first, int n);
+static int apply_each(Batch *batch);
+static bool is_blocked(const Batch *batch, int i);
 static bool is_unexpected(const ErrorData *error);
 static bool is_nobodys_fault(const ErrorData *error);
-static bool keep_failure(const Event *event, const ErrorData *error);
-static int count_failure(const Event *event, const ErrorData *error);
-static void bury(const Event *event, const ErrorData *error, int attempts);
-static void postpone(const Event *event, int64 delay);
+static bool keep_failure(const ConversationMessage *event,
+						 const ErrorData *error);
+static int count_failure(const ConversationMessage *event,
+						 const ErrorData *error);
+static void bury(const ConversationMessage *event,
+				 const ErrorData *error,
+				 int attempts);
+static void postpone(const ConversationMessage *event, int64 delay);
 static int64 backoff(int attempts);
-static char *event_name(const Event *event);
+static char *event_name(const ConversationMessage *event);
 
 int
 worker_run_batch(int most, TimestampTz due, int *left)
 {
-	Event *events;
+	Batch batch;
 	ErrorData *error;
-	int n;
 
 	worker_wake_at_abort();
-	events = claim(most, due, &n);
+	claim(most, due, &batch);
 	*left = 0;
-	if (n == 0)
+	if (batch.n == 0)
 		return 0;
-	stats_count(STATS_WORKER_CLAIMED, n);
-	error = try_apply(events, n);
+	stats_count(STATS_WORKER_CLAIMED, batch.n);
+	error = try_apply(&batch, 0, batch.n);
 	if (error == NULL)
-		*left = n;
+		*left = batch.n;
 	else if (is_unexpected(error))
 		ReThrowError(error);
 	else
-		*left = apply_each(events, n);
-	return n;
+		*left = apply_each(&batch);
+	return batch.n;
 }
 
 /* Retries are held to half of a batch: see claim_events. */
@@ -163,29 +176,33 @@ worker_next_retry(TimestampTz after)
 	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
 }
 
-static Event *
-claim(int most, TimestampTz due, int *n)
+static void
+claim(int most, TimestampTz due, Batch *batch)
 {
-	Event *events;
 	Datum values[2];
+	bool isnull;
 	uint64 row;
 
 	values[0] = Int64GetDatum(most);
 	values[1] = TimestampTzGetDatum(due);
 	statement_execute(&claim_events, values, NULL);
-	*n = (int) SPI_processed;
-	events = palloc0(sizeof(Event) * Max(*n, 1));
+	batch->n = (int) SPI_processed;
+	batch->messages = palloc0(sizeof(ConversationMessage) * Max(batch->n, 1));
+	batch->accepted_at = palloc(sizeof(TimestampTz) * Max(batch->n, 1));
+	batch->blocked = palloc0(sizeof(bool) * Max(batch->n, 1));
 	for (row = 0; row < SPI_processed; row++)
-		read_event(row, &events[row]);
+	{
+		read_event(row, &batch->messages[row]);
+		batch->accepted_at[row] =
+			DatumGetTimestampTz(statement_value(row, 9, &isnull));
+	}
 	SPI_freetuptable(SPI_tuptable);
-	return events;
 }
 
 /* The message has the event's id: an event makes it once, whoever tries. */
 static void
-read_event(uint64 row, Event *event)
+read_event(uint64 row, ConversationMessage *message)
 {
-	ConversationMessage *message = &event->message;
 	bool isnull;
 
 	message->inbound = true;
@@ -197,7 +214,6 @@ read_event(uint64 row, Event *event)
 	message->provider_message_id = read_text(row, 6);
 	message->correlation_id = read_text(row, 7);
 	read_payload(DatumGetJsonbPCopy(statement_value(row, 8, &isnull)), message);
-	event->accepted_at = DatumGetTimestampTz(statement_value(row, 9, &isnull));
 }
 
 static text *
@@ -254,9 +270,13 @@ read_attachments(const JsonbValue *value)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
-/* NULL, or the error that undid it, in the caller's memory context. */
+/*
+ * NULL, or the error that undid it, in the caller's memory context. The claims
+ * of the whole batch wait with it while somebody holds one of its
+ * conversations, so it waits for a moment only.
+ */
 static ErrorData *
-try_apply(Event *events, int n)
+try_apply(Batch *batch, int first, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -266,7 +286,11 @@ try_apply(Event *events, int n)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		apply(events, n);
+		int nest_level = NewGUCNestLevel();
+
+		set_lock_timeout(n > 1 ? BATCH_LOCK_TIMEOUT : EVENT_LOCK_TIMEOUT);
+		apply(batch, first, n);
+		AtEOXact_GUC(true, nest_level);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -283,24 +307,36 @@ try_apply(Event *events, int n)
 }
 
 static void
-apply(Event *events, int n)
+set_lock_timeout(const char *value)
 {
-	ConversationMessage *messages = palloc(sizeof(ConversationMessage) * n);
+	(void) set_config_option("lock_timeout",
+							 value,
+							 PGC_USERSET,
+							 PGC_S_SESSION,
+							 GUC_ACTION_SAVE,
+							 true,
+							 0,
+							 false);
+}
+
+static void
+apply(Batch *batch, int first, int n)
+{
+	ConversationMessage *messages = batch->messages + first;
 	Datum *tenants = palloc(sizeof(Datum) * n);
 	Datum *ids = palloc(sizeof(Datum) * n);
 	Datum values[2];
 	int created;
 	int i;
 
-	for (i = 0; i < n; i++)
-	{
-		messages[i] = events[i].message;
-		tenants[i] = PointerGetDatum(events[i].message.tenant_id);
-		ids[i] = UUIDPGetDatum(&events[i].message.id);
-	}
 	created = conversations_add(messages, n);
 
 	/* The queue row goes last: a reader finds the event in one place. */
+	for (i = 0; i < n; i++)
+	{
+		tenants[i] = PointerGetDatum(messages[i].tenant_id);
+		ids[i] = UUIDPGetDatum(&messages[i].id);
+	}
 	values[0] = statement_array(TEXTOID, tenants, NULL, n);
 	values[1] = statement_array(UUIDOID, ids, NULL, n);
 	statement_execute(&delete_from_queue, values, NULL);
@@ -311,34 +347,63 @@ apply(Event *events, int n)
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
 	stats_count(STATS_CONVERSATIONS_REUSED, n - created);
 	for (i = 0; i < n; i++)
-		stats_count_latency(events[i].accepted_at);
+		stats_count_latency(batch->accepted_at[first + i]);
 }
 
+/* Who meets a conversation that is known to be held does not wait again. */
 static int
-apply_each(Event *events, int n)
+apply_each(Batch *batch)
 {
 	int left = 0;
 	int i;
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < batch->n; i++)
 	{
+		const ConversationMessage *event = &batch->messages[i];
 		ErrorData *error;
 
 		CHECK_FOR_INTERRUPTS();
-		error = try_apply(&events[i], 1);
+		if (is_blocked(batch, i))
+		{
+			postpone(event, backoff(1));
+			continue;
+		}
+		error = try_apply(batch, i, 1);
 		if (error == NULL)
 			left++;
 		else if (is_unexpected(error))
 			ReThrowError(error);
 		else if (is_nobodys_fault(error))
-			postpone(&events[i], backoff(1));
+		{
+			batch->blocked[i] = true;
+			postpone(event, backoff(1));
+		}
 		else
 		{
 			stats_count(STATS_CONVERSATIONS_FAILURES, 1);
-			left += keep_failure(&events[i], error);
+			left += keep_failure(event, error);
 		}
 	}
 	return left;
+}
+
+static bool
+is_blocked(const Batch *batch, int i)
+{
+	const ConversationMessage *event = &batch->messages[i];
+	int k;
+
+	for (k = 0; k < i; k++)
+	{
+		const ConversationMessage *other = &batch->messages[k];
+
+		if (batch->blocked[k] && event->conversation_key != NULL &&
+			address_compare(other->tenant_id, event->tenant_id) == 0 &&
+			address_compare(other->conversation_key,
+							event->conversation_key) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* A cancel, a shutdown, a full disk, a broken table. */
@@ -364,7 +429,7 @@ is_nobodys_fault(const ErrorData *error)
 
 /* Whether the event left the queue, for the dead letters. */
 static bool
-keep_failure(const Event *event, const ErrorData *error)
+keep_failure(const ConversationMessage *event, const ErrorData *error)
 {
 	int attempts = count_failure(event, error);
 
@@ -387,13 +452,13 @@ keep_failure(const Event *event, const ErrorData *error)
 }
 
 static int
-count_failure(const Event *event, const ErrorData *error)
+count_failure(const ConversationMessage *event, const ErrorData *error)
 {
 	Datum values[5];
 	bool isnull;
 
-	values[0] = PointerGetDatum(event->message.tenant_id);
-	values[1] = UUIDPGetDatum(&event->message.id);
+	values[0] = PointerGetDatum(event->tenant_id);
+	values[1] = UUIDPGetDatum(&event->id);
 	values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
 	values[3] = CStringGetTextDatum(error->message);
 	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
@@ -402,12 +467,12 @@ count_failure(const Event *event, const ErrorData *error)
 }
 
 static void
-bury(const Event *event, const ErrorData *error, int attempts)
+bury(const ConversationMessage *event, const ErrorData *error, int attempts)
 {
 	Datum values[2];
 
-	values[0] = PointerGetDatum(event->message.tenant_id);
-	values[1] = UUIDPGetDatum(&event->message.id);
+	values[0] = PointerGetDatum(event->tenant_id);
+	values[1] = UUIDPGetDatum(&event->id);
 	statement_execute(&bury_event, values, NULL);
 	stats_count(STATS_WORKER_DEAD_LETTER, 1);
 	ereport(LOG,
@@ -421,12 +486,12 @@ bury(const Event *event, const ErrorData *error, int attempts)
 }
 
 static void
-postpone(const Event *event, int64 delay)
+postpone(const ConversationMessage *event, int64 delay)
 {
 	Datum values[3];
 
-	values[0] = PointerGetDatum(event->message.tenant_id);
-	values[1] = UUIDPGetDatum(&event->message.id);
+	values[0] = PointerGetDatum(event->tenant_id);
+	values[1] = UUIDPGetDatum(&event->id);
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp() + delay);
 	statement_execute(&postpone_event, values, NULL);
 	worker_wake_at_commit();
@@ -452,14 +517,14 @@ backoff(int attempts)
 
 /* In double quotes, with the correlation id when the event has one. */
 static char *
-event_name(const Event *event)
+event_name(const ConversationMessage *event)
 {
 	char *id = DatumGetCString(
-		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&event->message.id)));
+		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&event->id)));
 
-	if (event->message.correlation_id == NULL)
+	if (event->correlation_id == NULL)
 		return psprintf("\"%s\"", id);
 	return psprintf("\"%s\" (correlation id \"%s\")",
 					id,
-					text_to_cstring(event->message.correlation_id));
+					text_to_cstring(event->correlation_id));
 }
