@@ -1,7 +1,5 @@
 -- address: one spelling for each address, conversation keys, snippets.
-SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS msgstore;
-RESET client_min_messages;
+CREATE EXTENSION msgstore;
 -- Emoji have no width that all versions of psql agree on.
 \pset format unaligned
 \pset null NULL

@@ -1,7 +1,5 @@
 -- channels: what is known of each kind of message. A new channel is a row.
-SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS msgstore;
-RESET client_min_messages;
+CREATE EXTENSION msgstore;
 \pset null NULL
 \set SHOW_CONTEXT never
 

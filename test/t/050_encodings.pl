@@ -1,0 +1,119 @@
+# Addresses, keys and snippets come out the same in every encoding that has
+# their characters and under every locale; an encoding without a meaning for
+# its bytes is refused.
+use strict;
+use warnings;
+use utf8;
+use open qw(:std :encoding(UTF-8));
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('encodings');
+
+# The rows of the query's one column, asked for in UTF-8. The statements come
+# and go as bytes: psql's encoding is not that of the test.
+sub ask
+{
+	my ($database, $query) = @_;
+	utf8::encode($query);
+	my $answer = $node->safe_psql($database, $query);
+	utf8::decode($answer);
+	return $answer;
+}
+
+# What psql prints for the regression test of that name in the database.
+sub run_room
+{
+	my ($database, $room) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run(
+		[
+			'psql', '-X', '-a', '-q', '-d', $node->connstr($database),
+			'-f', "test/sql/$room.sql"
+		],
+		'>' => \$out,
+		'2>' => \$err);
+	return $out;
+}
+
+$ENV{PGCLIENTENCODING} = 'UTF8';
+$node->init;
+$node->start;
+
+my %databases = (
+	plain => q{ENCODING 'UTF8' LOCALE 'C'},
+	icu => q{ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C'},
+	latin1 => q{ENCODING 'LATIN1' LOCALE 'C'},
+	euc_jp => q{ENCODING 'EUC_JP' LOCALE 'C'},
+	ascii => q{ENCODING 'SQL_ASCII' LOCALE 'C'});
+$node->safe_psql('postgres',
+	"CREATE DATABASE $_ TEMPLATE template0 $databases{$_}")
+  for sort keys %databases;
+
+# The same keys in every locale: ICU sorts "_" before letters, bytes do not.
+is(ask('icu', q{SELECT 'a_z' < 'aZ'}), 't', 'the ICU database sorts its way');
+is(run_room('icu', 'address'),
+	run_room('plain', 'address'),
+	'every rule has the same result under ICU and C');
+like(run_room('icu', 'address'), qr/^email:a_b\@x\.io<->aa\@x\.io$/m,
+	'and the rules were run');
+
+$node->safe_psql($_, 'CREATE EXTENSION msgstore') for qw(plain latin1 euc_jp);
+
+# What both Latin 1 and UTF-8 can write.
+for my $call (
+	q{normalize_phone('+1 (555)·000')},
+	q{normalize_phone(chr(160) || 'Müller' || chr(160))},
+	q{normalize_email('Büro <Kontakt+ä@BÜCHER.example>')},
+	q{normalize_email('JÖRG@Example.COM')},
+	q{conversation_key('email', 'ä@x', 'a@BÜCHER.example')},
+	q{snippet(' Grüße' || chr(160) || chr(160) || 'aus Köln', 7)},
+	q{snippet(chr(160))})
+{
+	is( ask('latin1', "SELECT '[' || msgstore.$call || ']'"),
+		ask('plain', "SELECT '[' || msgstore.$call || ']'"),
+		"LATIN1: $call");
+}
+
+# What both EUC-JP and UTF-8 can write.
+for my $call (
+	q{normalize_phone('＋８１　９０－１２３４－５６７８')},
+	q{normalize_phone('　山田　')},
+	q{normalize_email('本社 <HQ@例え。テスト>')},
+	q{conversation_key('sms', '山田', '０９０')},
+	q{snippet('　日本語　　文字列', 5)})
+{
+	is( ask('euc_jp', "SELECT '[' || msgstore.$call || ']'"),
+		ask('plain', "SELECT '[' || msgstore.$call || ']'"),
+		"EUC_JP: $call");
+}
+is( ask('euc_jp', q{SELECT msgstore.normalize_phone('＋８１　９０')}),
+	'+8190', 'full-width digits are digits in EUC_JP');
+is( ask('latin1', q{SELECT msgstore.normalize_email('a@BÜCHER.example')}),
+	'a@xn--bcher-kva.example', 'an international domain in LATIN1');
+
+# Bytes without a meaning are refused, where the extension is created ...
+my ($rc, $out, $err) = $node->psql('ascii', '\set VERBOSITY verbose
+CREATE EXTENSION msgstore');
+like(
+	$err,
+	qr/MS400: cannot create msgstore in a database with encoding "SQL_ASCII"/,
+	'SQL_ASCII is refused by CREATE EXTENSION');
+
+# ... and by the module itself, which ASCII passes.
+$node->safe_psql('ascii',
+	q{CREATE FUNCTION phone(text) RETURNS text LANGUAGE c STRICT
+		AS 'msgstore', 'msgstore_normalize_phone'});
+is($node->safe_psql('ascii', q{SELECT phone('tel:+1 555')}),
+	'+1555', 'ASCII has its meaning in SQL_ASCII');
+($rc, $out, $err) = $node->psql('ascii', '\set VERBOSITY verbose
+SELECT phone(E\'\xc3\xbc\')');
+like(
+	$err,
+	qr/MS400: text beyond ASCII has no meaning in encoding "SQL_ASCII"/,
+	'other bytes are refused in SQL_ASCII');
+
+$node->stop;
+done_testing();
