@@ -1,0 +1,195 @@
+# MsgstoreServer.pm: a throw-away server whose worker is on, for t/0*.pl.
+#
+# What takes time is polled for until a deadline that only a broken server
+# meets. That something does not happen is watched for: see stays().
+package MsgstoreServer;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(new_server add_database eventually stays worker_pids
+  wait_for_workers wait_for_processed violations count_of log_of);
+
+# How long stays() looks.
+use constant WATCHED_SECONDS => 3;
+
+# Initialized and, unless the settings say otherwise, preloaded; not started.
+# Crashes are survived, as by a real server.
+sub new_server
+{
+	my ($name, $settings, %init) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(%init);
+	$node->append_conf(
+		'postgresql.conf', join "\n",
+		"shared_preload_libraries = 'msgstore'", 'restart_after_crash = on',
+		'log_statement = none', 'log_replication_commands = off',
+		'autovacuum = off', 'max_connections = 150',
+		$settings // '', '');
+	return $node;
+}
+
+# The extension, in a new database unless it is there, and what tests need.
+sub add_database
+{
+	my ($node, $database) = @_;
+	my $there = $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_database WHERE datname = '$database'");
+	$node->safe_psql('postgres', "CREATE DATABASE $database") unless $there;
+	$node->safe_psql($database, <<'SQL');
+CREATE EXTENSION msgstore;
+
+CREATE FUNCTION event(
+    provider_id text,
+    other text DEFAULT '+18045551234',
+    body text DEFAULT 'hello') RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+RETURN jsonb_build_object(
+    'from', other, 'to', '+12016661234', 'body', body,
+    'timestamp', '2024-11-01T14:00:00Z', 'messaging_provider_id', provider_id);
+
+-- How many of n events were stored, of so many pairs of addresses.
+CREATE FUNCTION ingest_many(prefix text, n int, pairs int DEFAULT 1)
+RETURNS bigint
+LANGUAGE sql
+RETURN (
+    SELECT count(*) FILTER (WHERE NOT duplicate)
+    FROM msgstore.ingest_batch((
+        SELECT jsonb_agg(jsonb_build_object('channel', 'sms', 'payload',
+            event(prefix || i, '+1804555' || lpad((i % pairs)::text, 4, '0'))))
+        FROM generate_series(1, n) i)));
+
+-- What always holds, and does not.
+CREATE VIEW violations AS
+SELECT 'count or last activity of ' || c.key AS violation
+FROM msgstore.conversations c
+LEFT JOIN (
+    SELECT tenant_id, conversation_id, count(*), max("timestamp")
+    FROM msgstore.messages GROUP BY 1, 2) m
+    ON m.tenant_id = c.tenant_id AND m.conversation_id = c.id
+WHERE (c.message_count, c.last_activity_at)
+    IS DISTINCT FROM (m.count::int, m.max)
+UNION ALL
+SELECT 'message without conversation ' || m.id FROM msgstore.messages m
+WHERE NOT EXISTS (
+    SELECT FROM msgstore.conversations c
+    WHERE c.tenant_id = m.tenant_id AND c.id = m.conversation_id
+        AND c.key = m.conversation_key)
+UNION ALL
+SELECT format('event %s is in %s places', id, n)
+FROM (
+    SELECT l.id,
+        (SELECT count(*) FROM msgstore.event_queue q
+         WHERE q.tenant_id = l.tenant_id AND q.event_id = l.id)
+        + (SELECT count(*) FROM msgstore.dead_letters d
+           WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id)
+        + (SELECT count(*) FROM msgstore.messages m
+           WHERE m.tenant_id = l.tenant_id AND m.inbound_event_id = l.id) AS n
+    FROM msgstore.event_log l) places
+WHERE n <> 1
+UNION ALL
+SELECT 'work without event ' || id
+FROM (
+    SELECT event_id AS id FROM msgstore.event_queue
+    UNION ALL SELECT event_id FROM msgstore.dead_letters
+    UNION ALL SELECT inbound_event_id FROM msgstore.messages
+    WHERE inbound_event_id IS NOT NULL
+    EXCEPT SELECT id FROM msgstore.event_log) homeless;
+SQL
+	return;
+}
+
+# Calls the code until it returns true; returns what it returned last.
+sub eventually
+{
+	my ($code, $seconds) = @_;
+	my $end = time + ($seconds // $PostgreSQL::Test::Utils::timeout_default);
+	my $result;
+	until ($result = $code->())
+	{
+		last if time > $end;
+		sleep 0.05;
+	}
+	return $result;
+}
+
+# A test: the code returns the same for as long as it is watched.
+sub stays
+{
+	my ($code, $expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $end = time + WATCHED_SECONDS;
+	my $result;
+	do
+	{
+		$result = $code->();
+		return is($result, $expected, $name) if $result ne $expected;
+		sleep 0.1;
+	} while (time < $end);
+	return is($result, $expected, $name);
+}
+
+sub count_of
+{
+	my ($node, $database, $what) = @_;
+	return $node->safe_psql($database, "SELECT count(*) FROM $what");
+}
+
+sub worker_pids
+{
+	my ($node, $database) = @_;
+	return split /\n/, $node->safe_psql(
+		'postgres', "SELECT pid FROM pg_stat_activity
+		WHERE backend_type = 'msgstore worker' AND datname = '$database'
+			AND application_name LIKE 'msgstore worker%' ORDER BY pid");
+}
+
+# A test: so many workers are at work in the database, or soon will be.
+sub wait_for_workers
+{
+	my ($node, $database, $n, $name, $seconds) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @pids;
+	eventually(
+		sub { @pids = worker_pids($node, $database); return @pids == $n },
+		$seconds);
+	is(scalar @pids, $n, $name // "$n workers in database $database");
+	return @pids;
+}
+
+# A test: every event has become a message or a dead letter, or soon will.
+sub wait_for_processed
+{
+	my ($node, $database, $name, $seconds) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $queued;
+	eventually(
+		sub {
+			$queued = count_of($node, $database, 'msgstore.event_queue');
+			return $queued == 0;
+		},
+		$seconds);
+	return is($queued, 0, $name // "all events of $database are processed");
+}
+
+# The first of them, empty when all is well.
+sub violations
+{
+	my ($node, $database) = @_;
+	return $node->safe_psql($database, 'SELECT * FROM violations LIMIT 5');
+}
+
+# The server's log from the offset on; without one, all of it.
+sub log_of
+{
+	my ($node, $offset) = @_;
+	return slurp_file($node->logfile, $offset // 0);
+}
+
+1;
