@@ -2,11 +2,11 @@
  * pool.c: lend, take back and retire libpq connections.
  *
  * Two rules: a connection in an unknown state is never lent again, and nobody
- * waits for a database that is known to be away. A failed attempt to connect
- * is remembered for a second; until then everybody without a connection fails
- * at once, and the first one after it tries again. Connecting, asking and
- * waiting all happen outside of the mutex and under a deadline, also when the
- * server's host has vanished without a word.
+ * waits for a database that is known to be away. After a failed attempt to
+ * connect only the keeper looks for it, a few times a second; all others fail
+ * at once until it has found it. Connecting, asking and waiting all happen
+ * outside of the mutex and under a deadline, also when the server's host has
+ * vanished without a word.
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,8 +20,9 @@
 #include "clock.h"
 #include "pool.h"
 
-/* How long a failed attempt to connect speaks for the next ones. */
-#define FAILURE_MEMORY_US SECOND_US
+/* How often the keeper looks at the pool, and for a database that is away. */
+#define KEEPER_US SECOND_US
+#define KEEPER_AWAY_US (SECOND_US / 5)
 
 /* The server's own statement timeout comes first and says more. */
 #define SERVER_GRACE_US (2 * SECOND_US)
@@ -58,11 +59,11 @@ struct Pool
 	pthread_cond_t wake;	/* for the keeper alone: the pool stops */
 	bool away;				/* the last attempt to connect failed */
 	PoolConnection *slots;	/* pool_max of them */
-	int64_t failed_until;	/* connecting failed; no new attempt before */
 	PoolCounts counts;
 };
 
 static PoolConnection *find_slot(Pool *pool, SlotState state);
+static long count_open(const Pool *pool);
 static PoolConnection *find_newest_idle(Pool *pool);
 static bool open_slot(Pool *pool, PoolConnection *slot);
 static void close_slot(Pool *pool, PoolConnection *slot);
@@ -135,15 +136,13 @@ pool_borrow(Pool *pool, long max_wait_ms, const char **why)
 			close_slot(pool, slot);
 			continue;
 		}
-		if (pool->stopping || clock_us() < pool->failed_until)
+		if (pool->stopping || (pool->away && count_open(pool) == 0))
 			break;
-		slot = find_slot(pool, SLOT_EMPTY);
+		slot = pool->away ? NULL : find_slot(pool, SLOT_EMPTY);
+		if (slot != NULL && open_slot(pool, slot))
+			break;
 		if (slot != NULL)
-		{
-			if (!open_slot(pool, slot))
-				slot = NULL;
-			break;
-		}
+			continue;
 		if (pthread_cond_timedwait(&pool->changed, &pool->mutex, &until) ==
 			ETIMEDOUT)
 		{
@@ -226,14 +225,9 @@ pool_counts(Pool *pool)
 
 	pthread_mutex_lock(&pool->mutex);
 	counts = pool->counts;
+	counts.connections = (unsigned long long) count_open(pool);
 	for (long i = 0; i < pool->config->pool_max; i++)
-	{
-		if (pool->slots[i].state == SLOT_IDLE)
-			counts.idle++;
-		if (pool->slots[i].state == SLOT_IDLE ||
-			pool->slots[i].state == SLOT_LENT)
-			counts.connections++;
-	}
+		counts.idle += pool->slots[i].state == SLOT_IDLE;
 	pthread_mutex_unlock(&pool->mutex);
 	return counts;
 }
@@ -284,6 +278,18 @@ find_slot(Pool *pool, SlotState state)
 	return NULL;
 }
 
+/* Connections that are there; those on their way do not count. */
+static long
+count_open(const Pool *pool)
+{
+	long open = 0;
+
+	for (long i = 0; i < pool->config->pool_max; i++)
+		open += pool->slots[i].state == SLOT_IDLE ||
+				pool->slots[i].state == SLOT_LENT;
+	return open;
+}
+
 /* The newest one, so that those not needed grow old and are closed. */
 static PoolConnection *
 find_newest_idle(Pool *pool)
@@ -319,7 +325,6 @@ open_slot(Pool *pool, PoolConnection *slot)
 	{
 		slot->state = SLOT_EMPTY;
 		pool->counts.failures++;
-		pool->failed_until = clock_us() + FAILURE_MEMORY_US;
 		/* Whoever waits for a connection now fails as fast as this one. */
 		pthread_cond_broadcast(&pool->changed);
 		return false;
@@ -330,7 +335,6 @@ open_slot(Pool *pool, PoolConnection *slot)
 	slot->opened_us = slot->used_us = clock_us();
 	slot->state = SLOT_LENT;
 	pool->counts.connects++;
-	pool->failed_until = 0;
 	return true;
 }
 
@@ -348,7 +352,7 @@ close_slot(Pool *pool, PoolConnection *slot)
 	PQfinish(pg);
 	pthread_mutex_lock(&pool->mutex);
 	slot->state = SLOT_EMPTY;
-	pthread_cond_signal(&pool->changed);
+	pthread_cond_broadcast(&pool->changed);
 }
 
 /* A failure is logged at the level given: its repetitions are no news. */
@@ -445,15 +449,17 @@ describe_failure(PGconn *pg)
 	return message[0] != '\0' ? message : "no answer in time";
 }
 
-/* A server that went away has closed its end: that can be seen for free. */
+/*
+ * A server that went away has said so, or has closed its end; that can be seen
+ * for free. A connection on which something comes that nobody asked for is
+ * not worth the question of what it is.
+ */
 static bool
 is_alive(PoolConnection *slot)
 {
 	struct pollfd socket = {.fd = PQsocket(slot->pg), .events = POLLIN};
 
-	if (poll(&socket, 1, 0) == 0)
-		return true;
-	return PQconsumeInput(slot->pg) && PQstatus(slot->pg) == CONNECTION_OK;
+	return poll(&socket, 1, 0) == 0;
 }
 
 static bool
@@ -521,7 +527,7 @@ receive_last(PGconn *pg, int64_t deadline)
 	}
 }
 
-/* Once a second: what has grown old goes, what is missing comes. */
+/* Now and then: what has grown old goes, what is missing comes. */
 static void *
 keep_pool(void *argument)
 {
@@ -534,7 +540,8 @@ keep_pool(void *argument)
 
 		retire_idle(pool);
 		open_minimum(pool);
-		until = clock_timespec(clock_us() + SECOND_US);
+		until = clock_timespec(clock_us() +
+							   (pool->away ? KEEPER_AWAY_US : KEEPER_US));
 		while (!pool->stopping &&
 			   pthread_cond_timedwait(&pool->wake, &pool->mutex, &until) !=
 				   ETIMEDOUT)
@@ -548,10 +555,8 @@ static void
 retire_idle(Pool *pool)
 {
 	int64_t idle_us = pool->config->pool_idle_timeout * SECOND_US;
-	long open = 0;
+	long open = count_open(pool);
 
-	for (long i = 0; i < pool->config->pool_max; i++)
-		open += pool->slots[i].state != SLOT_EMPTY;
 	for (long i = 0; i < pool->config->pool_max; i++)
 	{
 		PoolConnection *slot = &pool->slots[i];
@@ -568,22 +573,24 @@ retire_idle(Pool *pool)
 	}
 }
 
+/* Also the only one who tries when the last attempt has failed. */
 static void
 open_minimum(Pool *pool)
 {
-	for (long i = 0; i < pool->config->pool_min && !pool->stopping; i++)
+	for (;;)
 	{
-		long open = 0;
 		PoolConnection *slot = find_slot(pool, SLOT_EMPTY);
 
-		for (long j = 0; j < pool->config->pool_max; j++)
-			open += pool->slots[j].state != SLOT_EMPTY;
-		if (open >= pool->config->pool_min || slot == NULL ||
-			clock_us() < pool->failed_until)
+		if (slot == NULL)
+		{
+			pool->away = false;
 			return;
-		if (!open_slot(pool, slot))
+		}
+		if (pool->stopping ||
+			(!pool->away && count_open(pool) >= pool->config->pool_min) ||
+			!open_slot(pool, slot))
 			return;
 		slot->state = SLOT_IDLE;
-		pthread_cond_signal(&pool->changed);
+		pthread_cond_broadcast(&pool->changed);
 	}
 }
