@@ -11,24 +11,30 @@ GATEWAY = gateway/msgstore-gateway
 GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c)))
 
 PG_CONFIG ?= pg_config
-PG_MAJOR := $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
-PG_CFLAGS = -Wall -Wextra -Werror $(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option)
+PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+PG_CFLAGS = -Wall -Wextra -Werror $(if $(findstring clang,$(CC)),-Wno-ignored-attributes -Wno-ignored-optimization-argument -Wno-unknown-warning-option)
 # As system headers, the server's own warnings do not stop our build.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 SHLIB_LINK = -lutf8proc -lidn2
-EXTRA_CLEAN = $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_iso log regression.diffs regression.out
+EXTRA_CLEAN = $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
 
 # Both runners start servers of their own; the worker is met in test/t.
 TEST_SERVER = --inputdir=test --outputdir=. --temp-config=test/server.conf --encoding=UTF8 --no-locale $(if $(filter 15,$(PG_MAJOR)),,--expecteddir=.)
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = $(TEST_SERVER) --temp-instance=tmp_check/regress
+REGRESS_OPTS = $(TEST_SERVER) --temp-instance=tmp_check_sql
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = $(TEST_SERVER) --temp-instance=tmp_check_iso
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+# Before "make deps" there may be no server to build for: the targets that call
+# it begin without, and come back here by a make of their own.
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifneq ($(PGXS),)
 include $(PGXS)
+else ifneq ($(filter-out deps demo run test bench dist,$(or $(MAKECMDGOALS),all)),)
+$(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
+endif
 
 all: $(GATEWAY)
 install: install-gateway
@@ -45,7 +51,7 @@ install-gateway: $(GATEWAY)
 deps:
 	@test/deps
 demo run test bench: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -s all
 	@$(if $(filter bench,$@),bench,test)/$@
 dist:
 	git archive --format=zip --prefix=msgstore-$(EXTVERSION)/ -o msgstore-$(EXTVERSION).zip HEAD

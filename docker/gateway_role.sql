@@ -1,0 +1,10 @@
+-- A role for the gateway: it may call these functions and touch no table.
+CREATE ROLE msgstore_gateway LOGIN;
+GRANT USAGE ON SCHEMA msgstore TO msgstore_gateway;
+GRANT EXECUTE ON FUNCTION
+    msgstore.ingest_batch(jsonb),
+    msgstore.send(text, jsonb, text, text),
+    msgstore.list_conversations(int, int, text),
+    msgstore.list_messages(text, int, int, text),
+    msgstore.metrics()
+TO msgstore_gateway;
