@@ -77,6 +77,9 @@ CREATE FUNCTION msgstore.send(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_send';
 
+-- A list is planned at each call: a session that met the tables when they were
+-- empty would go on with a plan for empty tables.
+
 -- The tenants whose conversations this session sees: its own, or all there
 -- are, found by one index probe for each.
 CREATE FUNCTION msgstore._tenants_in_scope() RETURNS SETOF text
@@ -153,6 +156,7 @@ CREATE FUNCTION msgstore.list_conversations(
     RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
     SET timezone = 'UTC'
     AS $$
 DECLARE
@@ -249,6 +253,7 @@ CREATE FUNCTION msgstore.list_messages(
     RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
     SET timezone = 'UTC'
     AS $$
 DECLARE

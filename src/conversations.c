@@ -50,7 +50,8 @@ static Statement touch_conversations = {
 	.nargs = 8,
 	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 				 TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-				 TIMESTAMPTZARRAYOID}};
+				 TIMESTAMPTZARRAYOID},
+	.table = "conversations"};
 
 static Statement insert_messages = {
 	.sql = "INSERT INTO msgstore.messages (tenant_id, id, inbound_event_id,"

@@ -45,7 +45,8 @@ static Statement find_events = {
 		   " JOIN msgstore.event_log l ON l.tenant_id = $1"
 		   " AND l.channel = n.channel AND l.provider_message_id = n.id",
 	.nargs = 3,
-	.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID}};
+	.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID},
+	.table = "event_log"};
 
 static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);

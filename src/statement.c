@@ -6,27 +6,49 @@
  * a plan made for a new table must still be right at millions of rows. So the
  * plan is generic, and while it is made the ways that read whole tables are
  * closed to the planner.
+ *
+ * That leaves it the choice of the index. Every key begins with the tenant, and
+ * of a table that is empty or was never analyzed the planner believes that the
+ * tenant alone finds a row; so a plan for such a table is made again each time
+ * the table has doubled, until it is so large that nobody can believe this.
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "statement.h"
 
+/* From this size on a plan is right until the server says that it is not. */
+#define LARGE_TABLE 1000 /* blocks */
+
+static bool is_outgrown(Statement *statement, BlockNumber *blocks);
 static void prepare(Statement *statement);
 static void close_table_scans(void);
 
 void
 statement_execute(Statement *statement, Datum *values, const char *nulls)
 {
+	BlockNumber blocks = 0;
 	int nest_level = 0;
 	int rc;
 
+	if (statement->plan != NULL && is_outgrown(statement, &blocks))
+	{
+		SPI_freeplan(statement->plan);
+		statement->plan = NULL;
+	}
 	if (statement->plan == NULL)
+	{
 		prepare(statement);
+		statement->blocks = blocks;
+	}
 	if (!statement->planned || !SPI_plan_is_valid(statement->plan))
 	{
 		nest_level = NewGUCNestLevel();
@@ -70,6 +92,22 @@ statement_array(Oid type, Datum *values, bool *nulls, int n)
 											  length,
 											  byval,
 											  align));
+}
+
+static bool
+is_outgrown(Statement *statement, BlockNumber *blocks)
+{
+	Relation table;
+	Oid oid;
+
+	if (statement->table == NULL || statement->blocks >= LARGE_TABLE)
+		return false;
+	oid = get_relname_relid(statement->table,
+							get_namespace_oid("msgstore", false));
+	table = table_open(oid, AccessShareLock);
+	*blocks = RelationGetNumberOfBlocks(table);
+	table_close(table, NoLock);
+	return *blocks > 2 * statement->blocks;
 }
 
 static void

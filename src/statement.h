@@ -8,6 +8,7 @@
 #define STATEMENT_H
 
 #include "executor/spi.h"
+#include "storage/block.h"
 
 #define STATEMENT_MAX_ARGS 16
 
@@ -16,8 +17,12 @@ typedef struct Statement
 	const char *sql;
 	int nargs;
 	Oid argtypes[STATEMENT_MAX_ARGS];
-	SPIPlanPtr plan; /* NULL until the first execution */
-	bool planned;	 /* the plan has been made at least once */
+	const char *table; /* whose growth makes the plan anew, or NULL */
+
+	/* of this backend */
+	SPIPlanPtr plan;	/* NULL until the first execution */
+	bool planned;		/* the plan has been made at least once */
+	BlockNumber blocks; /* of the table, when the plan was made */
 } Statement;
 
 /* Runs the statement; the result is in SPI_tuptable and SPI_processed. */

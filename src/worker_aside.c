@@ -4,9 +4,9 @@
  *
  * DROP DATABASE, ALTER DATABASE … RENAME and SET TABLESPACE, and CREATE
  * DATABASE … TEMPLATE refuse to run while anybody is connected. Before such a
- * command its workers are asked to end, and none is started there until the
- * command has; if it failed, or the database is still there after it, the
- * launcher looks at the database again.
+ * command its workers are asked to end, and none is started there until its
+ * transaction has ended; then the launcher looks at the database again, if it
+ * is still there.
  *
  * Two more things that only a hook sees: COMMIT PREPARED makes events visible
  * whose session is long gone, and DROP EXTENSION leaves nothing to do.
@@ -35,6 +35,12 @@
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_object_access = NULL;
 
+/* The places in worker_shared->aside that the open transaction has taken. */
+static bool noted[WORKER_MAX_ASIDE];
+
+/* The database that it has dropped. */
+static Oid dropped = InvalidOid;
+
 static void watch_utility(PlannedStmt *statement,
 						  const char *query,
 						  bool read_only,
@@ -51,10 +57,10 @@ static void watch_drop(ObjectAccessType access,
 static Oid database_needed_alone(Node *statement);
 static const char *template_of(CreatedbStmt *statement);
 static bool sets_tablespace(AlterDatabaseStmt *statement);
-static bool step_aside(Oid database);
+static void step_aside(Oid database);
 static void ask_to_stop(Oid database);
 static bool has_worker(Oid database);
-static void come_back(Oid database);
+static void come_back(XactEvent event, void *arg);
 
 void
 worker_aside_init(void)
@@ -63,6 +69,7 @@ worker_aside_init(void)
 	ProcessUtility_hook = watch_utility;
 	next_object_access = object_access_hook;
 	object_access_hook = watch_drop;
+	RegisterXactCallback(come_back, NULL);
 }
 
 static void
@@ -76,35 +83,25 @@ watch_utility(PlannedStmt *statement,
 			  QueryCompletion *completion)
 {
 	Node *node = statement->utilityStmt;
-	volatile Oid database = InvalidOid;
-	volatile bool aside = false;
+	Oid database = InvalidOid;
 
 	if (worker_shared != NULL)
 		database = database_needed_alone(node);
 	if (OidIsValid(database))
-		aside = step_aside(database);
+		step_aside(database);
 	if (IsA(node, TransactionStmt) &&
 		((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED)
 		worker_wake_at_commit();
-	PG_TRY();
-	{
-		(next_utility ? next_utility : standard_ProcessUtility)(statement,
-																query,
-																read_only,
-																context,
-																parameters,
-																environment,
-																destination,
-																completion);
-		if (OidIsValid(database) && IsA(node, DropdbStmt))
-			stats_forget_database(database);
-	}
-	PG_FINALLY();
-	{
-		if (aside)
-			come_back(database);
-	}
-	PG_END_TRY();
+	(next_utility ? next_utility : standard_ProcessUtility)(statement,
+															query,
+															read_only,
+															context,
+															parameters,
+															environment,
+															destination,
+															completion);
+	if (OidIsValid(database) && IsA(node, DropdbStmt))
+		dropped = database;
 }
 
 /* A worker that is woken finds the extension gone, and ends. */
@@ -165,51 +162,42 @@ sets_tablespace(AlterDatabaseStmt *statement)
 	return false;
 }
 
-/* False: there is no place to note it, and the command must do without. */
-static bool
+/*
+ * Until the end of the transaction: only then others see what became of the
+ * database. Without a place to note it the command must do without.
+ */
+static void
 step_aside(Oid database)
 {
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LONGEST_WAIT);
-	bool noted = false;
 	int i;
 
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-	for (i = 0; i < WORKER_MAX_ASIDE && !noted; i++)
+	for (i = 0; i < WORKER_MAX_ASIDE; i++)
 	{
 		if (OidIsValid(worker_shared->aside[i]))
 			continue;
 		worker_shared->aside[i] = database;
-		noted = true;
-	}
-	if (noted)
+		noted[i] = true;
 		ask_to_stop(database);
+		break;
+	}
 	LWLockRelease(worker_shared->lock);
-	if (!noted)
-		return false;
-	PG_TRY();
-	{
-		ConditionVariablePrepareToSleep(&worker_shared->ended);
-		while (has_worker(database))
-		{
-			long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														deadline);
 
-			if (left <= 0)
-				break;
-			(void) ConditionVariableTimedSleep(&worker_shared->ended,
-											   left,
-											   PG_WAIT_EXTENSION);
-		}
-		ConditionVariableCancelSleep();
-	}
-	PG_CATCH();
+	ConditionVariablePrepareToSleep(&worker_shared->ended);
+	while (i < WORKER_MAX_ASIDE && has_worker(database))
 	{
-		come_back(database);
-		PG_RE_THROW();
+		long left =
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+		if (left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&worker_shared->ended,
+										   left,
+										   PG_WAIT_EXTENSION);
 	}
-	PG_END_TRY();
-	return true;
+	ConditionVariableCancelSleep();
 }
 
 static void
@@ -243,21 +231,27 @@ has_worker(Oid database)
 	return found;
 }
 
-/* The place in aside is one of several if commands came together. */
+/* Also after an error: the places are this session's, whatever happened. */
 static void
-come_back(Oid database)
+come_back(XactEvent event, void *arg)
 {
 	int i;
 
-	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	(void) arg;
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
+		return;
+	if (OidIsValid(dropped) && event == XACT_EVENT_COMMIT)
+		stats_forget_database(dropped);
+	dropped = InvalidOid;
 	for (i = 0; i < WORKER_MAX_ASIDE; i++)
 	{
-		if (worker_shared->aside[i] == database)
-		{
-			worker_shared->aside[i] = InvalidOid;
-			break;
-		}
+		if (!noted[i])
+			continue;
+		noted[i] = false;
+		LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+		worker_request(worker_shared->aside[i]);
+		worker_shared->aside[i] = InvalidOid;
+		LWLockRelease(worker_shared->lock);
 	}
-	worker_request(database);
-	LWLockRelease(worker_shared->lock);
 }

@@ -51,7 +51,8 @@ static Statement claim_events = {
 		   " JOIN msgstore.event_log l"
 		   " ON l.tenant_id = q.tenant_id AND l.id = q.event_id",
 	.nargs = 2,
-	.argtypes = {INT8OID, TIMESTAMPTZOID}};
+	.argtypes = {INT8OID, TIMESTAMPTZOID},
+	.table = "event_log"};
 
 static Statement delete_from_queue = {
 	.sql = "DELETE FROM msgstore.event_queue q"

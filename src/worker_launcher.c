@@ -24,10 +24,10 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 170000
 #include "utils/wait_event.h"
@@ -305,22 +305,38 @@ look_at_all(void)
 	CommitTransactionCommand();
 }
 
-/* A template is to be copied, and a worker in it would be in the way. */
+/*
+ * A template is to be copied, and a worker in it would be in the way. Looked
+ * up in the table, because the request that follows a DROP DATABASE may come
+ * before the message that empties the cache; and without the index, which a
+ * process without a database cannot open.
+ */
 static bool
 is_candidate(Oid oid)
 {
+	Relation relation;
+	SysScanDesc scan;
+	ScanKeyData key;
 	HeapTuple tuple;
 	bool candidate = false;
 
 	StartTransactionCommand();
-	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid));
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	ScanKeyInit(&key,
+				Anum_pg_database_oid,
+				BTEqualStrategyNumber,
+				F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(relation, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
 		candidate = form->datallowconn && !form->datistemplate;
-		ReleaseSysCache(tuple);
 	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
 	CommitTransactionCommand();
 	return candidate;
 }
