@@ -66,9 +66,10 @@ msgstore_conversation_key(PG_FUNCTION_ARGS)
 	const Channel *channel =
 		channels_get(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
-	PG_RETURN_TEXT_P(address_join_key(channel->thread,
-							  normalize_text(channel->address_kind, a),
-							  normalize_text(channel->address_kind, b)));
+	PG_RETURN_TEXT_P(
+		address_join_key(channel->thread,
+						 normalize_text(channel->address_kind, a),
+						 normalize_text(channel->address_kind, b)));
 }
 
 /* Not strict: a message without a body has an empty snippet, not none. */

@@ -48,8 +48,13 @@ static Statement touch_conversations = {
 		   " excluded.last_activity_at)"
 		   " RETURNING id",
 	.nargs = 8,
-	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-				 TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+	.argtypes = {TEXTARRAYOID,
+				 UUIDARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 INT4ARRAYOID,
 				 TIMESTAMPTZARRAYOID},
 	.table = "conversations"};
 
@@ -61,10 +66,20 @@ static Statement insert_messages = {
 		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
 		   " $11, $12, $13, $14) AS n",
 	.nargs = 14,
-	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
-				 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-				 TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
-				 TIMESTAMPTZARRAYOID, TEXTARRAYOID, UUIDARRAYOID}};
+	.argtypes = {TEXTARRAYOID,
+				 UUIDARRAYOID,
+				 UUIDARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 JSONBARRAYOID,
+				 TIMESTAMPTZARRAYOID,
+				 TEXTARRAYOID,
+				 UUIDARRAYOID}};
 
 /* The messages of a call that belong to one conversation. */
 typedef struct Touch
@@ -145,9 +160,8 @@ set_key(ConversationMessage *message)
 	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
 										  VARSIZE_ANY_EXHDR(message->channel));
 
-	message->conversation_key = address_join_key(channel->thread,
-												 message->from,
-												 message->to);
+	message->conversation_key =
+		address_join_key(channel->thread, message->from, message->to);
 }
 
 static int
@@ -158,7 +172,8 @@ compare_keys(const void *a, const void *b)
 	int order = address_compare(left->tenant_id, right->tenant_id);
 
 	if (order == 0)
-		order = address_compare(left->conversation_key, right->conversation_key);
+		order =
+			address_compare(left->conversation_key, right->conversation_key);
 	return order;
 }
 
@@ -177,8 +192,8 @@ gather(ConversationMessage **sorted, int n, Touch *touches)
 			begin_touch(&touches[ntouches++], sorted[i]);
 		last = &touches[ntouches - 1];
 		last->message_count++;
-		last->last_activity_at = Max(last->last_activity_at,
-									 sorted[i]->timestamp);
+		last->last_activity_at =
+			Max(last->last_activity_at, sorted[i]->timestamp);
 	}
 	return ntouches;
 }
@@ -207,8 +222,14 @@ static int
 touch(Touch *touches, int n, ConversationMessage **sorted)
 {
 	Datum *columns = palloc(sizeof(Datum) * n * 8);
-	static const Oid types[] = {TEXTOID, UUIDOID, TEXTOID, TEXTOID,
-								TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID};
+	static const Oid types[] = {TEXTOID,
+								UUIDOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								INT4OID,
+								TIMESTAMPTZOID};
 	Datum values[8];
 	bool isnull;
 	int created = 0;
@@ -222,7 +243,8 @@ touch(Touch *touches, int n, ConversationMessage **sorted)
 		columns[2 * n + i] = PointerGetDatum(touches[i].thread);
 		columns[3 * n + i] = PointerGetDatum(touches[i].participant_a);
 		columns[4 * n + i] = PointerGetDatum(touches[i].participant_b);
-		columns[5 * n + i] = PointerGetDatum(touches[i].sample->conversation_key);
+		columns[5 * n + i] =
+			PointerGetDatum(touches[i].sample->conversation_key);
 		columns[6 * n + i] = Int32GetDatum(touches[i].message_count);
 		columns[7 * n + i] = TimestampTzGetDatum(touches[i].last_activity_at);
 	}
@@ -249,9 +271,20 @@ insert(ConversationMessage *messages, int n)
 {
 	Datum *columns = palloc(sizeof(Datum) * n * 14);
 	bool *nulls = palloc0(sizeof(bool) * n * 14);
-	static const Oid types[] = {TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID,
-								TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-								JSONBOID, TIMESTAMPTZOID, TEXTOID, UUIDOID};
+	static const Oid types[] = {TEXTOID,
+								UUIDOID,
+								UUIDOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								JSONBOID,
+								TIMESTAMPTZOID,
+								TEXTOID,
+								UUIDOID};
 	Datum values[14];
 	int i;
 	int column;
@@ -259,21 +292,21 @@ insert(ConversationMessage *messages, int n)
 	for (i = 0; i < n; i++)
 	{
 		const ConversationMessage *m = &messages[i];
-		Datum row[14] = {PointerGetDatum(m->tenant_id),
-						 UUIDPGetDatum(&m->id),
-						 UUIDPGetDatum(m->inbound ? &m->id : NULL),
-						 CStringGetTextDatum(m->inbound ? "inbound"
-																: "outbound"),
-						 PointerGetDatum(m->channel),
-						 PointerGetDatum(m->from),
-						 PointerGetDatum(m->to),
-						 PointerGetDatum(m->provider_message_id),
-						 PointerGetDatum(m->correlation_id),
-						 PointerGetDatum(m->body),
-						 PointerGetDatum(m->attachments),
-						 TimestampTzGetDatum(m->timestamp),
-						 PointerGetDatum(m->conversation_key),
-						 UUIDPGetDatum(&m->conversation_id)};
+		Datum row[14] = {
+			PointerGetDatum(m->tenant_id),
+			UUIDPGetDatum(&m->id),
+			UUIDPGetDatum(m->inbound ? &m->id : NULL),
+			CStringGetTextDatum(m->inbound ? "inbound" : "outbound"),
+			PointerGetDatum(m->channel),
+			PointerGetDatum(m->from),
+			PointerGetDatum(m->to),
+			PointerGetDatum(m->provider_message_id),
+			PointerGetDatum(m->correlation_id),
+			PointerGetDatum(m->body),
+			PointerGetDatum(m->attachments),
+			TimestampTzGetDatum(m->timestamp),
+			PointerGetDatum(m->conversation_key),
+			UUIDPGetDatum(&m->conversation_id)};
 
 		for (column = 0; column < 14; column++)
 		{

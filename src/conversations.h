@@ -21,8 +21,8 @@ typedef struct ConversationMessage
 	text *body;
 	Jsonb *attachments;
 	TimestampTz timestamp;
-	text *conversation_key;		 /* set by conversations_add() */
-	pg_uuid_t conversation_id;	 /* set by conversations_add() */
+	text *conversation_key;	   /* set by conversations_add() */
+	pg_uuid_t conversation_id; /* set by conversations_add() */
 } ConversationMessage;
 
 /*

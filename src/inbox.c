@@ -36,8 +36,14 @@ static Statement store_events = {
 		   " INSERT INTO msgstore.event_queue (tenant_id, event_id)"
 		   " SELECT tenant_id, id FROM logged RETURNING event_id",
 	.nargs = 8,
-	.argtypes = {TEXTOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-				 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID}};
+	.argtypes = {TEXTOID,
+				 UUIDARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 JSONBARRAYOID}};
 
 static Statement find_events = {
 	.sql = "SELECT n.ordinal, l.id"
@@ -193,8 +199,8 @@ insert_events(InboxItem **items, int n)
 {
 	Datum *columns = palloc(sizeof(Datum) * n * 7);
 	bool *nulls = palloc0(sizeof(bool) * n * 7);
-	static const Oid types[] = {UUIDOID, TEXTOID, TEXTOID, TEXTOID,
-								TEXTOID, TEXTOID, JSONBOID};
+	static const Oid types[] =
+		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID};
 	Datum values[8];
 	bool isnull;
 	uint64 row = 0;
@@ -218,10 +224,8 @@ insert_events(InboxItem **items, int n)
 	}
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
 	for (i = 0; i < 7; i++)
-		values[1 + i] = statement_array(types[i],
-										columns + i * n,
-										nulls + i * n,
-										n);
+		values[1 + i] =
+			statement_array(types[i], columns + i * n, nulls + i * n, n);
 	statement_execute(&store_events, values, NULL);
 
 	/* Ids come back in the order of the items; those of known ones do not. */
@@ -320,12 +324,13 @@ read_items(JsonbContainer *list, InboxItem *items)
 			JsonContainerIsObject(value.val.binary.data))
 			read_item(JsonbValueToJsonb(&value), &items[i]);
 		else
-			inbox_refuse(&items[i],
-						 ERRCODE_MS_BAD_REQUEST,
-						 "An item has the fields channel, payload, idempotency_key, correlation_id and mock.",
-						 NULL,
-						 "item %d is not a JSON object",
-						 i + 1);
+			inbox_refuse(
+				&items[i],
+				ERRCODE_MS_BAD_REQUEST,
+				"An item has the fields channel, payload, idempotency_key, correlation_id and mock.",
+				NULL,
+				"item %d is not a JSON object",
+				i + 1);
 		i++;
 	}
 }
@@ -385,7 +390,8 @@ put_results(ReturnSetInfo *result, InboxItem *items, int n)
 		values[0] = Int32GetDatum(items[i].ordinal);
 		if (refused)
 		{
-			values[3] = CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
+			values[3] =
+				CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
 			values[4] = CStringGetTextDatum(refusal->message);
 		}
 		else

@@ -7,6 +7,9 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* Why something was not taken: data, so that its neighbours are. */
 typedef struct InboxRefusal
@@ -32,8 +35,8 @@ typedef struct InboxItem
 	text *from; /* normalized */
 	text *to;
 	text *provider_message_id; /* NULL when absent, and of sends */
-	JsonbValue body;		 /* inside the payload; jbvNull when absent */
-	JsonbValue attachments; /* inside the payload; jbvNull when absent */
+	JsonbValue body;		   /* inside the payload; jbvNull when absent */
+	JsonbValue attachments;	   /* inside the payload; jbvNull when absent */
 	TimestampTz timestamp;
 
 	/* the outcome: a refusal, or the id of what is stored */
@@ -55,12 +58,11 @@ extern bool inbox_refuse(InboxItem *item,
 						 ...) pg_attribute_printf(5, 6);
 
 /* Raises the item's refusal as an error. */
-extern void inbox_raise_refusal(const InboxItem *item) pg_attribute_noreturn();
+extern void inbox_raise_refusal(const InboxItem *item);
 
 /* A key of the payload's top level; false when absent or JSON null. */
-extern bool inbox_find_field(Jsonb *payload,
-							 const char *field,
-							 JsonbValue *value);
+extern bool
+inbox_find_field(Jsonb *payload, const char *field, JsonbValue *value);
 
 /* Bytes of the payload as JSON text without optional white space. */
 extern Size inbox_measure_payload(Jsonb *payload, bool *has_redacted_key);

@@ -24,10 +24,14 @@
 #define MAX_ADDRESS_BYTES 510
 
 /* What is expected of the fields that have the same rule. */
-static const char *const expected_text = "The field is a string that is not blank.";
-static const char *const expected_payload = "A payload is the provider's JSON object.";
-static const char *const expected_address = "An address has at most 510 bytes once it is normalized, and no \"<->\" in it.";
-static const char *const expected_list = "Attachments are null or an array of http or https URLs.";
+static const char *const expected_text =
+	"The field is a string that is not blank.";
+static const char *const expected_payload =
+	"A payload is the provider's JSON object.";
+static const char *const expected_address =
+	"An address has at most 510 bytes once it is normalized, and no \"<->\" in it.";
+static const char *const expected_list =
+	"Attachments are null or an array of http or https URLs.";
 
 /* The longest part of a refused value that a message shows. */
 #define SHOWN_BYTES 64
@@ -72,13 +76,14 @@ inbox_check_item(InboxItem *item, bool inbound)
 							show(item->channel, strlen(item->channel)));
 	bytes = inbox_measure_payload(item->payload, &has_secret);
 	if (bytes > (Size) msgstore_max_payload_bytes)
-		return inbox_refuse(item,
-							ERRCODE_MS_TOO_LARGE,
-							NULL,
-							"Send a smaller payload or raise \"msgstore.max_payload_bytes\".",
-							"payload of %zu bytes exceeds the limit of %d bytes",
-							bytes,
-							msgstore_max_payload_bytes);
+		return inbox_refuse(
+			item,
+			ERRCODE_MS_TOO_LARGE,
+			NULL,
+			"Send a smaller payload or raise \"msgstore.max_payload_bytes\".",
+			"payload of %zu bytes exceeds the limit of %d bytes",
+			bytes,
+			msgstore_max_payload_bytes);
 	if (has_secret)
 		item->payload = inbox_redact_payload(item->payload);
 	return check_type(item, &channel) && check_addresses(item, channel) &&
@@ -128,7 +133,6 @@ inbox_raise_refusal(const InboxItem *item)
 			 errmsg("%s", refusal->message),
 			 refusal->detail ? errdetail("%s", refusal->detail) : 0,
 			 refusal->hint ? errhint("%s", refusal->hint) : 0));
-	pg_unreachable();
 }
 
 static bool
@@ -165,13 +169,14 @@ check_bounds(InboxItem *item)
 	if (address_is_blank(item->idempotency_key, strlen(item->idempotency_key)))
 		return refuse_field(item, "idempotency_key", "is blank", expected_text);
 	if (strlen(item->idempotency_key) > MAX_KEY_BYTES)
-		return inbox_refuse(item,
-							ERRCODE_MS_BAD_REQUEST,
-							NULL,
-							NULL,
-							"idempotency key of %zu bytes exceeds the limit of %d bytes",
-							strlen(item->idempotency_key),
-							MAX_KEY_BYTES);
+		return inbox_refuse(
+			item,
+			ERRCODE_MS_BAD_REQUEST,
+			NULL,
+			NULL,
+			"idempotency key of %zu bytes exceeds the limit of %d bytes",
+			strlen(item->idempotency_key),
+			MAX_KEY_BYTES);
 	return true;
 }
 
@@ -212,13 +217,14 @@ check_type(InboxItem *item, const Channel **channel)
 			name = pstrdup(candidate);
 	}
 	if (name == NULL)
-		return inbox_refuse(item,
-							ERRCODE_MS_BAD_REQUEST,
-							"The types of a channel stand in msgstore.channels.",
-							NULL,
-							"channel \"%s\" has no type \"%s\" (field \"type\")",
-							item->channel,
-							show(type.val.string.val, type.val.string.len));
+		return inbox_refuse(
+			item,
+			ERRCODE_MS_BAD_REQUEST,
+			"The types of a channel stand in msgstore.channels.",
+			NULL,
+			"channel \"%s\" has no type \"%s\" (field \"type\")",
+			item->channel,
+			show(type.val.string.val, type.val.string.len));
 	item->channel = unconstify(char *, name);
 	*channel = channels_get(name, strlen(name));
 	return true;
@@ -274,10 +280,7 @@ check_address(InboxItem *item,
 	for (; len >= 3; s++, len--)
 	{
 		if (memcmp(s, "<->", 3) == 0)
-			return refuse_field(item,
-								field,
-								"holds \"<->\"",
-								expected_address);
+			return refuse_field(item, field, "holds \"<->\"", expected_address);
 	}
 	return true;
 }
@@ -289,9 +292,8 @@ check_provider_id(InboxItem *item, const Channel *channel)
 
 	if (channel->provider_id_field == NULL)
 		return true;
-	if (item->mock && !inbox_find_field(item->payload,
-										channel->provider_id_field,
-										&value))
+	if (item->mock &&
+		!inbox_find_field(item->payload, channel->provider_id_field, &value))
 		return true;
 	if (!take_string(item, channel->provider_id_field, &value))
 		return false;
@@ -300,8 +302,8 @@ check_provider_id(InboxItem *item, const Channel *channel)
 							channel->provider_id_field,
 							"is longer than 510 bytes",
 							"A provider's message id has at most 510 bytes.");
-	item->provider_message_id = cstring_to_text_with_len(value.val.string.val,
-														 value.val.string.len);
+	item->provider_message_id =
+		cstring_to_text_with_len(value.val.string.val, value.val.string.len);
 	return true;
 }
 
@@ -316,12 +318,13 @@ check_timestamp(InboxItem *item)
 							  value.val.string.len,
 							  &item->timestamp))
 		return true;
-	return inbox_refuse(item,
-						ERRCODE_MS_BAD_REQUEST,
-						"A timestamp is an ISO 8601 instant with its zone, such as 2024-11-01T14:00:00Z.",
-						NULL,
-						"\"%s\" in field \"timestamp\" is not a timestamp",
-						show(value.val.string.val, value.val.string.len));
+	return inbox_refuse(
+		item,
+		ERRCODE_MS_BAD_REQUEST,
+		"A timestamp is an ISO 8601 instant with its zone, such as 2024-11-01T14:00:00Z.",
+		NULL,
+		"\"%s\" in field \"timestamp\" is not a timestamp",
+		show(value.val.string.val, value.val.string.len));
 }
 
 static bool
@@ -362,20 +365,22 @@ check_attachments(InboxItem *item, const Channel *channel)
 							"is empty",
 							"The channel needs at least one attachment.");
 	if (n > 0 && channel->attachments == ATTACHMENTS_NONE)
-		return inbox_refuse(item,
-							ERRCODE_MS_BAD_REQUEST,
-							NULL,
-							NULL,
-							"field \"attachments\" is not empty: channel \"%s\" takes none",
-							item->channel);
+		return inbox_refuse(
+			item,
+			ERRCODE_MS_BAD_REQUEST,
+			NULL,
+			NULL,
+			"field \"attachments\" is not empty: channel \"%s\" takes none",
+			item->channel);
 	if (n > msgstore_max_attachments)
-		return inbox_refuse(item,
-							ERRCODE_MS_BAD_REQUEST,
-							NULL,
-							"The limit is the setting \"msgstore.max_attachments\".",
-							"%d attachments in field \"attachments\" exceed the limit of %d",
-							n,
-							msgstore_max_attachments);
+		return inbox_refuse(
+			item,
+			ERRCODE_MS_BAD_REQUEST,
+			NULL,
+			"The limit is the setting \"msgstore.max_attachments\".",
+			"%d attachments in field \"attachments\" exceed the limit of %d",
+			n,
+			msgstore_max_attachments);
 	return n == 0 || check_attachment_list(item);
 }
 

@@ -32,7 +32,11 @@ static Statement claim_keys = {
 		   " WHERE k.expires_at <= pg_catalog.now()"
 		   " RETURNING result_id",
 	.nargs = 6,
-	.argtypes = {TEXTOID, TEXTOID, TEXTARRAYOID, BYTEAARRAYOID, UUIDARRAYOID,
+	.argtypes = {TEXTOID,
+				 TEXTOID,
+				 TEXTARRAYOID,
+				 BYTEAARRAYOID,
+				 UUIDARRAYOID,
 				 TIMESTAMPTZOID}};
 
 static Statement find_keys = {
@@ -74,10 +78,8 @@ typedef struct KeyClaim
 
 static int compare_claims(const void *a, const void *b);
 static void claim(KeyClaim *claims, int n, const char *scope, bool expires);
-static int insert_claims(KeyClaim *claims,
-						 int n,
-						 const char *scope,
-						 bool expires);
+static int
+insert_claims(KeyClaim *claims, int n, const char *scope, bool expires);
 static void find_first(KeyClaim *claims, int n, const char *scope);
 static void remove_expired_keys(int64 most);
 static bytea *digest_bytes(StringInfo bytes);
@@ -112,9 +114,10 @@ inbox_claim_keys(InboxItem **items, int n, const char *scope)
 
 		if (first == NULL || strcmp(first->key, claims[i].key) != 0)
 			claims[nkeys++] = claims[i];
-		else if (DatumGetBool(DirectFunctionCall2(byteaeq,
-												  PointerGetDatum(first->digest),
-												  PointerGetDatum(claims[i].digest))))
+		else if (DatumGetBool(
+					 DirectFunctionCall2(byteaeq,
+										 PointerGetDatum(first->digest),
+										 PointerGetDatum(claims[i].digest))))
 			claims[i].item->first = first->item;
 		else
 			inbox_refuse_key(claims[i].item);
@@ -300,7 +303,9 @@ digest_request(const InboxItem *item)
 
 	initStringInfo(&bytes);
 	append_part(&bytes, item->channel, strlen(item->channel));
-	append_part(&bytes, VARDATA(item->payload), VARSIZE(item->payload) - VARHDRSZ);
+	append_part(&bytes,
+				VARDATA(item->payload),
+				VARSIZE(item->payload) - VARHDRSZ);
 	return digest_bytes(&bytes);
 }
 

@@ -90,8 +90,8 @@ inbox_redact_payload(Jsonb *payload)
 	mask.val.string.len = 3;
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
 	{
-		bool scalar = token == WJB_KEY || token == WJB_VALUE ||
-					  token == WJB_ELEM;
+		bool scalar =
+			token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
 
 		result = pushJsonbValue(&state, token, scalar ? &value : NULL);
 		if (token == WJB_KEY && is_redacted(&value))
@@ -174,8 +174,8 @@ measure_string(const JsonbValue *string)
 
 	for (i = 0; i < string->val.string.len; i++)
 	{
-		if (s[i] == '"' || s[i] == '\\' || (s[i] >= '\b' && s[i] <= '\r' &&
-											s[i] != '\v'))
+		if (s[i] == '"' || s[i] == '\\' ||
+			(s[i] >= '\b' && s[i] <= '\r' && s[i] != '\v'))
 			bytes += 1;
 		else if (s[i] < ' ')
 			bytes += 5;

@@ -40,7 +40,8 @@ inbox_parse_timestamp(const char *s, int len, TimestampTz *instant)
 		scan.at != scan.end)
 		return false;
 	if (tm.tm_year < 1 || tm.tm_mon < 1 || tm.tm_mon > MONTHS_PER_YEAR ||
-		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1])
+		tm.tm_mday < 1 ||
+		tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1])
 		return false;
 	return tm2timestamp(&tm, fraction, &zone, instant) == 0;
 }

@@ -68,14 +68,15 @@ _PG_init(void)
 static void
 define_settings(void)
 {
-	define_number("msgstore.backoff_base",
-				  "Wait after an event's first failure; it doubles with each further one.",
-				  &msgstore_backoff_base,
-				  500,
-				  1,
-				  INT_MAX,
-				  PGC_SUSET,
-				  GUC_UNIT_MS);
+	define_number(
+		"msgstore.backoff_base",
+		"Wait after an event's first failure; it doubles with each further one.",
+		&msgstore_backoff_base,
+		500,
+		1,
+		INT_MAX,
+		PGC_SUSET,
+		GUC_UNIT_MS);
 	define_number("msgstore.backoff_max",
 				  "Longest wait between two attempts, before jitter.",
 				  &msgstore_backoff_max,
@@ -116,16 +117,17 @@ define_settings(void)
 				  1000,
 				  PGC_SUSET,
 				  0);
-	DefineCustomStringVariable("msgstore.redact_keys",
-							   "Payload keys whose values are not stored, at any depth and in any case.",
-							   NULL,
-							   &msgstore_redact_keys,
-							   "authorization,x-api-key,cookie,password,token,secret,api_key",
-							   PGC_SUSET,
-							   GUC_LIST_INPUT,
-							   NULL,
-							   inbox_assign_redact_keys,
-							   NULL);
+	DefineCustomStringVariable(
+		"msgstore.redact_keys",
+		"Payload keys whose values are not stored, at any depth and in any case.",
+		NULL,
+		&msgstore_redact_keys,
+		"authorization,x-api-key,cookie,password,token,secret,api_key",
+		PGC_SUSET,
+		GUC_LIST_INPUT,
+		NULL,
+		inbox_assign_redact_keys,
+		NULL);
 	define_number("msgstore.snippet_length",
 				  "Grapheme clusters of a body that a list shows.",
 				  &msgstore_snippet_length,
@@ -134,24 +136,26 @@ define_settings(void)
 				  4096,
 				  PGC_USERSET,
 				  0);
-	DefineCustomStringVariable("msgstore.tenant_id",
-							   "The tenant whose data this session works on; empty means no scoping.",
-							   NULL,
-							   &msgstore_tenant_id,
-							   "",
-							   PGC_SUSET,
-							   0,
-							   NULL,
-							   NULL,
-							   NULL);
-	define_number("msgstore.workers",
-				  "Background workers for each database that has the extension.",
-				  &msgstore_workers,
-				  1,
-				  0,
-				  64,
-				  PGC_SIGHUP,
-				  0);
+	DefineCustomStringVariable(
+		"msgstore.tenant_id",
+		"The tenant whose data this session works on; empty means no scoping.",
+		NULL,
+		&msgstore_tenant_id,
+		"",
+		PGC_SUSET,
+		0,
+		NULL,
+		NULL,
+		NULL);
+	define_number(
+		"msgstore.workers",
+		"Background workers for each database that has the extension.",
+		&msgstore_workers,
+		1,
+		0,
+		64,
+		PGC_SIGHUP,
+		0);
 	MarkGUCPrefixReserved("msgstore");
 }
 

@@ -26,9 +26,8 @@ typedef struct Statement
 } Statement;
 
 /* Runs the statement; the result is in SPI_tuptable and SPI_processed. */
-extern void statement_execute(Statement *statement,
-							  Datum *values,
-							  const char *nulls);
+extern void
+statement_execute(Statement *statement, Datum *values, const char *nulls);
 
 /* Column values of a row of the last result. */
 extern Datum statement_value(uint64 row, int column, bool *isnull);

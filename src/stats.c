@@ -267,7 +267,8 @@ bucket_limit(int bucket)
 
 	if (bucket < 2 * STEPS_PER_POWER)
 		return bucket;
-	return ((uint64) (bucket % STEPS_PER_POWER + STEPS_PER_POWER + 1) << power) -
+	return ((uint64) (bucket % STEPS_PER_POWER + STEPS_PER_POWER + 1)
+			<< power) -
 		   1;
 }
 

@@ -233,8 +233,7 @@ run_turn(bool *more)
 
 	/* Whatever triggers there are run with the owner's rights, not more. */
 	GetUserIdAndSecContext(&saved_user, &saved_context);
-	SetUserIdAndSecContext(owner,
-						   saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	claimed = worker_run_batch(msgstore_batch_size, due, &left);
 	*more = worker_has_more(claimed, msgstore_batch_size);

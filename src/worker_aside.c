@@ -106,7 +106,11 @@ watch_utility(PlannedStmt *statement,
 
 /* A worker that is woken finds the extension gone, and ends. */
 static void
-watch_drop(ObjectAccessType access, Oid class, Oid object, int sub, void *argument)
+watch_drop(ObjectAccessType access,
+		   Oid class,
+		   Oid object,
+		   int sub,
+		   void *argument)
 {
 	if (next_object_access)
 		next_object_access(access, class, object, sub, argument);

@@ -128,9 +128,8 @@ static bool keep_failure(const ConversationMessage *event,
 						 const ErrorData *error);
 static int count_failure(const ConversationMessage *event,
 						 const ErrorData *error);
-static void bury(const ConversationMessage *event,
-				 const ErrorData *error,
-				 int attempts);
+static void
+bury(const ConversationMessage *event, const ErrorData *error, int attempts);
 static void postpone(const ConversationMessage *event, int64 delay);
 static int64 backoff(int attempts);
 static char *event_name(const ConversationMessage *event);
@@ -400,8 +399,8 @@ is_blocked(const Batch *batch, int i)
 
 		if (batch->blocked[k] && event->conversation_key != NULL &&
 			address_compare(other->tenant_id, event->tenant_id) == 0 &&
-			address_compare(other->conversation_key,
-							event->conversation_key) == 0)
+			address_compare(other->conversation_key, event->conversation_key) ==
+				0)
 			return true;
 	}
 	return false;
@@ -476,14 +475,15 @@ bury(const ConversationMessage *event, const ErrorData *error, int attempts)
 	values[1] = UUIDPGetDatum(&event->id);
 	statement_execute(&bury_event, values, NULL);
 	stats_count(STATS_WORKER_DEAD_LETTER, 1);
-	ereport(LOG,
-			(errmsg_plural("moved event %s to dead letters after %d attempt: %s",
-						   "moved event %s to dead letters after %d attempts: %s",
-						   attempts,
-						   event_name(event),
-						   attempts,
-						   error->message),
-			 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
+	ereport(
+		LOG,
+		(errmsg_plural("moved event %s to dead letters after %d attempt: %s",
+					   "moved event %s to dead letters after %d attempts: %s",
+					   attempts,
+					   event_name(event),
+					   attempts,
+					   error->message),
+		 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
 }
 
 static void

@@ -91,7 +91,8 @@ worker_launcher_register(void)
 	BackgroundWorker launcher = {
 		.bgw_name = "msgstore launcher",
 		.bgw_type = "msgstore launcher",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_flags =
+			BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = 5,
 		.bgw_library_name = "msgstore",
@@ -378,7 +379,8 @@ static long
 start_in(Database *database, bool *probing)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int wanted = database->present ? msgstore_workers : Min(msgstore_workers, 1);
+	int wanted =
+		database->present ? msgstore_workers : Min(msgstore_workers, 1);
 	int index;
 
 	if (!database->present && *probing)
@@ -410,14 +412,15 @@ start_in(Database *database, bool *probing)
 static bool
 start_worker(Database *database, int index)
 {
-	BackgroundWorker worker = {
-		.bgw_type = "msgstore worker",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "msgstore",
-		.bgw_function_name = "msgstore_worker_main",
-		.bgw_notify_pid = MyProcPid};
+	BackgroundWorker worker = {.bgw_type = "msgstore worker",
+							   .bgw_flags =
+								   BGWORKER_SHMEM_ACCESS |
+								   BGWORKER_BACKEND_DATABASE_CONNECTION,
+							   .bgw_start_time = BgWorkerStart_RecoveryFinished,
+							   .bgw_restart_time = BGW_NEVER_RESTART,
+							   .bgw_library_name = "msgstore",
+							   .bgw_function_name = "msgstore_worker_main",
+							   .bgw_notify_pid = MyProcPid};
 	MemoryContext caller;
 	bool started = false;
 	int slot;
@@ -433,23 +436,25 @@ start_worker(Database *database, int index)
 				 "msgstore worker %d for database %u",
 				 index + 1,
 				 database->oid);
-		worker.bgw_main_arg =
-			UInt64GetDatum((uint64) worker_shared->slots[slot].generation << 32 |
-						   (uint32) slot);
+		worker.bgw_main_arg = UInt64GetDatum(
+			(uint64) worker_shared->slots[slot].generation << 32 |
+			(uint32) slot);
 		workers[slot].started_at = GetCurrentTimestamp();
-		started = RegisterDynamicBackgroundWorker(&worker,
-												  &workers[slot].handle);
+		started =
+			RegisterDynamicBackgroundWorker(&worker, &workers[slot].handle);
 	}
 	MemoryContextSwitchTo(caller);
 	if (!started && slot >= 0)
 		free_slot(slot);
 	if (!started && !warned)
-		ereport(WARNING,
-				(errmsg("could not start worker %d for database %u: no background worker is free",
-						index + 1,
-						database->oid),
-				 errhint("Raise \"max_worker_processes\" (now %d).",
-						 max_worker_processes)));
+		ereport(
+			WARNING,
+			(errmsg(
+				 "could not start worker %d for database %u: no background worker is free",
+				 index + 1,
+				 database->oid),
+			 errhint("Raise \"max_worker_processes\" (now %d).",
+					 max_worker_processes)));
 	warned = !started;
 	return started;
 }

@@ -22,13 +22,13 @@ typedef enum WorkerOutcome
 
 typedef struct WorkerSlot
 {
-	Oid database; /* InvalidOid: the slot is free */
-	int index;	  /* among the workers of its database, from 0 */
+	Oid database;	   /* InvalidOid: the slot is free */
+	int index;		   /* among the workers of its database, from 0 */
 	uint32 generation; /* of the slot's use: a late process must not take it */
-	Latch *latch; /* NULL before the process came up and after its end */
-	bool ready;	  /* found the extension and looks at the queue */
-	bool asleep;  /* waits for its latch */
-	bool stop;	  /* is asked to end */
+	Latch *latch;	   /* NULL before the process came up and after its end */
+	bool ready;		   /* found the extension and looks at the queue */
+	bool asleep;	   /* waits for its latch */
+	bool stop;		   /* is asked to end */
 	WorkerOutcome outcome;
 } WorkerSlot;
 
