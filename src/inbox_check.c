@@ -40,6 +40,7 @@ static bool refuse_field(InboxItem *item,
 						 const char *field,
 						 const char *what,
 						 const char *expected);
+static bool refuse_channel(InboxItem *item);
 static char *show(const char *s, int len);
 static bool check_bounds(InboxItem *item);
 static bool check_payload(InboxItem *item);
@@ -68,12 +69,7 @@ inbox_check_item(InboxItem *item, bool inbound)
 		return false;
 	channel = channels_find(item->channel, strlen(item->channel));
 	if (channel == NULL)
-		return inbox_refuse(item,
-							ERRCODE_MS_BAD_REQUEST,
-							"A channel is a row of msgstore.channels.",
-							NULL,
-							"channel \"%s\" does not exist",
-							show(item->channel, strlen(item->channel)));
+		return refuse_channel(item);
 	bytes = inbox_measure_payload(item->payload, &has_secret);
 	if (bytes > (Size) msgstore_max_payload_bytes)
 		return inbox_refuse(
@@ -150,6 +146,17 @@ refuse_field(InboxItem *item,
 						what);
 }
 
+static bool
+refuse_channel(InboxItem *item)
+{
+	return inbox_refuse(item,
+						ERRCODE_MS_BAD_REQUEST,
+						NULL,
+						"Insert a row for it into msgstore.channels.",
+						"channel \"%s\" does not exist",
+						show(item->channel, strlen(item->channel)));
+}
+
 /* The value's beginning, cut at a character's boundary. */
 static char *
 show(const char *s, int len)
@@ -197,7 +204,7 @@ check_payload(InboxItem *item)
 static bool
 check_type(InboxItem *item, const Channel **channel)
 {
-	const char *name = NULL;
+	char *name = NULL;
 	JsonbValue type;
 	int i;
 
@@ -225,9 +232,9 @@ check_type(InboxItem *item, const Channel **channel)
 			"channel \"%s\" has no type \"%s\" (field \"type\")",
 			item->channel,
 			show(type.val.string.val, type.val.string.len));
-	item->channel = unconstify(char *, name);
-	*channel = channels_get(name, strlen(name));
-	return true;
+	item->channel = name;
+	*channel = channels_find(name, strlen(name));
+	return *channel != NULL || refuse_channel(item);
 }
 
 static bool
@@ -290,8 +297,6 @@ check_provider_id(InboxItem *item, const Channel *channel)
 {
 	JsonbValue value;
 
-	if (channel->provider_id_field == NULL)
-		return true;
 	if (item->mock &&
 		!inbox_find_field(item->payload, channel->provider_id_field, &value))
 		return true;

@@ -196,6 +196,13 @@ SELECT * FROM ingest_batch(NULL);
 SELECT refused($$ SELECT * FROM ingest_batch('{}') $$);
 SELECT refused($$ SELECT * FROM ingest_batch('1') $$);
 
+-- A type that names no channel refuses its item only.
+INSERT INTO channels (name, address_kind, types) VALUES ('chat', 'opaque', '{chat,room}');
+SELECT ordinal, error_code, error_message FROM ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'chat', 'payload', sms('{"type": "room", "messaging_provider_id": "c-1"}')),
+    jsonb_build_object('channel', 'chat', 'payload', sms('{"type": "Chat", "messaging_provider_id": "c-2"}'))));
+SELECT process() > 0 AS processed;
+
 -- Each event has one place.
 SELECT count(*) = (SELECT count(*) FROM event_queue) + (SELECT count(*) FROM messages) AS one_place
 FROM event_log;
