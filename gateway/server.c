@@ -14,7 +14,7 @@
  */
 #include <arpa/inet.h>
 #include <limits.h>
-#include <netdb.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -63,7 +63,7 @@ struct Server
 	struct mg_context *context;
 	pthread_t timekeeper;
 	atomic_long connections;
-	char start_error[256]; /* the last words of civetweb before it started */
+	char start_error[256]; /* civetweb's first words of a start that failed */
 	bool started;
 
 	pthread_mutex_t mutex;	/* guards what follows */
@@ -169,6 +169,16 @@ server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit_us)
 
 	if (connection == NULL || socket_of(conn) < 0)
 		return;
+	/*
+	 * Clients that write headers and body apart wait with the second for an
+	 * acknowledgement of the first, which the kernel would hold back for 40 ms.
+	 */
+	if (kind == WATCH_READING)
+		setsockopt(connection->socket,
+				   IPPROTO_TCP,
+				   TCP_QUICKACK,
+				   &(int){1},
+				   sizeof(int));
 	pthread_mutex_lock(&server->mutex);
 	connection->watched = true;
 	connection->cut = false;
@@ -364,12 +374,12 @@ log_civetweb(const struct mg_connection *conn, const char *message)
 {
 	Server *server = server_of(conn);
 
-	if (!server->started)
+	if (!server->started && server->start_error[0] == '\0')
 		snprintf(server->start_error,
 				 sizeof(server->start_error),
 				 "%s",
 				 message);
-	else
+	else if (server->started)
 		log_event(&server->gateway->log, LOG_WARN, "civetweb: %s", message);
 	return 1;
 }

@@ -53,7 +53,7 @@ sub new
 		  . "/gateway_$$" . '_'
 		  . $runs++ . '.log',
 	}, $class;
-	my $url = 'postgresql://' . ($option{user} // '') . '/postgres?port='
+	my $url = 'postgresql://' . ($option{user} ? "$option{user}\@" : '') . '/postgres?port='
 	  . $node->port . '&host=' . escape($node->host)
 	  . ($option{url} ? "&$option{url}" : '');
 	my %env = (
