@@ -98,6 +98,7 @@ static int compare_keys(const void *a, const void *b);
 static int gather(ConversationMessage **sorted, int n, Touch *touches);
 static void begin_touch(Touch *touch, const ConversationMessage *message);
 static int touch(Touch *touches, int n, ConversationMessage **sorted);
+static void log_assignment(const ConversationMessage *message, bool is_new);
 static void insert(ConversationMessage *messages, int n);
 static void send_item(InboxItem *item);
 static void add_outbound(const InboxItem *item);
@@ -257,13 +258,31 @@ touch(Touch *touches, int n, ConversationMessage **sorted)
 	for (i = 0, j = 0; i < n; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
+		bool is_new = memcmp(id, &touches[i].id, sizeof(pg_uuid_t)) == 0;
 		int last = j + touches[i].message_count;
 
-		created += memcmp(id, &touches[i].id, sizeof(pg_uuid_t)) == 0;
+		created += is_new;
 		for (; j < last; j++)
+		{
 			sorted[j]->conversation_id = *id;
+			if (message_level_is_interesting(DEBUG1))
+				log_assignment(sorted[j], is_new);
+		}
 	}
 	return created;
+}
+
+static void
+log_assignment(const ConversationMessage *message, bool is_new)
+{
+	char *id = DatumGetCString(
+		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&message->id)));
+
+	ereport(DEBUG1,
+			(errmsg_internal("message \"%s\" %s conversation \"%s\"",
+							 id,
+							 is_new ? "creates" : "joins",
+							 text_to_cstring(message->conversation_key))));
 }
 
 static void
