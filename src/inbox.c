@@ -283,8 +283,8 @@ find_duplicates(InboxItem **items, int n)
 }
 
 /*
- * By provider's id, those without one last; of the same event the first of the
- * call comes first.
+ * By provider's id and channel, those without an id last; of the same event
+ * the first of the call comes first.
  */
 static int
 compare_events(const void *a, const void *b)
@@ -304,6 +304,8 @@ compare_events(const void *a, const void *b)
 		if (order == 0)
 			order = llen - rlen;
 	}
+	if (order == 0)
+		order = strcmp(left->channel, right->channel);
 	return order != 0 ? order : left->ordinal - right->ordinal;
 }
 
