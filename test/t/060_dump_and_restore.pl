@@ -1,0 +1,181 @@
+# A dump has everything: every row of every table, the position of every
+# sequence, and what was left to do is done where it is restored.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_server('dump', "msgstore.workers = 0\nmsgstore.max_retries = 1\nmax_worker_processes = 20");
+$node->start;
+add_database($node, 'store');
+
+sub sql { return $node->safe_psql($_[1] // 'store', $_[0]) }
+
+# Everything there can be: events processed, failed once, given up and queued,
+# keys of each scope, channels added and changed, conversations of both kinds.
+sql(<<'SQL');
+INSERT INTO msgstore.channels (name, address_kind, thread)
+VALUES ('whatsapp', 'phone', 'sms'), ('pigeon', 'opaque', NULL);
+UPDATE msgstore.channels SET thread = 'sms' WHERE name = 'mms';
+UPDATE msgstore.channels SET body_required = false WHERE name = 'email';
+
+SELECT ingest_many('processed-', 100, 7);
+SELECT msgstore.process();
+SELECT * FROM msgstore.send('sms', event(NULL, '+18045550001', 'sent'));
+SELECT * FROM msgstore.send('sms', event(NULL, '+18045550002', 'with a key'), 'key-1', 'trace-1');
+SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft 7', 'coo'));
+SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003'), 'key-2', 'trace-2');
+
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN RAISE EXCEPTION 'not this one: %', NEW.body; END$$;
+CREATE TRIGGER refuse BEFORE INSERT ON msgstore.messages
+FOR EACH ROW WHEN (NEW.body LIKE 'bad%') EXECUTE FUNCTION refuse();
+SELECT * FROM msgstore.ingest('sms', event('dead', body => 'bad, ünïcode & ''quotes'' \'));
+SELECT msgstore.process();
+UPDATE msgstore.event_queue SET next_attempt_at = now();
+SELECT msgstore.process();
+SELECT * FROM msgstore.ingest('sms', event('failed', body => 'bad'));
+SELECT msgstore.process();
+SELECT ingest_many('queued-', 20, 3);
+DROP TRIGGER refuse ON msgstore.messages;
+DROP FUNCTION refuse;
+SQL
+is( sql('SELECT status, count(*) FROM msgstore.inbound_events
+		GROUP BY 1 ORDER BY 1'),
+	"dead_letter|1\nerror|1\nprocessed|101\nreceived|20",
+	'there are events of every state');
+
+# Every table's rows and every sequence, as one line each.
+sub content
+{
+	my ($database) = @_;
+	my @tables = split /\n/, sql("SELECT c.oid::regclass FROM pg_class c
+		WHERE relnamespace = 'msgstore'::regnamespace AND relkind = 'r'
+		ORDER BY relname", $database);
+	my @sequences = split /\n/, sql("SELECT c.oid::regclass FROM pg_class c
+		WHERE relnamespace = 'msgstore'::regnamespace AND relkind = 'S'
+		ORDER BY relname", $database);
+	return join "\n",
+	  (map { "$_ " . sql("SELECT count(*), md5(string_agg(t::text, E'\\n'
+			ORDER BY t::text COLLATE \"C\")) FROM $_ t", $database) } @tables),
+	  (map { "$_ " . sql("SELECT last_value, is_called FROM $_", $database) }
+		@sequences);
+}
+my $content = content('store');
+unlike($content, qr/ 0\|/, 'no table is empty') or diag($content);
+like($content, qr/seq \d+\|t/, 'and sequences have moved');
+
+# Afterwards the copy is a store like the first one.
+sub lives
+{
+	my ($database, $how) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(content($database), $content, "$how: all rows and sequences are there");
+	is(violations($node, $database), '', "$how: all that always holds holds");
+	is( sql("SELECT duplicate FROM msgstore.ingest('sms', event('processed-1'))
+			UNION ALL SELECT duplicate FROM msgstore.send('sms',
+				event(NULL, '+18045550001', 'sent'))
+			UNION ALL SELECT duplicate FROM msgstore.send('sms',
+				event(NULL, '+18045550002', 'with a key'), 'key-1')", $database),
+		"t\nt\nt",
+		"$how: what was stored before is known");
+	is( sql("SELECT msgstore.conversation_key('mms', '+1', '+2')", $database),
+		'sms:+1<->+2', "$how: changed channels are changed");
+	sql("UPDATE msgstore.channels SET thread = 'mms' WHERE name = 'mms'", $database);
+	is( sql("SELECT msgstore.conversation_key('mms', '+1', '+2')", $database),
+		'mms:+1<->+2', "$how: and can be changed again");
+	my $greatest = sql('SELECT max(number) FROM msgstore.conversations', $database);
+	sql("SELECT * FROM msgstore.send('sms', event(NULL, '+18045559999', 'new'))",
+		$database);
+	cmp_ok(sql('SELECT max(number) FROM msgstore.conversations', $database),
+		'>', $greatest, "$how: a new conversation has a new number");
+	sql("SELECT ingest_many('new-', 10)", $database);
+	is(sql('SELECT msgstore.process() >= 30', $database), 't',
+		"$how: what was left to do is done");
+	is( sql("SELECT status, count(*) FROM msgstore.inbound_events
+			GROUP BY 1 ORDER BY 1", $database),
+		"dead_letter|1\nprocessed|132",
+		"$how: dead letters stay");
+	is(violations($node, $database), '', "$how: all that always holds holds");
+	return;
+}
+
+my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
+sub dump_as
+{
+	my (@options) = @_;
+	command_ok(
+		[ 'pg_dump', '-d', $node->connstr('store'), '-f', $dump, @options ],
+		"pg_dump @options");
+	return;
+}
+sub restore
+{
+	my ($database, @command) = @_;
+	sql("CREATE DATABASE $database TEMPLATE template0", 'postgres')
+	  unless sql("SELECT count(*) FROM pg_database WHERE datname = '$database'",
+		'postgres');
+	command_ok([ @command, '-d', $node->connstr($database) ],
+		"restored into $database");
+	return;
+}
+
+sql('UPDATE msgstore.event_queue SET next_attempt_at = now()
+	WHERE next_attempt_at IS NOT NULL');
+$content = content('store');
+dump_as();
+restore('plain', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
+lives('plain', 'psql');
+
+dump_as('-Fc');
+restore('custom', 'pg_restore', '-e', $dump);
+lives('custom', 'pg_restore');
+
+# The rows alone, into what CREATE EXTENSION made.
+dump_as('-Fc', '--data-only', '-n', 'msgstore');
+add_database($node, 'data');
+restore('data', 'pg_restore', '-e', '--data-only', $dump);
+lives('data', 'only the data');
+
+# As INSERTs.
+dump_as('--column-inserts', '--rows-per-insert=10');
+restore('inserts', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
+lives('inserts', 'inserts');
+
+# By several jobs at once: these know nothing of foreign keys among an
+# extension's tables, so the keys are not checked meanwhile.
+dump_as('-Fc');
+{
+	local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+	restore('parallel', 'pg_restore', '-e', '-j', '4', $dump);
+}
+lives('parallel', 'four jobs');
+
+# A dump of a dump is the same again.
+command_ok([ 'pg_dump', '-d', $node->connstr('custom'), '-f', $dump ], 'dumped again');
+$content = content('custom');
+restore('again', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
+is(content('again'), $content, 'the second generation is like the first');
+
+# Restored beside a live worker, what was queued is taken up with the first
+# event.
+sql("SELECT ingest_many('late-', 50, 5)");
+dump_as('-Fc');
+$node->append_conf('postgresql.conf', 'msgstore.workers = 1');
+$node->reload;
+wait_for_processed($node, 'store', 'the worker is on');
+restore('served', 'pg_restore', '-e', $dump);
+wait_for_workers($node, 'served', 1, 'a restored database has a worker');
+sql("SELECT ingest_many('first-', 1)", 'served');
+wait_for_processed($node, 'served', 'which processes what was queued in the dump');
+is( sql('SELECT count(*) FROM msgstore.messages', 'served'),
+	sql('SELECT count(*) + 1 FROM msgstore.messages'),
+	'all of it');
+is(violations($node, 'served'), '', 'all that always holds holds');
+
+$node->stop;
+done_testing();
