@@ -14,8 +14,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include <libpq-fe.h>
-
 #include "config.h"
 
 typedef enum OptionKind
@@ -40,229 +38,83 @@ typedef struct Option
 
 #define SETTING(member) offsetof(Config, member)
 
+/* A table reads by its columns. */
+/* clang-format off */
 static const Option options[] = {
-	{"database-url",
-	 "DATABASE_URL",
-	 OPTION_TEXT,
-	 "postgresql://",
-	 0,
-	 0,
+	{"database-url", "DATABASE_URL", OPTION_TEXT, "postgresql://", 0, 0,
 	 SETTING(database_url),
-	 "PostgreSQL URI; also takes min_connections, max_connections, "
-	 "acquire_timeout, idle_timeout, max_lifetime"},
-	{"host",
-	 "HOST",
-	 OPTION_TEXT,
-	 "127.0.0.1",
-	 0,
-	 0,
-	 SETTING(host),
-	 "address to listen on"},
-	{"port",
-	 "PORT",
-	 OPTION_NUMBER,
-	 "8080",
-	 1,
-	 65535,
-	 SETTING(port),
-	 "port to listen on"},
-	{"health-path",
-	 "HEALTH_PATH",
-	 OPTION_TEXT,
-	 "/healthz",
-	 0,
-	 0,
-	 SETTING(health_path),
-	 "path of the liveness probe"},
-	{"log-level",
-	 "LOG_LEVEL",
-	 OPTION_TEXT,
-	 "info",
-	 0,
-	 0,
-	 SETTING(log_level_name),
-	 "debug, info, warn or error"},
-	{"max-connections",
-	 "HTTP_MAX_CONNECTIONS",
-	 OPTION_NUMBER,
-	 "256",
-	 1,
-	 10000,
+	 "PostgreSQL URI; also takes min_connections, max_connections,\n"
+	 "      acquire_timeout, idle_timeout, max_lifetime"},
+	{"host", "HOST", OPTION_TEXT, "127.0.0.1", 0, 0,
+	 SETTING(host), "address to listen on"},
+	{"port", "PORT", OPTION_NUMBER, "8080", 1, 65535,
+	 SETTING(port), "port to listen on"},
+	{"health-path", "HEALTH_PATH", OPTION_TEXT, "/healthz", 0, 0,
+	 SETTING(health_path), "path of the liveness probe"},
+	{"log-level", "LOG_LEVEL", OPTION_TEXT, "info", 0, 0,
+	 SETTING(log_level_name), "debug, info, warn or error"},
+	{"max-connections", "HTTP_MAX_CONNECTIONS", OPTION_NUMBER, "256", 1, 10000,
 	 SETTING(max_connections),
 	 "HTTP connections at the same time; beyond it clients get 503"},
-	{"max-header-bytes",
-	 "HTTP_MAX_HEADER_BYTES",
-	 OPTION_NUMBER,
-	 "16384",
-	 1024,
-	 1048576,
-	 SETTING(max_header_bytes),
-	 "size of a request line and headers"},
-	{"max-body-bytes",
-	 "API_MAX_BODY_BYTES",
-	 OPTION_NUMBER,
-	 "262144",
-	 1,
-	 67108864,
-	 SETTING(max_body_bytes),
-	 "size of a request's body"},
-	{"request-timeout",
-	 "HTTP_REQUEST_TIMEOUT_SECS",
-	 OPTION_NUMBER,
-	 "10",
-	 1,
-	 600,
+	{"max-header-bytes", "HTTP_MAX_HEADER_BYTES", OPTION_NUMBER,
+	 "16384", 1024, 1048576,
+	 SETTING(max_header_bytes), "size of a request line and its headers"},
+	{"max-body-bytes", "API_MAX_BODY_BYTES", OPTION_NUMBER,
+	 "262144", 1, 67108864,
+	 SETTING(max_body_bytes), "size of a request's body"},
+	{"request-timeout", "HTTP_REQUEST_TIMEOUT_SECS", OPTION_NUMBER,
+	 "10", 1, 600,
 	 SETTING(request_timeout),
 	 "seconds a client has to send its headers, and again for its body"},
-	{"keep-alive",
-	 "HTTP_KEEP_ALIVE_SECS",
-	 OPTION_NUMBER,
-	 "60",
-	 1,
-	 3600,
-	 SETTING(keep_alive),
-	 "seconds an idle connection is kept"},
-	{"query-timeout",
-	 "DATABASE_QUERY_TIMEOUT_SECS",
-	 OPTION_NUMBER,
-	 "10",
-	 1,
-	 600,
-	 SETTING(query_timeout),
-	 "seconds a call of the database may take"},
-	{"batch",
-	 "BATCH_ENABLED",
-	 OPTION_SWITCH,
-	 "true",
-	 0,
-	 0,
-	 SETTING(batch),
-	 "requests that wait at the same moment share one commit"},
-	{"trust-proxy",
-	 "TRUST_PROXY",
-	 OPTION_SWITCH,
-	 "false",
-	 0,
-	 0,
+	{"keep-alive", "HTTP_KEEP_ALIVE_SECS", OPTION_NUMBER, "60", 1, 3600,
+	 SETTING(keep_alive), "seconds an idle connection is kept"},
+	{"query-timeout", "DATABASE_QUERY_TIMEOUT_SECS", OPTION_NUMBER,
+	 "10", 1, 600,
+	 SETTING(query_timeout), "seconds a call of the database may take"},
+	{"batch", "BATCH_ENABLED", OPTION_SWITCH, "true", 0, 0,
+	 SETTING(batch), "webhooks that wait at the same moment share one commit"},
+	{"trust-proxy", "TRUST_PROXY", OPTION_SWITCH, "false", 0, 0,
 	 SETTING(trust_proxy),
-	 "take X-Forwarded-For and X-Real-IP from any peer, not only a local one"},
-	{"rate-limit-per-ip",
-	 "API_RATE_LIMIT_PER_IP_PER_MIN",
-	 OPTION_OPTIONAL,
-	 "",
-	 1,
-	 INT_MAX,
+	 "believe X-Forwarded-For and X-Real-IP from any peer, not only a local\n"
+	 "      one"},
+	{"rate-limit-per-ip", "API_RATE_LIMIT_PER_IP_PER_MIN", OPTION_OPTIONAL,
+	 "", 1, INT_MAX,
 	 SETTING(rate_limit_per_ip),
 	 "API requests a minute from one address (usual: 120)"},
-	{"rate-limit-per-sender",
-	 "API_RATE_LIMIT_PER_SENDER_PER_MIN",
-	 OPTION_OPTIONAL,
-	 "",
-	 1,
-	 INT_MAX,
+	{"rate-limit-per-sender", "API_RATE_LIMIT_PER_SENDER_PER_MIN",
+	 OPTION_OPTIONAL, "", 1, INT_MAX,
 	 SETTING(rate_limit_per_sender),
 	 "accepted posts a minute with one \"from\" (usual: 60)"},
-	{"breaker-error-threshold",
-	 "API_BREAKER_ERROR_THRESHOLD",
-	 OPTION_NUMBER,
-	 "20",
-	 1,
-	 INT_MAX,
+	{"breaker-error-threshold", "API_BREAKER_ERROR_THRESHOLD", OPTION_NUMBER,
+	 "20", 1, INT_MAX,
 	 SETTING(breaker_error_threshold),
 	 "internal errors in a row that open a route's breaker"},
-	{"breaker-open",
-	 "API_BREAKER_OPEN_SECS",
-	 OPTION_NUMBER,
-	 "30",
-	 1,
-	 86400,
-	 SETTING(breaker_open),
-	 "seconds a breaker stays open"},
-	{"security-headers",
-	 "SECURITY_HEADERS_ENABLED",
-	 OPTION_SWITCH,
-	 "true",
-	 0,
-	 0,
-	 SETTING(security_headers),
-	 "send the security headers"},
-	{"csp-default-src",
-	 "CSP_DEFAULT_SRC",
-	 OPTION_TEXT,
-	 "'self'",
-	 0,
-	 0,
-	 SETTING(csp_default_src),
-	 "default-src of the Content-Security-Policy"},
-	{"hsts",
-	 "HSTS_ENABLED",
-	 OPTION_SWITCH,
-	 "false",
-	 0,
-	 0,
-	 SETTING(hsts),
-	 "send Strict-Transport-Security (behind a TLS proxy)"},
-	{"provider-timeout-pct",
-	 "API_PROVIDER_TIMEOUT_PCT",
-	 OPTION_NUMBER,
-	 "0",
-	 0,
-	 100,
-	 SETTING(provider_timeout_pct),
-	 "mock provider: percent of time-outs"},
-	{"provider-error-pct",
-	 "API_PROVIDER_ERROR_PCT",
-	 OPTION_NUMBER,
-	 "0",
-	 0,
-	 100,
-	 SETTING(provider_error_pct),
-	 "mock provider: percent of errors"},
-	{"provider-ratelimit-pct",
-	 "API_PROVIDER_RATELIMIT_PCT",
-	 OPTION_NUMBER,
-	 "0",
-	 0,
-	 100,
-	 SETTING(provider_ratelimit_pct),
-	 "mock provider: percent of rate limits"},
-	{"provider-seed",
-	 "API_PROVIDER_SEED",
-	 OPTION_OPTIONAL,
-	 "",
-	 0,
-	 LONG_MAX,
-	 SETTING(provider_seed),
-	 "mock provider: makes its outcomes repeatable"},
+	{"breaker-open", "API_BREAKER_OPEN_SECS", OPTION_NUMBER, "30", 1, 86400,
+	 SETTING(breaker_open), "seconds a breaker stays open"},
+	{"security-headers", "SECURITY_HEADERS_ENABLED", OPTION_SWITCH,
+	 "true", 0, 0,
+	 SETTING(security_headers), "send the security headers"},
+	{"csp-default-src", "CSP_DEFAULT_SRC", OPTION_TEXT, "'self'", 0, 0,
+	 SETTING(csp_default_src), "default-src of the Content-Security-Policy"},
+	{"hsts", "HSTS_ENABLED", OPTION_SWITCH, "false", 0, 0,
+	 SETTING(hsts), "send Strict-Transport-Security (behind a TLS proxy)"},
+	{"provider-timeout-pct", "API_PROVIDER_TIMEOUT_PCT", OPTION_NUMBER,
+	 "0", 0, 100,
+	 SETTING(provider_timeout_pct), "mock provider: percent of time-outs"},
+	{"provider-error-pct", "API_PROVIDER_ERROR_PCT", OPTION_NUMBER, "0", 0, 100,
+	 SETTING(provider_error_pct), "mock provider: percent of errors"},
+	{"provider-ratelimit-pct", "API_PROVIDER_RATELIMIT_PCT", OPTION_NUMBER,
+	 "0", 0, 100,
+	 SETTING(provider_ratelimit_pct), "mock provider: percent of rate limits"},
+	{"provider-seed", "API_PROVIDER_SEED", OPTION_OPTIONAL, "", 0, LONG_MAX,
+	 SETTING(provider_seed), "mock provider: makes its outcomes repeatable"},
 };
+/* clang-format on */
 
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
 
 _Static_assert(OPTION_COUNT <= CONFIG_OPTIONS_MAX, "source[] is too short");
 
-/* Parameters of DATABASE_URL that libpq must not see. */
-typedef struct PoolParameter
-{
-	const char *name;
-	long min;
-	long max;
-	long fallback;
-	size_t offset;
-} PoolParameter;
-
-static const PoolParameter pool_parameters[] = {
-	{"min_connections", 0, 1000, 1, SETTING(pool_min)},
-	{"max_connections", 1, 1000, 10, SETTING(pool_max)},
-	{"acquire_timeout", 1, 3600, 30, SETTING(pool_acquire_timeout)},
-	{"idle_timeout", 1, 86400, 600, SETTING(pool_idle_timeout)},
-	{"max_lifetime", 1, 86400, 300, SETTING(pool_max_lifetime)},
-};
-
-#define POOL_PARAMETER_COUNT                                                   \
-	(sizeof(pool_parameters) / sizeof(pool_parameters[0]))
-
-#define CONNECT_TIMEOUT_DEFAULT 5
-#define CONNECT_TIMEOUT_MAX 60
 #define DOTENV_MAX_BYTES 65536
 
 static bool read_flags(Config *config, int argc, char **argv, Text *error);
@@ -276,18 +128,13 @@ static bool set_option(Config *config,
 					   const char *value,
 					   const char *source,
 					   Text *error);
-static bool parse_number(const char *value, long min, long max, long *number);
+static void explain_refusal(const Option *option,
+							const char *name,
+							const char *value,
+							Text *error);
 static bool parse_switch(const char *value, bool *on);
 static bool derive_settings(Config *config, Text *error);
 static bool derive_health_path(Config *config, Text *error);
-static bool split_database_url(Config *config, Text *error);
-static bool take_pool_parameter(Config *config,
-								const char *pair,
-								size_t length,
-								bool *taken,
-								Text *error);
-static bool check_conninfo(Config *config, Text *error);
-static void describe_database(const Config *config, Text *out);
 static void *setting(const Config *config, size_t offset);
 
 bool
@@ -353,7 +200,7 @@ config_describe(const Config *config, Text *out)
 
 		text_addf(out, "%s\"%s\":{\"value\":", i > 0 ? "," : "", option->env);
 		if (option->offset == SETTING(database_url))
-			describe_database(config, out);
+			config_describe_url(config, out);
 		else if (option->kind == OPTION_TEXT)
 			text_add_json(out, *(char **) value, strlen(*(char **) value));
 		else if (option->kind == OPTION_SWITCH)
@@ -365,6 +212,18 @@ config_describe(const Config *config, Text *out)
 		text_addf(out, ",\"source\":\"%s\"}", config->source[i]);
 	}
 	text_add_string(out, "}");
+}
+
+bool
+config_number(const char *value, long min, long max, long *number)
+{
+	char *end;
+
+	if (value[0] < '0' || value[0] > '9')
+		return false;
+	errno = 0;
+	*number = strtol(value, &end, 10);
+	return errno == 0 && *end == '\0' && *number >= min && *number <= max;
 }
 
 static bool
@@ -536,47 +395,41 @@ set_option(Config *config,
 			break;
 		case OPTION_SWITCH:
 			valid = parse_switch(value, target);
-			if (!valid)
-				text_addf(error,
-						  "invalid value \"%s\" for %s (%s): true or false "
-						  "expected",
-						  value,
-						  name,
-						  option->env);
 			break;
 		case OPTION_OPTIONAL:
-			if (value[0] == '\0')
-			{
-				*(long *) target = -1;
-				break;
-			}
-			/* FALLTHROUGH */
+			*(long *) target = -1;
+			valid = value[0] == '\0' ||
+					config_number(value, option->min, option->max, target);
+			break;
 		case OPTION_NUMBER:
-			valid = parse_number(value, option->min, option->max, target);
-			if (!valid)
-				text_addf(error,
-						  "invalid value \"%s\" for %s (%s): a number from "
-						  "%ld to %ld expected",
-						  value,
-						  name,
-						  option->env,
-						  option->min,
-						  option->max);
+			valid = config_number(value, option->min, option->max, target);
 			break;
 	}
+	if (!valid)
+		explain_refusal(option, name, value, error);
 	return valid;
 }
 
-static bool
-parse_number(const char *value, long min, long max, long *number)
+static void
+explain_refusal(const Option *option,
+				const char *name,
+				const char *value,
+				Text *error)
 {
-	char *end;
-
-	if (value[0] < '0' || value[0] > '9')
-		return false;
-	errno = 0;
-	*number = strtol(value, &end, 10);
-	return errno == 0 && *end == '\0' && *number >= min && *number <= max;
+	text_addf(error,
+			  "invalid value \"%s\" for %s (%s): ",
+			  value,
+			  name,
+			  option->env);
+	if (option->kind == OPTION_SWITCH)
+		text_add_string(error, "true or false expected");
+	else if (option->kind == OPTION_TEXT)
+		text_add_string(error, "out of memory");
+	else
+		text_addf(error,
+				  "a number from %ld to %ld expected",
+				  option->min,
+				  option->max);
 }
 
 static bool
@@ -627,8 +480,7 @@ derive_settings(Config *config, Text *error)
 		text_add_string(error, "CSP_DEFAULT_SRC has more than one line");
 		return false;
 	}
-	return derive_health_path(config, error) &&
-		   split_database_url(config, error) && check_conninfo(config, error);
+	return derive_health_path(config, error) && config_read_url(config, error);
 }
 
 /* Blank means the default; a slash that was forgotten is put in front. */
@@ -650,161 +502,6 @@ derive_health_path(Config *config, Text *error)
 	free(config->health_path);
 	config->health_path = clean.data;
 	return true;
-}
-
-/* Takes the pool's parameters out of the URL's query; libpq gets the rest. */
-static bool
-split_database_url(Config *config, Text *error)
-{
-	const char *url = config->database_url;
-	const char *query = strchr(url, '?');
-	Text rest = {0};
-	char separator = '?';
-
-	if (strncmp(url, "postgres://", 11) != 0 &&
-		strncmp(url, "postgresql://", 13) != 0)
-	{
-		text_add_string(error,
-						"DATABASE_URL does not start with postgresql:// or "
-						"postgres://");
-		return false;
-	}
-	for (size_t i = 0; i < POOL_PARAMETER_COUNT; i++)
-		*(long *) setting(config, pool_parameters[i].offset) =
-			pool_parameters[i].fallback;
-	text_add(&rest, url, query != NULL ? (size_t) (query - url) : strlen(url));
-	while (query != NULL)
-	{
-		const char *pair = query + 1;
-		size_t length = strcspn(pair, "&");
-		bool taken;
-
-		if (!take_pool_parameter(config, pair, length, &taken, error))
-		{
-			text_free(&rest);
-			return false;
-		}
-		if (!taken)
-		{
-			text_add(&rest, &separator, 1);
-			text_add(&rest, pair, length);
-			separator = '&';
-		}
-		query = pair[length] == '&' ? pair + length : NULL;
-	}
-	config->conninfo = rest.data;
-	if (config->pool_min > config->pool_max)
-		config->pool_min = config->pool_max;
-	return !rest.failed;
-}
-
-static bool
-take_pool_parameter(Config *config,
-					const char *pair,
-					size_t length,
-					bool *taken,
-					Text *error)
-{
-	*taken = false;
-	for (size_t i = 0; i < POOL_PARAMETER_COUNT; i++)
-	{
-		const PoolParameter *parameter = &pool_parameters[i];
-		size_t name = strlen(parameter->name);
-		char value[16];
-
-		if (length <= name || memcmp(pair, parameter->name, name) != 0 ||
-			pair[name] != '=')
-			continue;
-		*taken = true;
-		snprintf(value,
-				 sizeof(value),
-				 "%.*s",
-				 (int) (length - name - 1),
-				 pair + name + 1);
-		if (length - name > sizeof(value) ||
-			!parse_number(value,
-						  parameter->min,
-						  parameter->max,
-						  setting(config, parameter->offset)))
-		{
-			text_addf(error,
-					  "invalid value \"%s\" for %s in DATABASE_URL: a number "
-					  "from %ld to %ld expected",
-					  value,
-					  parameter->name,
-					  parameter->min,
-					  parameter->max);
-			return false;
-		}
-	}
-	return true;
-}
-
-/*
- * Lets libpq read the URL once, for a clear error at the start. Its own words
- * may quote the URL with the password, so they are not repeated.
- */
-static bool
-check_conninfo(Config *config, Text *error)
-{
-	char *message = NULL;
-	PQconninfoOption *parsed = PQconninfoParse(config->conninfo, &message);
-
-	PQfreemem(message);
-	if (parsed == NULL)
-	{
-		text_add_string(error,
-						"DATABASE_URL is not a connection URI that libpq "
-						"understands");
-		return false;
-	}
-	config->pool_connect_timeout = CONNECT_TIMEOUT_DEFAULT;
-	for (PQconninfoOption *option = parsed; option->keyword != NULL; option++)
-	{
-		if (strcmp(option->keyword, "connect_timeout") == 0 &&
-			option->val != NULL &&
-			!parse_number(option->val,
-						  1,
-						  CONNECT_TIMEOUT_MAX,
-						  &config->pool_connect_timeout))
-			config->pool_connect_timeout = CONNECT_TIMEOUT_DEFAULT;
-	}
-	PQconninfoFree(parsed);
-	return true;
-}
-
-/* Where the database is, without what must stay secret. */
-static void
-describe_database(const Config *config, Text *out)
-{
-	static const char *const shown[] =
-		{"host", "hostaddr", "port", "dbname", "user", "sslmode"};
-	PQconninfoOption *parsed = PQconninfoParse(config->conninfo, NULL);
-	Text url = {0};
-
-	for (PQconninfoOption *option = parsed;
-		 option != NULL && option->keyword != NULL;
-		 option++)
-	{
-		if (option->val == NULL)
-			continue;
-		for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
-		{
-			if (strcmp(option->keyword, shown[i]) == 0)
-				text_addf(&url, "%s=%s ", option->keyword, option->val);
-		}
-		if (strcmp(option->keyword, "password") == 0)
-			text_add_string(&url, "password=*** ");
-	}
-	PQconninfoFree(parsed);
-	for (size_t i = 0; i < POOL_PARAMETER_COUNT; i++)
-		text_addf(&url,
-				  "%s%s=%ld",
-				  i > 0 ? " " : "",
-				  pool_parameters[i].name,
-				  *(long *) setting(config, pool_parameters[i].offset));
-	text_add_json(out, url.data != NULL ? url.data : "", url.length);
-	text_free(&url);
 }
 
 static void *

@@ -41,7 +41,7 @@ typedef struct Config
 
 	/* What follows from them. */
 	LogLevel log_level;
-	char *conninfo;			   /* database_url without the pool's parameters */
+	char *conninfo;			   /* the URL without the pool's parameters */
 	long pool_min;			   /* connections */
 	long pool_max;			   /* connections */
 	long pool_acquire_timeout; /* seconds */
@@ -68,5 +68,15 @@ void config_help(Text *out);
  * Of the database's URL only the parts that are no secret are shown.
  */
 void config_describe(const Config *config, Text *out);
+
+/* A whole number in decimal and within the bounds. */
+bool config_number(const char *value, long min, long max, long *number);
+
+/*
+ * config_url.c: takes DATABASE_URL apart into conninfo and the pool's
+ * settings, and shows of it what is no secret, as a JSON string.
+ */
+bool config_read_url(Config *config, Text *error);
+void config_describe_url(const Config *config, Text *out);
 
 #endif /* CONFIG_H */

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <civetweb.h>
@@ -35,8 +36,8 @@
 /* Threads that only refuse; each is held for a request's timeout at most. */
 #define SPARE_THREADS 32
 
-/* Other files a process of ours may have open: see find_socket. */
-#define OTHER_FILES 256
+/* Files besides those of threads and pool: the log, sockets on their way. */
+#define OTHER_FILES 128
 
 /* After a refusal: how much a client may still send to read the answer. */
 #define LINGER_US SECOND_US
@@ -64,7 +65,7 @@ struct Server
 	pthread_t timekeeper;
 	atomic_long connections;
 	char start_error[256]; /* civetweb's first words of a start that failed */
-	bool started;
+	atomic_bool started;
 
 	pthread_mutex_t mutex;	/* guards what follows */
 	pthread_cond_t changed; /* a watch begins, or it is the end */
@@ -76,6 +77,8 @@ struct Server
 };
 
 static bool start_civetweb(Server *server, Text *error);
+static bool raise_file_limit(const Config *config, Text *error);
+static long count_files(const Config *config);
 static int open_connection(const struct mg_connection *conn, void **data);
 static void close_connection(const struct mg_connection *conn);
 static int handle_request(struct mg_connection *conn);
@@ -105,6 +108,11 @@ server_start(Gateway *gateway, Text *error)
 	if (server == NULL)
 	{
 		text_add_string(error, "out of memory");
+		return NULL;
+	}
+	if (!raise_file_limit(&gateway->config, error))
+	{
+		free(server);
 		return NULL;
 	}
 	server->gateway = gateway;
@@ -224,49 +232,31 @@ start_civetweb(Server *server, Text *error)
 		.connection_close = close_connection,
 	};
 	char address[256];
-	char threads[32];
-	char header_bytes[32];
-	char request_ms[32];
-	char keep_alive_ms[32];
+	char numbers[4][32];
 	/* Paths are matched as they were sent; there are no files to serve. */
-	const char *options[] = {"listening_ports",
-							 address,
-							 "num_threads",
-							 threads,
-							 "max_request_size",
-							 header_bytes,
-							 "request_timeout_ms",
-							 request_ms,
-							 "keep_alive_timeout_ms",
-							 keep_alive_ms,
-							 "enable_keep_alive",
-							 "yes",
-							 "tcp_nodelay",
-							 "1",
-							 "listen_backlog",
-							 "1024",
-							 "decode_url",
-							 "no",
-							 "enable_directory_listing",
-							 "no",
-							 "enable_auth_domain_check",
-							 "no",
-							 NULL};
+	/* clang-format off */
+	const char *options[] = {
+		"listening_ports", address,
+		"num_threads", numbers[0],
+		"max_request_size", numbers[1],
+		"request_timeout_ms", numbers[2],
+		"keep_alive_timeout_ms", numbers[3],
+		"enable_keep_alive", "yes",
+		"tcp_nodelay", "1",
+		"listen_backlog", "1024",
+		"decode_url", "no",
+		"enable_directory_listing", "no",
+		"enable_auth_domain_check", "no",
+		NULL};
+	/* clang-format on */
+	const long values[] = {config->max_connections + SPARE_THREADS,
+						   config->max_header_bytes,
+						   config->request_timeout * 1000,
+						   config->keep_alive * 1000};
 
 	snprintf(address, sizeof(address), "%s:%ld", config->host, config->port);
-	snprintf(threads,
-			 sizeof(threads),
-			 "%ld",
-			 config->max_connections + SPARE_THREADS);
-	snprintf(header_bytes,
-			 sizeof(header_bytes),
-			 "%ld",
-			 config->max_header_bytes);
-	snprintf(request_ms, sizeof(request_ms), "%ld000", config->request_timeout);
-	snprintf(keep_alive_ms,
-			 sizeof(keep_alive_ms),
-			 "%ld000",
-			 config->keep_alive);
+	for (int i = 0; i < 4; i++)
+		snprintf(numbers[i], sizeof(numbers[i]), "%ld", values[i]);
 	server->context = mg_start(&callbacks, server, options);
 	server->started = true;
 	if (server->context == NULL)
@@ -275,6 +265,39 @@ start_civetweb(Server *server, Text *error)
 				  address,
 				  server->start_error);
 	return server->context != NULL;
+}
+
+/* Running out of files later would look like clients that hang up. */
+static bool
+raise_file_limit(const Config *config, Text *error)
+{
+	rlim_t needed = (rlim_t) count_files(config);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return true;
+	if (limit.rlim_cur < needed)
+	{
+		limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_cur >= needed)
+		return true;
+	text_addf(error,
+			  "HTTP_MAX_CONNECTIONS of %ld needs %ld open files, the limit is "
+			  "%ld",
+			  config->max_connections,
+			  (long) needed,
+			  (long) limit.rlim_max);
+	return false;
+}
+
+/* Two for every thread, its connection and its wake-up event, and the rest. */
+static long
+count_files(const Config *config)
+{
+	return 2 * (config->max_connections + SPARE_THREADS) + config->pool_max +
+		   OTHER_FILES;
 }
 
 static int
@@ -491,17 +514,13 @@ static int
 socket_of(const struct mg_connection *conn)
 {
 	Server *server = server_of(conn);
-	const Config *config = &server->gateway->config;
 	Connection *connection = mg_get_user_connection_data(conn);
 
 	if (connection == NULL)
 		return -1;
-	/* Two files for every thread: its connection and its wake-up event. */
 	if (connection->socket < 0)
-		connection->socket =
-			find_socket(mg_get_request_info(conn),
-						2 * (config->max_connections + SPARE_THREADS) +
-							config->pool_max + OTHER_FILES);
+		connection->socket = find_socket(mg_get_request_info(conn),
+										 count_files(&server->gateway->config));
 	if (connection->socket < 0)
 		log_event(&server->gateway->log, LOG_ERROR, "socket not found");
 	return connection->socket;

@@ -42,7 +42,8 @@ sub start_cluster
 }
 
 # Options: env (a hash), flags (a list), url (query of DATABASE_URL), user,
-# wait (0: do not wait until it answers), directory to start in.
+# wait (0: do not wait until it answers), directory to start in, files (how
+# many it may open).
 sub new
 {
 	my ($class, $node, %option) = @_;
@@ -67,6 +68,8 @@ sub new
 		for (keys %env) { defined $env{$_} ? ($ENV{$_} = $env{$_}) : delete $ENV{$_} }
 		open STDERR, '>', $self->{log} or die "could not open log: $!";
 		open STDOUT, '>&', \*STDERR or die;
+		exec 'sh', '-c', "ulimit -n $option{files}; exec \"\$@\"", 'sh', $program
+		  if $option{files};
 		exec $program, @{ $option{flags} // [] } or die "could not exec: $!";
 	}
 	if ($option{wait} // 1)

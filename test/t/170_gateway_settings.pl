@@ -101,7 +101,8 @@ for my $url ('postgresql://joe:s3cret@[::1', 'postgresql://joe:s3cret@x/?nonsens
 	unlike($failed->log_text, qr/s3cret/, 'without its password');
 }
 fails("pool parameter $_", qr/DATABASE_URL/, url => $_)
-  for 'max_connections=0', 'max_connections=x', 'idle_timeout=-1', 'acquire_timeout=99999999999999999999', 'max_lifetime=';
+  for 'max_connections=0', 'max_connections=x', 'idle_timeout=-1', 'acquire_timeout=99999999999999999999', 'max_lifetime=',
+  'min_connections=3&max_connections=2';
 
 # What cannot be used ends the start and names the setting.
 for my $port ('x', '0', '65536', '-1', '80 80', '99999999999999999999')
@@ -115,6 +116,7 @@ fails('percentages', qr/100 together/, env => { API_PROVIDER_ERROR_PCT => 60, AP
 fails('lines in a header', qr/CSP_DEFAULT_SRC/, env => { CSP_DEFAULT_SRC => "x\r\nSet-Cookie: y" });
 fails('an unknown flag', qr/--nonsense/, flags => ['--nonsense']);
 fails('a flag without value', qr/--port.*needs a value/, flags => ['--port']);
+fails('more connections than files', qr/HTTP_MAX_CONNECTIONS/, env => { HTTP_MAX_CONNECTIONS => 10000 }, files => 4096);
 fails('an address that is not ours', qr/failed to bind/, env => { HOST => '203.0.113.1' });
 $gateway = MsgstoreGateway->new($node);
 fails('a port in use', qr/failed to bind.*in use/, env => { PORT => $gateway->{port} });
