@@ -149,6 +149,35 @@ BEGIN
 END
 $$;
 
+-- A list's answer. An item more than the page holds says that there is a next
+-- one; the cursor to it is the place of the page's last item.
+CREATE FUNCTION msgstore._cut_page(
+    items jsonb[],
+    page int,
+    page_size int,
+    total bigint,
+    time_field text)
+    RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    next_cursor text;
+BEGIN
+    IF cardinality(items) > page_size THEN
+        items := items[:page_size];
+        next_cursor := msgstore._cursor(
+            (items[page_size] ->> time_field)::timestamptz,
+            (items[page_size] ->> 'id')::uuid);
+    END IF;
+    RETURN jsonb_build_object(
+        'items', coalesce(to_jsonb(items), '[]'),
+        'meta', jsonb_build_object(
+            'page', page, 'page_size', page_size,
+            'total', total, 'next_cursor', next_cursor));
+END
+$$;
+
 CREATE FUNCTION msgstore.list_conversations(
     page int DEFAULT 1,
     page_size int DEFAULT 50,
@@ -163,8 +192,7 @@ DECLARE
     meta record := msgstore._page_meta(page, page_size);
     place record := msgstore._read_cursor(after);
     total bigint;
-    found jsonb[];
-    next_cursor text;
+    items jsonb[];
 BEGIN
     SELECT coalesce(sum((SELECT count(*) FROM msgstore.conversations c
                          WHERE c.tenant_id = t)), 0)
@@ -185,7 +213,7 @@ BEGIN
                'message_count', c.message_count,
                'last_activity_at', c.last_activity_at)
                ORDER BY c.last_activity_at DESC, c.id DESC)
-    INTO found
+    INTO items
     FROM (
         SELECT newest.*
         FROM msgstore._tenants_in_scope() t
@@ -202,17 +230,7 @@ BEGIN
         LIMIT meta.page_size + 1 OFFSET meta.skip
     ) AS c;
 
-    IF cardinality(found) > meta.page_size THEN
-        found := found[:meta.page_size];
-        next_cursor := msgstore._cursor(
-            (found[meta.page_size] ->> 'last_activity_at')::timestamptz,
-            (found[meta.page_size] ->> 'id')::uuid);
-    END IF;
-    RETURN jsonb_build_object(
-        'items', coalesce(to_jsonb(found), '[]'),
-        'meta', jsonb_build_object(
-            'page', meta.page, 'page_size', meta.page_size,
-            'total', total, 'next_cursor', next_cursor));
+    RETURN msgstore._cut_page(items, meta.page, meta.page_size, total, 'last_activity_at');
 END
 $$;
 
@@ -260,8 +278,7 @@ DECLARE
     parent msgstore.conversations := msgstore._find_conversation(conversation);
     meta record := msgstore._page_meta(page, page_size);
     place record := msgstore._read_cursor(after);
-    found jsonb[];
-    next_cursor text;
+    items jsonb[];
 BEGIN
     IF place.at IS NOT NULL THEN
         meta.skip := 0;
@@ -281,7 +298,7 @@ BEGIN
                'timestamp', m."timestamp",
                'created_at', m.created_at)
                ORDER BY m."timestamp", m.id)
-    INTO found
+    INTO items
     FROM (
         SELECT * FROM msgstore.messages m
         WHERE m.tenant_id = parent.tenant_id
@@ -293,17 +310,8 @@ BEGIN
         LIMIT meta.page_size + 1 OFFSET meta.skip
     ) AS m;
 
-    IF cardinality(found) > meta.page_size THEN
-        found := found[:meta.page_size];
-        next_cursor := msgstore._cursor(
-            (found[meta.page_size] ->> 'timestamp')::timestamptz,
-            (found[meta.page_size] ->> 'id')::uuid);
-    END IF;
-    RETURN jsonb_build_object(
-        'items', coalesce(to_jsonb(found), '[]'),
-        'meta', jsonb_build_object(
-            'page', meta.page, 'page_size', meta.page_size,
-            'total', parent.message_count, 'next_cursor', next_cursor));
+    RETURN msgstore._cut_page(items, meta.page, meta.page_size,
+                              parent.message_count, 'timestamp');
 END
 $$;
 
@@ -312,6 +320,7 @@ REVOKE ALL ON FUNCTION msgstore._tenants_in_scope() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._cursor(timestamptz, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_cursor(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._page_meta(int, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_conversation(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_conversations(int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text) FROM PUBLIC;

@@ -11,7 +11,6 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -109,29 +108,11 @@ PG_FUNCTION_INFO_V1(msgstore_send);
 Datum
 msgstore_send(PG_FUNCTION_ARGS)
 {
-	InboxItem item = {.ordinal = 1};
-	TupleDesc row;
-	Datum values[2];
-	bool nulls[2] = {false, false};
+	InboxItem item;
 
-	if (!PG_ARGISNULL(0))
-		item.channel = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (!PG_ARGISNULL(1))
-		item.payload = PG_GETARG_JSONB_P(1);
-	if (!PG_ARGISNULL(2))
-		item.idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	if (!PG_ARGISNULL(3))
-		item.correlation_id = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-
+	inbox_take_arguments(fcinfo, &item);
 	send_item(&item);
-	if (item.refusal != NULL)
-		inbox_raise_refusal(&item);
-	values[0] = UUIDPGetDatum(&item.id);
-	values[1] = BoolGetDatum(item.duplicate);
-	row = BlessTupleDesc(row);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(row, values, nulls)));
+	return inbox_return_outcome(fcinfo, &item);
 }
 
 int

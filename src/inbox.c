@@ -54,6 +54,7 @@ static Statement find_events = {
 	.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID},
 	.table = "event_log"};
 
+static void raise_refusal(const InboxRefusal *refusal);
 static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
@@ -71,30 +72,12 @@ PG_FUNCTION_INFO_V1(msgstore_ingest_batch);
 Datum
 msgstore_ingest(PG_FUNCTION_ARGS)
 {
-	InboxItem item = {.ordinal = 1};
-	TupleDesc row;
-	Datum values[2];
-	bool nulls[2] = {false, false};
+	InboxItem item;
 
-	if (!PG_ARGISNULL(0))
-		item.channel = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (!PG_ARGISNULL(1))
-		item.payload = PG_GETARG_JSONB_P(1);
-	if (!PG_ARGISNULL(2))
-		item.idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	if (!PG_ARGISNULL(3))
-		item.correlation_id = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	inbox_take_arguments(fcinfo, &item);
 	item.mock = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
-	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-
 	store(&item, 1);
-	if (item.refusal != NULL)
-		inbox_raise_refusal(&item);
-	values[0] = UUIDPGetDatum(&item.id);
-	values[1] = BoolGetDatum(item.duplicate);
-	row = BlessTupleDesc(row);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(row, values, nulls)));
+	return inbox_return_outcome(fcinfo, &item);
 }
 
 Datum
@@ -115,6 +98,48 @@ msgstore_ingest_batch(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	put_results((ReturnSetInfo *) fcinfo->resultinfo, items, n);
 	return (Datum) 0;
+}
+
+void
+inbox_take_arguments(FunctionCallInfo fcinfo, InboxItem *item)
+{
+	memset(item, 0, sizeof(InboxItem));
+	item->ordinal = 1;
+	if (!PG_ARGISNULL(0))
+		item->channel = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+		item->payload = PG_GETARG_JSONB_P(1);
+	if (!PG_ARGISNULL(2))
+		item->idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	if (!PG_ARGISNULL(3))
+		item->correlation_id = text_to_cstring(PG_GETARG_TEXT_PP(3));
+}
+
+Datum
+inbox_return_outcome(FunctionCallInfo fcinfo, const InboxItem *item)
+{
+	bool nulls[2] = {false, false};
+	Datum values[2];
+	TupleDesc row;
+
+	if (item->refusal != NULL)
+		raise_refusal(item->refusal);
+	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = UUIDPGetDatum(&item->id);
+	values[1] = BoolGetDatum(item->duplicate);
+	row = BlessTupleDesc(row);
+	return HeapTupleGetDatum(heap_form_tuple(row, values, nulls));
+}
+
+static void
+raise_refusal(const InboxRefusal *refusal)
+{
+	ereport(ERROR,
+			(errcode(refusal->sqlstate),
+			 errmsg("%s", refusal->message),
+			 refusal->detail ? errdetail("%s", refusal->detail) : 0,
+			 refusal->hint ? errhint("%s", refusal->hint) : 0));
 }
 
 /* Leaves in each item either a refusal or the id it is stored under. */

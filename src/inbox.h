@@ -5,6 +5,7 @@
 #define INBOX_H
 
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 #if PG_VERSION_NUM >= 160000
@@ -46,6 +47,13 @@ typedef struct InboxItem
 	struct InboxItem *first; /* of this call, with the same idempotency key */
 } InboxItem;
 
+/* The item that the arguments (channel, payload, two keys) of a call make. */
+extern void inbox_take_arguments(FunctionCallInfo fcinfo, InboxItem *item);
+
+/* The row (id, duplicate) of the item, or its refusal as an error. */
+extern Datum inbox_return_outcome(FunctionCallInfo fcinfo,
+								  const InboxItem *item);
+
 /* Checks and completes the item; false: item->refusal says why not. */
 extern bool inbox_check_item(InboxItem *item, bool inbound);
 
@@ -56,9 +64,6 @@ extern bool inbox_refuse(InboxItem *item,
 						 const char *hint,
 						 const char *format,
 						 ...) pg_attribute_printf(5, 6);
-
-/* Raises the item's refusal as an error. */
-extern void inbox_raise_refusal(const InboxItem *item);
 
 /* A key of the payload's top level; false when absent or JSON null. */
 extern bool

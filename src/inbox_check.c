@@ -119,18 +119,6 @@ inbox_refuse(InboxItem *item,
 	return false;
 }
 
-void
-inbox_raise_refusal(const InboxItem *item)
-{
-	const InboxRefusal *refusal = item->refusal;
-
-	ereport(ERROR,
-			(errcode(refusal->sqlstate),
-			 errmsg("%s", refusal->message),
-			 refusal->detail ? errdetail("%s", refusal->detail) : 0,
-			 refusal->hint ? errhint("%s", refusal->hint) : 0));
-}
-
 static bool
 refuse_field(InboxItem *item,
 			 const char *field,

@@ -191,12 +191,29 @@ claim(KeyClaim *claims, int n, const char *scope, bool expires)
 	}
 }
 
+/* The first four arguments of both statements. */
+static void
+set_arguments(const KeyClaim *claims, int n, const char *scope, Datum *values)
+{
+	Datum *keys = palloc(sizeof(Datum) * n);
+	Datum *digests = palloc(sizeof(Datum) * n);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		keys[i] = CStringGetTextDatum(claims[i].key);
+		digests[i] = PointerGetDatum(claims[i].digest);
+	}
+	values[0] = CStringGetTextDatum(msgstore_tenant_id);
+	values[1] = CStringGetTextDatum(scope);
+	values[2] = statement_array(TEXTOID, keys, NULL, n);
+	values[3] = statement_array(BYTEAOID, digests, NULL, n);
+}
+
 /* Rows come back in the order of the claims; those that are lost do not. */
 static int
 insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 {
-	Datum *keys = palloc(sizeof(Datum) * n);
-	Datum *digests = palloc(sizeof(Datum) * n);
 	Datum *ids = palloc(sizeof(Datum) * n);
 	Datum values[6];
 	bool isnull;
@@ -204,15 +221,8 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 	int i;
 
 	for (i = 0; i < n; i++)
-	{
-		keys[i] = CStringGetTextDatum(claims[i].key);
-		digests[i] = PointerGetDatum(claims[i].digest);
 		ids[i] = UUIDPGetDatum(&claims[i].item->id);
-	}
-	values[0] = CStringGetTextDatum(msgstore_tenant_id);
-	values[1] = CStringGetTextDatum(scope);
-	values[2] = statement_array(TEXTOID, keys, NULL, n);
-	values[3] = statement_array(BYTEAOID, digests, NULL, n);
+	set_arguments(claims, n, scope, values);
 	values[4] = statement_array(UUIDOID, ids, NULL, n);
 	values[5] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp() +
 									KEY_LIFETIME);
@@ -233,22 +243,11 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 static void
 find_first(KeyClaim *claims, int n, const char *scope)
 {
-	Datum *keys = palloc(sizeof(Datum) * n);
-	Datum *digests = palloc(sizeof(Datum) * n);
 	Datum values[4];
 	bool isnull;
 	uint64 row;
-	int i;
 
-	for (i = 0; i < n; i++)
-	{
-		keys[i] = CStringGetTextDatum(claims[i].key);
-		digests[i] = PointerGetDatum(claims[i].digest);
-	}
-	values[0] = CStringGetTextDatum(msgstore_tenant_id);
-	values[1] = CStringGetTextDatum(scope);
-	values[2] = statement_array(TEXTOID, keys, NULL, n);
-	values[3] = statement_array(BYTEAOID, digests, NULL, n);
+	set_arguments(claims, n, scope, values);
 	statement_execute(&find_keys, values, NULL);
 	for (row = 0; row < SPI_processed; row++)
 	{
