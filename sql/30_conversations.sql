@@ -341,3 +341,15 @@ COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS
     'A page of the messages of a conversation (id or number), oldest first, in the same shape. Raises MS404 for an unknown conversation, MS400 for a bad cursor';
 COMMENT ON FUNCTION msgstore._tenants_in_scope() IS
     'The tenants this session sees: the one of msgstore.tenant_id, or all';
+COMMENT ON SEQUENCE msgstore.conversations_number_seq IS
+    'Numbers of conversations; gaps are possible';
+COMMENT ON FUNCTION msgstore._cursor(timestamptz, uuid) IS
+    'The text of a place in a list: microseconds since 1970 and an id';
+COMMENT ON FUNCTION msgstore._read_cursor(text) IS
+    'The place a cursor stands for; nulls for null. Raises MS400';
+COMMENT ON FUNCTION msgstore._page_meta(int, int) IS
+    'A page and its size put right, and how many rows stand before it';
+COMMENT ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) IS
+    'A list''s answer from its items, one more than the page holds if there are more';
+COMMENT ON FUNCTION msgstore._find_conversation(text) IS
+    'The conversation with this id or number among those this session sees. Raises MS404';
