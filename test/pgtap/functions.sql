@@ -1,0 +1,110 @@
+-- The public functions: what they are called with, what they return, and what
+-- the planner may believe of them.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS msgstore;
+SELECT no_plan();
+
+CREATE TEMP TABLE expected (
+    name text, arguments text, result text,
+    volatility text, strict boolean, parallel text, definer boolean);
+INSERT INTO expected VALUES
+    -- address: pure, so that they can be indexed and run in parallel; a
+    -- message without a body has an empty snippet, not none
+    ('normalize_phone', 'address text', 'text',
+     'immutable', true, 'safe', false),
+    ('normalize_email', 'address text', 'text',
+     'immutable', true, 'safe', false),
+    ('normalize_address', 'channel text, address text', 'text',
+     'immutable', true, 'safe', false),
+    ('conversation_key', 'channel text, a text, b text', 'text',
+     'immutable', true, 'safe', false),
+    ('snippet', 'body text, max_length integer DEFAULT 64', 'text',
+     'immutable', false, 'safe', false),
+    -- inbox
+    ('uuid7', '', 'uuid',
+     'volatile', true, 'safe', false),
+    ('ingest', 'channel text, payload jsonb, idempotency_key text DEFAULT NULL::text, correlation_id text DEFAULT NULL::text, mock boolean DEFAULT false, OUT event_id uuid, OUT duplicate boolean', 'record',
+     'volatile', false, 'unsafe', true),
+    ('ingest_batch', 'items jsonb', 'TABLE(ordinal integer, event_id uuid, duplicate boolean, error_code text, error_message text)',
+     'volatile', true, 'unsafe', true),
+    -- worker
+    ('process', 'max_events integer DEFAULT NULL::integer', 'integer',
+     'volatile', false, 'unsafe', true),
+    -- conversations
+    ('send', 'channel text, payload jsonb, idempotency_key text DEFAULT NULL::text, correlation_id text DEFAULT NULL::text, OUT message_id uuid, OUT duplicate boolean', 'record',
+     'volatile', false, 'unsafe', true),
+    ('list_conversations', 'page integer DEFAULT 1, page_size integer DEFAULT 50, after text DEFAULT NULL::text', 'jsonb',
+     'stable', false, 'safe', true),
+    ('list_messages', 'conversation text, page integer DEFAULT 1, page_size integer DEFAULT 50, after text DEFAULT NULL::text', 'jsonb',
+     'stable', false, 'safe', true),
+    -- stats
+    ('metrics', '', 'jsonb',
+     'volatile', true, 'restricted', true);
+
+CREATE TEMP VIEW actual AS
+SELECT p.proname::text AS name,
+    pg_get_function_arguments(p.oid) AS arguments,
+    pg_get_function_result(p.oid) AS result,
+    CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable'
+        ELSE 'volatile' END AS volatility,
+    p.proisstrict AS strict,
+    CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted'
+        ELSE 'unsafe' END AS parallel,
+    p.prosecdef AS definer
+FROM pg_proc p
+WHERE p.pronamespace = 'msgstore'::regnamespace AND p.proname !~ '^_';
+
+-- No other function is public: what is internal begins with _.
+SELECT set_eq(
+    'SELECT name FROM actual', 'SELECT name FROM expected',
+    'the public functions are these');
+SELECT set_eq(
+    format('SELECT arguments, result FROM actual WHERE name = %L', name),
+    format('SELECT arguments, result FROM expected WHERE name = %L', name),
+    format('%s has its arguments and its result', name))
+FROM expected ORDER BY name;
+SELECT set_eq(
+    format('SELECT volatility, strict, parallel FROM actual WHERE name = %L', name),
+    format('SELECT volatility, strict, parallel FROM expected WHERE name = %L', name),
+    format('%s is %s, %s and parallel %s', name, volatility,
+        CASE WHEN strict THEN 'strict' ELSE 'not strict' END, parallel))
+FROM expected ORDER BY name;
+SELECT set_eq(
+    format('SELECT definer FROM actual WHERE name = %L', name),
+    ARRAY[definer],
+    format('%s runs with the rights of its %s', name,
+        CASE WHEN definer THEN 'owner' ELSE 'caller' END))
+FROM expected ORDER BY name;
+
+-- What runs with the owner's rights finds nothing of the caller's.
+SELECT is_empty(
+    $$SELECT p.oid::regprocedure FROM pg_proc p
+      WHERE p.pronamespace = 'msgstore'::regnamespace AND p.prosecdef
+        AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(p.proconfig, '{}'))$$,
+    'every SECURITY DEFINER function pins its search_path');
+SELECT is_empty(
+    $$SELECT p.oid::regprocedure FROM pg_proc p
+      JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'plpgsql'
+      WHERE p.pronamespace = 'msgstore'::regnamespace
+        AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(p.proconfig, '{}'))$$,
+    'every plpgsql function does');
+
+-- A function works whatever the caller's search_path is.
+SELECT lives_ok(
+    $$SET LOCAL search_path = '';
+      SELECT msgstore.ingest('sms', '{"from": "+1", "to": "+2", "body": "a",
+        "timestamp": "2024-11-01T14:00:00Z", "messaging_provider_id": "pgtap-1"}');
+      SELECT msgstore.send('sms', '{"from": "+1", "to": "+2", "body": "a",
+        "timestamp": "2024-11-01T14:00:00Z"}');
+      SELECT msgstore.process();
+      SELECT msgstore.list_messages((msgstore.list_conversations()
+        #>> '{items,0,number}'));
+      SELECT msgstore.metrics();
+      RESET search_path$$,
+    'functions work with an empty search_path');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,98 @@
+-- Nobody gets what was not granted; who runs a gateway needs no right on a table.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS msgstore;
+SELECT no_plan();
+
+CREATE ROLE pgtap_nobody;
+CREATE ROLE pgtap_gateway;
+
+-- What everybody may do is compute, and make an id.
+SELECT set_eq(
+    $$SELECT proname FROM pg_proc
+      WHERE pronamespace = 'msgstore'::regnamespace
+        AND has_function_privilege('pgtap_nobody', oid, 'EXECUTE')$$,
+    ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
+          'conversation_key', 'snippet', 'uuid7'],
+    'PUBLIC may execute what writes and reads nothing, and no more');
+SELECT is_empty(
+    $$SELECT c.oid::regclass FROM pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace
+        AND c.relkind IN ('r', 'p', 'v', 'm')
+        AND has_table_privilege('pgtap_nobody', c.oid,
+            'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$,
+    'PUBLIC has no right on a table or view');
+SELECT is_empty(
+    $$SELECT c.oid::regclass FROM pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace
+        AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(
+            'pgtap_nobody', c.oid, 'USAGE, SELECT, UPDATE') END$$,
+    'nor on a sequence');
+SELECT ok(NOT has_schema_privilege('pgtap_nobody', 'msgstore', 'CREATE'),
+    'nor may it create anything in the schema');
+
+-- A case is a call with somebody's rights; pgTAP itself keeps its own.
+CREATE FUNCTION pg_temp.as_role(role text, command text) RETURNS text
+LANGUAGE sql
+RETURN format('SET LOCAL ROLE %I; %s; RESET ROLE', role, command);
+CREATE TEMP TABLE calls (what text, command text);
+INSERT INTO calls VALUES
+    ('ingest', $$SELECT msgstore.ingest('sms', '{"from": "+1", "to": "+2",
+        "body": "a", "timestamp": "2024-11-01T14:00:00Z",
+        "messaging_provider_id": "pgtap-2"}', 'a key', 'a trace')$$),
+    ('ingest_batch', $$SELECT msgstore.ingest_batch('[{"channel": "sms",
+        "idempotency_key": "another", "payload": {"from": "+1", "to": "+2",
+        "body": "a", "timestamp": "2024-11-01T14:00:00Z",
+        "messaging_provider_id": "pgtap-3"}}]')$$),
+    ('send', $$SELECT msgstore.send('sms', '{"from": "+1", "to": "+2",
+        "body": "b", "timestamp": "2024-11-01T14:00:00Z"}')$$),
+    ('process', 'SELECT msgstore.process()'),
+    ('list_conversations', 'SELECT msgstore.list_conversations()'),
+    ('list_messages', $$SELECT msgstore.list_messages(
+        msgstore.list_conversations() #>> '{items,0,number}')$$),
+    ('metrics', 'SELECT msgstore.metrics()');
+CREATE TEMP TABLE touches (command text);
+INSERT INTO touches
+SELECT replace(command, 'TABLE', relation)
+FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
+        'msgstore.messages', 'msgstore.conversations', 'msgstore.channels',
+        'msgstore.dead_letters', 'msgstore.idempotency_keys']) relation,
+    unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
+UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events');
+
+-- Without EXECUTE nothing can be called, USAGE or not.
+SELECT throws_ok(
+    pg_temp.as_role('pgtap_nobody', 'SELECT msgstore.uuid7()'),
+    '42501', NULL, 'without USAGE there is nothing at all');
+GRANT USAGE ON SCHEMA msgstore TO pgtap_nobody, pgtap_gateway;
+SELECT lives_ok(
+    pg_temp.as_role('pgtap_nobody', $$SELECT msgstore.uuid7(),
+        msgstore.normalize_phone('+1'), msgstore.normalize_email('a@b.c'),
+        msgstore.snippet('hello')$$),
+    'with USAGE what everybody may do');
+SELECT throws_ok(
+    pg_temp.as_role('pgtap_nobody', command),
+    '42501', format('permission denied for function %s', what),
+    format('without EXECUTE not %s', what))
+FROM calls WHERE what <> 'list_messages';
+
+-- With EXECUTE on the functions, and nothing else, a gateway runs.
+GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
+    msgstore.process, msgstore.list_conversations, msgstore.list_messages,
+    msgstore.metrics TO pgtap_gateway;
+SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
+    format('a gateway may call %s', what))
+FROM calls;
+SELECT throws_ok(pg_temp.as_role('pgtap_gateway', command),
+    '42501', NULL, format('and never %s', command))
+FROM touches;
+
+-- Limits are the operator's, not the caller's.
+SELECT throws_ok(
+    pg_temp.as_role('pgtap_gateway', $$SET LOCAL msgstore.max_payload_bytes = 1024$$),
+    '42501', NULL, 'limits are the operator''s');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,121 @@
+-- The tables and views that users read, and the rules that all tables keep.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS msgstore;
+SELECT no_plan();
+
+CREATE TEMP TABLE expected (relation text, columns text);
+INSERT INTO expected VALUES
+    ('inbound_events', 'id uuid, tenant_id text, channel text, from text, to text, provider_message_id text, payload jsonb, status text, attempt_count integer, next_attempt_at timestamptz, processor_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz, processed_at timestamptz'),
+    ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz'),
+    ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
+    ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text');
+CREATE TEMP VIEW expected_columns AS
+SELECT e.relation, split_part(c, ' ', 1) AS name,
+    split_part(c, ' ', 2)::regtype::oid AS type
+FROM expected e, regexp_split_to_table(e.columns, ', ') c;
+CREATE TEMP VIEW actual_columns AS
+SELECT c.relname::text AS relation, a.attname::text AS name, a.atttypid AS type,
+    a.attnotnull AS not_null
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'v', 'p');
+
+SELECT set_has(
+    format('SELECT name, type::regtype FROM actual_columns WHERE relation = %L', relation),
+    format('SELECT name, type::regtype FROM expected_columns WHERE relation = %L', relation),
+    format('%s has its columns', relation))
+FROM expected ORDER BY relation;
+SELECT set_eq(
+    $$SELECT relation, name FROM actual_columns
+      WHERE relation IN ('messages', 'conversations') AND NOT not_null$$,
+    $$VALUES ('messages', 'inbound_event_id'), ('messages', 'provider_message_id'),
+        ('messages', 'correlation_id'), ('messages', 'attachments')$$,
+    'of a message and a conversation only this may be missing');
+
+-- A table can be distributed by tenant.
+SELECT is_empty(
+    $$SELECT k.conrelid::regclass, k.conname FROM pg_constraint k
+      JOIN actual_columns c ON c.relation = (SELECT relname FROM pg_class
+          WHERE oid = k.conrelid) AND c.name = 'tenant_id'
+      WHERE k.connamespace = 'msgstore'::regnamespace AND k.contype IN ('p', 'u')
+        AND k.conkey[1] <> (SELECT attnum FROM pg_attribute
+            WHERE attrelid = k.conrelid AND attname = 'tenant_id')$$,
+    'the tenant comes first in every primary key and unique constraint');
+SELECT is_empty(
+    $$SELECT i.indexrelid::regclass FROM pg_index i
+      JOIN pg_class c ON c.oid = i.indrelid
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+      WHERE c.relnamespace = 'msgstore'::regnamespace AND i.indisunique
+        AND i.indkey[0] <> a.attnum$$,
+    'and in every unique index');
+SELECT is_empty(
+    $$SELECT c.oid::regclass FROM pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
+        AND NOT EXISTS (SELECT FROM pg_constraint k
+            WHERE k.conrelid = c.oid AND k.contype = 'p')$$,
+    'every table has a primary key');
+SELECT set_eq(
+    $$SELECT relname FROM pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
+        AND NOT EXISTS (SELECT FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
+    ARRAY['channels'],
+    'only the channels belong to all tenants');
+
+-- One event makes at most one message, one pair has one conversation.
+SELECT col_is_unique('msgstore', 'messages', ARRAY['tenant_id', 'inbound_event_id'],
+    'an event makes at most one message');
+SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
+    'a key names one conversation');
+SELECT col_is_unique('msgstore', 'event_log',
+    ARRAY['tenant_id', 'channel', 'provider_message_id'],
+    'a provider''s message is stored once');
+SELECT fk_ok('msgstore', 'messages', ARRAY['tenant_id', 'conversation_id'],
+    'msgstore', 'conversations', ARRAY['tenant_id', 'id'],
+    'a message is in a conversation');
+
+-- Keys and addresses are compared byte by byte, in a database of any locale.
+SELECT is_empty(
+    $$SELECT c.oid::regclass, a.attname FROM pg_class c
+      JOIN pg_index i ON i.indrelid = c.oid
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+      WHERE c.relnamespace = 'msgstore'::regnamespace
+        AND a.attcollation NOT IN (0, 'pg_catalog."C"'::regcollation)$$,
+    'every indexed text has the collation C');
+
+-- Everything is in a dump, and tells what it is.
+SELECT is_empty(
+    $$SELECT c.oid::regclass FROM pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace
+        AND c.relkind IN ('r', 'p', 'S')
+        AND NOT EXISTS (SELECT FROM pg_extension e
+            WHERE e.extname = 'msgstore' AND c.oid = ANY (e.extconfig))$$,
+    'every table and sequence is registered for dumps');
+SELECT is_empty(
+    $$SELECT c.oid::regclass FROM pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace
+        AND c.relkind IN ('r', 'p', 'v', 'm')
+        AND obj_description(c.oid, 'pg_class') IS NULL$$,
+    'every table and view has a comment');
+SELECT is_empty(
+    $$SELECT p.oid::regprocedure FROM pg_proc p
+      WHERE p.pronamespace = 'msgstore'::regnamespace
+        AND obj_description(p.oid, 'pg_proc') IS NULL$$,
+    'every function has a comment');
+SELECT is_empty(
+    $$SELECT classid::regclass, objid FROM pg_depend d
+      WHERE d.refclassid = 'pg_namespace'::regclass
+        AND d.refobjid = 'msgstore'::regnamespace AND d.deptype = 'n'
+        AND NOT EXISTS (SELECT FROM pg_depend e
+            WHERE e.classid = d.classid AND e.objid = d.objid
+                AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e')
+        AND d.classid IN ('pg_class'::regclass, 'pg_proc'::regclass)
+        AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
+            SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relkind IN ('i', 't')))$$,
+    'everything in the schema belongs to the extension');
+
+SELECT * FROM finish();
+ROLLBACK;
