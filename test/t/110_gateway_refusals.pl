@@ -105,6 +105,7 @@ my %wrong = (
 	'no from' => [ from => undef ],
 	'a blank to' => [ to => ' ' ],
 	'an unknown type' => [ type => 'fax' ],
+	'a type that has to be escaped' => [ type => "f\ta\"\x01\x{7f}\\x" ],
 	'a blank body' => [ body => '  ' ],
 	'a body of a number' => [ body => 5 ],
 	'attachments of a string' => [ attachments => 'x' ],
