@@ -53,6 +53,7 @@ deps:
 demo run test bench: deps
 	@$(MAKE) --no-print-directory -s all
 	@$(if $(filter bench,$@),bench,test)/$@
+dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
-	git archive --format=zip --prefix=msgstore-$(EXTVERSION)/ -o msgstore-$(EXTVERSION).zip HEAD
+	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
 .PHONY: install-gateway deps demo run test bench dist

@@ -160,7 +160,13 @@ $node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf',
 	"shared_preload_libraries = 'msgstore'\ntimezone = 'UTC'\nlc_messages = 'C'\n");
 $node->start;
-check_page($node, $_) for "$root/README.md", sort glob "$root/docs/*.md";
+for my $file ("$root/README.md", "$root/CHANGELOG.md", sort glob "$root/docs/*.md")
+{
+	check_page($node, $file);
+	my @lost = grep { !-e dirname($file) . "/$_" }
+	  slurp_file($file) =~ /\]\((?!https?:)([^)#]+)/g;
+	is("@lost", '', basename($file) . ': its links lead somewhere');
+}
 
 # The README and the images give the gateway's role the same rights.
 my $readme = -e "$root/README.md" ? slurp_file("$root/README.md") : '';
