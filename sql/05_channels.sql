@@ -125,6 +125,10 @@ ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER keep_channel;
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER keep_channels;
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER invalidate_channels;
 
+REVOKE ALL ON FUNCTION msgstore._complete_channel() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._keep_channel() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._invalidate_channels() FROM PUBLIC;
+
 COMMENT ON TABLE msgstore.channels IS
 'One row for each channel; a new channel is one INSERT. Every backend keeps a copy that a change replaces at once. The built-in channels sms, mms and email can be changed but not deleted.';
 COMMENT ON COLUMN msgstore.channels.name IS

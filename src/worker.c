@@ -22,6 +22,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -49,7 +50,8 @@ static void leave(WorkerOutcome outcome);
 static bool is_wanted(void);
 static long run_turn(bool *more);
 static void announce_start(void);
-static Oid find_extension_owner(void);
+static bool hold_extension(Oid *owner);
+static Oid find_extension(Oid *owner);
 static void wait_for_work(long timeout);
 static void set_asleep(bool asleep);
 
@@ -225,8 +227,7 @@ run_turn(bool *more)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	owner = find_extension_owner();
-	if (!OidIsValid(owner))
+	if (!hold_extension(&owner))
 		leave(WORKER_ABSENT);
 	if (!own_slot->ready)
 		announce_start();
@@ -268,15 +269,30 @@ announce_start(void)
 					get_database_name(MyDatabaseId))));
 }
 
-/* InvalidOid when the extension is not in this database. */
+/*
+ * Keeps the extension as it is until the end of the transaction; false when it
+ * is not in this database. A DROP EXTENSION that has begun is waited for here,
+ * where nothing is held that it needs, and not met half-way.
+ */
+static bool
+hold_extension(Oid *owner)
+{
+	Oid extension = find_extension(owner);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return find_extension(owner) == extension;
+}
+
 static Oid
-find_extension_owner(void)
+find_extension(Oid *owner)
 {
 	Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
+	Oid extension = InvalidOid;
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple tuple;
-	Oid owner = InvalidOid;
 
 	ScanKeyInit(&key,
 				Anum_pg_extension_extname,
@@ -291,10 +307,13 @@ find_extension_owner(void)
 							  &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	{
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	}
 	systable_endscan(scan);
 	table_close(extensions, AccessShareLock);
-	return owner;
+	return extension;
 }
 
 /* Until the latch is set, or for so many milliseconds; -1 is for ever. */

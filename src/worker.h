@@ -9,7 +9,10 @@
 /* At commit, a worker of this database looks at the queue. */
 extern void worker_wake_at_commit(void);
 
-/* The same when the transaction rolls back: it lets go of events it held. */
+/*
+ * The same when the transaction, or the subtransaction, rolls back: it lets go
+ * of events it held.
+ */
 extern void worker_wake_at_abort(void);
 
 /*

@@ -20,17 +20,27 @@
 
 WorkerShared *worker_shared = NULL;
 
-/* Whether the open transaction's end is to wake a worker. */
+/* Whether the open transaction's commit is to wake a worker. */
 static bool wake_at_commit = false;
-static bool wake_at_abort = false;
+
+/*
+ * The deepest level of subtransactions that holds events, 0 if none does: its
+ * end by an abort lets go of them.
+ */
+static int holding_level = 0;
 
 static Size shared_size(void);
 static void at_transaction_end(XactEvent event, void *arg);
+static void at_subtransaction_end(SubXactEvent event,
+								  SubTransactionId own,
+								  SubTransactionId parent,
+								  void *arg);
 
 void
 worker_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	worker_aside_init();
@@ -75,7 +85,7 @@ worker_wake_at_commit(void)
 void
 worker_wake_at_abort(void)
 {
-	wake_at_abort = true;
+	holding_level = Max(holding_level, GetCurrentTransactionNestLevel());
 }
 
 static void
@@ -87,11 +97,30 @@ at_transaction_end(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT)
 		wake = wake_at_commit;
 	else if (event == XACT_EVENT_ABORT)
-		wake = wake_at_abort;
+		wake = holding_level > 0;
 	else if (event != XACT_EVENT_PREPARE)
 		return;
-	wake_at_commit = wake_at_abort = false;
+	wake_at_commit = false;
+	holding_level = 0;
 	if (wake && worker_shared != NULL)
+		worker_wake(MyDatabaseId);
+}
+
+/*
+ * A batch that fails in its own subtransaction is below the level that holds
+ * its events, and wakes nobody.
+ */
+static void
+at_subtransaction_end(SubXactEvent event,
+					  SubTransactionId own,
+					  SubTransactionId parent,
+					  void *arg)
+{
+	(void) own;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB && worker_shared != NULL &&
+		GetCurrentTransactionNestLevel() <= holding_level)
 		worker_wake(MyDatabaseId);
 }
 

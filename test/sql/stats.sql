@@ -1,3 +1,4 @@
+\set home :DBNAME
 CREATE DATABASE regression_stats TEMPLATE template0 ENCODING 'UTF8';
 \c regression_stats
 CREATE EXTENSION msgstore;
@@ -52,5 +53,5 @@ DROP TRIGGER fail ON messages;
 \c -
 SET search_path = msgstore, public;
 SELECT * FROM counted;
-\c regression
+\c :home
 DROP DATABASE regression_stats;
