@@ -54,7 +54,7 @@ $node->restart;
 wait_for_workers($node, 'store', 2);
 $node->safe_psql('store', <<'SQL');
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
-$$BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END$$;
+$$BEGIN PERFORM pg_sleep(0.005); RETURN NULL; END$$;
 CREATE TRIGGER dawdle AFTER INSERT ON msgstore.messages
 FOR EACH ROW EXECUTE FUNCTION dawdle();
 SQL
