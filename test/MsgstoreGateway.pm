@@ -32,7 +32,7 @@ sub start_cluster
 {
 	my ($name, $settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init;
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 	$node->append_conf('postgresql.conf',
 		"shared_preload_libraries = 'msgstore'\nmsgstore.workers = 0\n"
 		  . ($settings // ''));

@@ -25,7 +25,7 @@ sub new_server
 {
 	my ($name, $settings, %init) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init(%init);
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ], %init);
 	$node->append_conf(
 		'postgresql.conf', join "\n",
 		"shared_preload_libraries = 'msgstore'", 'restart_after_crash = on',

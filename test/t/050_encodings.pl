@@ -39,7 +39,7 @@ sub run_room
 }
 
 $ENV{PGCLIENTENCODING} = 'UTF8';
-$node->init;
+$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->start;
 
 my %databases = (
