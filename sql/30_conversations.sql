@@ -33,6 +33,9 @@ ALTER SEQUENCE msgstore.conversations_number_seq
 CREATE INDEX conversations_activity_idx
     ON msgstore.conversations (tenant_id, last_activity_at DESC, id DESC);
 
+-- No foreign key to the log: its check locks the referenced row, which writes to
+-- a log that is never rewritten and was measured at a third more WAL for each
+-- event. Whoever adds an inbound message holds its event's row of the queue.
 CREATE TABLE msgstore.messages (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
