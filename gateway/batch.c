@@ -12,7 +12,6 @@
  * the content of one item can cause, its items are sent again one at a time:
  * a bad request costs its neighbours a moment and nothing else.
  */
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +38,7 @@ struct Batch
 	pthread_t batchers[BATCHERS];
 	int batcher_count;
 
-	pthread_mutex_t mutex; /* guards what follows and done of every item */
+	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t filled; /* the line is no longer empty, or it is the end */
 	BatchItem *first;
 	BatchItem **last;
@@ -94,22 +93,22 @@ void
 batch_store(Batch *batch, BatchItem *item)
 {
 	item->next = NULL;
-	item->done = false;
 	item->alone = false;
 	if (!batch->config->batch)
 	{
 		store_items(batch, item);
 		return;
 	}
-	pthread_cond_init(&item->finished, NULL);
+	/* Its own, so that those of one batch do not wake up into one lock. */
+	sem_init(&item->finished, 0, 0);
 	pthread_mutex_lock(&batch->mutex);
 	*batch->last = item;
 	batch->last = &item->next;
 	pthread_cond_signal(&batch->filled);
-	while (!item->done)
-		pthread_cond_wait(&item->finished, &batch->mutex);
 	pthread_mutex_unlock(&batch->mutex);
-	pthread_cond_destroy(&item->finished);
+	while (sem_wait(&item->finished) != 0)
+		continue;
+	sem_destroy(&item->finished);
 }
 
 void
@@ -135,17 +134,14 @@ run_batcher(void *argument)
 	while ((items = take_waiting(batch)) != NULL)
 	{
 		store_items(batch, items);
-		pthread_mutex_lock(&batch->mutex);
 		while (items != NULL)
 		{
-			/* Its owner may be gone as soon as the mutex is free. */
+			/* The item is its owner's stack and may be gone after this. */
 			BatchItem *next = items->next;
 
-			items->done = true;
-			pthread_cond_signal(&items->finished);
+			sem_post(&items->finished);
 			items = next;
 		}
-		pthread_mutex_unlock(&batch->mutex);
 	}
 	return NULL;
 }

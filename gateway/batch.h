@@ -4,7 +4,7 @@
 #ifndef BATCH_H
 #define BATCH_H
 
-#include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 
 #include "config.h"
@@ -28,8 +28,7 @@ typedef struct BatchItem
 	char sqlstate[6];  /* 00000: committed; 08xxx: not reached or lost */
 	char message[512]; /* for the client if the class is MS, else for the log */
 	bool alone;		   /* an error came from a call with this item only */
-	bool done;
-	pthread_cond_t finished;
+	sem_t finished;
 	struct BatchItem *next;
 } BatchItem;
 

@@ -22,7 +22,8 @@
 
 /* Requests in flight get the first, those that hang are cancelled after it. */
 #define DRAIN_US (1500 * 1000)
-#define CANCEL_US (500 * 1000)
+#define CANCEL_US (100 * 1000)
+#define CANCEL_TRIES 5
 #define STOP_SECS_MAX 4
 
 static bool start_gateway(Gateway *gateway);
@@ -62,6 +63,7 @@ main(int argc, char **argv)
 	if (started)
 	{
 		sigwait(&signals, &signal);
+		server_refuse(gateway.server);
 		log_event(&gateway.log,
 				  LOG_INFO,
 				  "stopping on signal %s",
@@ -113,14 +115,17 @@ static void
 stop_gateway(Gateway *gateway)
 {
 	pthread_t enforcer;
+	bool calm;
 
 	if (pthread_create(&enforcer, NULL, enforce_stop, gateway) == 0)
 		pthread_detach(enforcer);
-	if (!server_drain(gateway->server, DRAIN_US))
-	{
+	calm = server_drain(gateway->server, DRAIN_US);
+	if (!calm)
 		log_event(&gateway->log, LOG_WARN, "cancelling what still runs");
+	for (int i = 0; i < CANCEL_TRIES && !calm; i++)
+	{
 		pool_cancel(gateway->pool);
-		server_drain(gateway->server, CANCEL_US);
+		calm = server_drain(gateway->server, CANCEL_US);
 	}
 	server_stop(gateway->server);
 	gateway->server = NULL;

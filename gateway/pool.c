@@ -127,7 +127,7 @@ pool_borrow(Pool *pool, long max_wait_ms, const char **why)
 	pthread_mutex_lock(&pool->mutex);
 	for (;;)
 	{
-		slot = find_newest_idle(pool);
+		slot = pool->stopping ? NULL : find_newest_idle(pool);
 		if (slot != NULL)
 		{
 			slot->state = SLOT_LENT;
@@ -136,6 +136,8 @@ pool_borrow(Pool *pool, long max_wait_ms, const char **why)
 			close_slot(pool, slot);
 			continue;
 		}
+		if (pool->stopping)
+			*why = "gateway is stopping";
 		if (pool->stopping || (pool->away && count_open(pool) == 0))
 			break;
 		slot = pool->away ? NULL : find_slot(pool, SLOT_EMPTY);
@@ -238,6 +240,8 @@ pool_cancel(Pool *pool)
 	char ignored[256];
 
 	pthread_mutex_lock(&pool->mutex);
+	pool->stopping = true;
+	pthread_cond_broadcast(&pool->changed);
 	for (long i = 0; i < pool->config->pool_max; i++)
 	{
 		if (pool->slots[i].state == SLOT_LENT)

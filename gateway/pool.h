@@ -53,7 +53,10 @@ QueryOutcome pool_query(PoolConnection *connection,
 
 PoolCounts pool_counts(Pool *pool);
 
-/* Makes every statement that still runs fail, for the end of a stop. */
+/*
+ * For the end of a stop: lends nothing any more and cancels what runs. What
+ * is sent at this very moment may be missed, so it can be repeated.
+ */
 void pool_cancel(Pool *pool);
 void pool_stop(Pool *pool);
 

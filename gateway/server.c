@@ -39,21 +39,26 @@
 /* Files besides those of threads and pool: the log, sockets on their way. */
 #define OTHER_FILES 128
 
+/* How late the timekeeper may be. */
+#define TICK_US (SECOND_US / 4)
+
 /* After a refusal: how much a client may still send to read the answer. */
 #define LINGER_US SECOND_US
 #define LINGER_BYTES (4 << 20)
+
+/* What a watch's deadline is when there is none, and when it has passed. */
+#define NOT_WATCHED 0
+#define CUT_OFF INT64_MAX
 
 /* One connection; belongs to the thread that serves it. */
 typedef struct Connection
 {
 	bool refused; /* beyond the limit */
-	int socket;	  /* -1: not looked for yet */
+	int socket;	  /* -1: not looked for yet; set before the first watch */
+	WatchKind kind;
+	_Atomic int64_t deadline_us; /* the timekeeper changes it to CUT_OFF */
 
 	/* Guarded by the server's mutex. */
-	bool watched;
-	bool cut; /* its time was over */
-	WatchKind kind;
-	int64_t deadline_us;
 	struct Connection *previous;
 	struct Connection *next;
 } Connection;
@@ -63,16 +68,16 @@ struct Server
 	Gateway *gateway;
 	struct mg_context *context;
 	pthread_t timekeeper;
-	atomic_long connections;
 	char start_error[256]; /* civetweb's first words of a start that failed */
 	atomic_bool started;
+	atomic_long in_flight; /* requests */
+	atomic_bool draining;
 
 	pthread_mutex_t mutex;	/* guards what follows */
-	pthread_cond_t changed; /* a watch begins, or it is the end */
+	pthread_cond_t changed; /* a first connection comes, or it is the end */
 	pthread_cond_t calm;	/* nothing is in flight while draining */
-	Connection watched;		/* the list's head */
-	long in_flight;
-	bool draining;
+	Connection connections; /* the list's head: all that are open */
+	long connection_count;
 	bool stopping;
 };
 
@@ -96,8 +101,7 @@ static int socket_of(const struct mg_connection *conn);
 static int find_socket(const struct mg_request_info *info, long files);
 static bool is_peer(int file, const struct mg_request_info *info);
 static void *keep_time(void *argument);
-static int64_t cut_overdue(Server *server);
-static void unlink_watch(Connection *connection);
+static void cut_overdue(Server *server);
 
 Server *
 server_start(Gateway *gateway, Text *error)
@@ -116,7 +120,8 @@ server_start(Gateway *gateway, Text *error)
 		return NULL;
 	}
 	server->gateway = gateway;
-	server->watched.next = server->watched.previous = &server->watched;
+	server->connections.next = &server->connections;
+	server->connections.previous = &server->connections;
 	pthread_mutex_init(&server->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -137,20 +142,23 @@ server_start(Gateway *gateway, Text *error)
 	return server;
 }
 
+void
+server_refuse(Server *server)
+{
+	server->draining = true;
+}
+
 bool
 server_drain(Server *server, int64_t wait_us)
 {
 	struct timespec until = clock_timespec(clock_us() + wait_us);
-	bool calm;
 
 	pthread_mutex_lock(&server->mutex);
-	server->draining = true;
 	while (server->in_flight > 0 &&
 		   pthread_cond_timedwait(&server->calm, &server->mutex, &until) == 0)
 		continue;
-	calm = server->in_flight == 0;
 	pthread_mutex_unlock(&server->mutex);
-	return calm;
+	return server->in_flight == 0;
 }
 
 void
@@ -172,7 +180,6 @@ server_stop(Server *server)
 void
 server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit_us)
 {
-	Server *server = server_of(conn);
 	Connection *connection = mg_get_user_connection_data(conn);
 
 	if (connection == NULL || socket_of(conn) < 0)
@@ -187,37 +194,17 @@ server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit_us)
 				   TCP_QUICKACK,
 				   &(int){1},
 				   sizeof(int));
-	pthread_mutex_lock(&server->mutex);
-	connection->watched = true;
-	connection->cut = false;
 	connection->kind = kind;
 	connection->deadline_us = clock_us() + limit_us;
-	connection->next = &server->watched;
-	connection->previous = server->watched.previous;
-	connection->previous->next = connection;
-	server->watched.previous = connection;
-	/* Whoever is the only one may have found the timekeeper asleep. */
-	if (connection->previous == &server->watched)
-		pthread_cond_signal(&server->changed);
-	pthread_mutex_unlock(&server->mutex);
 }
 
 bool
 server_unwatch(struct mg_connection *conn)
 {
-	Server *server = server_of(conn);
 	Connection *connection = mg_get_user_connection_data(conn);
-	bool cut;
 
-	if (connection == NULL)
-		return false;
-	pthread_mutex_lock(&server->mutex);
-	if (connection->watched)
-		unlink_watch(connection);
-	cut = connection->cut;
-	connection->cut = false;
-	pthread_mutex_unlock(&server->mutex);
-	return cut;
+	return connection != NULL &&
+		   atomic_exchange(&connection->deadline_us, NOT_WATCHED) == CUT_OFF;
 }
 
 static bool
@@ -311,14 +298,23 @@ open_connection(const struct mg_connection *conn, void **data)
 	if (connection == NULL)
 		return 0;
 	connection->socket = -1;
-	connection->refused = atomic_fetch_add(&server->connections, 1) >=
-						  server->gateway->config.max_connections;
+	pthread_mutex_lock(&server->mutex);
+	connection->refused =
+		server->connection_count >= server->gateway->config.max_connections;
+	connection->next = &server->connections;
+	connection->previous = server->connections.previous;
+	connection->previous->next = connection;
+	server->connections.previous = connection;
+	if (server->connection_count++ == 0)
+		pthread_cond_signal(&server->changed);
+	pthread_mutex_unlock(&server->mutex);
 	metrics_add(metrics, METRIC_HTTP_CONNECTIONS, 1);
 	if (connection->refused)
 		metrics_add(metrics, METRIC_HTTP_CONNECTIONS_REFUSED, 1);
 	return 0;
 }
 
+/* civetweb closes the socket after this, so no timekeeper can hit another. */
 static void
 close_connection(const struct mg_connection *conn)
 {
@@ -327,8 +323,12 @@ close_connection(const struct mg_connection *conn)
 
 	if (connection == NULL)
 		return;
+	pthread_mutex_lock(&server->mutex);
+	connection->previous->next = connection->next;
+	connection->next->previous = connection->previous;
+	server->connection_count--;
+	pthread_mutex_unlock(&server->mutex);
 	free(connection);
-	atomic_fetch_sub(&server->connections, 1);
 	metrics_add(&server->gateway->metrics, METRIC_HTTP_CONNECTIONS, -1);
 }
 
@@ -411,22 +411,17 @@ log_civetweb(const struct mg_connection *conn, const char *message)
 static bool
 enter_request(Server *server)
 {
-	bool entered;
-
-	pthread_mutex_lock(&server->mutex);
-	entered = !server->draining;
 	server->in_flight++;
-	pthread_mutex_unlock(&server->mutex);
-	return entered;
+	return !server->draining;
 }
 
 static void
 leave_request(Server *server)
 {
+	if (--server->in_flight > 0 || !server->draining)
+		return;
 	pthread_mutex_lock(&server->mutex);
-	server->in_flight--;
-	if (server->draining && server->in_flight == 0)
-		pthread_cond_signal(&server->calm);
+	pthread_cond_signal(&server->calm);
 	pthread_mutex_unlock(&server->mutex);
 }
 
@@ -568,55 +563,35 @@ keep_time(void *argument)
 	pthread_mutex_lock(&server->mutex);
 	while (!server->stopping)
 	{
-		int64_t next_us = cut_overdue(server);
+		struct timespec until = clock_timespec(clock_us() + TICK_US);
 
-		if (next_us == INT64_MAX)
+		if (server->connection_count == 0)
 			pthread_cond_wait(&server->changed, &server->mutex);
 		else
-		{
-			/* A watch that begins meanwhile may end up to this much late. */
-			int64_t soon_us = clock_us() + SECOND_US / 4;
-			struct timespec until =
-				clock_timespec(next_us < soon_us ? next_us : soon_us);
-
 			pthread_cond_timedwait(&server->changed, &server->mutex, &until);
-		}
+		cut_overdue(server);
 	}
 	pthread_mutex_unlock(&server->mutex);
 	return NULL;
 }
 
-/* Returns the next deadline, INT64_MAX if there is none. */
-static int64_t
+static void
 cut_overdue(Server *server)
 {
 	int64_t now = clock_us();
-	int64_t next_us = INT64_MAX;
-	Connection *connection = server->watched.next;
 
-	while (connection != &server->watched)
+	for (Connection *connection = server->connections.next;
+		 connection != &server->connections;
+		 connection = connection->next)
 	{
-		Connection *next = connection->next;
+		int64_t deadline_us = connection->deadline_us;
 
-		if (connection->deadline_us <= now)
-		{
-			/* The socket is open: its thread has not taken the watch off. */
+		/* Its thread may take the watch off at this very moment. */
+		if (deadline_us != NOT_WATCHED && deadline_us <= now &&
+			atomic_compare_exchange_strong(&connection->deadline_us,
+										   &deadline_us,
+										   CUT_OFF))
 			shutdown(connection->socket,
 					 connection->kind == WATCH_READING ? SHUT_RD : SHUT_RDWR);
-			unlink_watch(connection);
-			connection->cut = true;
-		}
-		else if (connection->deadline_us < next_us)
-			next_us = connection->deadline_us;
-		connection = next;
 	}
-	return next_us;
-}
-
-static void
-unlink_watch(Connection *connection)
-{
-	connection->previous->next = connection->next;
-	connection->next->previous = connection->previous;
-	connection->watched = false;
 }

@@ -17,10 +17,10 @@ typedef struct Server Server;
 /* Listens and answers from now on. On failure error says why. */
 Server *server_start(struct Gateway *gateway, Text *error);
 
-/*
- * Requests that come from now on are refused; returns true when those in
- * flight are answered, false if that takes longer than wait_us.
- */
+/* Requests that come from now on are refused. */
+void server_refuse(Server *server);
+
+/* Waits until those in flight are answered; false if it takes longer. */
 bool server_drain(Server *server, int64_t wait_us);
 
 /* Closes the port and all connections. Nothing may be in flight. */
