@@ -226,9 +226,9 @@ run_turn(bool *more)
 	pgstat_report_activity(STATE_RUNNING, "applying events");
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!hold_extension(&owner))
 		leave(WORKER_ABSENT);
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!own_slot->ready)
 		announce_start();
 
@@ -272,7 +272,8 @@ announce_start(void)
 /*
  * Keeps the extension as it is until the end of the transaction; false when it
  * is not in this database. A DROP EXTENSION that has begun is waited for here,
- * where nothing is held that it needs, and not met half-way.
+ * where nothing is held that it needs, not even a snapshot, and not met
+ * half-way.
  */
 static bool
 hold_extension(Oid *owner)
