@@ -54,21 +54,33 @@ sub new
 		  . "/gateway_$$" . '_'
 		  . $runs++ . '.log',
 	}, $class;
-	my $url = 'postgresql://' . ($option{user} ? "$option{user}\@" : '') . '/postgres?port='
-	  . $node->port . '&host=' . escape($node->host)
+	my $url =
+		'postgresql://'
+	  . ($option{user} ? "$option{user}\@" : '')
+	  . '/postgres?port='
+	  . $node->port
+	  . '&host='
+	  . escape($node->host)
 	  . ($option{url} ? "&$option{url}" : '');
 	my %env = (
-		DATABASE_URL => $url, PORT => $self->{port}, %{ $option{env} // {} });
+		DATABASE_URL => $url,
+		PORT => $self->{port},
+		%{ $option{env} // {} });
 
 	$self->{pid} = fork() // die "could not fork: $!";
 	if ($self->{pid} == 0)
 	{
 		chdir $option{directory} if $option{directory};
-		delete $ENV{$_} for grep { /^(API_|HTTP_|LOG_|HEALTH_|PG)/ } keys %ENV;
-		for (keys %env) { defined $env{$_} ? ($ENV{$_} = $env{$_}) : delete $ENV{$_} }
+		delete $ENV{$_}
+		  for grep { /^(API_|HTTP_|LOG_|HEALTH_|PG)/ } keys %ENV;
+		for (keys %env)
+		{
+			defined $env{$_} ? ($ENV{$_} = $env{$_}) : delete $ENV{$_};
+		}
 		open STDERR, '>', $self->{log} or die "could not open log: $!";
-		open STDOUT, '>&', \*STDERR or die;
-		exec 'sh', '-c', "ulimit -n $option{files}; exec \"\$@\"", 'sh', $program
+		open STDOUT, '>&', \*STDERR    or die;
+		exec 'sh', '-c', "ulimit -n $option{files}; exec \"\$@\"", 'sh',
+		  $program
 		  if $option{files};
 		exec $program, @{ $option{flags} // [] } or die "could not exec: $!";
 	}
@@ -103,8 +115,13 @@ sub eventually
 
 sub log_text { return -e $_[0]{log} ? slurp_file($_[0]{log}) : '' }
 
-# The log's lines as hashes; a line that is not JSON dies.
-sub log_lines { return map { decode($_) } split /\n/, $_[0]->log_text }
+# The log's lines as hashes; a line that is not JSON dies. One that is being
+# written just now does not count.
+sub log_lines
+{
+	my ($whole) = $_[0]->log_text =~ /\A(.*\n)/s;
+	return map { decode($_) } split /\n/, $whole // '';
+}
 
 # The log line of the request with that id; written after the answer is sent.
 sub log_line
@@ -113,7 +130,8 @@ sub log_line
 	my $line;
 	eventually(
 		sub {
-			($line) = grep { ($_->{request_id} // '') eq $id } $self->log_lines;
+			($line) =
+			  grep { ($_->{request_id} // '') eq $id } $self->log_lines;
 			return $line;
 		});
 	return $line;
@@ -126,17 +144,23 @@ sub decode { return JSON::PP->new->utf8->decode($_[0]) }
 sub request
 {
 	my ($self, $method, $path, $headers, $content) = @_;
-	my $http = $self->{http} //= HTTP::Tiny->new(timeout => 60, max_redirect => 0);
+	my $http = $self->{http} //=
+	  HTTP::Tiny->new(timeout => 60, max_redirect => 0);
 	my $answer = $http->request(
 		$method,
 		"http://127.0.0.1:$self->{port}$path",
 		{   headers => $headers // {},
-			defined $content ? (content => $content) : () });
+			defined $content ? (content => $content) : ()
+		});
 	$answer->{json} = scalar eval { decode($answer->{content}) };
 	return $answer;
 }
 
-sub get { my ($self, $path, %headers) = @_; return $self->request('GET', $path, \%headers) }
+sub get
+{
+	my ($self, $path, %headers) = @_;
+	return $self->request('GET', $path, \%headers);
+}
 
 # A body that is no string is encoded as JSON.
 sub post
@@ -180,7 +204,8 @@ sub read_answer
 					status => $status,
 					headers => \%headers,
 					content => $content,
-					json => scalar eval { decode($content) } };
+					json => scalar eval { decode($content) }
+				};
 			}
 		}
 		my $left = $end - time;
@@ -225,7 +250,8 @@ sub post_bytes
 		'Content-Length' => length $body,
 		%headers);
 	return "POST $path HTTP/1.1\r\n"
-	  . join('', map { defined $all{$_} ? "$_: $all{$_}\r\n" : () } sort keys %all)
+	  . join('',
+		map { defined $all{$_} ? "$_: $all{$_}\r\n" : () } sort keys %all)
 	  . "\r\n$body";
 }
 
@@ -267,7 +293,10 @@ sub wait_exit
 		$status = -1;
 	}
 	delete $self->{pid};
-	return $status < 0 ? -1 : $status & 127 ? 128 + ($status & 127) : $status >> 8;
+	return
+		$status < 0   ? -1
+	  : $status & 127 ? 128 + ($status & 127)
+	  :                 $status >> 8;
 }
 
 sub DESTROY
@@ -287,7 +316,8 @@ sub sms
 		body => 'Hello! This is a test SMS message.',
 		attachments => undef,
 		timestamp => '2024-11-01T14:00:00Z',
-		@_ };
+		@_
+	};
 }
 
 sub email
@@ -298,7 +328,8 @@ sub email
 		body => 'Hello! <b>HTML</b>',
 		attachments => ['https://example.com/document.pdf'],
 		timestamp => '2024-11-01T14:00:00Z',
-		@_ };
+		@_
+	};
 }
 
 sub inbound_sms

@@ -12,7 +12,11 @@ my $gateway = MsgstoreGateway->new($node);
 my $uuid = qr/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 my $answer;
 
-sub count { return $node->safe_psql('postgres', "SELECT count(*) FROM msgstore.$_[0]") }
+sub count
+{
+	return $node->safe_psql('postgres',
+		"SELECT count(*) FROM msgstore.$_[0]");
+}
 
 # An empty store lists nothing, as an empty array.
 $answer = $gateway->get('/api/conversations');
@@ -43,13 +47,19 @@ is(count('messages'), 2, 'messages are there when they are answered');
 $answer = $gateway->post('/api/messages/sms',
 	sms(type => 'mms', attachments => ['https://example.com/image.jpg']));
 is($answer->{status}, 202, 'mms is accepted on the sms route');
-$answer = $gateway->post('/api/webhooks/sms',
-	inbound_sms('message-2', type => 'mms',
+$answer = $gateway->post(
+	'/api/webhooks/sms',
+	inbound_sms(
+		'message-2',
+		type => 'mms',
 		attachments => ['https://example.com/image.jpg']));
 is($answer->{status}, 202, 'an mms webhook is accepted on the sms route');
-is( $node->safe_psql('postgres',
-		"SELECT channel FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"),
-	'mms', 'its channel comes from its type');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT channel FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"
+	),
+	'mms',
+	'its channel comes from its type');
 
 # A webhook posted again gives the same answer and no second row.
 $answer = $gateway->post('/api/webhooks/sms', $posts{'/api/webhooks/sms'});
@@ -58,7 +68,8 @@ is($answer->{json}{id}, $ids{'/api/webhooks/sms'}, 'with the first id');
 is(count('inbound_events'), 4, 'and stored once');
 
 # The body is stored and returned as it was sent.
-my $odd = "<script>alert(1)</script> '; DROP TABLE msgstore.messages; -- \x{1F468}";
+my $odd =
+  "<script>alert(1)</script> '; DROP TABLE msgstore.messages; -- \x{1F468}";
 $answer = $gateway->post('/api/messages/sms', sms(body => $odd));
 is($answer->{status}, 202, 'a body of markup and SQL is accepted');
 
@@ -71,8 +82,9 @@ is($answer->{json}{meta}{page_size}, 50, 'of 50');
 my @bodies;
 for my $item (@{ $answer->{json}{items} })
 {
-	ok(!(grep { !exists $item->{$_} } qw(id number key channel participant_a
-			  participant_b message_count last_activity_at)),
+	ok( !(  grep { !exists $item->{$_} }
+			qw(id number key channel participant_a
+			participant_b message_count last_activity_at)),
 		'a conversation has its fields');
 	my $messages =
 	  $gateway->get("/api/conversations/$item->{id}/messages")->{json};
@@ -82,9 +94,13 @@ for my $item (@{ $answer->{json}{items} })
 $answer = $gateway->get('/api/conversations/1/messages');
 is($answer->{status}, 200, 'the number 1 names the first conversation');
 my %directions = map { $_->{direction} => 1 } @{ $answer->{json}{items} };
-is_deeply([ sort keys %directions ], [qw(inbound outbound)], 'both directions');
-ok(!(grep { !exists $answer->{json}{items}[0]{$_} } qw(id direction channel
-		  type from to body snippet attachments timestamp)),
+is_deeply(
+	[ sort keys %directions ],
+	[qw(inbound outbound)],
+	'both directions');
+ok( !(  grep { !exists $answer->{json}{items}[0]{$_} }
+		qw(id direction channel
+		type from to body snippet attachments timestamp)),
 	'a message has its fields');
 ok((grep { $_ eq $odd } @bodies),
 	'markup and SQL come back as they were sent');
@@ -92,7 +108,8 @@ ok((grep { $_ eq $odd } @bodies),
 # Paging is the database's: parameters go there under all their names.
 for my $name (qw(pageSize page_size per_page))
 {
-	is($gateway->get("/api/conversations?page=2&$name=1")->{json}{meta}{page_size},
+	is( $gateway->get("/api/conversations?page=2&$name=1")
+		  ->{json}{meta}{page_size},
 		1, "$name is the page's size");
 }
 $answer = $gateway->get('/api/conversations?page=2&pageSize=1');
@@ -100,10 +117,17 @@ is(scalar @{ $answer->{json}{items} }, 1, 'page 2 of size 1 has one');
 $answer = $gateway->get(
 	"/api/conversations?pageSize=1&after="
 	  . MsgstoreGateway::escape(
-		$gateway->get('/api/conversations?pageSize=1')->{json}{meta}{next_cursor}));
+		$gateway->get('/api/conversations?pageSize=1')
+		  ->{json}{meta}{next_cursor}));
 is($answer->{status}, 200, 'a cursor is taken');
 is(scalar @{ $answer->{json}{items} }, 1, 'and goes on after it');
-my %sizes = (0 => 50, 500 => 50, -1 => 50, '' => 50, '99999999999999999999' => 50, 10 => 10);
+my %sizes = (
+	0 => 50,
+	500 => 50,
+	-1 => 50,
+	'' => 50,
+	'99999999999999999999' => 50,
+	10 => 10);
 for my $size (sort keys %sizes)
 {
 	$answer = $gateway->get("/api/conversations?pageSize=$size");
@@ -117,11 +141,21 @@ for my $page (qw(4294967295 -4294967295 0 99))
 
 # What is not there is 404 with the error body.
 for my $path (
-	'/api/conversations/999999/messages', '/api/conversations/abc/messages',
-	'/nope', '/', '/api', '/api/conversations/', '/api/conversations/1',
-	'/api/conversations//messages', '/api/conversations/1/messages/',
-	'/api/conversations/1/2/messages', '/api/conversations/%00/messages',
-	'/api/conversations/%ff/messages', '/../x', '/..%2fx', '/.env',
+	'/api/conversations/999999/messages',
+	'/api/conversations/abc/messages',
+	'/nope',
+	'/',
+	'/api',
+	'/api/conversations/',
+	'/api/conversations/1',
+	'/api/conversations//messages',
+	'/api/conversations/1/messages/',
+	'/api/conversations/1/2/messages',
+	'/api/conversations/%00/messages',
+	'/api/conversations/%ff/messages',
+	'/../x',
+	'/..%2fx',
+	'/.env',
 	'/api/conversations/' . ('9' x 300) . '/messages')
 {
 	$answer = $gateway->raw("GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -157,8 +191,10 @@ for my $path ('/healthz', '/api/conversations', '/metrics')
 	is($answer->{status}, 200, "HEAD $path");
 	is($answer->{content}, '', 'has no body');
 	cmp_ok($answer->{headers}{'content-length'}, '>', 0, 'but its length');
-	MsgstoreGateway::syswrite_all($socket, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-	is($gateway->read_answer($socket)->{json}{status}, 'ok', 'the next answer is whole');
+	MsgstoreGateway::syswrite_all($socket,
+		"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+	is($gateway->read_answer($socket)->{json}{status},
+		'ok', 'the next answer is whole');
 }
 
 # Health needs nothing; readiness needs the database and the extension.
@@ -172,15 +208,22 @@ is($gateway->get('/readyz')->{status}, 200, 'ready');
 
 # Accept: whatever allows JSON is fine, whatever does not is 406.
 for my $accept (
-	'*/*', 'application/json', 'application/*', '*/*;q=0.8',
-	'text/html, application/json;q=0.9', 'text/html;q=1, */*;q=0.1',
-	'APPLICATION/JSON', 'text/plain,  application/json ; q=0.5', '')
+	'*/*',
+	'application/json',
+	'application/*',
+	'*/*;q=0.8',
+	'text/html, application/json;q=0.9',
+	'text/html;q=1, */*;q=0.1',
+	'APPLICATION/JSON',
+	'text/plain,  application/json ; q=0.5',
+	'')
 {
 	is($gateway->get('/api/conversations', Accept => $accept)->{status},
 		200, "Accept: $accept");
 }
 for my $accept (
-	'text/plain', 'application/json;q=0', 'text/*', 'application/jsonx',
+	'text/plain', 'application/json;q=0',
+	'text/*', 'application/jsonx',
 	'application/json;q=0, */*', 'application/xml, text/html')
 {
 	for my $path ('/api/conversations', '/api/conversations/1/messages')
@@ -192,25 +235,37 @@ for my $accept (
 }
 
 # Metrics are Prometheus text, and JSON for whoever prefers it.
-for my $accept (undef, '*/*', 'text/plain', 'text/plain, application/json;q=0.9')
+for my $accept (undef, '*/*', 'text/plain',
+	'text/plain, application/json;q=0.9')
 {
-	$answer = $gateway->get('/metrics', defined $accept ? (Accept => $accept) : ());
-	like($answer->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4},
+	$answer =
+	  $gateway->get('/metrics', defined $accept ? (Accept => $accept) : ());
+	like(
+		$answer->{headers}{'content-type'},
+		qr{^text/plain; version=0\.0\.4},
 		'metrics are text for ' . ($accept // 'nothing'));
 }
-unlike($answer->{content}, qr/^(?!# (?:HELP|TYPE) msgstore_[a-z0-9_]+ \S|msgstore_[a-z0-9_]+ -?\d+$)/m,
+unlike(
+	$answer->{content},
+	qr/^(?!# (?:HELP|TYPE) msgstore_[a-z0-9_]+ \S|msgstore_[a-z0-9_]+ -?\d+$)/m,
 	'every line of the text is well-formed');
-my %typed = map { $_ => 1 } $answer->{content} =~ /^# TYPE (\S+) (?:counter|gauge|untyped)$/mg;
+my %typed = map { $_ => 1 }
+  $answer->{content} =~ /^# TYPE (\S+) (?:counter|gauge|untyped)$/mg;
 my %helped = map { $_ => 1 } $answer->{content} =~ /^# HELP (\S+) .+$/mg;
 my %valued = map { $_ => 1 } $answer->{content} =~ /^(msgstore_\S+) \d+$/mg;
 is_deeply([ sort keys %typed ], [ sort keys %valued ], 'each has its TYPE');
 is_deeply([ sort keys %helped ], [ sort keys %valued ], 'each has its HELP');
-for my $accept ('application/json', 'text/plain;q=0.5, application/json', 'application/json, */*')
+for my $accept (
+	'application/json',
+	'text/plain;q=0.5, application/json',
+	'application/json, */*')
 {
 	$answer = $gateway->get('/metrics', Accept => $accept);
-	is($answer->{headers}{'content-type'}, 'application/json', "JSON for $accept");
+	is($answer->{headers}{'content-type'},
+		'application/json', "JSON for $accept");
 }
-is($gateway->get('/metrics', Accept => 'image/png')->{status}, 406, 'no picture of it');
+is($gateway->get('/metrics', Accept => 'image/png')->{status},
+	406, 'no picture of it');
 my $metrics = $answer->{json};
 for my $name (
 	qw(ts_unix_ms rate_limited breaker_open dispatch_attempts
@@ -239,7 +294,10 @@ for my $request (
 	[ GET => '/nope' ],
 	[ DELETE => '/api/conversations' ],
 	[ POST => '/api/webhooks/sms', {}, '{' ],
-	[ POST => '/api/webhooks/sms', { 'Content-Type' => 'application/json' }, '{' ],
+	[
+		POST => '/api/webhooks/sms',
+		{ 'Content-Type' => 'application/json' }, '{'
+	],
 	[ GET => '/api/conversations', { Accept => 'text/plain' } ])
 {
 	$answer = $gateway->request(@$request);
@@ -248,7 +306,9 @@ for my $request (
 	is($headers->{'x-content-type-options'}, 'nosniff', "$what: nosniff");
 	is($headers->{'x-frame-options'}, 'DENY', "$what: no frames");
 	is($headers->{'referrer-policy'}, 'no-referrer', "$what: no referrer");
-	is($headers->{'content-security-policy'}, "default-src 'self'", "$what: CSP");
+	is( $headers->{'content-security-policy'},
+		"default-src 'self'",
+		"$what: CSP");
 	is($headers->{'cache-control'}, 'no-store', "$what: not cached");
 	is($headers->{'content-type'}, 'application/json', "$what: is JSON");
 	like($headers->{'x-request-id'}, $uuid, "$what: has an id");
@@ -258,13 +318,18 @@ for my $request (
 
 # A request id is taken over, returned, stored and logged; so is a trace.
 my $trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
-$answer = $gateway->post('/api/webhooks/sms', inbound_sms('traced'),
-	'X-Request-Id' => "order '; DROP 42", traceparent => $trace);
+$answer = $gateway->post(
+	'/api/webhooks/sms', inbound_sms('traced'),
+	'X-Request-Id' => "order '; DROP 42",
+	traceparent => $trace);
 is($answer->{headers}{'x-request-id'}, "order '; DROP 42", 'id is returned');
 is($answer->{headers}{traceparent}, $trace, 'trace is returned');
-is( $node->safe_psql('postgres',
-		"SELECT correlation_id FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"),
-	"order '; DROP 42", 'id is stored as correlation id');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT correlation_id FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"
+	),
+	"order '; DROP 42",
+	'id is stored as correlation id');
 my $line = $gateway->log_line("order '; DROP 42");
 is($line->{status}, 202, 'id is in the log line');
 is($line->{traceparent}, $trace, 'and so is the trace');
@@ -276,9 +341,12 @@ $answer = $gateway->get('/healthz', 'X-Request-Id' => '   ');
 like($answer->{headers}{'x-request-id'}, $uuid, 'a blank id counts as none');
 $answer = $gateway->get('/healthz', 'X-Request-Id' => 'x' x 1000);
 is($answer->{headers}{'x-request-id'}, 'x' x 128, 'a long one is cut');
-$answer = $gateway->raw("GET /healthz HTTP/1.1\r\nX-Request-Id: a\x80\xffb\r\n\r\n");
+$answer =
+  $gateway->raw("GET /healthz HTTP/1.1\r\nX-Request-Id: a\x80\xffb\r\n\r\n");
 is($answer->{headers}{'x-request-id'}, 'ab', 'what is not ASCII is left out');
-for my $bad ('x', "$trace-00", uc $trace, '00-' . ('0' x 32) . '-b7ad6b7169203331-01')
+
+for my $bad ('x', "$trace-00", uc $trace,
+	'00-' . ('0' x 32) . '-b7ad6b7169203331-01')
 {
 	$answer = $gateway->get('/healthz', traceparent => $bad);
 	ok(!exists $answer->{headers}{traceparent}, "trace $bad is not returned");
@@ -301,8 +369,7 @@ is($gateway->log_line($answer->{headers}{'x-request-id'})->{client},
 	'203.0.113.8', 'X-Real-IP');
 
 # HTTP/1.0 and "Connection: close" end the connection, and the answer says so.
-for my $request (
-	"GET /healthz HTTP/1.0\r\n\r\n",
+for my $request ("GET /healthz HTTP/1.0\r\n\r\n",
 	"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 {
 	$answer = $gateway->raw($request);
@@ -311,16 +378,30 @@ for my $request (
 
 # Several requests in one packet get their answers in order.
 my $socket = $gateway->connection;
-MsgstoreGateway::syswrite_all($socket,
-	MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('pipe-1'), 'X-Request-Id' => 'one')
-	  . MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('pipe-2'), 'X-Request-Id' => 'two'));
-is($gateway->read_answer($socket)->{headers}{'x-request-id'}, 'one', 'first of two');
-is( eventually(sub { $node->safe_psql('postgres', "SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'pipe-%'") == 2 }),
-	1, 'both of two are stored');
+MsgstoreGateway::syswrite_all(
+	$socket,
+	MsgstoreGateway::post_bytes(
+		'/api/webhooks/sms', inbound_sms('pipe-1'),
+		'X-Request-Id' => 'one')
+	  . MsgstoreGateway::post_bytes(
+		'/api/webhooks/sms', inbound_sms('pipe-2'),
+		'X-Request-Id' => 'two'));
+is($gateway->read_answer($socket)->{headers}{'x-request-id'},
+	'one', 'first of two');
+is( eventually(
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'pipe-%'"
+			) == 2;
+		}),
+	1,
+	'both of two are stored');
 
 # Whoever waits for a go-ahead before the body gets it.
 $socket = $gateway->connection;
-my $bytes = MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('expect'), Expect => '100-continue');
+my $bytes =
+  MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('expect'),
+	Expect => '100-continue');
 my ($head, $body) = $bytes =~ /\A(.*?\r\n\r\n)(.*)\z/s;
 MsgstoreGateway::syswrite_all($socket, $head);
 sysread $socket, my $interim, 1024;

@@ -12,14 +12,17 @@ my $node = start_cluster('refusals');
 my $gateway = MsgstoreGateway->new($node);
 my $answer;
 my %codes = (
-	400 => 'bad_request', 405 => 'method_not_allowed', 408 => 'request_timeout',
-	409 => 'conflict', 413 => 'payload_too_large',
+	400 => 'bad_request',
+	405 => 'method_not_allowed',
+	408 => 'request_timeout',
+	409 => 'conflict',
+	413 => 'payload_too_large',
 	415 => 'unsupported_media_type');
 
 sub stored
 {
 	return $node->safe_psql('postgres',
-		'SELECT (SELECT count(*) FROM msgstore.inbound_events)'
+			'SELECT (SELECT count(*) FROM msgstore.inbound_events)'
 		  . ' + (SELECT count(*) FROM msgstore.messages)');
 }
 
@@ -29,24 +32,44 @@ sub refused
 	is($answer->{status}, $status, "$what is $status");
 	is($answer->{json}{code}, $codes{$status}, 'with its code');
 	ok(length($answer->{json}{message} // ''), 'and a message');
-	is($answer->{headers}{'x-content-type-options'}, 'nosniff', 'and headers');
+	is($answer->{headers}{'x-content-type-options'},
+		'nosniff', 'and headers');
 	return;
 }
 
 # A body needs the media type of JSON; parameters and case do not matter.
-for my $type ('text/plain', 'application/jsonp', 'application/x-www-form-urlencoded', 'application/', '')
+for my $type (
+	'text/plain', 'application/jsonp',
+	'application/x-www-form-urlencoded', 'application/',
+	'')
 {
-	refused($gateway->post('/api/webhooks/sms', inbound_sms('type'),
-			'Content-Type' => $type), 415, "Content-Type \"$type\"");
+	refused(
+		$gateway->post(
+			'/api/webhooks/sms', inbound_sms('type'),
+			'Content-Type' => $type),
+		415,
+		"Content-Type \"$type\"");
 }
-refused($gateway->raw(MsgstoreGateway::post_bytes('/api/webhooks/sms',
-		inbound_sms('type'), 'Content-Type' => undef)), 415, 'no Content-Type');
-refused($gateway->request('PUT', '/api/provider/mock/config', {}, '{}'), 415, 'PUT without it');
+refused(
+	$gateway->raw(
+		MsgstoreGateway::post_bytes(
+			'/api/webhooks/sms', inbound_sms('type'),
+			'Content-Type' => undef)),
+	415,
+	'no Content-Type');
+refused($gateway->request('PUT', '/api/provider/mock/config', {}, '{}'),
+	415, 'PUT without it');
 is(stored(), 0, 'nothing of it was stored');
-for my $type ('application/json', 'Application/JSON; charset=utf-8', 'application/json;charset=UTF-8')
+for my $type (
+	'application/json',
+	'Application/JSON; charset=utf-8',
+	'application/json;charset=UTF-8')
 {
-	is($gateway->post('/api/webhooks/sms', inbound_sms('type'), 'Content-Type' => $type)->{status},
-		202, "Content-Type \"$type\"");
+	is( $gateway->post(
+			'/api/webhooks/sms', inbound_sms('type'),
+			'Content-Type' => $type)->{status},
+		202,
+		"Content-Type \"$type\"");
 }
 my $before = stored();
 
@@ -97,7 +120,8 @@ my %broken = (
 	'not closed nesting' => '{"a":' . ('[' x 100000));
 for my $what (sort keys %broken)
 {
-	refused($gateway->post('/api/webhooks/sms', $broken{$what}), 400, "body of $what");
+	refused($gateway->post('/api/webhooks/sms', $broken{$what}),
+		400, "body of $what");
 }
 
 # What the database finds wrong is answered in its words, for psql and for us.
@@ -110,55 +134,78 @@ my %wrong = (
 	'a body of a number' => [ body => 5 ],
 	'attachments of a string' => [ attachments => 'x' ],
 	'mms without attachments' => [ type => 'mms', attachments => [] ],
-	'too many attachments' => [ type => 'mms', attachments => [ map { "https://x.org/$_" } 1 .. 9 ] ],
+	'too many attachments' =>
+	  [ type => 'mms', attachments => [ map { "https://x.org/$_" } 1 .. 9 ] ],
 	'a time that is none' => [ timestamp => 'yesterday' ],
 	'a blank provider id' => [ messaging_provider_id => '' ],
 	'no provider id' => [ messaging_provider_id => undef ]);
 for my $what (sort keys %wrong)
 {
-	refused($gateway->post('/api/webhooks/sms', inbound_sms('wrong', @{ $wrong{$what} })),
-		400, "webhook with $what");
-	refused($gateway->post('/api/messages/sms', sms(@{ $wrong{$what} })), 400, "message with $what")
+	refused(
+		$gateway->post(
+			'/api/webhooks/sms', inbound_sms('wrong', @{ $wrong{$what} })),
+		400,
+		"webhook with $what");
+	refused($gateway->post('/api/messages/sms', sms(@{ $wrong{$what} })),
+		400, "message with $what")
 	  if $what !~ /provider/;
 }
 $answer = $gateway->post('/api/messages/sms', sms(type => 'fax'));
-my $said = $node->psql('postgres',
+my $said = $node->psql(
+	'postgres',
 	q{SELECT msgstore.send('sms', '{"from":"+12016661234","to":"+18045551234","type":"fax","body":"x","timestamp":"2024-11-01T14:00:00Z"}')},
 	stderr => \my $error);
 like($error, qr/\Q$answer->{json}{message}\E/, 'psql and HTTP say the same');
 
 # Numbers that no type of the database can hold are the client's fault too.
-refused($gateway->post('/api/webhooks/sms', '{"a":1e400000}'), 400, 'webhook with a number too large');
-refused($gateway->post('/api/messages/sms', '{"a":1e400000}'), 400, 'message with a number too large');
+refused($gateway->post('/api/webhooks/sms', '{"a":1e400000}'),
+	400, 'webhook with a number too large');
+refused($gateway->post('/api/messages/sms', '{"a":1e400000}'),
+	400, 'message with a number too large');
 
 # A mock event needs a channel, and one that exists.
-refused($gateway->post('/api/provider/mock/inbound', sms()), 400, 'mock without channel');
-refused($gateway->post('/api/provider/mock/inbound', sms(channel => 'fax')), 400, 'mock of an unknown channel');
-refused($gateway->post('/api/provider/mock/inbound', sms(channel => 5)), 400, 'mock with a channel of a number');
+refused($gateway->post('/api/provider/mock/inbound', sms()),
+	400, 'mock without channel');
+refused($gateway->post('/api/provider/mock/inbound', sms(channel => 'fax')),
+	400, 'mock of an unknown channel');
+refused($gateway->post('/api/provider/mock/inbound', sms(channel => 5)),
+	400, 'mock with a channel of a number');
 
 # Exactly the limit is taken, one byte more is not, however it is sent.
 sub sized
 {
 	my ($size) = @_;
-	my $body = '{"from":"+18045551234","to":"+12016661234","messaging_provider_id":"sized","timestamp":"2024-11-01T14:00:00Z","body":"';
+	my $body =
+	  '{"from":"+18045551234","to":"+12016661234","messaging_provider_id":"sized","timestamp":"2024-11-01T14:00:00Z","body":"';
 	return $body . ('x' x ($size - length($body) - 2)) . '"}';
 }
 
 sub chunked
 {
 	my ($body, $size) = @_;
-	my $bytes = MsgstoreGateway::post_bytes('/api/webhooks/sms', '',
-		'Content-Length' => undef, 'Transfer-Encoding' => 'chunked');
-	$bytes .= sprintf "%x\r\n%s\r\n", length $1, $1 while $body =~ /\G(.{1,$size})/gs;
+	my $bytes = MsgstoreGateway::post_bytes(
+		'/api/webhooks/sms', '',
+		'Content-Length' => undef,
+		'Transfer-Encoding' => 'chunked');
+	$bytes .= sprintf "%x\r\n%s\r\n", length $1, $1
+	  while $body =~ /\G(.{1,$size})/gs;
 	return $bytes . "0\r\n\r\n";
 }
-isnt($gateway->post('/api/webhooks/sms', sized(262144))->{status}, 413, '262144 bytes are not too many');
-isnt($gateway->raw(chunked(sized(262144), 4000))->{status}, 413, 'nor are they in chunks');
+isnt($gateway->post('/api/webhooks/sms', sized(262144))->{status},
+	413, '262144 bytes are not too many');
+isnt($gateway->raw(chunked(sized(262144), 4000))->{status},
+	413, 'nor are they in chunks');
 $before = stored();
-refused($gateway->post('/api/webhooks/sms', sized(262145)), 413, '262145 bytes');
-refused($gateway->raw(chunked(sized(262145), 4000)), 413, '262145 bytes in chunks');
-refused($gateway->raw("POST /api/webhooks/sms HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"),
-	413, 'a length of 100 GB');
+refused($gateway->post('/api/webhooks/sms', sized(262145)),
+	413, '262145 bytes');
+refused($gateway->raw(chunked(sized(262145), 4000)),
+	413, '262145 bytes in chunks');
+refused(
+	$gateway->raw(
+		"POST /api/webhooks/sms HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
+	),
+	413,
+	'a length of 100 GB');
 refused($gateway->post('/api/messages/sms', sized(5_000_000)), 413, '5 MB');
 $answer = $gateway->raw(chunked('{"from":"a"}', 3));
 refused($answer, 400, 'a small body in small chunks is read');
@@ -166,45 +213,91 @@ refused($answer, 400, 'a small body in small chunks is read');
 # Requests that two readers could read differently are not read at all.
 my $json = 'Content-Type: application/json';
 my %ambiguous = (
-	'length and chunks' => "$json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-	'two lengths' => "$json\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+	'length and chunks' =>
+	  "$json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	'two lengths' =>
+	  "$json\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
 	'a length with garbage' => "$json\r\nContent-Length: 2x\r\n\r\n{}",
 	'a signed length' => "$json\r\nContent-Length: +2\r\n\r\n{}",
 	'a negative length' => "$json\r\nContent-Length: -2\r\n\r\n{}",
 	'an unknown coding' => "$json\r\nTransfer-Encoding: gzip\r\n\r\n{}",
-	'two codings' => "$json\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-	'a chunk without a size' => "$json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-	'a chunk of the wrong size' => "$json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n",
-	'a hundred headers' => "$json\r\n" . join('', map { "X-$_: 1\r\n" } 1 .. 100) . "Content-Length: 2\r\n\r\n{}");
+	'two codings' =>
+	  "$json\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	'a chunk without a size' =>
+	  "$json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+	'a chunk of the wrong size' =>
+	  "$json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n",
+	'a hundred headers' => "$json\r\n"
+	  . join('', map { "X-$_: 1\r\n" } 1 .. 100)
+	  . "Content-Length: 2\r\n\r\n{}");
 for my $what (sort keys %ambiguous)
 {
-	$answer = $gateway->raw("POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\n$ambiguous{$what}");
+	$answer = $gateway->raw(
+		"POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\n$ambiguous{$what}");
 	refused($answer, 400, "request with $what");
 	is($answer->{headers}{connection}, 'close', 'and the connection ends');
 }
 
 # What is not HTTP at all gets our error body as well.
-for my $bytes ("nonsense\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "BREW /pot HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "GET  http:// HTTP/1.1\r\n\r\n")
+for my $bytes (
+	"nonsense\r\n\r\n",
+	"GET\r\n\r\n",
+	"GET / HTTP/9.9\r\n\r\n",
+	"BREW /pot HTTP/1.1\r\n\r\n",
+	"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+	"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+	"GET  http:// HTTP/1.1\r\n\r\n")
 {
 	refused($gateway->raw($bytes), 400, 'nonsense');
 }
-refused($gateway->raw("GET /healthz HTTP/1.1\r\nX: " . ('x' x 20000) . "\r\n\r\n"), 400, 'a header of 20 kB');
-refused($gateway->raw("GET /healthz HTTP/1.1\r\nX: " . ('x' x 1000000) . "\r\n\r\n"), 400, 'a header of 1 MB');
-refused($gateway->raw('GET /' . ('x' x 20000) . " HTTP/1.1\r\n\r\n"), 400, 'a path of 20 kB');
+refused(
+	$gateway->raw(
+		"GET /healthz HTTP/1.1\r\nX: " . ('x' x 20000) . "\r\n\r\n"),
+	400,
+	'a header of 20 kB');
+refused(
+	$gateway->raw(
+		"GET /healthz HTTP/1.1\r\nX: " . ('x' x 1000000) . "\r\n\r\n"),
+	400,
+	'a header of 1 MB');
+refused($gateway->raw('GET /' . ('x' x 20000) . " HTTP/1.1\r\n\r\n"),
+	400, 'a path of 20 kB');
 
 # Parameters of the query that are not what they should be.
-for my $query ('page=abc', 'pageSize=abc', 'page=1.5', 'page=1e3', 'page=--1', 'page=%00', 'page=1%00', 'page=0x10', 'page=' . ('1' x 100), 'after=%ff', 'after=a%00b', 'after=' . ('x' x 2000), 'after=nonsense')
+for my $query (
+	'page=abc', 'pageSize=abc',
+	'page=1.5', 'page=1e3',
+	'page=--1', 'page=%00',
+	'page=1%00', 'page=0x10',
+	'page=' . ('1' x 100), 'after=%ff',
+	'after=a%00b', 'after=' . ('x' x 2000),
+	'after=nonsense')
 {
-	refused($gateway->get("/api/conversations?$query"), 400, substr $query, 0, 20);
+	refused(
+		$gateway->get("/api/conversations?$query"),
+		400, substr $query,
+		0, 20);
 }
 
 # The mock's configuration is checked as a whole.
 for my $config (
-	'{"timeout_pct":101}', '{"error_pct":-1}', '{"ratelimit_pct":"5"}', '{"error_pct":1.5}',
-	'{"timeout_pct":50,"error_pct":40,"ratelimit_pct":11}', '{"seed":-1}', '{"seed":1.5}', '{"seed":"x"}',
-	'{"seed":1e300}', '[]', '{"error_pct":null}')
+	'{"timeout_pct":101}',
+	'{"error_pct":-1}',
+	'{"ratelimit_pct":"5"}',
+	'{"error_pct":1.5}',
+	'{"timeout_pct":50,"error_pct":40,"ratelimit_pct":11}',
+	'{"seed":-1}',
+	'{"seed":1.5}',
+	'{"seed":"x"}',
+	'{"seed":1e300}',
+	'[]',
+	'{"error_pct":null}')
 {
-	refused($gateway->request('PUT', '/api/provider/mock/config', { 'Content-Type' => 'application/json' }, $config), 400, $config);
+	refused(
+		$gateway->request(
+			'PUT', '/api/provider/mock/config',
+			{ 'Content-Type' => 'application/json' }, $config),
+		400, $config);
 }
 is_deeply(
 	$gateway->get('/api/provider/mock/config')->{json},
@@ -215,18 +308,24 @@ is(stored(), $before, 'no refusal has stored anything');
 is($gateway->get('/healthz')->{status}, 200, 'and the gateway lives');
 
 # An internal error says nothing of the database; its details are in the log.
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
 	$$BEGIN RAISE EXCEPTION 'secret detail of the inside'; END$$;
 	CREATE TRIGGER fail BEFORE INSERT ON msgstore.event_log
 	FOR EACH ROW EXECUTE FUNCTION public.fail()});
-$answer = $gateway->post('/api/webhooks/sms', inbound_sms('inside'), 'X-Request-Id' => 'inside');
+$answer = $gateway->post('/api/webhooks/sms', inbound_sms('inside'),
+	'X-Request-Id' => 'inside');
 is($answer->{status}, 500, 'a failing trigger is an internal error');
 is($answer->{json}{code}, 'internal_error', 'with its code');
 is($answer->{json}{message}, 'internal error', 'and a bland message');
-like($gateway->log_text, qr/request inside: database error P0001: secret detail/, 'the log says more');
+like(
+	$gateway->log_text,
+	qr/request inside: database error P0001: secret detail/,
+	'the log says more');
 $node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
-is($gateway->post('/api/webhooks/sms', inbound_sms('inside'))->{status}, 202, 'repaired, it is accepted');
+is($gateway->post('/api/webhooks/sms', inbound_sms('inside'))->{status},
+	202, 'repaired, it is accepted');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

@@ -13,7 +13,11 @@ my $node = start_cluster('batching');
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
 # How many different ids the answers have.
-sub ids { my %seen = map { ($_->{json}{id} // 'none') => 1 } @_; return scalar keys %seen }
+sub ids
+{
+	my %seen = map { ($_->{json}{id} // 'none') => 1 } @_;
+	return scalar keys %seen;
+}
 
 sub webhook { return MsgstoreGateway::post_bytes('/api/webhooks/sms', @_) }
 
@@ -26,58 +30,106 @@ for my $flag ('--batch', '--no-batch')
 	my @answers;
 
 	# Fifty posts of one event at once are one row, and fifty equal answers.
-	@answers = $gateway->parallel(map { webhook(inbound_sms("$tag-one")) } 1 .. 50);
-	is((grep { $_->{status} == 202 } @answers), 50, "$flag: all of one event are accepted");
+	@answers =
+	  $gateway->parallel(map { webhook(inbound_sms("$tag-one")) } 1 .. 50);
+	is((grep { $_->{status} == 202 } @answers),
+		50, "$flag: all of one event are accepted");
 	is(ids(@answers), 1, "$flag: with one id");
-	is(query("SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id = '$tag-one'"), 1, "$flag: one row");
+	is( query(
+			"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id = '$tag-one'"
+		),
+		1,
+		"$flag: one row");
 
 	# The same with one idempotency key, and events without any other sign.
 	@answers = $gateway->parallel(
-		map { webhook(inbound_sms("$tag-key"), 'Idempotency-Key' => "$tag-key") } 1 .. 50);
-	is((grep { $_->{status} == 202 } @answers), 50, "$flag: all with one key are accepted");
+		map {
+			webhook(inbound_sms("$tag-key"), 'Idempotency-Key' => "$tag-key")
+		} 1 .. 50);
+	is((grep { $_->{status} == 202 } @answers),
+		50, "$flag: all with one key are accepted");
 	is(ids(@answers), 1, "$flag: with one id");
 	@answers = $gateway->parallel(
 		map {
-			MsgstoreGateway::post_bytes('/api/messages/sms', sms(body => $tag), 'Idempotency-Key' => "$tag-out")
+			MsgstoreGateway::post_bytes(
+				'/api/messages/sms',
+				sms(body => $tag),
+				'Idempotency-Key' => "$tag-out")
 		} 1 .. 50);
-	is((grep { $_->{status} == 202 } @answers), 50, "$flag: all messages with one key are accepted");
+	is((grep { $_->{status} == 202 } @answers),
+		50, "$flag: all messages with one key are accepted");
 	is(ids(@answers), 1, "$flag: with one id");
-	is(query("SELECT count(*) FROM msgstore.messages WHERE body = '$tag'"), 1, "$flag: one message");
+	is(query("SELECT count(*) FROM msgstore.messages WHERE body = '$tag'"),
+		1, "$flag: one message");
 
 	# Different events get each its own row and id, in whatever company.
-	@answers = $gateway->parallel(map { webhook(inbound_sms("$tag-many-$_")) } 1 .. 100);
+	@answers =
+	  $gateway->parallel(map { webhook(inbound_sms("$tag-many-$_")) }
+		  1 .. 100);
 	is(ids(@answers), 100, "$flag: a hundred events have a hundred ids");
 	my %stored = map { split /\|/ } split /\n/,
-	  query("SELECT id, provider_message_id FROM msgstore.inbound_events WHERE provider_message_id LIKE '$tag-many-%'");
-	is((grep { ($stored{ $answers[ $_ - 1 ]{json}{id} } // '') eq "$tag-many-$_" } 1 .. 100), 100, "$flag: each answer has its own row's id");
+	  query(
+		"SELECT id, provider_message_id FROM msgstore.inbound_events WHERE provider_message_id LIKE '$tag-many-%'"
+	  );
+	is( (   grep {
+				($stored{ $answers[ $_ - 1 ]{json}{id} } // '') eq
+				  "$tag-many-$_"
+			} 1 .. 100),
+		100,
+		"$flag: each answer has its own row's id");
 
 	# Bad ones among them are refused alone: those that the gateway sees, those
 	# that the database sees, and those that make a whole call fail.
 	my @bad = (
-		'{"a":"\\u0000"}',
-		inbound_sms('', body => 'no provider id'),
-		'{"from":"+1","to":"+2","messaging_provider_id":"x","body":"x","timestamp":"2024-11-01T14:00:00Z","n":1e400000}');
+		'{"a":"\\u0000"}', inbound_sms('', body => 'no provider id'),
+		'{"from":"+1","to":"+2","messaging_provider_id":"x","body":"x","timestamp":"2024-11-01T14:00:00Z","n":1e400000}'
+	);
 	@answers = $gateway->parallel(
-		map { $_ % 10 == 5 ? webhook($bad[ $_ / 10 % 3 ]) : webhook(inbound_sms("$tag-neighbour-$_")) } 0 .. 99);
-	is((grep { $answers[$_]{status} == 400 } grep { $_ % 10 == 5 } 0 .. 99), 10, "$flag: the bad are refused");
-	is((grep { $answers[$_]{status} == 202 } grep { $_ % 10 != 5 } 0 .. 99), 90, "$flag: their neighbours are not");
-	is(query("SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE '$tag-neighbour-%'"), 90, "$flag: and are stored");
+		map {
+			$_ % 10 == 5
+			  ? webhook($bad[ $_ / 10 % 3 ])
+			  : webhook(inbound_sms("$tag-neighbour-$_"))
+		} 0 .. 99);
+	is( (   grep { $answers[$_]{status} == 400 }
+			grep { $_ % 10 == 5 } 0 .. 99),
+		10,
+		"$flag: the bad are refused");
+	is( (   grep { $answers[$_]{status} == 202 }
+			grep { $_ % 10 != 5 } 0 .. 99),
+		90,
+		"$flag: their neighbours are not");
+	is( query(
+			"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE '$tag-neighbour-%'"
+		),
+		90,
+		"$flag: and are stored");
 
 	# Large bodies go side by side, each of them whole.
-	@answers = $gateway->parallel(map { webhook(inbound_sms("$tag-large-$_", body => 'x' x 250_000)) } 1 .. 40);
-	is((grep { $_->{status} == 202 } @answers), 40, "$flag: 10 MB of bodies at once");
-	is(query("SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE '$tag-large-%' AND length(payload->>'body') = 250000"), 40, "$flag: all whole");
+	@answers = $gateway->parallel(
+		map { webhook(inbound_sms("$tag-large-$_", body => 'x' x 250_000)) }
+		  1 .. 40);
+	is((grep { $_->{status} == 202 } @answers),
+		40, "$flag: 10 MB of bodies at once");
+	is( query(
+			"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE '$tag-large-%' AND length(payload->>'body') = 250000"
+		),
+		40,
+		"$flag: all whole");
 
 	my $metrics = $gateway->metrics;
-	my $posts = query('SELECT count(*) FROM msgstore.inbound_events') - $events;
+	my $posts =
+	  query('SELECT count(*) FROM msgstore.inbound_events') - $events;
 	if ($flag eq '--batch')
 	{
-		cmp_ok($metrics->{batches}, '<', $posts, "$posts events came in fewer batches");
-		cmp_ok($metrics->{batches_split}, '>', 0, 'a batch that failed as a whole was split');
+		cmp_ok($metrics->{batches}, '<', $posts,
+			"$posts events came in fewer batches");
+		cmp_ok($metrics->{batches_split},
+			'>', 0, 'a batch that failed as a whole was split');
 	}
 	else
 	{
-		cmp_ok($metrics->{batches}, '>=', $posts, 'without batches each has its own call');
+		cmp_ok($metrics->{batches}, '>=', $posts,
+			'without batches each has its own call');
 	}
 	is(($gateway->stop)[0], 0, "$flag: exit code 0");
 }
@@ -92,7 +144,8 @@ my %posts = (
 my %first;
 for my $path (sort keys %posts)
 {
-	my $answer = $gateway->post($path, $posts{$path}, 'idempotency-KEY' => "k'; $path");
+	my $answer =
+	  $gateway->post($path, $posts{$path}, 'idempotency-KEY' => "k'; $path");
 	is($answer->{status}, 202, "$path with a key");
 	$first{$path} = $answer->{content};
 }
@@ -114,31 +167,57 @@ for my $path (sort keys %posts)
 my $before = query('SELECT count(*) FROM msgstore.messages');
 for my $key ('', ' ')
 {
-	$gateway->post('/api/messages/sms', sms(body => "empty key $key$_"), 'Idempotency-Key' => $key) for 1 .. 2;
+	$gateway->post(
+		'/api/messages/sms',
+		sms(body => "empty key $key$_"),
+		'Idempotency-Key' => $key) for 1 .. 2;
 }
-is(query('SELECT count(*) FROM msgstore.messages') - $before, 4, 'an empty key is no key');
-is($gateway->post('/api/messages/sms', sms(body => 'long'), 'Idempotency-Key' => 'k' x 255)->{status}, 202, 'a key of 255 bytes');
+is(query('SELECT count(*) FROM msgstore.messages') - $before,
+	4, 'an empty key is no key');
+is( $gateway->post(
+		'/api/messages/sms',
+		sms(body => 'long'),
+		'Idempotency-Key' => 'k' x 255)->{status},
+	202,
+	'a key of 255 bytes');
 for my $key ('k' x 256, 'k' x 5000)
 {
-	my $answer = $gateway->post('/api/messages/sms', sms(body => 'too long'), 'Idempotency-Key' => $key);
+	my $answer = $gateway->post(
+		'/api/messages/sms',
+		sms(body => 'too long'),
+		'Idempotency-Key' => $key);
 	is($answer->{status}, 400, 'a longer key is refused');
 }
 
 # A refused request has not used its key.
-is($gateway->post('/api/webhooks/sms', inbound_sms('unburnt', body => ''), 'Idempotency-Key' => 'unburnt')->{status}, 400, 'refused with a key');
-is($gateway->post('/api/webhooks/sms', inbound_sms('unburnt'), 'Idempotency-Key' => 'unburnt')->{status}, 202, 'the key is free');
+is( $gateway->post(
+		'/api/webhooks/sms',
+		inbound_sms('unburnt', body => ''),
+		'Idempotency-Key' => 'unburnt')->{status},
+	400,
+	'refused with a key');
+is( $gateway->post(
+		'/api/webhooks/sms', inbound_sms('unburnt'),
+		'Idempotency-Key' => 'unburnt')->{status},
+	202,
+	'the key is free');
 
 # An acknowledged event has reached the disk, whatever the server's default.
-$node->safe_psql('postgres', 'ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()');
+$node->safe_psql('postgres',
+	'ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()');
 $gateway->stop;
 $gateway = MsgstoreGateway->new($node);
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE TABLE public.seen (setting text);
 	CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
 	$$BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END$$;
-	CREATE TRIGGER note BEFORE INSERT ON msgstore.event_log FOR EACH ROW EXECUTE FUNCTION public.note()});
-is($gateway->post('/api/webhooks/sms', inbound_sms('durable'))->{status}, 202, 'posted');
-is(query('SELECT DISTINCT setting FROM public.seen'), 'on', 'its commit waits for the disk');
+	CREATE TRIGGER note BEFORE INSERT ON msgstore.event_log FOR EACH ROW EXECUTE FUNCTION public.note()}
+);
+is($gateway->post('/api/webhooks/sms', inbound_sms('durable'))->{status},
+	202, 'posted');
+is(query('SELECT DISTINCT setting FROM public.seen'),
+	'on', 'its commit waits for the disk');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

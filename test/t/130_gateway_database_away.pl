@@ -16,7 +16,8 @@ my $answer;
 sub stored
 {
 	return $node->safe_psql('postgres',
-		"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE '$_[0]'");
+		"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE '$_[0]'"
+	);
 }
 
 sub unavailable
@@ -24,50 +25,76 @@ sub unavailable
 	my ($answer, $what) = @_;
 	is($answer->{status}, 503, "$what: 503");
 	is($answer->{json}{code}, 'service_unavailable', "$what: its code");
-	cmp_ok($answer->{headers}{'retry-after'} // 0, '>', 0, "$what: Retry-After");
+	cmp_ok($answer->{headers}{'retry-after'} // 0,
+		'>', 0, "$what: Retry-After");
 	return;
 }
 
-is($gateway->post('/api/webhooks/sms', inbound_sms('before'))->{status}, 202, 'accepted while it is there');
+is($gateway->post('/api/webhooks/sms', inbound_sms('before'))->{status},
+	202, 'accepted while it is there');
 my $known = $gateway->metrics;
 
 # Away: everything that needs it says so, and says it soon.
 $node->stop('fast');
 for my $request (
-	[ POST => '/api/webhooks/sms', inbound_sms('away') ], [ POST => '/api/messages/sms', sms() ],
-	[ GET => '/api/conversations' ], [ GET => '/api/conversations/1/messages' ], [ GET => '/readyz' ])
+	[ POST => '/api/webhooks/sms', inbound_sms('away') ],
+	[ POST => '/api/messages/sms', sms() ],
+	[ GET => '/api/conversations' ],
+	[ GET => '/api/conversations/1/messages' ],
+	[ GET => '/readyz' ])
 {
 	my ($method, $path, $body) = @$request;
 	my $start = time;
-	$answer = $method eq 'POST' ? $gateway->post($path, $body) : $gateway->get($path);
+	$answer =
+		$method eq 'POST'
+	  ? $gateway->post($path, $body)
+	  : $gateway->get($path);
 	unavailable($answer, $path);
 	cmp_ok(time - $start, '<', 5, "$path: without waiting");
 }
 is($gateway->get('/healthz')->{status}, 200, 'health is about the process');
 my $metrics = $gateway->metrics;
 is($metrics->{database_up}, 0, 'metrics say that it is away');
-is($metrics->{events_ingested}, $known->{events_ingested}, 'and keep what they knew');
-my @answers = $gateway->parallel(map { MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("away-$_")) } 1 .. 50);
+is( $metrics->{events_ingested},
+	$known->{events_ingested},
+	'and keep what they knew');
+my @answers = $gateway->parallel(
+	map {
+		MsgstoreGateway::post_bytes('/api/webhooks/sms',
+			inbound_sms("away-$_"))
+	} 1 .. 50);
 is((grep { $_->{status} == 503 } @answers), 50, 'a crowd is told at once');
 
 # A gateway that starts meanwhile starts.
 my $second = MsgstoreGateway->new($node);
-unavailable($second->post('/api/webhooks/sms', inbound_sms('away')), 'started without database');
+unavailable($second->post('/api/webhooks/sms', inbound_sms('away')),
+	'started without database');
 
 # Back: the next ones are accepted, without a restart of the gateway.
 $node->start;
 for my $one ($gateway, $second)
 {
-	ok(eventually(sub { $one->get('/readyz')->{status} == 200 }), 'ready again');
-	is($one->post('/api/webhooks/sms', inbound_sms("back-$one->{port}"))->{status}, 202, 'accepted again');
+	ok(eventually(sub { $one->get('/readyz')->{status} == 200 }),
+		'ready again');
+	is( $one->post('/api/webhooks/sms', inbound_sms("back-$one->{port}"))
+		  ->{status},
+		202,
+		'accepted again');
 }
 is(stored('away%'), 0, 'what was answered with 503 was not stored');
-like($gateway->log_text, qr/database is reachable again/, 'the log says that it is back');
-is(() = $gateway->log_text =~ /could not connect/g, 1, 'and said once that it was away');
+like(
+	$gateway->log_text,
+	qr/database is reachable again/,
+	'the log says that it is back');
+is(() = $gateway->log_text =~ /could not connect/g,
+	1, 'and said once that it was away');
 
 # Idle connections that the server has ended are not noticed by anyone.
-$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'");
-is($gateway->post('/api/webhooks/sms', inbound_sms('ended'))->{status}, 202, 'idle connections are checked before use');
+$node->safe_psql('postgres',
+	"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
+);
+is($gateway->post('/api/webhooks/sms', inbound_sms('ended'))->{status},
+	202, 'idle connections are checked before use');
 is(($second->stop)[0], 0, 'exit code 0');
 
 # Crash after crash under load: what was acknowledged is there, once.
@@ -78,85 +105,132 @@ for my $round (1 .. 5)
 	my @sockets = map { $gateway->connection } @names;
 	for my $i (0 .. $#names)
 	{
-		MsgstoreGateway::syswrite_all($sockets[$i], MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms($names[$i])));
+		MsgstoreGateway::syswrite_all(
+			$sockets[$i],
+			MsgstoreGateway::post_bytes(
+				'/api/webhooks/sms', inbound_sms($names[$i])));
 		$node->stop('immediate') if $i == 10 + 8 * $round;
 	}
 	for my $i (0 .. $#names)
 	{
 		$answer = $gateway->read_answer($sockets[$i]);
 		$asked{ $answer->{status} }++;
-		$accepted{ $names[$i] } = $answer->{json}{id} if $answer->{status} == 202;
+		$accepted{ $names[$i] } = $answer->{json}{id}
+		  if $answer->{status} == 202;
 	}
 	$node->start;
 	eventually(sub { $gateway->get('/readyz')->{status} == 200 });
 }
 note join ', ', map { "$_: $asked{$_}" } sort keys %asked;
-is_deeply([ sort keys %asked ], [ 202, 503 ], 'every request was answered with 202 or 503');
+is_deeply(
+	[ sort keys %asked ],
+	[ 202, 503 ],
+	'every request was answered with 202 or 503');
 cmp_ok(scalar keys %accepted, '>', 0, 'some were accepted');
 my %rows = map { split /\|/ } split /\n/,
-  $node->safe_psql('postgres', "SELECT provider_message_id, id FROM msgstore.inbound_events WHERE provider_message_id LIKE 'crash-%'");
-is((grep { ($rows{$_} // '') ne $accepted{$_} } keys %accepted), 0, 'every acknowledged event is there');
+  $node->safe_psql('postgres',
+	"SELECT provider_message_id, id FROM msgstore.inbound_events WHERE provider_message_id LIKE 'crash-%'"
+  );
+is((grep { ($rows{$_} // '') ne $accepted{$_} } keys %accepted),
+	0, 'every acknowledged event is there');
 
 # Whoever got a 503 repeats, and each event is there once.
-for my $name (map { my $r = $_; map { "crash-$r-$_" } 1 .. 60 } 1 .. 5)
+for my $name (
+	map {
+		my $r = $_;
+		map { "crash-$r-$_" } 1 .. 60
+	} 1 .. 5)
 {
 	$answer = $gateway->post('/api/webhooks/sms', inbound_sms($name));
-	is($answer->{json}{id}, $accepted{$name}, 'with the same id') if $accepted{$name};
+	is($answer->{json}{id}, $accepted{$name}, 'with the same id')
+	  if $accepted{$name};
 }
 is(stored('crash-%'), 300, 'all events once');
 
 # A statement that hangs ends by its time-out, and others go on.
 $gateway->stop;
-$gateway = MsgstoreGateway->new($node, env => { DATABASE_QUERY_TIMEOUT_SECS => 1 });
+$gateway =
+  MsgstoreGateway->new($node, env => { DATABASE_QUERY_TIMEOUT_SECS => 1 });
 my $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
+$locker->query_safe(
+	'BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
 my $start = time;
-unavailable($gateway->post('/api/webhooks/sms', inbound_sms('locked')), 'a call that hangs');
+unavailable($gateway->post('/api/webhooks/sms', inbound_sms('locked')),
+	'a call that hangs');
 cmp_ok(time - $start, '<', 5, 'ends in time');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-is($gateway->post('/api/webhooks/sms', inbound_sms('locked'))->{status}, 202, 'then it is accepted');
+is($gateway->post('/api/webhooks/sms', inbound_sms('locked'))->{status},
+	202, 'then it is accepted');
 
 # A server that does not answer at all is given up as well.
-my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' ORDER BY state_change DESC LIMIT 1");
+my $pid = $node->safe_psql('postgres',
+	"SELECT pid FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' ORDER BY state_change DESC LIMIT 1"
+);
 kill 'STOP', $pid;
 $start = time;
-unavailable($gateway->post('/api/webhooks/sms', inbound_sms('silent')), 'a server that is silent');
+unavailable($gateway->post('/api/webhooks/sms', inbound_sms('silent')),
+	'a server that is silent');
 cmp_ok(time - $start, '<', 10, 'is given up in time');
-is($gateway->post('/api/webhooks/sms', inbound_sms('silent-2'))->{status}, 202, 'another connection does the work');
+is($gateway->post('/api/webhooks/sms', inbound_sms('silent-2'))->{status},
+	202, 'another connection does the work');
 kill 'CONT', $pid;
 
 # When all connections are busy, waiting ends too.
 $gateway->stop;
-$gateway = MsgstoreGateway->new($node, url => 'max_connections=1&acquire_timeout=1', env => { DATABASE_QUERY_TIMEOUT_SECS => 5 });
+$gateway = MsgstoreGateway->new(
+	$node,
+	url => 'max_connections=1&acquire_timeout=1',
+	env => { DATABASE_QUERY_TIMEOUT_SECS => 5 });
 $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE msgstore.messages IN ACCESS EXCLUSIVE MODE');
+$locker->query_safe(
+	'BEGIN; LOCK TABLE msgstore.messages IN ACCESS EXCLUSIVE MODE');
 my $socket = $gateway->connection;
-MsgstoreGateway::syswrite_all($socket, MsgstoreGateway::post_bytes('/api/messages/sms', sms(body => 'busy')));
-ok( eventually(sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'") == 1 }),
+MsgstoreGateway::syswrite_all($socket,
+	MsgstoreGateway::post_bytes('/api/messages/sms', sms(body => 'busy')));
+ok( eventually(
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'"
+			) == 1;
+		}),
 	'the only connection waits for a lock');
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('no connection'));
 unavailable($answer, 'no connection');
-is($answer->{json}{message}, 'all connections of the database are busy', 'and says why');
+is( $answer->{json}{message},
+	'all connections of the database are busy',
+	'and says why');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-is($gateway->read_answer($socket)->{status}, 202, 'the waiting one is accepted');
+is($gateway->read_answer($socket)->{status},
+	202, 'the waiting one is accepted');
 
 # Idle connections grow old and go; a new one comes.
 $gateway->stop;
-$gateway = MsgstoreGateway->new($node, url => 'min_connections=0&idle_timeout=1');
-is($gateway->post('/api/webhooks/sms', inbound_sms('aging'))->{status}, 202, 'posted');
-ok(eventually(sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'") == 0 }), 'an idle connection is closed');
-is($gateway->post('/api/webhooks/sms', inbound_sms('aging-2'))->{status}, 202, 'and opened again');
+$gateway =
+  MsgstoreGateway->new($node, url => 'min_connections=0&idle_timeout=1');
+is($gateway->post('/api/webhooks/sms', inbound_sms('aging'))->{status},
+	202, 'posted');
+ok( eventually(
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
+			) == 0;
+		}),
+	'an idle connection is closed');
+is($gateway->post('/api/webhooks/sms', inbound_sms('aging-2'))->{status},
+	202, 'and opened again');
 
 # Without the extension the gateway is alive but not ready.
 $node->safe_psql('postgres', 'DROP EXTENSION msgstore');
 unavailable($gateway->get('/readyz'), 'without the extension');
 is($gateway->get('/healthz')->{status}, 200, 'alive');
-is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status}, 500, 'a post is an internal error');
+is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status},
+	500, 'a post is an internal error');
 $node->safe_psql('postgres', 'CREATE EXTENSION msgstore');
 is($gateway->get('/readyz')->{status}, 200, 'ready when it is there');
-is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status}, 202, 'and accepting');
+is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status},
+	202, 'and accepting');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

@@ -30,12 +30,23 @@ is(scalar @kept, 256, 'all connections within the limit are served');
 for my $round (1 .. 3)
 {
 	$start = time;
-	send_on($kept[$_], MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("kept-$round-$_"))) for 0 .. $#kept;
+	send_on(
+		$kept[$_],
+		MsgstoreGateway::post_bytes(
+			'/api/webhooks/sms', inbound_sms("kept-$round-$_"))
+	) for 0 .. $#kept;
 	my @statuses = map { $gateway->read_answer($_)->{status} } @kept;
-	is((grep { $_ == 202 } @statuses), 256, "round $round: all of them are answered");
-	cmp_ok(time - $start, '<', 20, 'and none waits for another one to hang up');
+	is((grep { $_ == 202 } @statuses),
+		256, "round $round: all of them are answered");
+	cmp_ok(time - $start,
+		'<', 20, 'and none waits for another one to hang up');
 }
-is($node->safe_psql('postgres', "SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'kept-%'"), 768, 'and all are stored');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'kept-%'"
+	),
+	768,
+	'and all are stored');
 
 # More of them are told at once that there are too many.
 for (1 .. 44)
@@ -47,7 +58,8 @@ for (1 .. 44)
 	is($answer->{status}, 503, 'beyond the limit: 503');
 	is($answer->{json}{code}, 'service_unavailable', 'with its code');
 	cmp_ok($answer->{headers}{'retry-after'}, '>', 0, 'and Retry-After');
-	is($answer->{headers}{connection}, 'close', 'and the end of the connection');
+	is($answer->{headers}{connection},
+		'close', 'and the end of the connection');
 	cmp_ok(time - $start, '<', 2, 'at once');
 }
 send_on($kept[0], $health);
@@ -62,13 +74,19 @@ ok( eventually(
 			return $gateway->read_answer($socket)->{status} == 200;
 		}),
 	'a place that became free is taken');
-cmp_ok($gateway->metrics->{http_connections_refused}, '>=', 44, 'the refused are counted');
+cmp_ok($gateway->metrics->{http_connections_refused},
+	'>=', 44, 'the refused are counted');
 @kept = ();
 
 # One that is idle for too long is closed.
 is(($gateway->stop)[0], 0, 'exit code 0');
-$gateway = MsgstoreGateway->new($node,
-	env => { HTTP_KEEP_ALIVE_SECS => 1, HTTP_REQUEST_TIMEOUT_SECS => 2, HTTP_MAX_CONNECTIONS => 4 });
+$gateway = MsgstoreGateway->new(
+	$node,
+	env => {
+		HTTP_KEEP_ALIVE_SECS => 1,
+		HTTP_REQUEST_TIMEOUT_SECS => 2,
+		HTTP_MAX_CONNECTIONS => 4
+	});
 my $socket = $gateway->connection;
 send_on($socket, $health);
 is($gateway->read_answer($socket)->{status}, 200, 'answered');
@@ -78,14 +96,17 @@ cmp_ok(time - $start, '<', 5, 'when its time is over');
 
 # Slow clients: nothing at all, half a header, header by header, half a body,
 # a body byte by byte. Others are served meanwhile, and each ends in time.
-my $post = "POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+my $post =
+  "POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 my %slow = (
 	'nothing' => [ '', '' ],
 	'half a header' => [ "GET /healthz HT", '' ],
 	'a header that trickles' => [ "GET /healthz HTTP/1.1\r\n", "X: y\r\n" ],
 	'half a body' => [ $post . "Content-Length: 100\r\n\r\n{", '' ],
-	'a body that trickles' => [ $post . "Content-Length: 262144\r\n\r\n{", ' ' ],
-	'chunks that trickle' => [ $post . "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n" ]);
+	'a body that trickles' =>
+	  [ $post . "Content-Length: 262144\r\n\r\n{", ' ' ],
+	'chunks that trickle' =>
+	  [ $post . "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n" ]);
 for my $what (sort keys %slow)
 {
 	my ($first, $more) = @{ $slow{$what} };
@@ -100,7 +121,8 @@ for my $what (sort keys %slow)
 		last if time - $start > 15;
 		last if length $more && !send_on($socket, $more);
 		send_on($other, $health);
-		is($gateway->read_answer($other)->{status}, 200, "$what: another one is served")
+		is($gateway->read_answer($other)->{status},
+			200, "$what: another one is served")
 		  if int(time - $start) == 0;
 	}
 	cmp_ok(time - $start, '<', 6, "$what: ends in time");
@@ -111,7 +133,12 @@ for my $what (sort keys %slow)
 		is($answer->{json}{code}, 'request_timeout', "$what: its code");
 	}
 }
-is($node->safe_psql('postgres', "SELECT count(*) FROM msgstore.inbound_events WHERE payload->>'body' IS NULL"), 0, 'nothing of it was stored');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM msgstore.inbound_events WHERE payload->>'body' IS NULL"
+	),
+	0,
+	'nothing of it was stored');
 
 # All places taken by slow bodies become free again.
 my @slow = map { $gateway->connection } 1 .. 4;
@@ -126,14 +153,25 @@ ok( eventually(
 @slow = ();
 
 # One that takes its answer slowly is cut off as well.
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	SELECT count(*) FROM generate_series(1, 50) AS g, msgstore.send('sms', jsonb_build_object(
-		'from', '+15550001', 'to', '+15550002', 'body', repeat('x', 200000) || g, 'timestamp', '2024-11-01T14:00:00Z'))});
-my ($large) = map { $_->{id} } grep { $_->{message_count} == 50 } @{ $gateway->get('/api/conversations')->{json}{items} };
-is(length $gateway->get("/api/conversations/$large/messages")->{content} > 10_000_000, 1, 'an answer of 10 MB is whole');
+		'from', '+15550001', 'to', '+15550002', 'body', repeat('x', 200000) || g, 'timestamp', '2024-11-01T14:00:00Z'))}
+);
+my ($large) =
+  map  { $_->{id} }
+  grep { $_->{message_count} == 50 }
+  @{ $gateway->get('/api/conversations')->{json}{items} };
+is( length $gateway->get("/api/conversations/$large/messages")->{content} >
+	  10_000_000,
+	1,
+	'an answer of 10 MB is whole');
 $socket = $gateway->connection;
-send_on($socket, "GET /api/conversations/$large/messages HTTP/1.1\r\nHost: x\r\nX-Request-Id: reader\r\n\r\n");
+send_on($socket,
+	"GET /api/conversations/$large/messages HTTP/1.1\r\nHost: x\r\nX-Request-Id: reader\r\n\r\n"
+);
 $start = time;
+
 until (grep { ($_->{request_id} // '') eq 'reader' } $gateway->log_lines)
 {
 	last if time - $start > 300;
@@ -146,10 +184,14 @@ cmp_ok(time - $start, '<', 250, 'one that reads byte by byte is given up');
 for (1 .. 20)
 {
 	my $gone = $gateway->connection;
-	send_on($gone, MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("gone-$_")));
+	send_on(
+		$gone,
+		MsgstoreGateway::post_bytes(
+			'/api/webhooks/sms', inbound_sms("gone-$_")));
 	close $gone;
 }
-ok(eventually(sub { $gateway->get('/healthz')->{status} == 200 }), 'the gateway lives');
+ok(eventually(sub { $gateway->get('/healthz')->{status} == 200 }),
+	'the gateway lives');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
 # SIGTERM: what is in flight is answered, new requests are not taken, and it
@@ -161,40 +203,76 @@ for my $signal ('TERM', 'INT')
 	send_on($idle, $health);
 	$gateway->read_answer($idle);
 	my $locker = $node->background_psql('postgres');
-	$locker->query_safe('BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
+	$locker->query_safe(
+		'BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
 	my @flying = map { $gateway->connection } 1 .. 10;
-	send_on($flying[$_], MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("flying-$signal-$_"))) for 0 .. $#flying;
-	ok( eventually(sub { $node->safe_psql('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'") eq 't' }),
+	send_on(
+		$flying[$_],
+		MsgstoreGateway::post_bytes(
+			'/api/webhooks/sms', inbound_sms("flying-$signal-$_"))
+	) for 0 .. $#flying;
+	ok( eventually(
+			sub {
+				$node->safe_psql('postgres',
+					"SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'"
+				) eq 't';
+			}),
 		"$signal: requests are in flight");
 	$start = time;
 	kill $signal, $gateway->{pid};
-	ok(eventually(sub { $gateway->log_text =~ /stopping on signal $signal/ }), "$signal: stopping is logged");
-	send_on($idle, MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("late-$signal")));
+	ok( eventually(
+			sub { $gateway->log_text =~ /stopping on signal $signal/ }),
+		"$signal: stopping is logged");
+	send_on(
+		$idle,
+		MsgstoreGateway::post_bytes(
+			'/api/webhooks/sms', inbound_sms("late-$signal")));
 	$answer = $gateway->read_answer($idle);
 	is($answer->{status}, 503, "$signal: a new request is refused");
 	$locker->query_safe('ROLLBACK');
 	$locker->quit;
-	is((grep { ($gateway->read_answer($_) // {})->{status} == 202 } @flying), 10, "$signal: those in flight are answered");
+	is( (grep { ($gateway->read_answer($_) // {})->{status} == 202 } @flying),
+		10,
+		"$signal: those in flight are answered");
 	is($gateway->wait_exit, 0, "$signal: exit code 0");
 	cmp_ok(time - $start, '<', 5, "$signal: within five seconds");
-	like($gateway->log_text, qr/"message":"stopped"\}\n\z/, "$signal: the last line says so");
-	is($node->safe_psql('postgres', "SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'flying-$signal-%'"), 10, "$signal: they are stored");
+	like($gateway->log_text, qr/"message":"stopped"\}\n\z/,
+		"$signal: the last line says so");
+	is( $node->safe_psql(
+			'postgres',
+			"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'flying-$signal-%'"
+		),
+		10,
+		"$signal: they are stored");
 }
 
 # What hangs, and what waits behind it, does not hold up the stop.
 $gateway = MsgstoreGateway->new($node);
 my $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
+$locker->query_safe(
+	'BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
 $socket = $gateway->connection;
-send_on($socket, MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('hanging')));
+send_on($socket,
+	MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('hanging')));
 my @more = map { $gateway->connection } 1 .. 20;
-ok( eventually(sub { $node->safe_psql('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'") eq 't' }),
+ok( eventually(
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'"
+			) eq 't';
+		}),
 	'a request hangs');
-send_on($more[$_], MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("hanging-$_"))) for 0 .. $#more;
+send_on(
+	$more[$_],
+	MsgstoreGateway::post_bytes(
+		'/api/webhooks/sms', inbound_sms("hanging-$_"))) for 0 .. $#more;
 my ($code, $took) = $gateway->stop;
 is($code, 0, 'exit code 0 all the same');
 cmp_ok($took, '<', 5, 'within five seconds');
-is((grep { ($gateway->read_answer($_) // {})->{status} == 503 } $socket, @more), 21, 'and everyone is told so');
+is( (   grep { ($gateway->read_answer($_) // {})->{status} == 503 } $socket,
+		@more),
+	21,
+	'and everyone is told so');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 

@@ -11,7 +11,11 @@ use Time::HiRes qw(sleep);
 my $node = start_cluster('limits');
 my ($gateway, $answer);
 
-sub stored { return $node->safe_psql('postgres', 'SELECT count(*) FROM msgstore.inbound_events') }
+sub stored
+{
+	return $node->safe_psql('postgres',
+		'SELECT count(*) FROM msgstore.inbound_events');
+}
 
 sub limited
 {
@@ -21,46 +25,87 @@ sub limited
 	cmp_ok($answer->{headers}{'retry-after'}, '>', 0, 'Retry-After');
 	cmp_ok($answer->{headers}{'retry-after'}, '<=', 60, 'within the window');
 	is($answer->{headers}{'x-ratelimit-limit'}, $limit, 'the limit');
-	is($answer->{headers}{'x-ratelimit-reset'}, $answer->{headers}{'retry-after'}, 'and its end');
+	is( $answer->{headers}{'x-ratelimit-reset'},
+		$answer->{headers}{'retry-after'},
+		'and its end');
 	return;
 }
 
 # By default there is no limit.
 $gateway = MsgstoreGateway->new($node);
-is((grep { $gateway->post('/api/webhooks/sms', inbound_sms("free-$_"))->{status} == 202 } 1 .. 150), 150, 'no limit by default');
+is( (   grep {
+			$gateway->post('/api/webhooks/sms', inbound_sms("free-$_"))
+			  ->{status} == 202
+		} 1 .. 150),
+	150,
+	'no limit by default');
 
 # Sixty accepted posts of a sender, from wherever they come.
-$gateway = MsgstoreGateway->new($node, env => { API_RATE_LIMIT_PER_SENDER_PER_MIN => 60 });
+$gateway = MsgstoreGateway->new($node,
+	env => { API_RATE_LIMIT_PER_SENDER_PER_MIN => 60 });
 my $sent = 0;
 for my $n (1 .. 60)
 {
-	$answer = $gateway->post('/api/webhooks/email', inbound_email("sender-$n"), 'X-Forwarded-For' => "203.0.113.$n");
+	$answer = $gateway->post(
+		'/api/webhooks/email',
+		inbound_email("sender-$n"),
+		'X-Forwarded-For' => "203.0.113.$n");
 	$sent++ if $answer->{status} == 202;
 	# Refused ones do not count.
-	$gateway->post('/api/webhooks/email', inbound_email('', body => ''), 'X-Forwarded-For' => "203.0.113.$n") if $n % 10 == 5;
+	$gateway->post(
+		'/api/webhooks/email',
+		inbound_email('', body => ''),
+		'X-Forwarded-For' => "203.0.113.$n") if $n % 10 == 5;
 }
 is($sent, 60, 'sixty are accepted');
 my $before = stored();
-limited($gateway->post('/api/webhooks/email', inbound_email('sender-61'), 'Idempotency-Key' => 'limited'), 60, 'the next of the sender');
-limited($gateway->post('/api/webhooks/email', inbound_email("burst-$_")), 60, 'a burst') for 1 .. 5;
+limited(
+	$gateway->post(
+		'/api/webhooks/email', inbound_email('sender-61'),
+		'Idempotency-Key' => 'limited'),
+	60,
+	'the next of the sender');
+limited($gateway->post('/api/webhooks/email', inbound_email("burst-$_")),
+	60, 'a burst')
+  for 1 .. 5;
 is(stored(), $before, 'nothing of it is stored');
-is($gateway->post('/api/webhooks/email', inbound_email('other', from => 'other@gmail.com'))->{status}, 202, 'another sender is free');
+is( $gateway->post('/api/webhooks/email',
+		inbound_email('other', from => 'other@gmail.com'))->{status},
+	202,
+	'another sender is free');
 is($gateway->metrics->{rate_limited}, 6, 'each 429 is counted');
-is($gateway->get('/api/conversations')->{status}, 200, 'reading has no sender');
+is($gateway->get('/api/conversations')->{status},
+	200, 'reading has no sender');
 
 # The key of a limited request is not used: another gateway takes it.
-$gateway = MsgstoreGateway->new($node, flags => [ '--rate-limit-per-ip', '5' ]);
-$answer = $gateway->post('/api/webhooks/email', inbound_email('sender-61', body => 'changed'), 'Idempotency-Key' => 'limited');
+$gateway =
+  MsgstoreGateway->new($node, flags => [ '--rate-limit-per-ip', '5' ]);
+$answer = $gateway->post(
+	'/api/webhooks/email',
+	inbound_email('sender-61', body => 'changed'),
+	'Idempotency-Key' => 'limited');
 is($answer->{status}, 202, 'a 429 uses up no key');
 
 # Requests of an address, whatever they are; others have their own budget.
 $gateway->get('/api/conversations') for 1 .. 3;
-is($gateway->post('/api/messages/sms', sms(from => '+1555'))->{status}, 202, 'the fifth of an address');
-limited($gateway->post('/api/messages/sms', sms(from => '+1666')), 5, 'the sixth, of another sender');
+is($gateway->post('/api/messages/sms', sms(from => '+1555'))->{status},
+	202, 'the fifth of an address');
+limited($gateway->post('/api/messages/sms', sms(from => '+1666')),
+	5, 'the sixth, of another sender');
 limited($gateway->get('/api/conversations'), 5, 'reading counts as well');
-is($gateway->get('/api/conversations', 'X-Forwarded-For' => '203.0.113.1')->{status}, 200, 'another address');
-is($gateway->get('/api/conversations', 'X-Real-IP' => '203.0.113.2')->{status}, 200, 'and another');
-is($gateway->get('/api/conversations', 'X-Forwarded-For' => 'x' x 300)->{status}, 429, 'nonsense is no address');
+is( $gateway->get('/api/conversations', 'X-Forwarded-For' => '203.0.113.1')
+	  ->{status},
+	200,
+	'another address');
+is( $gateway->get('/api/conversations', 'X-Real-IP' => '203.0.113.2')
+	  ->{status},
+	200,
+	'and another');
+is( $gateway->get('/api/conversations', 'X-Forwarded-For' => 'x' x 300)
+	  ->{status},
+	429,
+	'nonsense is no address');
+
 for my $path ('/healthz', '/readyz', '/metrics')
 {
 	is($gateway->get($path)->{status}, 200, "$path has no limit");
@@ -68,25 +113,38 @@ for my $path ('/healthz', '/readyz', '/metrics')
 # What fails before the rate is looked at does not count either.
 my @headers = ('X-Forwarded-For' => '203.0.113.9');
 $gateway->post('/api/webhooks/sms', '{', @headers) for 1 .. 20;
-is($gateway->post('/api/webhooks/sms', inbound_sms('unlimited'), @headers)->{status}, 202, 'refused requests use up nothing');
+is( $gateway->post('/api/webhooks/sms', inbound_sms('unlimited'), @headers)
+	  ->{status},
+	202,
+	'refused requests use up nothing');
 
 # Many at once get exactly the limit.
-my @answers = $gateway->parallel(map { MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("crowd-$_"), 'X-Forwarded-For' => '198.51.100.1') } 1 .. 100);
-is((grep { $_->{status} == 202 } @answers), 5, 'a crowd gets the limit and no more');
+my @answers = $gateway->parallel(
+	map {
+		MsgstoreGateway::post_bytes('/api/webhooks/sms',
+			inbound_sms("crowd-$_"), 'X-Forwarded-For' => '198.51.100.1')
+	} 1 .. 100);
+is((grep { $_->{status} == 202 } @answers),
+	5, 'a crowd gets the limit and no more');
 is((grep { $_->{status} == 429 } @answers), 95, 'and 429');
 # Many addresses do not make it grow or fail.
-$gateway->get('/api/conversations', 'X-Forwarded-For' => "10.$_.0.1") for 0 .. 255;
+$gateway->get('/api/conversations', 'X-Forwarded-For' => "10.$_.0.1")
+  for 0 .. 255;
 is($gateway->get('/healthz')->{status}, 200, 'many addresses');
 
 # A breaker opens after internal errors in a row, for its route alone.
-$gateway = MsgstoreGateway->new($node, env => { API_BREAKER_ERROR_THRESHOLD => 20, API_BREAKER_OPEN_SECS => 2 });
-$node->safe_psql('postgres', q{
+$gateway = MsgstoreGateway->new($node,
+	env => { API_BREAKER_ERROR_THRESHOLD => 20, API_BREAKER_OPEN_SECS => 2 });
+$node->safe_psql(
+	'postgres', q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'broken'; END$$;
-	CREATE TRIGGER fail BEFORE INSERT ON msgstore.event_log FOR EACH ROW EXECUTE FUNCTION public.fail()});
+	CREATE TRIGGER fail BEFORE INSERT ON msgstore.event_log FOR EACH ROW EXECUTE FUNCTION public.fail()}
+);
 $before = stored();
 $gateway->post('/api/webhooks/sms', inbound_sms("broken-$_")) for 1 .. 19;
 $gateway->post('/api/webhooks/sms', inbound_sms('', body => ''));
-is($gateway->post('/api/webhooks/sms', inbound_sms("broken"))->{status}, 500, 'nineteen, a 400 and one more are not twenty in a row');
+is($gateway->post('/api/webhooks/sms', inbound_sms("broken"))->{status},
+	500, 'nineteen, a 400 and one more are not twenty in a row');
 $gateway->post('/api/webhooks/sms', inbound_sms("broken-$_")) for 1 .. 19;
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('broken'));
 is($answer->{status}, 503, 'after twenty it is open');
@@ -97,23 +155,39 @@ my $metrics = $gateway->metrics;
 is($metrics->{breaker_open}, 1, 'turned away once');
 is($metrics->{breaker_transitions}, 1, 'one change');
 is($gateway->get('/healthz')->{status}, 200, 'health goes on');
-is($gateway->post('/api/webhooks/email', inbound_email('b'))->{status}, 500, 'another route has a breaker of its own');
+is($gateway->post('/api/webhooks/email', inbound_email('b'))->{status},
+	500, 'another route has a breaker of its own');
 is($gateway->get('/api/conversations')->{status}, 200, 'and reading too');
 
 # Half-open: one try; while it fails it opens again, when it succeeds it closes.
-ok(eventually(sub { $gateway->post('/api/webhooks/sms', inbound_sms('broken'))->{status} == 500 }), 'after its time one is tried');
-is($gateway->post('/api/webhooks/sms', inbound_sms('broken'))->{status}, 503, 'it failed: open again');
+ok( eventually(
+		sub {
+			$gateway->post('/api/webhooks/sms', inbound_sms('broken'))
+			  ->{status} == 500;
+		}),
+	'after its time one is tried');
+is($gateway->post('/api/webhooks/sms', inbound_sms('broken'))->{status},
+	503, 'it failed: open again');
 $node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
-ok(eventually(sub { $gateway->post('/api/webhooks/sms', inbound_sms('repaired'))->{status} == 202 }), 'repaired: the next try succeeds');
-is($gateway->post('/api/webhooks/sms', inbound_sms('repaired-2'))->{status}, 202, 'and it is closed');
+ok( eventually(
+		sub {
+			$gateway->post('/api/webhooks/sms', inbound_sms('repaired'))
+			  ->{status} == 202;
+		}),
+	'repaired: the next try succeeds');
+is( $gateway->post('/api/webhooks/sms', inbound_sms('repaired-2'))->{status},
+	202,
+	'and it is closed');
 is($gateway->metrics->{breaker_transitions}, 3, 'three changes');
 
 # A database that is away opens nothing: it is used again when it is back.
 $node->stop('fast');
 $gateway->post('/api/webhooks/sms', inbound_sms('away')) for 1 .. 50;
 $node->start;
-ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'the database is back');
-is($gateway->post('/api/webhooks/sms', inbound_sms('away'))->{status}, 202, 'and used at once');
+ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }),
+	'the database is back');
+is($gateway->post('/api/webhooks/sms', inbound_sms('away'))->{status},
+	202, 'and used at once');
 is($gateway->metrics->{breaker_transitions}, 3, 'no breaker has moved');
 
 is(($gateway->stop)[0], 0, 'exit code 0');

@@ -39,69 +39,131 @@ HOST=127.0.0.2
 no equals sign
 =nothing
 END
-$gateway = MsgstoreGateway->new($node,
+$gateway = MsgstoreGateway->new(
+	$node,
 	directory => $directory,
 	env => { API_MAX_BODY_BYTES => 2000, HOST => '127.0.0.3' },
 	flags => [ '--host=127.0.0.1', '--no-batch', '--keep-alive', '5' ]);
 %settings = settings($gateway);
-is_deeply($settings{HOST}, { value => '127.0.0.1', source => 'flag' }, 'a flag wins');
-is_deeply($settings{HTTP_KEEP_ALIVE_SECS}, { value => 5, source => 'flag' }, 'with a space too');
-is_deeply($settings{BATCH_ENABLED}, { value => JSON::PP::false, source => 'flag' }, 'a switch is turned off');
-is_deeply($settings{API_MAX_BODY_BYTES}, { value => 2000, source => 'environment' }, 'then the environment');
-is_deeply($settings{API_BREAKER_OPEN_SECS}, { value => 7, source => '.env' }, 'then .env');
-is_deeply($settings{LOG_LEVEL}, { value => 'debug', source => '.env' }, 'quoted or not');
-is_deeply($settings{HTTP_REQUEST_TIMEOUT_SECS}, { value => 10, source => 'default' }, 'then the default');
+is_deeply($settings{HOST}, { value => '127.0.0.1', source => 'flag' },
+	'a flag wins');
+is_deeply(
+	$settings{HTTP_KEEP_ALIVE_SECS},
+	{ value => 5, source => 'flag' },
+	'with a space too');
+is_deeply(
+	$settings{BATCH_ENABLED},
+	{ value => JSON::PP::false, source => 'flag' },
+	'a switch is turned off');
+is_deeply(
+	$settings{API_MAX_BODY_BYTES},
+	{ value => 2000, source => 'environment' },
+	'then the environment');
+is_deeply(
+	$settings{API_BREAKER_OPEN_SECS},
+	{ value => 7, source => '.env' },
+	'then .env');
+is_deeply(
+	$settings{LOG_LEVEL},
+	{ value => 'debug', source => '.env' },
+	'quoted or not');
+is_deeply(
+	$settings{HTTP_REQUEST_TIMEOUT_SECS},
+	{ value => 10, source => 'default' },
+	'then the default');
 is($gateway->get('/status')->{status}, 200, 'health path, with its slash');
 is($gateway->get('/healthz')->{status}, 404, 'in the place of the default');
 is($gateway->get('/health')->{status}, 200, '/health stays');
 $gateway = MsgstoreGateway->new($node, env => { HEALTH_PATH => '  ' });
-is($gateway->get('/healthz')->{status}, 200, 'a blank health path is the default');
+is($gateway->get('/healthz')->{status},
+	200, 'a blank health path is the default');
 
 # A larger limit lets larger bodies through, a small one holds them back.
 $gateway = MsgstoreGateway->new($node, env => { API_MAX_BODY_BYTES => 500 });
-is($gateway->post('/api/webhooks/sms', inbound_sms('small', body => 'x' x 500))->{status}, 413, 'limit of 500 bytes');
+is( $gateway->post('/api/webhooks/sms',
+		inbound_sms('small', body => 'x' x 500))->{status},
+	413,
+	'limit of 500 bytes');
 $gateway->stop;
-$node->safe_psql('postgres', "ALTER DATABASE postgres SET msgstore.max_payload_bytes = '1MB'");
-$gateway = MsgstoreGateway->new($node, env => { API_MAX_BODY_BYTES => 1000000 });
-is($gateway->post('/api/webhooks/sms', inbound_sms('large', body => 'x' x 300000))->{status}, 202, 'limit of 1 MB');
+$node->safe_psql('postgres',
+	"ALTER DATABASE postgres SET msgstore.max_payload_bytes = '1MB'");
+$gateway =
+  MsgstoreGateway->new($node, env => { API_MAX_BODY_BYTES => 1000000 });
+is( $gateway->post('/api/webhooks/sms',
+		inbound_sms('large', body => 'x' x 300000))->{status},
+	202,
+	'limit of 1 MB');
 
 # Headers of security can be turned off and set.
-$gateway = MsgstoreGateway->new($node, env => { SECURITY_HEADERS_ENABLED => 'false' });
+$gateway =
+  MsgstoreGateway->new($node, env => { SECURITY_HEADERS_ENABLED => 'false' });
 $answer = $gateway->get('/healthz');
-ok(!exists $answer->{headers}{$_}, "without $_") for qw(x-frame-options x-content-type-options content-security-policy referrer-policy);
+ok(!exists $answer->{headers}{$_}, "without $_")
+  for
+  qw(x-frame-options x-content-type-options content-security-policy referrer-policy);
 ok(exists $answer->{headers}{'x-request-id'}, 'the request id stays');
-$gateway = MsgstoreGateway->new($node, env => { CSP_DEFAULT_SRC => "'none'", HSTS_ENABLED => 'on' });
+$gateway = MsgstoreGateway->new($node,
+	env => { CSP_DEFAULT_SRC => "'none'", HSTS_ENABLED => 'on' });
 $answer = $gateway->get('/healthz');
-is($answer->{headers}{'content-security-policy'}, "default-src 'none'", 'CSP is set');
-is($answer->{headers}{'strict-transport-security'}, 'max-age=63072000; includeSubDomains', 'HSTS is on');
+is( $answer->{headers}{'content-security-policy'},
+	"default-src 'none'",
+	'CSP is set');
+is( $answer->{headers}{'strict-transport-security'},
+	'max-age=63072000; includeSubDomains',
+	'HSTS is on');
 
 # The pool's parameters are ours, the rest of the URL is libpq's.
 $gateway = MsgstoreGateway->new($node,
-	url => 'max_connections=2&application_name=mine&min_connections=2&max_lifetime=60&acquire_timeout=3&idle_timeout=9');
-ok( eventually(sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mine'") == 2 }),
+	url =>
+	  'max_connections=2&application_name=mine&min_connections=2&max_lifetime=60&acquire_timeout=3&idle_timeout=9'
+);
+ok( eventually(
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mine'"
+			) == 2;
+		}),
 	'min_connections are opened, under the name given');
-my @answers = $gateway->parallel(map { MsgstoreGateway::post_bytes('/api/messages/sms', sms(body => "pool $_")) } 1 .. 20);
+my @answers = $gateway->parallel(
+	map {
+		MsgstoreGateway::post_bytes('/api/messages/sms',
+			sms(body => "pool $_"))
+	} 1 .. 20);
 is((grep { $_->{status} == 202 } @answers), 20, 'twenty clients share them');
-cmp_ok($gateway->metrics->{pool_connects}, '==', 2, 'max_connections are not exceeded');
+cmp_ok($gateway->metrics->{pool_connects},
+	'==', 2, 'max_connections are not exceeded');
 my %shown = settings($gateway);
-like($shown{DATABASE_URL}{value}, qr/min_connections=2 max_connections=2 acquire_timeout=3 idle_timeout=9 max_lifetime=60/, 'they are shown');
+like(
+	$shown{DATABASE_URL}{value},
+	qr/min_connections=2 max_connections=2 acquire_timeout=3 idle_timeout=9 max_lifetime=60/,
+	'they are shown');
 $gateway->stop;
 
 # A password is shown nowhere, whichever way it is given.
-for my $url ('postgresql://joe:s3cret@localhost:1/db', 'postgresql://joe@localhost:1/db?password=s3cret')
+for my $url (
+	'postgresql://joe:s3cret@localhost:1/db',
+	'postgresql://joe@localhost:1/db?password=s3cret')
 {
 	$gateway = MsgstoreGateway->new($node, env => { DATABASE_URL => $url });
 	is($gateway->get('/readyz')->{status}, 503, 'not reachable');
-	like($gateway->log_text, qr/user=joe password=\*\*\*/, 'the password is masked');
+	like(
+		$gateway->log_text,
+		qr/user=joe password=\*\*\*/,
+		'the password is masked');
 	unlike($gateway->log_text, qr/s3cret/, 'and nowhere else');
 }
-for my $url ('postgresql://joe:s3cret@[::1', 'postgresql://joe:s3cret@x/?nonsense=1', 'mysql://joe:s3cret@x/')
+for my $url (
+	'postgresql://joe:s3cret@[::1',
+	'postgresql://joe:s3cret@x/?nonsense=1',
+	'mysql://joe:s3cret@x/')
 {
-	my $failed = fails($url, qr/DATABASE_URL/, env => { DATABASE_URL => $url });
+	my $failed =
+	  fails($url, qr/DATABASE_URL/, env => { DATABASE_URL => $url });
 	unlike($failed->log_text, qr/s3cret/, 'without its password');
 }
 fails("pool parameter $_", qr/DATABASE_URL/, url => $_)
-  for 'max_connections=0', 'max_connections=x', 'idle_timeout=-1', 'acquire_timeout=99999999999999999999', 'max_lifetime=',
+  for 'max_connections=0', 'max_connections=x', 'idle_timeout=-1',
+  'acquire_timeout=99999999999999999999', 'max_lifetime=',
   'min_connections=3&max_connections=2';
 
 # What cannot be used ends the start and names the setting.
@@ -110,29 +172,54 @@ for my $port ('x', '0', '65536', '-1', '80 80', '99999999999999999999')
 	fails("PORT $port", qr/PORT/, env => { PORT => $port });
 }
 fails('a log level', qr/LOG_LEVEL/, env => { LOG_LEVEL => 'loud' });
-fails('a rate of 0', qr/API_RATE_LIMIT_PER_IP_PER_MIN/, env => { API_RATE_LIMIT_PER_IP_PER_MIN => 0 });
+fails(
+	'a rate of 0',
+	qr/API_RATE_LIMIT_PER_IP_PER_MIN/,
+	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 0 });
 fails('a switch', qr/BATCH_ENABLED/, env => { BATCH_ENABLED => 'maybe' });
-fails('percentages', qr/100 together/, env => { API_PROVIDER_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
-fails('lines in a header', qr/CSP_DEFAULT_SRC/, env => { CSP_DEFAULT_SRC => "x\r\nSet-Cookie: y" });
+fails(
+	'percentages',
+	qr/100 together/,
+	env => { API_PROVIDER_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
+fails(
+	'lines in a header',
+	qr/CSP_DEFAULT_SRC/,
+	env => { CSP_DEFAULT_SRC => "x\r\nSet-Cookie: y" });
 fails('an unknown flag', qr/--nonsense/, flags => ['--nonsense']);
 fails('a flag without value', qr/--port.*needs a value/, flags => ['--port']);
-fails('more connections than files', qr/HTTP_MAX_CONNECTIONS/, env => { HTTP_MAX_CONNECTIONS => 10000 }, files => 4096);
-fails('an address that is not ours', qr/failed to bind/, env => { HOST => '203.0.113.1' });
+fails(
+	'more connections than files', qr/HTTP_MAX_CONNECTIONS/,
+	env => { HTTP_MAX_CONNECTIONS => 10000 },
+	files => 4096);
+fails(
+	'an address that is not ours',
+	qr/failed to bind/,
+	env => { HOST => '203.0.113.1' });
 $gateway = MsgstoreGateway->new($node);
-fails('a port in use', qr/failed to bind.*in use/, env => { PORT => $gateway->{port} });
+fails(
+	'a port in use',
+	qr/failed to bind.*in use/,
+	env => { PORT => $gateway->{port} });
 
 # --help lists every setting, and is no failure.
 $gateway = MsgstoreGateway->new($node, flags => ['--help'], wait => 0);
 is($gateway->wait_exit, 0, '--help');
-like($gateway->log_text, qr/environment \Q$_\E,/, "--help has $_") for sort keys %settings;
+like($gateway->log_text, qr/environment \Q$_\E,/, "--help has $_")
+  for sort keys %settings;
 
 # The log: one line of JSON for a request, without secrets, bodies or queries.
 $gateway = MsgstoreGateway->new($node);
 my $word = 'xyzzy-secret';
-$gateway->post('/api/webhooks/sms', inbound_sms('logged', body => $word, from => "x\nFAKE"),
-	Authorization => "Bearer $word", 'X-Api-Key' => $word, Cookie => $word, 'X-Request-Id' => 'logged');
+$gateway->post(
+	'/api/webhooks/sms',
+	inbound_sms('logged', body => $word, from => "x\nFAKE"),
+	Authorization => "Bearer $word",
+	'X-Api-Key' => $word,
+	Cookie => $word,
+	'X-Request-Id' => 'logged');
 $gateway->post('/api/webhooks/sms', inbound_sms('logged', body => $word));
-$gateway->post('/api/messages/sms', sms(body => $word, n => JSON::PP->new->decode('[1]')));
+$gateway->post('/api/messages/sms',
+	sms(body => $word, n => JSON::PP->new->decode('[1]')));
 $gateway->post('/api/webhooks/sms', qq({"body":"$word","n":1e400000}));
 $gateway->post('/api/messages/sms', qq({"body":"$word","n":1e400000}));
 $gateway->post('/api/webhooks/sms', qq({"body":"$word));
@@ -142,16 +229,27 @@ $gateway->raw("GET /\x01 HTTP/1.1\r\n\r\n");
 is($gateway->log_line('odd')->{status}, 404, 'an odd path is logged');
 my @lines = $gateway->log_lines;
 cmp_ok(scalar @lines, '>=', 10, 'every line is JSON');
-ok(!(grep { !/^\{"ts":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z","level":"(debug|info|warn|error)",/ } split /\n/, $gateway->log_text), 'and begins with its time and level');
-unlike($gateway->log_text, qr/\Q$word\E/, 'no body, no credentials, no query');
-unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/\Q$word\E/, 'nor in the log of the server');
+ok( !(  grep {
+			!/^\{"ts":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z","level":"(debug|info|warn|error)",/
+		} split /\n/,
+		$gateway->log_text),
+	'and begins with its time and level');
+unlike($gateway->log_text, qr/\Q$word\E/,
+	'no body, no credentials, no query');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile),
+	qr/\Q$word\E/, 'nor in the log of the server');
 unlike($gateway->log_text, qr/^FAKE/m, 'no line is forged');
 $gateway->stop;
-like($gateway->log_text, qr/"message":"stopping on signal TERM"\}\n.*"message":"stopped"\}\n\z/, 'start and stop are logged');
+like(
+	$gateway->log_text,
+	qr/"message":"stopping on signal TERM"\}\n.*"message":"stopped"\}\n\z/,
+	'start and stop are logged');
 
 # Quieter levels leave out what is below them.
-$gateway = MsgstoreGateway->new($node, wait => 0, env => { LOG_LEVEL => 'ERROR' });
-ok(eventually(sub { ($gateway->get('/healthz')->{status} // 0) == 200 }), 'started');
+$gateway =
+  MsgstoreGateway->new($node, wait => 0, env => { LOG_LEVEL => 'ERROR' });
+ok(eventually(sub { ($gateway->get('/healthz')->{status} // 0) == 200 }),
+	'started');
 $gateway->stop;
 is($gateway->log_text, '', 'nothing to say at level error');
 

@@ -8,7 +8,8 @@ use MsgstoreGateway;
 use Test::More;
 
 my $node = start_cluster('privileges');
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE ROLE gw LOGIN;
 	GRANT USAGE ON SCHEMA msgstore TO gw;
 	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstore TO gw});
@@ -18,12 +19,21 @@ sub as_gw { return $node->psql('postgres', "SET ROLE gw; $_[0]") }
 
 # Every route works as this role.
 is($gateway->get('/readyz')->{status}, 200, 'ready');
-is($node->safe_psql('postgres', "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"), 'gw', 'as this role');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
+	),
+	'gw',
+	'as this role');
 is($gateway->post('/api/messages/sms', sms())->{status}, 202, 'message');
 is($gateway->post('/api/messages/email', email())->{status}, 202, 'e-mail');
-is($gateway->post('/api/webhooks/sms', inbound_sms('a'))->{status}, 202, 'webhook');
-is($gateway->post('/api/webhooks/email', inbound_email('b'))->{status}, 202, 'webhook of e-mail');
-is($gateway->post('/api/provider/mock/inbound', sms(channel => 'sms', body => 'm'))->{status}, 202, 'mock');
+is($gateway->post('/api/webhooks/sms', inbound_sms('a'))->{status},
+	202, 'webhook');
+is($gateway->post('/api/webhooks/email', inbound_email('b'))->{status},
+	202, 'webhook of e-mail');
+is( $gateway->post('/api/provider/mock/inbound',
+		sms(channel => 'sms', body => 'm'))->{status},
+	202, 'mock');
 is($gateway->get('/api/conversations')->{status}, 200, 'list');
 is($gateway->get('/api/conversations/1/messages')->{status}, 200, 'messages');
 my $metrics = $gateway->metrics;
@@ -32,17 +42,35 @@ is($metrics->{messages_sent}, 2, 'with the counters of the database');
 
 # What clients send is data, wherever it goes.
 my $evil = q{'; DROP TABLE msgstore.messages; --};
-my $answer = $gateway->post('/api/webhooks/sms', inbound_sms($evil, body => $evil), 'Idempotency-Key' => $evil, 'X-Request-Id' => $evil);
+my $answer = $gateway->post(
+	'/api/webhooks/sms', inbound_sms($evil, body => $evil),
+	'Idempotency-Key' => $evil,
+	'X-Request-Id' => $evil);
 is($answer->{status}, 202, 'SQL in every field');
-is($gateway->get('/api/conversations/' . MsgstoreGateway::escape($evil) . '/messages')->{status}, 404, 'and in the path');
-is($gateway->get('/api/conversations?after=' . MsgstoreGateway::escape($evil))->{status}, 400, 'and in the query');
-is($node->safe_psql('postgres', "SELECT provider_message_id = correlation_id AND payload->>'body' = correlation_id FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"), 't', 'is stored as it is');
+is( $gateway->get(
+		'/api/conversations/' . MsgstoreGateway::escape($evil) . '/messages'
+	)->{status},
+	404,
+	'and in the path');
+is( $gateway->get(
+		'/api/conversations?after=' . MsgstoreGateway::escape($evil)
+	)->{status},
+	400,
+	'and in the query');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT provider_message_id = correlation_id AND payload->>'body' = correlation_id FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"
+	),
+	't',
+	'is stored as it is');
 
 # The role cannot touch the tables by itself.
-isnt(as_gw("DELETE FROM msgstore.$_"), 0, "no right on $_") for qw(messages conversations event_log event_queue);
+isnt(as_gw("DELETE FROM msgstore.$_"), 0, "no right on $_")
+  for qw(messages conversations event_log event_queue);
 
 # A role without rights is an internal error to clients, no more.
-$node->safe_psql('postgres', 'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstore FROM gw, PUBLIC');
+$node->safe_psql('postgres',
+	'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstore FROM gw, PUBLIC');
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('c'));
 is($answer->{status}, 500, 'without rights');
 is($answer->{json}{message}, 'internal error', 'says nothing of the inside');
