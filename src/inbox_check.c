@@ -151,7 +151,7 @@ show(const char *s, int len)
 {
 	if (len <= SHOWN_BYTES)
 		return pnstrdup(s, len);
-	return psprintf("%.*s…", pg_mbcliplen(s, len, SHOWN_BYTES), s);
+	return psprintf("%.*s...", pg_mbcliplen(s, len, SHOWN_BYTES), s);
 }
 
 static bool

@@ -115,5 +115,18 @@ like(
 	qr/MS400: text beyond ASCII has no meaning in encoding "SQL_ASCII"/,
 	'other bytes are refused in SQL_ASCII');
 
+# What is shown of a long value is cut between its characters, and the message
+# is one in every encoding.
+for my $database ('plain', 'latin1', 'euc_jp')
+{
+	my $letter = $database eq 'latin1' ? 'é' : 'あ';
+	my $query = "SELECT error_message FROM msgstore.ingest_batch(jsonb_build_array("
+	  . "jsonb_build_object('channel', 'sms', 'payload', jsonb_build_object("
+	  . "'type', repeat('$letter', 100)))))";
+	like(ask($database, $query),
+		qr/^channel "sms" has no type "($letter){21,64}\.\.\." \(field "type"\)$/,
+		"a long value is cut in $database");
+}
+
 $node->stop;
 done_testing();
