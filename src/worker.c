@@ -28,7 +28,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 170000
@@ -73,22 +72,16 @@ msgstore_process(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
-	SPI_connect();
 	do
 	{
-		MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext,
-													"msgstore batch",
-													ALLOCSET_DEFAULT_SIZES);
-		MemoryContext caller = MemoryContextSwitchTo(batch);
-
+		/* The connection's memory is the batch's, and goes with it. */
+		SPI_connect();
 		size = Min(msgstore_batch_size, most);
 		claimed = worker_run_batch(size, due, &left);
-		MemoryContextSwitchTo(caller);
-		MemoryContextDelete(batch);
+		SPI_finish();
 		most -= claimed;
 		total += left;
 	} while (most > 0 && worker_has_more(claimed, size));
-	SPI_finish();
 	PG_RETURN_INT32((int32) Min(total, PG_INT32_MAX));
 }
 
