@@ -10,6 +10,8 @@ CREATE TABLE msgstore.channels
     body_required boolean NOT NULL DEFAULT false,
     attachments text NOT NULL DEFAULT 'optional',
     origin text NOT NULL DEFAULT 'added',
+    strict_order boolean NOT NULL DEFAULT false,
+    provider text COLLATE "C",
     CONSTRAINT channels_pkey PRIMARY KEY (name),
     CONSTRAINT channels_name_is_word
         CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
@@ -27,19 +29,21 @@ CREATE TABLE msgstore.channels
     CONSTRAINT channels_attachments_known
         CHECK (attachments IN ('none', 'optional', 'required')),
     CONSTRAINT channels_origin_known
-        CHECK (origin IN ('built-in', 'changed', 'added'))
+        CHECK (origin IN ('built-in', 'changed', 'added')),
+    CONSTRAINT channels_provider_is_word
+        CHECK (provider ~ '^[a-z][a-z0-9_-]{0,62}$')
 );
 
 INSERT INTO msgstore.channels
     (name, address_kind, thread, provider_id_field,
-     types, body_required, attachments, origin)
+     types, body_required, attachments, origin, provider)
 VALUES
     ('sms', 'phone', 'sms', 'messaging_provider_id',
-     '{sms,mms}', true, 'none', 'built-in'),
+     '{sms,mms}', true, 'none', 'built-in', 'sms-mms'),
     ('mms', 'phone', 'mms', 'messaging_provider_id',
-     '{mms}', false, 'required', 'built-in'),
+     '{mms}', false, 'required', 'built-in', 'sms-mms'),
     ('email', 'email', 'email', 'xillio_id',
-     NULL, true, 'optional', 'built-in');
+     NULL, true, 'optional', 'built-in', 'email');
 
 -- A dump leaves out the rows that CREATE EXTENSION makes again.
 SELECT pg_catalog.pg_extension_config_dump(
@@ -147,6 +151,10 @@ COMMENT ON COLUMN msgstore.channels.attachments IS
 'whether a message has attachments: none, optional or required';
 COMMENT ON COLUMN msgstore.channels.origin IS
 'built-in, changed (built-in and then updated) or added; kept by the table itself';
+COMMENT ON COLUMN msgstore.channels.strict_order IS
+'whether later events of a conversation wait while an earlier one waits for its retry or is claimed from outside';
+COMMENT ON COLUMN msgstore.channels.provider IS
+'who carries its outbound messages; null: nobody, they are not sent';
 COMMENT ON FUNCTION msgstore._complete_channel() IS
 'Trigger: fills in thread and origin; MS400 where a built-in channel would be renamed.';
 COMMENT ON FUNCTION msgstore._keep_channel() IS

@@ -20,6 +20,7 @@ CREATE TABLE msgstore.event_queue (
     tenant_id text COLLATE "C" NOT NULL,
     event_id uuid NOT NULL,
     next_attempt_at timestamptz,
+    lane smallint NOT NULL DEFAULT 0,
     CONSTRAINT event_queue_pkey PRIMARY KEY (tenant_id, event_id)
 );
 
@@ -34,26 +35,6 @@ CREATE INDEX event_queue_due_idx
 ALTER TABLE msgstore.event_queue SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
     autovacuum_vacuum_cost_delay = 0);
-
-CREATE TABLE msgstore.event_failures (
-    tenant_id text COLLATE "C" NOT NULL,
-    event_id uuid NOT NULL,
-    attempt_count int NOT NULL,
-    error_code text NOT NULL,
-    error_message text NOT NULL,
-    failed_at timestamptz NOT NULL,
-    CONSTRAINT event_failures_pkey PRIMARY KEY (tenant_id, event_id)
-);
-
-CREATE TABLE msgstore.dead_letters (
-    tenant_id text COLLATE "C" NOT NULL,
-    event_id uuid NOT NULL,
-    attempt_count int NOT NULL,
-    error_code text NOT NULL,
-    error_message text NOT NULL,
-    died_at timestamptz NOT NULL,
-    CONSTRAINT dead_letters_pkey PRIMARY KEY (tenant_id, event_id)
-);
 
 CREATE TABLE msgstore.idempotency_keys (
     tenant_id text COLLATE "C" NOT NULL,
@@ -72,8 +53,6 @@ CREATE INDEX idempotency_keys_expires_at_idx
 
 SELECT pg_catalog.pg_extension_config_dump('msgstore.event_log', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.event_queue', '');
-SELECT pg_catalog.pg_extension_config_dump('msgstore.event_failures', '');
-SELECT pg_catalog.pg_extension_config_dump('msgstore.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.idempotency_keys', '');
 
 CREATE FUNCTION msgstore.uuid7() RETURNS uuid
@@ -110,14 +89,12 @@ COMMENT ON TABLE msgstore.event_log IS
     'Append-only: one row per accepted inbound event, written once';
 COMMENT ON TABLE msgstore.event_queue IS
     'The work left: one narrow row per event that is not yet processed';
-COMMENT ON TABLE msgstore.event_failures IS
-    'Failed attempts of events that wait for a retry or were processed later: how many, and the last error';
-COMMENT ON TABLE msgstore.dead_letters IS
-    'Events given up after msgstore.max_retries failed retries, or at once when they can never succeed';
 COMMENT ON TABLE msgstore.idempotency_keys IS
     'Requests seen: by the caller''s key for two hours (inbound, outbound), by content for good (outbound messages without a key)';
 COMMENT ON COLUMN msgstore.event_queue.next_attempt_at IS
-    'Not to be tried before; null on a fresh event means now';
+    'Not to be tried before; null on a fresh event means now, infinity until something else happens';
+COMMENT ON COLUMN msgstore.event_queue.lane IS
+    'Of its conversation, by a hash: the events of a lane are applied by one session at a time';
 COMMENT ON COLUMN msgstore.idempotency_keys.request_digest IS
     'SHA-256 of channel and payload: the same key with another one is a conflict';
 COMMENT ON FUNCTION msgstore.uuid7() IS

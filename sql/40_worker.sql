@@ -1,3 +1,54 @@
+-- Claims of processors outside the server. A claimed event's queue row has
+-- next_attempt_at = infinity, so that nobody comes across it.
+CREATE TABLE msgstore.event_claims (
+    tenant_id text COLLATE "C" NOT NULL,
+    event_id uuid NOT NULL,
+    processor_id text COLLATE "C" NOT NULL,
+    claimed_at timestamptz NOT NULL,
+    renewed_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT event_claims_pkey PRIMARY KEY (tenant_id, event_id)
+);
+
+CREATE INDEX event_claims_processor_idx ON msgstore.event_claims (processor_id);
+CREATE INDEX event_claims_expires_at_idx ON msgstore.event_claims (expires_at);
+
+-- The line of a conversation of a channel with strict_order: first the event
+-- that was tried or claimed and is not applied, then those that wait behind it
+-- with next_attempt_at = infinity.
+CREATE TABLE msgstore.conversation_holds (
+    tenant_id text COLLATE "C" NOT NULL,
+    conversation_key text COLLATE "C" NOT NULL,
+    event_id uuid NOT NULL,
+    CONSTRAINT conversation_holds_pkey
+        PRIMARY KEY (tenant_id, conversation_key, event_id),
+    CONSTRAINT conversation_holds_event_key UNIQUE (tenant_id, event_id)
+);
+
+-- A function is kept by its name, and not by its oid: a dump and a function
+-- that is dropped and created again keep their handlers.
+CREATE TABLE msgstore.handlers (
+    channel text COLLATE "C" NOT NULL,
+    handler text COLLATE "C" NOT NULL,
+    registered_by regrole NOT NULL,
+    search_path text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT handlers_pkey PRIMARY KEY (channel, handler)
+);
+
+SELECT pg_catalog.pg_extension_config_dump('msgstore.event_claims', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.conversation_holds', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.handlers', '');
+
+CREATE FUNCTION msgstore._lane(
+    tenant_id text,
+    channel text,
+    "from" text,
+    "to" text)
+    RETURNS smallint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_lane';
+
 CREATE FUNCTION msgstore.process(max_events int DEFAULT NULL) RETURNS int
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -18,23 +69,27 @@ SELECT l.id,
        CASE
            WHEN d.event_id IS NOT NULL THEN 'dead_letter'
            WHEN q.event_id IS NULL THEN 'processed'
+           WHEN c.event_id IS NOT NULL THEN 'processing'
            WHEN f.event_id IS NOT NULL THEN 'error'
            ELSE 'received'
        END AS status,
        coalesce(d.attempt_count, f.attempt_count, 0) AS attempt_count,
-       q.next_attempt_at,
-       NULL::text AS processor_id,
+       nullif(q.next_attempt_at, 'infinity') AS next_attempt_at,
+       c.processor_id,
        coalesce(d.error_code, f.error_code) AS error_code,
        coalesce(d.error_message, f.error_message) AS error_message,
        l.correlation_id,
        l.created_at,
-       coalesce(d.died_at, m.created_at, f.failed_at, l.created_at) AS updated_at,
+       coalesce(d.died_at, m.created_at, c.renewed_at, f.failed_at,
+                l.created_at) AS updated_at,
        m.created_at AS processed_at
 FROM msgstore.event_log l
 LEFT JOIN msgstore.event_queue q
     ON q.tenant_id = l.tenant_id AND q.event_id = l.id
 LEFT JOIN msgstore.dead_letters d
     ON d.tenant_id = l.tenant_id AND d.event_id = l.id
+LEFT JOIN msgstore.event_claims c
+    ON c.tenant_id = l.tenant_id AND c.event_id = l.id
 LEFT JOIN msgstore.event_failures f
     ON f.tenant_id = l.tenant_id AND f.event_id = l.id
 LEFT JOIN msgstore.messages m
@@ -42,13 +97,31 @@ LEFT JOIN msgstore.messages m
 
 REVOKE ALL ON FUNCTION msgstore.process(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._announce() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._lane(text, text, text, text) FROM PUBLIC;
+
+COMMENT ON TABLE msgstore.event_claims IS
+    'Events claimed by processors outside the server, until when';
+COMMENT ON TABLE msgstore.conversation_holds IS
+    'Events of channels with strict_order that hold back later ones of their conversation, or wait behind such';
+COMMENT ON TABLE msgstore.handlers IS
+    'Users'' functions that are called for each inbound message of a channel';
+COMMENT ON COLUMN msgstore.event_claims.expires_at IS
+    'Without a heartbeat before, the claim is stale: msgstore.claim_timeout after it was made or renewed';
+COMMENT ON COLUMN msgstore.handlers.handler IS
+    'The function with its schema, as regproc prints it';
+COMMENT ON COLUMN msgstore.handlers.registered_by IS
+    'With whose rights it runs';
+COMMENT ON COLUMN msgstore.handlers.search_path IS
+    'The setting of the session that registered it, under which it runs';
+COMMENT ON FUNCTION msgstore._lane(text, text, text, text) IS
+    'The lane (0 to 63) of the conversation between these normalized addresses';
 
 COMMENT ON FUNCTION msgstore.process(int) IS
     'Does in this session and transaction what the worker does: applies the events that are due when the call begins, at most max_events (null: all). Returns how many left the queue, for a conversation or for the dead letters. Raises MS400';
 COMMENT ON FUNCTION msgstore._announce() IS
     'At commit the launcher looks at this database: the extension has come';
 COMMENT ON VIEW msgstore.inbound_events IS
-    'Every accepted event with its state: received, error (waits for a retry), dead_letter or processed';
+    'Every accepted event with its state: received, processing (claimed from outside), error (waits for a retry), dead_letter or processed';
 COMMENT ON COLUMN msgstore.inbound_events.attempt_count IS
     'Failed attempts so far';
 

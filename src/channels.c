@@ -40,7 +40,9 @@ enum
 	COLUMN_PROVIDER_ID_FIELD,
 	COLUMN_TYPES,
 	COLUMN_BODY_REQUIRED,
-	COLUMN_ATTACHMENTS
+	COLUMN_ATTACHMENTS,
+	COLUMN_ORIGIN,
+	COLUMN_STRICT_ORDER
 };
 
 /* How much of a name that is not ours an error message repeats. */
@@ -230,6 +232,8 @@ read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel)
 		DatumGetBool(heap_getattr(tuple, COLUMN_BODY_REQUIRED, desc, &is_null));
 	channel->attachments =
 		(AttachmentRule) read_word(tuple, desc, COLUMN_ATTACHMENTS, rules);
+	channel->strict_order =
+		DatumGetBool(heap_getattr(tuple, COLUMN_STRICT_ORDER, desc, &is_null));
 }
 
 static char *

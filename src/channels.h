@@ -29,6 +29,7 @@ typedef struct Channel
 	int ntypes;
 	bool body_required;
 	AttachmentRule attachments;
+	bool strict_order; /* later events wait behind one that failed */
 } Channel;
 
 /*

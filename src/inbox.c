@@ -32,9 +32,10 @@ static Statement store_events = {
 		   " \"to\", provider_message_id, correlation_id, payload)"
 		   " SELECT $1, n.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS n"
 		   " ON CONFLICT (tenant_id, channel, provider_message_id) DO NOTHING"
-		   " RETURNING tenant_id, id)"
-		   " INSERT INTO msgstore.event_queue (tenant_id, event_id)"
-		   " SELECT tenant_id, id FROM logged RETURNING event_id",
+		   " RETURNING tenant_id, id,"
+		   " msgstore._lane(tenant_id, channel, \"from\", \"to\") AS lane)"
+		   " INSERT INTO msgstore.event_queue (tenant_id, event_id, lane)"
+		   " SELECT tenant_id, id, lane FROM logged RETURNING event_id",
 	.nargs = 8,
 	.argtypes = {TEXTOID,
 				 UUIDARRAYOID,

@@ -25,7 +25,9 @@ PG_MODULE_MAGIC;
 int msgstore_backoff_base;
 int msgstore_backoff_max;
 int msgstore_batch_size;
+int msgstore_claim_timeout;
 int msgstore_max_attachments;
+int msgstore_max_dead_letters;
 int msgstore_max_payload_bytes;
 int msgstore_max_retries;
 char *msgstore_redact_keys;
@@ -93,12 +95,29 @@ define_settings(void)
 				  100000,
 				  PGC_SUSET,
 				  0);
+	define_number(
+		"msgstore.claim_timeout",
+		"A claim from outside without a heartbeat for so long is stale.",
+		&msgstore_claim_timeout,
+		60000,
+		1,
+		INT_MAX,
+		PGC_SUSET,
+		GUC_UNIT_MS);
 	define_number("msgstore.max_attachments",
 				  "Attachments a message may have.",
 				  &msgstore_max_attachments,
 				  8,
 				  0,
 				  10000,
+				  PGC_SUSET,
+				  0);
+	define_number("msgstore.max_dead_letters",
+				  "With so many dead letters, what fails is tried on instead.",
+				  &msgstore_max_dead_letters,
+				  100000,
+				  1,
+				  INT_MAX,
 				  PGC_SUSET,
 				  0);
 	define_number("msgstore.max_payload_bytes",

@@ -8,7 +8,9 @@
 extern int msgstore_backoff_base;	   /* milliseconds */
 extern int msgstore_backoff_max;	   /* milliseconds */
 extern int msgstore_batch_size;		   /* events */
+extern int msgstore_claim_timeout;	   /* milliseconds */
 extern int msgstore_max_attachments;   /* per message */
+extern int msgstore_max_dead_letters;  /* kept at most */
 extern int msgstore_max_payload_bytes; /* bytes */
 extern int msgstore_max_retries;	   /* failed retries */
 extern char *msgstore_redact_keys;	   /* comma-separated */

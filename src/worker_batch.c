@@ -29,15 +29,14 @@
 #include "statement.h"
 #include "stats.h"
 #include "worker.h"
+#include "worker_message.h"
 
 /*
  * Retries take at most half of a batch, so that events that keep failing do
  * not hold back those that never did.
  */
 static Statement claim_events = {
-	.sql = "SELECT l.tenant_id, l.id, l.channel, l.\"from\", l.\"to\","
-		   " l.provider_message_id, l.correlation_id, l.payload, l.created_at"
-		   " FROM (SELECT * FROM ("
+	.sql = "SELECT " WORKER_MESSAGE_COLUMNS " FROM (SELECT * FROM ("
 		   "  SELECT tenant_id, event_id FROM msgstore.event_queue"
 		   "  WHERE next_attempt_at <= $2"
 		   "  ORDER BY next_attempt_at LIMIT ($1 + 1) / 2"
@@ -67,31 +66,11 @@ static Statement postpone_event = {
 	.nargs = 3,
 	.argtypes = {TEXTOID, UUIDOID, TIMESTAMPTZOID}};
 
-static Statement record_failure = {
-	.sql = "INSERT INTO msgstore.event_failures AS f (tenant_id, event_id,"
-		   " attempt_count, error_code, error_message, failed_at)"
-		   " VALUES ($1, $2, 1, $3, $4, $5)"
-		   " ON CONFLICT (tenant_id, event_id) DO UPDATE"
-		   " SET attempt_count = f.attempt_count + 1,"
-		   " error_code = excluded.error_code,"
-		   " error_message = excluded.error_message,"
-		   " failed_at = excluded.failed_at"
-		   " RETURNING attempt_count",
+static Statement count_failure = {
+	.sql = "SELECT attempt_count, dead FROM msgstore._keep_failure($1, $2,"
+		   " 'inbound', $3, $4, permanent => $5)",
 	.nargs = 5,
-	.argtypes = {TEXTOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}};
-
-/* The queue row goes in the same statement: an event is in one place. */
-static Statement bury_event = {
-	.sql = "WITH failure AS (DELETE FROM msgstore.event_failures"
-		   " WHERE tenant_id = $1 AND event_id = $2 RETURNING *),"
-		   " queued AS (DELETE FROM msgstore.event_queue"
-		   " WHERE tenant_id = $1 AND event_id = $2)"
-		   " INSERT INTO msgstore.dead_letters (tenant_id, event_id,"
-		   " attempt_count, error_code, error_message, died_at)"
-		   " SELECT tenant_id, event_id, attempt_count, error_code,"
-		   " error_message, failed_at FROM failure",
-	.nargs = 2,
-	.argtypes = {TEXTOID, UUIDOID}};
+	.argtypes = {TEXTOID, UUIDOID, TEXTOID, TEXTOID, BOOLOID}};
 
 static Statement next_retry = {
 	.sql = "SELECT next_attempt_at FROM msgstore.event_queue"
@@ -113,10 +92,6 @@ typedef struct Batch
 #define EVENT_LOCK_TIMEOUT "100ms"
 
 static void claim(int most, TimestampTz due, Batch *batch);
-static void read_event(uint64 row, ConversationMessage *message);
-static text *read_text(uint64 row, int column);
-static void read_payload(Jsonb *payload, ConversationMessage *message);
-static Jsonb *read_attachments(const JsonbValue *value);
 static ErrorData *try_apply(Batch *batch, int first, int n);
 static void set_lock_timeout(const char *value);
 static void apply(Batch *batch, int first, int n);
@@ -126,13 +101,15 @@ static bool is_unexpected(const ErrorData *error);
 static bool is_nobodys_fault(const ErrorData *error);
 static bool keep_failure(const ConversationMessage *event,
 						 const ErrorData *error);
-static int count_failure(const ConversationMessage *event,
-						 const ErrorData *error);
-static void
-bury(const ConversationMessage *event, const ErrorData *error, int attempts);
+static void log_failure(const ConversationMessage *event,
+						const ErrorData *error,
+						int attempts,
+						bool dead);
 static void postpone(const ConversationMessage *event, int64 delay);
 static int64 backoff(int attempts);
 static char *event_name(const ConversationMessage *event);
+
+PG_FUNCTION_INFO_V1(msgstore_backoff);
 
 int
 worker_run_batch(int most, TimestampTz due, int *left)
@@ -180,7 +157,6 @@ static void
 claim(int most, TimestampTz due, Batch *batch)
 {
 	Datum values[2];
-	bool isnull;
 	uint64 row;
 
 	values[0] = Int64GetDatum(most);
@@ -191,83 +167,9 @@ claim(int most, TimestampTz due, Batch *batch)
 	batch->accepted_at = palloc(sizeof(TimestampTz) * Max(batch->n, 1));
 	batch->blocked = palloc0(sizeof(bool) * Max(batch->n, 1));
 	for (row = 0; row < SPI_processed; row++)
-	{
-		read_event(row, &batch->messages[row]);
 		batch->accepted_at[row] =
-			DatumGetTimestampTz(statement_value(row, 9, &isnull));
-	}
+			worker_read_message(row, &batch->messages[row]);
 	SPI_freetuptable(SPI_tuptable);
-}
-
-/* The message has the event's id: an event makes it once, whoever tries. */
-static void
-read_event(uint64 row, ConversationMessage *message)
-{
-	bool isnull;
-
-	message->inbound = true;
-	message->tenant_id = read_text(row, 1);
-	message->id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
-	message->channel = read_text(row, 3);
-	message->from = read_text(row, 4);
-	message->to = read_text(row, 5);
-	message->provider_message_id = read_text(row, 6);
-	message->correlation_id = read_text(row, 7);
-	read_payload(DatumGetJsonbPCopy(statement_value(row, 8, &isnull)), message);
-}
-
-static text *
-read_text(uint64 row, int column)
-{
-	bool isnull;
-	Datum value = statement_value(row, column, &isnull);
-
-	return isnull ? NULL : DatumGetTextPCopy(value);
-}
-
-/*
- * What was let in was checked at the door. A payload that came into the log in
- * another way still makes a message: with what of it makes sense.
- */
-static void
-read_payload(Jsonb *payload, ConversationMessage *message)
-{
-	JsonbValue value;
-
-	if (inbox_find_field(payload, "body", &value) && value.type == jbvString)
-		message->body = cstring_to_text_with_len(value.val.string.val,
-												 value.val.string.len);
-	else
-		message->body = cstring_to_text("");
-	if (inbox_find_field(payload, "attachments", &value))
-		message->attachments = read_attachments(&value);
-	if (!inbox_find_field(payload, "timestamp", &value) ||
-		value.type != jbvString ||
-		!inbox_parse_timestamp(value.val.string.val,
-							   value.val.string.len,
-							   &message->timestamp))
-		message->timestamp = GetCurrentTimestamp();
-}
-
-/* The strings of an array; NULL when it is none. */
-static Jsonb *
-read_attachments(const JsonbValue *value)
-{
-	JsonbParseState *state = NULL;
-	JsonbContainer *list = value->val.binary.data;
-	uint32 i;
-
-	if (value->type != jbvBinary || !JsonContainerIsArray(list))
-		return NULL;
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (i = 0; i < JsonContainerSize(list); i++)
-	{
-		JsonbValue *url = getIthJsonbValueFromContainer(list, i);
-
-		if (url->type == jbvString)
-			pushJsonbValue(&state, WJB_ELEM, url);
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
 /*
@@ -431,59 +333,48 @@ is_nobodys_fault(const ErrorData *error)
 static bool
 keep_failure(const ConversationMessage *event, const ErrorData *error)
 {
-	int attempts = count_failure(event, error);
-
-	/* What was refused once will always be: there is nothing to wait for. */
-	if (attempts > msgstore_max_retries ||
-		error->sqlerrcode == ERRCODE_MS_BAD_REQUEST)
-	{
-		bury(event, error, attempts);
-		return true;
-	}
-	postpone(event, backoff(attempts));
-	stats_count(STATS_WORKER_ERROR, 1);
-	ereport(LOG,
-			(errmsg("event %s failed in attempt %d: %s",
-					event_name(event),
-					attempts,
-					error->message),
-			 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
-	return false;
-}
-
-static int
-count_failure(const ConversationMessage *event, const ErrorData *error)
-{
 	Datum values[5];
 	bool isnull;
+	bool dead;
+	int attempts;
 
 	values[0] = PointerGetDatum(event->tenant_id);
 	values[1] = UUIDPGetDatum(&event->id);
 	values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
 	values[3] = CStringGetTextDatum(error->message);
-	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
-	statement_execute(&record_failure, values, NULL);
-	return DatumGetInt32(statement_value(0, 1, &isnull));
+	/* What was refused once will always be: there is nothing to wait for. */
+	values[4] = BoolGetDatum(error->sqlerrcode == ERRCODE_MS_BAD_REQUEST);
+	statement_execute(&count_failure, values, NULL);
+	attempts = DatumGetInt32(statement_value(0, 1, &isnull));
+	dead = DatumGetBool(statement_value(0, 2, &isnull));
+	stats_count(dead ? STATS_WORKER_DEAD_LETTER : STATS_WORKER_ERROR, 1);
+	/* Its retry is due before the worker would look again. */
+	worker_wake_at_commit();
+	log_failure(event, error, attempts, dead);
+	return dead;
 }
 
 static void
-bury(const ConversationMessage *event, const ErrorData *error, int attempts)
+log_failure(const ConversationMessage *event,
+			const ErrorData *error,
+			int attempts,
+			bool dead)
 {
-	Datum values[2];
+	char *name = event_name(event);
 
-	values[0] = PointerGetDatum(event->tenant_id);
-	values[1] = UUIDPGetDatum(&event->id);
-	statement_execute(&bury_event, values, NULL);
-	stats_count(STATS_WORKER_DEAD_LETTER, 1);
-	ereport(
-		LOG,
-		(errmsg_plural("moved event %s to dead letters after %d attempt: %s",
-					   "moved event %s to dead letters after %d attempts: %s",
-					   attempts,
-					   event_name(event),
-					   attempts,
-					   error->message),
-		 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
+	ereport(LOG,
+			(dead ? errmsg_plural(
+						"moved event %s to dead letters after %d attempt: %s",
+						"moved event %s to dead letters after %d attempts: %s",
+						attempts,
+						name,
+						attempts,
+						error->message)
+				  : errmsg("event %s failed in attempt %d: %s",
+						   name,
+						   attempts,
+						   error->message),
+			 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
 }
 
 static void
@@ -496,6 +387,15 @@ postpone(const ConversationMessage *event, int64 delay)
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp() + delay);
 	statement_execute(&postpone_event, values, NULL);
 	worker_wake_at_commit();
+}
+
+Datum
+msgstore_backoff(PG_FUNCTION_ARGS)
+{
+	Interval *wait = palloc0(sizeof(Interval));
+
+	wait->time = backoff(PG_GETARG_INT32(0));
+	PG_RETURN_INTERVAL_P(wait);
 }
 
 /*
