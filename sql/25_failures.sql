@@ -31,6 +31,11 @@ CREATE FUNCTION msgstore._backoff(attempt_count int) RETURNS interval
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_backoff';
 
+CREATE FUNCTION msgstore._wake_for_retry(at timestamptz, lane smallint)
+    RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_wake_for_retry';
+
 -- The one place that decides what becomes of what failed. An event is known by
 -- its queue's row, which the caller has locked.
 CREATE FUNCTION msgstore._keep_failure(
@@ -59,6 +64,7 @@ DECLARE
         'processor_id', _keep_failure.processor_id));
     most CONSTANT int := current_setting('msgstore.max_dead_letters')::int;
     retry_at timestamptz;
+    queue_lane smallint;
 BEGIN
     INSERT INTO msgstore.event_failures AS f
         (tenant_id, event_id, attempt_count, error_code, error_message,
@@ -114,7 +120,9 @@ BEGIN
             UPDATE msgstore.event_queue q
             SET next_attempt_at = retry_at
             WHERE q.tenant_id = _keep_failure.tenant_id
-                AND q.event_id = _keep_failure.event_id;
+                AND q.event_id = _keep_failure.event_id
+            RETURNING q.lane INTO queue_lane;
+            PERFORM msgstore._wake_for_retry(retry_at, queue_lane);
         WHEN dead THEN
             DELETE FROM msgstore.outbox o
             WHERE o.tenant_id = _keep_failure.tenant_id
@@ -130,6 +138,7 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore._backoff(int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.event_failures IS
@@ -144,5 +153,7 @@ COMMENT ON COLUMN msgstore.dead_letters.attempts IS
     'The last 20 failed attempts, oldest first, as in event_failures';
 COMMENT ON FUNCTION msgstore._backoff(int) IS
     'How long to wait after so many failed attempts: msgstore.backoff_base, doubled for each further one, at most msgstore.backoff_max, and by half more or less';
+COMMENT ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) IS
+    'At commit the worker of this lane hears of a retry that is due then';
 COMMENT ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) IS
     'Counts a failed attempt of a queued event (inbound) or message (outbound) and puts it off, by the backoff or as long as said; after msgstore.max_retries failed retries, or when the failure is permanent, moves it to the dead letters while these are fewer than msgstore.max_dead_letters';

@@ -126,6 +126,20 @@ channels_get(const char *name, int len)
 	return channel;
 }
 
+bool
+channels_any_strict(void)
+{
+	AcceptInvalidationMessages();
+	if (!cache_is_fresh)
+		refresh_cache();
+	for (int i = 0; i < ncached_channels; i++)
+	{
+		if (cached_channels[i].strict_order)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Read the table into a new copy and only then drop the old one, so that an
  * error on the way leaves what was there. A change that is announced while

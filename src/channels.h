@@ -40,4 +40,7 @@ typedef struct Channel
 extern const Channel *channels_find(const char *name, int len);
 extern const Channel *channels_get(const char *name, int len);
 
+/* Whether any channel has strict_order. */
+extern bool channels_any_strict(void);
+
 #endif /* CHANNELS_H */

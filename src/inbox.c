@@ -35,7 +35,8 @@ static Statement store_events = {
 		   " RETURNING tenant_id, id,"
 		   " msgstore._lane(tenant_id, channel, \"from\", \"to\") AS lane)"
 		   " INSERT INTO msgstore.event_queue (tenant_id, event_id, lane)"
-		   " SELECT tenant_id, id, lane FROM logged RETURNING event_id",
+		   " SELECT tenant_id, id, lane FROM logged"
+		   " RETURNING event_id, lane",
 	.nargs = 8,
 	.argtypes = {TEXTOID,
 				 UUIDARRAYOID,
@@ -262,7 +263,11 @@ insert_events(InboxItem **items, int n)
 		if (row < SPI_processed)
 			id = DatumGetUUIDP(statement_value(row, 1, &isnull));
 		if (id != NULL && memcmp(id, &items[i]->id, sizeof(pg_uuid_t)) == 0)
-			row++;
+		{
+			Datum lane = statement_value(row++, 2, &isnull);
+
+			worker_wake_for_event(id, DatumGetInt16(lane));
+		}
 		else
 			items[known++] = items[i];
 	}

@@ -20,6 +20,7 @@ extern int msgstore_workers;		   /* per database */
 
 /* Class MS: the digits are the HTTP status the gateway answers with. */
 #define ERRCODE_MS_BAD_REQUEST MAKE_SQLSTATE('M', 'S', '4', '0', '0')
+#define ERRCODE_MS_FORBIDDEN MAKE_SQLSTATE('M', 'S', '4', '0', '3')
 #define ERRCODE_MS_NOT_FOUND MAKE_SQLSTATE('M', 'S', '4', '0', '4')
 #define ERRCODE_MS_CONFLICT MAKE_SQLSTATE('M', 'S', '4', '0', '9')
 #define ERRCODE_MS_TOO_LARGE MAKE_SQLSTATE('M', 'S', '4', '1', '3')

@@ -23,6 +23,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -36,6 +37,10 @@
 
 #include "msgstore.h"
 #include "worker.h"
+#include "worker_batch.h"
+#include "worker_claims.h"
+#include "worker_lanes.h"
+#include "worker_search.h"
 #include "worker_shared.h"
 
 extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
@@ -48,6 +53,8 @@ static void settle(void);
 static void leave(WorkerOutcome outcome);
 static bool is_wanted(void);
 static long run_turn(bool *more);
+static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
+static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
 static bool hold_extension(Oid *owner);
 static Oid find_extension(Oid *owner);
@@ -63,6 +70,8 @@ msgstore_process(PG_FUNCTION_ARGS)
 {
 	TimestampTz due = GetCurrentTimestamp();
 	int64 most = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+	WorkerSearch search = {.lanes = WORKER_ALL_LANES,
+						   .retries_from = DT_NOBEGIN};
 	int64 total = 0;
 	int claimed;
 	int left;
@@ -72,12 +81,14 @@ msgstore_process(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
+	/* Workers pass by the lanes that are held here, and come back for them. */
+	worker_wake_at_commit();
 	do
 	{
 		/* The connection's memory is the batch's, and goes with it. */
 		SPI_connect();
 		size = Min(msgstore_batch_size, most);
-		claimed = worker_run_batch(size, due, &left);
+		claimed = worker_run_batch(size, due, &search, &left);
 		SPI_finish();
 		most -= claimed;
 		total += left;
@@ -163,7 +174,7 @@ detach(int code, Datum arg)
 	LWLockRelease(worker_shared->lock);
 	ConditionVariableBroadcast(&worker_shared->ended);
 	if (own_slot->outcome == WORKER_FAILED)
-		worker_wake(database);
+		worker_wake_all(database);
 }
 
 /* A database may be set up for its users in ways that would stop a worker. */
@@ -209,12 +220,11 @@ static long
 run_turn(bool *more)
 {
 	TimestampTz due = GetCurrentTimestamp();
-	TimestampTz next = 0;
+	TimestampTz next = DT_NOEND;
+	bool share_changed;
 	Oid owner;
 	Oid saved_user;
 	int saved_context;
-	int claimed;
-	int left;
 
 	pgstat_report_activity(STATE_RUNNING, "applying events");
 	SetCurrentStatementStartTimestamp();
@@ -229,23 +239,65 @@ run_turn(bool *more)
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
-	claimed = worker_run_batch(msgstore_batch_size, due, &left);
-	*more = worker_has_more(claimed, msgstore_batch_size);
-	if (!*more)
-		next = worker_next_retry(due);
+	*more = work(due, &next, &share_changed);
 	SPI_finish();
 	SetUserIdAndSecContext(saved_user, saved_context);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	/* A handler may have taken locks that outlive its transaction. */
+	LockReleaseSession(USER_LOCKMETHOD);
 	(void) pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_activity(STATE_IDLE, "waiting for events");
 
-	/* A full batch hints at more than one worker can do. */
-	if (*more)
-		worker_wake(MyDatabaseId);
-	if (next == 0)
+	/* Others may have met lanes in this batch that are theirs now. */
+	if (share_changed)
+		worker_wake_all(MyDatabaseId);
+	if (next == DT_NOEND)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
+}
+
+/*
+ * Whether there may be more to do; if not, next is when there will be, as far
+ * as is known.
+ */
+static bool
+work(TimestampTz due, TimestampTz *next, bool *share_changed)
+{
+	static uint64 last_share = 0;
+	static TimestampTz next_expiry = DT_NOBEGIN;
+	WorkerNews news;
+	WorkerSearch *search;
+	uint64 share = take_news(&news);
+	int claimed;
+	int left;
+
+	*share_changed = share != last_share;
+	last_share = share;
+	next_expiry = Min(next_expiry, news.expiry);
+	if (next_expiry <= due)
+		next_expiry = worker_reap_claims(due, share);
+	search = worker_begin_search(share, &news);
+	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
+	worker_end_search();
+	if (worker_has_more(claimed, msgstore_batch_size))
+		return true;
+	*next = Min(worker_next_retry(due, share), next_expiry);
+	return false;
+}
+
+/* Returns the lanes that are this worker's now. */
+static uint64
+take_news(WorkerNews *news)
+{
+	uint64 share;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	share = worker_share(own_slot);
+	*news = own_slot->news;
+	worker_clear_news(&own_slot->news);
+	LWLockRelease(worker_shared->lock);
+	return share;
 }
 
 static void
@@ -256,6 +308,8 @@ announce_start(void)
 	if (worker_shared->launcher != NULL)
 		SetLatch(worker_shared->launcher);
 	LWLockRelease(worker_shared->lock);
+	/* The lanes are shared out anew. */
+	worker_wake_all(MyDatabaseId);
 	ereport(LOG,
 			(errmsg("msgstore worker %d of database \"%s\" started",
 					own_slot->index + 1,

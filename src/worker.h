@@ -5,28 +5,21 @@
 #define WORKER_H
 
 #include "datatype/timestamp.h"
+#include "utils/uuid.h"
 
-/* At commit, a worker of this database looks at the queue. */
+/* At commit, the workers of this database look at all of its queue. */
 extern void worker_wake_at_commit(void);
 
 /*
  * The same when the transaction, or the subtransaction, rolls back: it lets go
- * of events it held.
+ * of events or lanes it held.
  */
 extern void worker_wake_at_abort(void);
 
-/*
- * Applies at most most events that are due at the given time, in the caller's
- * transaction; the caller is connected to SPI. Returns how many were claimed,
- * and in left how many of these left the queue.
- */
-extern int worker_run_batch(int most, TimestampTz due, int *left);
-
-/* Whether a batch of this size that claimed so many may have left some. */
-extern bool worker_has_more(int claimed, int size);
-
-/* When the first retry after the given time is due; 0 when there is none. */
-extern TimestampTz worker_next_retry(TimestampTz after);
+/* At commit, they find a fresh event, a retry, a claim that will expire. */
+extern void worker_wake_for_event(const pg_uuid_t *id, int lane);
+extern void worker_wake_for_retry(TimestampTz at, int lane);
+extern void worker_wake_for_claim(TimestampTz expiry);
 
 /* For _PG_init: hooks, and the launcher when the module is preloaded. */
 extern void worker_init(void);

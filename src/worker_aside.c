@@ -90,7 +90,8 @@ watch_utility(PlannedStmt *statement,
 	if (OidIsValid(database))
 		step_aside(database);
 	if (IsA(node, TransactionStmt) &&
-		((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED)
+		(((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED ||
+		 ((TransactionStmt *) node)->kind == TRANS_STMT_ROLLBACK_PREPARED))
 		worker_wake_at_commit();
 	(next_utility ? next_utility : standard_ProcessUtility)(statement,
 															query,

@@ -2,10 +2,11 @@
  * worker_batch.c: events become messages.
  *
  * A batch is claimed by row locks that the transaction holds, so that a crash
- * lets go of it at once. Its messages are added and its queue rows deleted by
- * a few statements for all of it, in a subtransaction. Only when that fails
- * are its events tried one by one, each in a subtransaction of its own: one
- * bad event costs its neighbours nothing but time.
+ * lets go of it at once, and within lanes, so that nobody else applies events
+ * of its conversations meanwhile. Its messages are added and its queue rows
+ * deleted by a few statements for all of it, in a subtransaction. Only when
+ * that fails are its events tried one by one, each in a subtransaction of its
+ * own: one bad event costs its neighbours nothing but time.
  *
  * An event's failure is kept with its SQLSTATE and counted, except for errors
  * that are nobody's fault (deadlocks, lock timeouts): these are tried again
@@ -15,7 +16,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -23,35 +23,51 @@
 #include "utils/timestamp.h"
 
 #include "address.h"
-#include "conversations.h"
+#include "channels.h"
 #include "inbox.h"
 #include "msgstore.h"
 #include "statement.h"
 #include "stats.h"
 #include "worker.h"
+#include "worker_batch.h"
+#include "worker_failures.h"
+#include "worker_lanes.h"
 #include "worker_message.h"
+#include "worker_order.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /*
  * Retries take at most half of a batch, so that events that keep failing do
  * not hold back those that never did.
  */
 static Statement claim_events = {
-	.sql = "SELECT " WORKER_MESSAGE_COLUMNS " FROM (SELECT * FROM ("
-		   "  SELECT tenant_id, event_id FROM msgstore.event_queue"
-		   "  WHERE next_attempt_at <= $2"
-		   "  ORDER BY next_attempt_at LIMIT ($1 + 1) / 2"
+	.sql = "SELECT " WORKER_EVENT_COLUMNS ", q.next_attempt_at"
+		   " FROM (SELECT * FROM ("
+		   "  SELECT tenant_id, event_id, lane, next_attempt_at"
+		   "  FROM msgstore.event_queue"
+		   "  WHERE next_attempt_at >= $4 AND next_attempt_at <= $2"
+		   "  AND ($5 >> lane) & 1 = 1 AND ($6 = '' OR tenant_id = $6)"
+		   "  ORDER BY next_attempt_at, event_id LIMIT ($1 + 1) / 2"
 		   "  FOR UPDATE SKIP LOCKED) AS retry"
 		   " UNION ALL SELECT * FROM ("
-		   "  SELECT tenant_id, event_id FROM msgstore.event_queue"
-		   "  WHERE next_attempt_at IS NULL"
+		   "  SELECT tenant_id, event_id, lane, next_attempt_at"
+		   "  FROM msgstore.event_queue"
+		   "  WHERE next_attempt_at IS NULL AND event_id >= $3"
+		   "  AND ($5 >> lane) & 1 = 1 AND ($6 = '' OR tenant_id = $6)"
 		   "  ORDER BY next_attempt_at, event_id LIMIT $1"
-		   "  FOR UPDATE SKIP LOCKED) AS new"
+		   "  FOR UPDATE SKIP LOCKED) AS fresh"
 		   " LIMIT $1) AS q"
 		   " JOIN msgstore.event_log l"
 		   " ON l.tenant_id = q.tenant_id AND l.id = q.event_id",
-	.nargs = 2,
-	.argtypes = {INT8OID, TIMESTAMPTZOID},
+	.nargs = 6,
+	.argtypes =
+		{INT8OID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID},
 	.table = "event_log"};
+
+/* The place of the last column. */
+#define CLAIM_NEXT_ATTEMPT_AT (WORKER_EVENT_NCOLUMNS + 1)
 
 static Statement delete_from_queue = {
 	.sql = "DELETE FROM msgstore.event_queue q"
@@ -60,77 +76,82 @@ static Statement delete_from_queue = {
 	.nargs = 2,
 	.argtypes = {TEXTARRAYOID, UUIDARRAYOID}};
 
-static Statement postpone_event = {
-	.sql = "UPDATE msgstore.event_queue SET next_attempt_at = $3"
-		   " WHERE tenant_id = $1 AND event_id = $2",
-	.nargs = 3,
-	.argtypes = {TEXTOID, UUIDOID, TIMESTAMPTZOID}};
-
-static Statement count_failure = {
-	.sql = "SELECT attempt_count, dead FROM msgstore._keep_failure($1, $2,"
-		   " 'inbound', $3, $4, permanent => $5)",
-	.nargs = 5,
-	.argtypes = {TEXTOID, UUIDOID, TEXTOID, TEXTOID, BOOLOID}};
-
 static Statement next_retry = {
 	.sql = "SELECT next_attempt_at FROM msgstore.event_queue"
-		   " WHERE next_attempt_at > $1 ORDER BY next_attempt_at LIMIT 1",
-	.nargs = 1,
-	.argtypes = {TIMESTAMPTZOID}};
+		   " WHERE next_attempt_at > $1 AND next_attempt_at < 'infinity'"
+		   " AND ($2 >> lane) & 1 = 1"
+		   " ORDER BY next_attempt_at LIMIT 1",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, INT8OID}};
 
-/* Claimed events: the messages they make, and when they were accepted. */
-typedef struct Batch
-{
-	ConversationMessage *messages;
-	TimestampTz *accepted_at;
-	bool *blocked; /* its conversation was locked by somebody */
-	int n;
-} Batch;
-
-/* Waits for a conversation that somebody else holds: see try_apply(). */
+/*
+ * Waits for a conversation, or what a handler wants, that somebody else holds:
+ * see try_apply().
+ */
 #define BATCH_LOCK_TIMEOUT "1s"
 #define EVENT_LOCK_TIMEOUT "100ms"
 
-static void claim(int most, TimestampTz due, Batch *batch);
-static ErrorData *try_apply(Batch *batch, int first, int n);
+static void claim_in_lanes(int most,
+						   TimestampTz due,
+						   WorkerSearch *search,
+						   WorkerBatch *batch);
+static void read_claims(int most,
+						TimestampTz due,
+						WorkerSearch *search,
+						WorkerBatch *batch);
+static ErrorData *try_apply(WorkerBatch *batch, int first, int n);
 static void set_lock_timeout(const char *value);
-static void apply(Batch *batch, int first, int n);
-static int apply_each(Batch *batch);
-static bool is_blocked(const Batch *batch, int i);
-static bool is_unexpected(const ErrorData *error);
-static bool is_nobodys_fault(const ErrorData *error);
+static int apply_each(WorkerBatch *batch);
+static bool apply_one(WorkerBatch *batch, int i);
 static bool keep_failure(const ConversationMessage *event,
-						 const ErrorData *error);
-static void log_failure(const ConversationMessage *event,
-						const ErrorData *error,
-						int attempts,
-						bool dead);
-static void postpone(const ConversationMessage *event, int64 delay);
-static int64 backoff(int attempts);
-static char *event_name(const ConversationMessage *event);
-
-PG_FUNCTION_INFO_V1(msgstore_backoff);
+						 const ErrorData *error,
+						 bool in_handler);
+static bool is_blocked(const WorkerBatch *batch, int i);
 
 int
-worker_run_batch(int most, TimestampTz due, int *left)
+worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 {
-	Batch batch;
+	WorkerBatch batch;
 	ErrorData *error;
+	int claimed;
 
 	worker_wake_at_abort();
-	claim(most, due, &batch);
+	claim_in_lanes(most, due, search, &batch);
+	claimed = batch.n;
 	*left = 0;
+	stats_count(STATS_WORKER_CLAIMED, claimed);
+	worker_hold_back(&batch);
 	if (batch.n == 0)
-		return 0;
-	stats_count(STATS_WORKER_CLAIMED, batch.n);
+		return claimed;
+	batch.handlers = worker_find_handlers();
 	error = try_apply(&batch, 0, batch.n);
 	if (error == NULL)
 		*left = batch.n;
-	else if (is_unexpected(error))
+	else if (worker_is_unexpected(error, worker_was_in_handler(batch.handlers)))
 		ReThrowError(error);
 	else
 		*left = apply_each(&batch);
-	return batch.n;
+	return claimed;
+}
+
+/*
+ * The lanes are taken first: what the statement finds in them then is all that
+ * their last holder left.
+ */
+static void
+claim_in_lanes(int most,
+			   TimestampTz due,
+			   WorkerSearch *search,
+			   WorkerBatch *batch)
+{
+	TimestampTz started_at = GetCurrentTimestamp();
+	uint64 wanted = search->lanes;
+
+	search->lanes = worker_take_lanes(wanted);
+	worker_claim(most, due, search, batch);
+	worker_give_lanes(search->lanes & ~batch->lanes);
+	search->lanes = wanted;
+	search->claim_us = GetCurrentTimestamp() - started_at;
 }
 
 /* Retries are held to half of a batch: see claim_events. */
@@ -141,35 +162,95 @@ worker_has_more(int claimed, int size)
 }
 
 TimestampTz
-worker_next_retry(TimestampTz after)
+worker_next_retry(TimestampTz after, uint64 lanes)
 {
-	Datum values[1];
+	Datum values[2];
 	bool isnull;
 
 	values[0] = TimestampTzGetDatum(after);
+	values[1] = Int64GetDatum((int64) lanes);
 	statement_execute(&next_retry, values, NULL);
 	if (SPI_processed == 0)
-		return 0;
+		return DT_NOEND;
 	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
 }
 
-static void
-claim(int most, TimestampTz due, Batch *batch)
+void
+worker_claim(int most,
+			 TimestampTz due,
+			 WorkerSearch *search,
+			 WorkerBatch *batch)
 {
-	Datum values[2];
-	uint64 row;
+	Datum values[6];
 
 	values[0] = Int64GetDatum(most);
 	values[1] = TimestampTzGetDatum(due);
+	values[2] = UUIDPGetDatum(&search->fresh_from);
+	values[3] = TimestampTzGetDatum(search->retries_from);
+	values[4] = Int64GetDatum((int64) search->lanes);
+	values[5] = CStringGetTextDatum(msgstore_tenant_id);
 	statement_execute(&claim_events, values, NULL);
-	batch->n = (int) SPI_processed;
-	batch->messages = palloc0(sizeof(ConversationMessage) * Max(batch->n, 1));
-	batch->accepted_at = palloc(sizeof(TimestampTz) * Max(batch->n, 1));
-	batch->blocked = palloc0(sizeof(bool) * Max(batch->n, 1));
-	for (row = 0; row < SPI_processed; row++)
-		batch->accepted_at[row] =
-			worker_read_message(row, &batch->messages[row]);
+	worker_make_batch(batch, (int) SPI_processed);
+	read_claims(most, due, search, batch);
 	SPI_freetuptable(SPI_tuptable);
+}
+
+/* What was claimed leaves the place where it stood, whatever becomes of it. */
+static void
+read_claims(int most, TimestampTz due, WorkerSearch *search, WorkerBatch *batch)
+{
+	TimestampTz last_retry = search->retries_from;
+	int retries = 0;
+	bool isnull;
+	uint64 row;
+
+	for (row = 0; row < SPI_processed; row++)
+	{
+		Datum due_at = statement_value(row, CLAIM_NEXT_ATTEMPT_AT, &isnull);
+
+		worker_read_event(batch, row);
+		if (isnull)
+			search->fresh_from = batch->messages[row].id;
+		else
+		{
+			last_retry = DatumGetTimestampTz(due_at);
+			retries++;
+		}
+	}
+	search->retries_from = retries < (most + 1) / 2 ? due : last_retry;
+}
+
+void
+worker_make_batch(WorkerBatch *batch, int size)
+{
+	memset(batch, 0, sizeof(WorkerBatch));
+	size = Max(size, 1);
+	batch->messages = palloc0(sizeof(ConversationMessage) * size);
+	batch->accepted_at = palloc0(sizeof(TimestampTz) * size);
+	batch->lane = palloc0(sizeof(int16) * size);
+	batch->strict = palloc0(sizeof(bool) * size);
+	batch->blocked = palloc0(sizeof(bool) * size);
+}
+
+void
+worker_read_event(WorkerBatch *batch, uint64 row)
+{
+	int i = batch->n++;
+	ConversationMessage *message = &batch->messages[i];
+	const Channel *channel;
+	bool isnull;
+	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
+
+	batch->accepted_at[i] = worker_read_message(row, message);
+	batch->lane[i] = DatumGetInt16(lane);
+	batch->lanes |= UINT64CONST(1) << batch->lane[i];
+	channel = channels_find(VARDATA_ANY(message->channel),
+							VARSIZE_ANY_EXHDR(message->channel));
+	if (channel == NULL || !channel->strict_order)
+		return;
+	batch->strict[i] = true;
+	message->conversation_key =
+		address_join_key(channel->thread, message->from, message->to);
 }
 
 /*
@@ -178,7 +259,7 @@ claim(int most, TimestampTz due, Batch *batch)
  * conversations, so it waits for a moment only.
  */
 static ErrorData *
-try_apply(Batch *batch, int first, int n)
+try_apply(WorkerBatch *batch, int first, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -191,7 +272,7 @@ try_apply(Batch *batch, int first, int n)
 		int nest_level = NewGUCNestLevel();
 
 		set_lock_timeout(n > 1 ? BATCH_LOCK_TIMEOUT : EVENT_LOCK_TIMEOUT);
-		apply(batch, first, n);
+		worker_apply(batch, first, n);
 		AtEOXact_GUC(true, nest_level);
 		ReleaseCurrentSubTransaction();
 	}
@@ -221,8 +302,8 @@ set_lock_timeout(const char *value)
 							 false);
 }
 
-static void
-apply(Batch *batch, int first, int n)
+void
+worker_apply(WorkerBatch *batch, int first, int n)
 {
 	ConversationMessage *messages = batch->messages + first;
 	Datum *tenants = palloc(sizeof(Datum) * n);
@@ -232,6 +313,7 @@ apply(Batch *batch, int first, int n)
 	int i;
 
 	created = conversations_add(messages, n);
+	worker_call_handlers(batch->handlers, messages, n);
 
 	/* The queue row goes last: a reader finds the event in one place. */
 	for (i = 0; i < n; i++)
@@ -244,6 +326,8 @@ apply(Batch *batch, int first, int n)
 	statement_execute(&delete_from_queue, values, NULL);
 	if (SPI_processed != (uint64) n)
 		elog(ERROR, "a claimed event is not in the queue");
+	if (batch->has_lines)
+		worker_leave_line(values[0], values[1]);
 
 	stats_count(STATS_WORKER_PROCESSED, n);
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
@@ -252,45 +336,78 @@ apply(Batch *batch, int first, int n)
 		stats_count_latency(batch->accepted_at[first + i]);
 }
 
-/* Who meets a conversation that is known to be held does not wait again. */
 static int
-apply_each(Batch *batch)
+apply_each(WorkerBatch *batch)
 {
 	int left = 0;
 	int i;
 
 	for (i = 0; i < batch->n; i++)
 	{
-		const ConversationMessage *event = &batch->messages[i];
-		ErrorData *error;
-
 		CHECK_FOR_INTERRUPTS();
-		if (is_blocked(batch, i))
-		{
-			postpone(event, backoff(1));
-			continue;
-		}
-		error = try_apply(batch, i, 1);
-		if (error == NULL)
-			left++;
-		else if (is_unexpected(error))
-			ReThrowError(error);
-		else if (is_nobodys_fault(error))
-		{
-			batch->blocked[i] = true;
-			postpone(event, backoff(1));
-		}
-		else
-		{
-			stats_count(STATS_CONVERSATIONS_FAILURES, 1);
-			left += keep_failure(event, error);
-		}
+		left += apply_one(batch, i);
 	}
 	return left;
 }
 
+/*
+ * Whether the event left the queue. Who meets a conversation that is known to
+ * be held does not wait again.
+ */
 static bool
-is_blocked(const Batch *batch, int i)
+apply_one(WorkerBatch *batch, int i)
+{
+	const ConversationMessage *event = &batch->messages[i];
+	ErrorData *error = NULL;
+	bool in_handler;
+	bool dead = false;
+
+	if (is_blocked(batch, i))
+	{
+		if (batch->strict[i])
+			worker_stand_in_line(batch, i);
+		else
+			worker_postpone(event);
+		return false;
+	}
+	error = try_apply(batch, i, 1);
+	if (error == NULL)
+		return true;
+	in_handler = worker_was_in_handler(batch->handlers);
+	if (worker_is_unexpected(error, in_handler))
+		ReThrowError(error);
+	if (worker_is_nobodys_fault(error))
+	{
+		batch->blocked[i] = true;
+		worker_postpone(event);
+	}
+	else
+	{
+		stats_count(STATS_CONVERSATIONS_FAILURES, 1);
+		dead = keep_failure(event, error, in_handler);
+	}
+	if (batch->strict[i])
+		worker_open_line(batch, i, dead);
+	return dead;
+}
+
+/* What we refused once we always will: there is nothing to wait for. */
+static bool
+keep_failure(const ConversationMessage *event,
+			 const ErrorData *error,
+			 bool in_handler)
+{
+	WorkerFailure failure = {
+		.code = pstrdup(unpack_sql_state(error->sqlerrcode)),
+		.message = error->message,
+		.permanent =
+			!in_handler && error->sqlerrcode == ERRCODE_MS_BAD_REQUEST};
+
+	return worker_keep_failure(event, &failure);
+}
+
+static bool
+is_blocked(const WorkerBatch *batch, int i)
 {
 	const ConversationMessage *event = &batch->messages[i];
 	int k;
@@ -306,126 +423,4 @@ is_blocked(const Batch *batch, int i)
 			return true;
 	}
 	return false;
-}
-
-/* A cancel, a shutdown, a full disk, a broken table. */
-static bool
-is_unexpected(const ErrorData *error)
-{
-	int class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return class == ERRCODE_OPERATOR_INTERVENTION ||
-		   class == ERRCODE_INSUFFICIENT_RESOURCES ||
-		   error->sqlerrcode == ERRCODE_DATA_CORRUPTED ||
-		   error->sqlerrcode == ERRCODE_INDEX_CORRUPTED ||
-		   error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION;
-}
-
-static bool
-is_nobodys_fault(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
-			   ERRCODE_TRANSACTION_ROLLBACK ||
-		   error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-/* Whether the event left the queue, for the dead letters. */
-static bool
-keep_failure(const ConversationMessage *event, const ErrorData *error)
-{
-	Datum values[5];
-	bool isnull;
-	bool dead;
-	int attempts;
-
-	values[0] = PointerGetDatum(event->tenant_id);
-	values[1] = UUIDPGetDatum(&event->id);
-	values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
-	values[3] = CStringGetTextDatum(error->message);
-	/* What was refused once will always be: there is nothing to wait for. */
-	values[4] = BoolGetDatum(error->sqlerrcode == ERRCODE_MS_BAD_REQUEST);
-	statement_execute(&count_failure, values, NULL);
-	attempts = DatumGetInt32(statement_value(0, 1, &isnull));
-	dead = DatumGetBool(statement_value(0, 2, &isnull));
-	stats_count(dead ? STATS_WORKER_DEAD_LETTER : STATS_WORKER_ERROR, 1);
-	/* Its retry is due before the worker would look again. */
-	worker_wake_at_commit();
-	log_failure(event, error, attempts, dead);
-	return dead;
-}
-
-static void
-log_failure(const ConversationMessage *event,
-			const ErrorData *error,
-			int attempts,
-			bool dead)
-{
-	char *name = event_name(event);
-
-	ereport(LOG,
-			(dead ? errmsg_plural(
-						"moved event %s to dead letters after %d attempt: %s",
-						"moved event %s to dead letters after %d attempts: %s",
-						attempts,
-						name,
-						attempts,
-						error->message)
-				  : errmsg("event %s failed in attempt %d: %s",
-						   name,
-						   attempts,
-						   error->message),
-			 errdetail("SQLSTATE %s.", unpack_sql_state(error->sqlerrcode))));
-}
-
-static void
-postpone(const ConversationMessage *event, int64 delay)
-{
-	Datum values[3];
-
-	values[0] = PointerGetDatum(event->tenant_id);
-	values[1] = UUIDPGetDatum(&event->id);
-	values[2] = TimestampTzGetDatum(GetCurrentTimestamp() + delay);
-	statement_execute(&postpone_event, values, NULL);
-	worker_wake_at_commit();
-}
-
-Datum
-msgstore_backoff(PG_FUNCTION_ARGS)
-{
-	Interval *wait = palloc0(sizeof(Interval));
-
-	wait->time = backoff(PG_GETARG_INT32(0));
-	PG_RETURN_INTERVAL_P(wait);
-}
-
-/*
- * Microseconds before the next attempt: doubled by each failure up to the
- * limit, and between half and one and a half of that, so that events that
- * failed together do not come back together.
- */
-static int64
-backoff(int attempts)
-{
-	double delay = msgstore_backoff_base;
-	int i;
-
-	for (i = 1; i < attempts && delay < msgstore_backoff_max; i++)
-		delay *= 2;
-	delay = Min(delay, msgstore_backoff_max);
-	return (int64) (delay * 1000 *
-					(0.5 + pg_prng_double(&pg_global_prng_state)));
-}
-
-/* In double quotes, with the correlation id when the event has one. */
-static char *
-event_name(const ConversationMessage *event)
-{
-	char *id = DatumGetCString(
-		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&event->id)));
-
-	if (event->correlation_id == NULL)
-		return psprintf("\"%s\"", id);
-	return psprintf("\"%s\" (correlation id \"%s\")",
-					id,
-					text_to_cstring(event->correlation_id));
 }

@@ -10,6 +10,8 @@
 
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 
 #include "address.h"
@@ -18,6 +20,16 @@
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
+
+/*
+ * Lanes are locked as advisory locks are, so that deadlocks are found and a
+ * prepared transaction keeps them; pg_locks shows them with this class and a
+ * subid that the server's functions for advisory locks do not use.
+ */
+#define LANE_LOCK_CLASS 0x6d736773 /* "msgs" */
+#define LANE_LOCK_SUBID 3
+
+static void set_tag(LOCKTAG *tag, int lane);
 
 PG_FUNCTION_INFO_V1(msgstore_lane);
 
@@ -50,4 +62,66 @@ worker_lane(const text *tenant_id, const text *conversation_key)
 		hash_bytes((const unsigned char *) VARDATA_ANY(conversation_key),
 				   VARSIZE_ANY_EXHDR(conversation_key)));
 	return (int) (hash % WORKER_LANES);
+}
+
+uint64
+worker_take_lanes(uint64 lanes)
+{
+	uint64 taken = 0;
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < WORKER_LANES; i++)
+	{
+		uint64 lane = UINT64CONST(1) << i;
+
+		if ((lanes & lane) == 0)
+			continue;
+		set_tag(&tag, i);
+		if (LockAcquire(&tag, ExclusiveLock, false, true) !=
+			LOCKACQUIRE_NOT_AVAIL)
+			taken |= lane;
+	}
+	return taken;
+}
+
+/* In the order of their numbers, so that two who wait do not deadlock. */
+void
+worker_wait_for_lanes(uint64 lanes)
+{
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < WORKER_LANES; i++)
+	{
+		if ((lanes & (UINT64CONST(1) << i)) == 0)
+			continue;
+		set_tag(&tag, i);
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	}
+}
+
+void
+worker_give_lanes(uint64 lanes)
+{
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < WORKER_LANES; i++)
+	{
+		if ((lanes & (UINT64CONST(1) << i)) == 0)
+			continue;
+		set_tag(&tag, i);
+		(void) LockRelease(&tag, ExclusiveLock, false);
+	}
+}
+
+static void
+set_tag(LOCKTAG *tag, int lane)
+{
+	SET_LOCKTAG_ADVISORY(*tag,
+						 MyDatabaseId,
+						 LANE_LOCK_CLASS,
+						 lane,
+						 LANE_LOCK_SUBID);
 }

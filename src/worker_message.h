@@ -13,6 +13,7 @@
 #define WORKER_MESSAGE_COLUMNS                                                 \
 	"l.tenant_id, l.id, l.channel, l.\"from\", l.\"to\","                      \
 	" l.provider_message_id, l.correlation_id, l.payload, l.created_at"
+#define WORKER_MESSAGE_NCOLUMNS 9
 
 /*
  * Reads the message from a row of the last statement's result, into the

@@ -2,10 +2,13 @@
  * worker_shared.c: waking workers, at the end of the transaction that has work
  * for them.
  *
- * A commit finds a sleeping worker by its slot and sets its latch; one that is
- * busy gets its latch set as well, because it may have looked at the queue for
- * the last time already. Setting the latch of a process that runs is a store
- * to memory: a stream of commits costs a busy worker nothing.
+ * A commit finds the workers whose lanes it has events for by their slots and
+ * sets their latches, also those of busy ones, which may have looked at the
+ * queue for the last time already. Setting the latch of a process that runs is
+ * a store to memory: a stream of commits costs a busy worker nothing.
+ *
+ * It also tells them from where on the queue has changed, so that they need
+ * not walk again over what they have left behind: see worker_search.c.
  */
 #include "postgres.h"
 
@@ -16,12 +19,14 @@
 
 #include "msgstore.h"
 #include "worker.h"
+#include "worker_lanes.h"
 #include "worker_shared.h"
 
 WorkerShared *worker_shared = NULL;
 
-/* Whether the open transaction's commit is to wake a worker. */
-static bool wake_at_commit = false;
+/* What the open transaction's commit has to tell, and to which lanes. */
+static uint64 wake_lanes = 0;
+static WorkerNews news;
 
 /*
  * The deepest level of subtransactions that holds events, 0 if none does: its
@@ -30,6 +35,9 @@ static bool wake_at_commit = false;
 static int holding_level = 0;
 
 static Size shared_size(void);
+static void begin_news(void);
+static void add_news(WorkerNews *to, const WorkerNews *changes);
+static void rouse(WorkerSlot *slot);
 static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event,
 								  SubTransactionId own,
@@ -79,7 +87,34 @@ shared_size(void)
 void
 worker_wake_at_commit(void)
 {
-	wake_at_commit = true;
+	begin_news();
+	wake_lanes = WORKER_ALL_LANES;
+	worker_spoil_news(&news);
+}
+
+void
+worker_wake_for_event(const pg_uuid_t *id, int lane)
+{
+	begin_news();
+	wake_lanes |= UINT64CONST(1) << lane;
+	if (memcmp(id, &news.lowest, sizeof(pg_uuid_t)) < 0)
+		news.lowest = *id;
+}
+
+void
+worker_wake_for_retry(TimestampTz at, int lane)
+{
+	begin_news();
+	wake_lanes |= UINT64CONST(1) << lane;
+	news.earliest = Min(news.earliest, at);
+}
+
+void
+worker_wake_for_claim(TimestampTz expiry)
+{
+	begin_news();
+	wake_lanes = WORKER_ALL_LANES;
+	news.expiry = Min(news.expiry, expiry);
 }
 
 void
@@ -89,21 +124,53 @@ worker_wake_at_abort(void)
 }
 
 static void
+begin_news(void)
+{
+	if (wake_lanes == 0)
+		worker_clear_news(&news);
+}
+
+void
+worker_clear_news(WorkerNews *news)
+{
+	memset(&news->lowest, 0xff, sizeof(pg_uuid_t));
+	news->earliest = DT_NOEND;
+	news->expiry = DT_NOEND;
+}
+
+void
+worker_spoil_news(WorkerNews *news)
+{
+	memset(&news->lowest, 0, sizeof(pg_uuid_t));
+	news->earliest = DT_NOBEGIN;
+	news->expiry = DT_NOBEGIN;
+}
+
+/*
+ * A prepared transaction tells nothing: it is not known then what became of
+ * it. Its end makes the workers look at everything.
+ */
+static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	bool wake = false;
+	uint64 lanes = 0;
+	bool released = false;
 
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT)
-		wake = wake_at_commit;
+		lanes = wake_lanes;
 	else if (event == XACT_EVENT_ABORT)
-		wake = holding_level > 0;
+		released = holding_level > 0;
 	else if (event != XACT_EVENT_PREPARE)
 		return;
-	wake_at_commit = false;
+	wake_lanes = 0;
 	holding_level = 0;
-	if (wake && worker_shared != NULL)
-		worker_wake(MyDatabaseId);
+	if (worker_shared == NULL)
+		return;
+	if (released)
+		worker_wake_all(MyDatabaseId);
+	else if (lanes != 0)
+		worker_wake(MyDatabaseId, lanes, &news);
 }
 
 /*
@@ -121,37 +188,79 @@ at_subtransaction_end(SubXactEvent event,
 	(void) arg;
 	if (event == SUBXACT_EVENT_ABORT_SUB && worker_shared != NULL &&
 		GetCurrentTransactionNestLevel() <= holding_level)
-		worker_wake(MyDatabaseId);
+		worker_wake_all(MyDatabaseId);
 }
 
 void
-worker_wake(Oid database)
+worker_wake_all(Oid database)
 {
-	WorkerSlot *sleeper = NULL;
+	WorkerNews everything;
+
+	worker_spoil_news(&everything);
+	worker_wake(database, WORKER_ALL_LANES, &everything);
+}
+
+void
+worker_wake(Oid database, uint64 lanes, const WorkerNews *changes)
+{
 	bool ready = false;
 	int i;
 
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-	for (i = 0; i < worker_shared->nslots && sleeper == NULL; i++)
+	for (i = 0; i < worker_shared->nslots; i++)
 	{
 		WorkerSlot *slot = &worker_shared->slots[i];
 
 		if (slot->database != database || slot->latch == NULL)
 			continue;
 		ready |= slot->ready;
-		if (slot->asleep)
-			sleeper = slot;
-		else if (slot->latch != MyLatch)
-			SetLatch(slot->latch);
+		/* Shares change: all are told, whose lanes these may come to be. */
+		add_news(&slot->news, changes);
+		if (!slot->ready || (worker_share(slot) & lanes) != 0)
+			rouse(slot);
 	}
-	if (sleeper != NULL)
-	{
-		sleeper->asleep = false;
-		SetLatch(sleeper->latch);
-	}
-	else if (!ready && msgstore_workers > 0)
+	if (!ready && msgstore_workers > 0)
 		worker_request(database);
 	LWLockRelease(worker_shared->lock);
+}
+
+static void
+add_news(WorkerNews *to, const WorkerNews *changes)
+{
+	if (memcmp(&changes->lowest, &to->lowest, sizeof(pg_uuid_t)) < 0)
+		to->lowest = changes->lowest;
+	to->earliest = Min(to->earliest, changes->earliest);
+	to->expiry = Min(to->expiry, changes->expiry);
+}
+
+static void
+rouse(WorkerSlot *slot)
+{
+	if (slot->latch != MyLatch || slot->asleep)
+		SetLatch(slot->latch);
+	slot->asleep = false;
+}
+
+uint64
+worker_share(const WorkerSlot *own)
+{
+	uint64 share = 0;
+	int rank = 0;
+	int n = 0;
+	int i;
+
+	for (i = 0; i < worker_shared->nslots; i++)
+	{
+		const WorkerSlot *slot = &worker_shared->slots[i];
+
+		if (slot->database != own->database || !slot->ready)
+			continue;
+		rank += slot->index < own->index;
+		n++;
+	}
+	for (i = rank; i < WORKER_LANES && n > 0; i += n)
+		share |= UINT64CONST(1) << i;
+	return share;
 }
 
 bool

@@ -10,7 +10,9 @@
 
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
+#include "datatype/timestamp.h"
 #include "storage/lwlock.h"
+#include "utils/uuid.h"
 
 /* How a worker's process ended, or that it has not. */
 typedef enum WorkerOutcome
@@ -19,6 +21,17 @@ typedef enum WorkerOutcome
 	WORKER_ABSENT, /* the extension is not in its database */
 	WORKER_STOPPED /* it was not wanted any more */
 } WorkerOutcome;
+
+/*
+ * What commits have changed in a queue: from where on a worker has to look at
+ * it again.
+ */
+typedef struct WorkerNews
+{
+	pg_uuid_t lowest;	  /* id of a fresh event; all bits set: none */
+	TimestampTz earliest; /* time of a retry; DT_NOEND: none */
+	TimestampTz expiry;	  /* of a claim from outside; DT_NOEND: none */
+} WorkerNews;
 
 typedef struct WorkerSlot
 {
@@ -29,6 +42,7 @@ typedef struct WorkerSlot
 	bool ready;		   /* found the extension and looks at the queue */
 	bool asleep;	   /* waits for its latch */
 	bool stop;		   /* is asked to end */
+	WorkerNews news;   /* since the worker last took them */
 	WorkerOutcome outcome;
 } WorkerSlot;
 
@@ -54,8 +68,22 @@ typedef struct WorkerShared
 /* NULL when the module is not preloaded. */
 extern WorkerShared *worker_shared;
 
-/* Wakes one worker of the database, or asks the launcher for one. */
-extern void worker_wake(Oid database);
+/*
+ * Wakes the workers of the database that these lanes belong to, or asks the
+ * launcher for one; worker_wake_all() makes them look at all of the queue.
+ */
+extern void worker_wake(Oid database, uint64 lanes, const WorkerNews *news);
+extern void worker_wake_all(Oid database);
+
+/*
+ * The lanes that are the slot's share among the workers of its database that
+ * are ready. The caller holds the lock.
+ */
+extern uint64 worker_share(const WorkerSlot *slot);
+
+/* Nothing new, and everything. */
+extern void worker_clear_news(WorkerNews *news);
+extern void worker_spoil_news(WorkerNews *news);
 
 /* The caller holds the lock. */
 extern bool worker_is_aside(Oid database);

@@ -35,10 +35,10 @@ SELECT process();
 
 -- One bad event costs its neighbours nothing: it waits for its retry, with its
 -- SQLSTATE and message, and nothing of it remains.
-CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'no % today', NEW.body USING ERRCODE = 'P0042'; END $$;
 CREATE TRIGGER fail BEFORE INSERT ON messages FOR EACH ROW
-    WHEN (NEW.body = 'bad') EXECUTE FUNCTION public.fail();
+    WHEN (NEW.body = 'bad') EXECUTE FUNCTION public.refuse();
 SET client_min_messages = error;
 SELECT message_count AS before FROM conversations \gset
 SELECT count(put('n-' || n, CASE WHEN n = 5 THEN '{"body": "bad"}' ELSE '{}' END::jsonb))
@@ -152,5 +152,5 @@ FROM inbound_events e LEFT JOIN messages m ON m.inbound_event_id = e.id
 GROUP BY 1 ORDER BY 1;
 
 DROP VIEW places;
-DROP FUNCTION put, fail, clash, full_disk, attempt;
+DROP FUNCTION put, refuse, clash, full_disk, attempt;
 DROP EXTENSION msgstore;

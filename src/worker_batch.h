@@ -1,0 +1,70 @@
+/*
+ * worker_batch.h: claimed events on their way to become messages.
+ */
+#ifndef WORKER_BATCH_H
+#define WORKER_BATCH_H
+
+#include "conversations.h"
+#include "worker_handlers.h"
+#include "worker_message.h"
+
+/* Of an event: rows l of event_log and q of event_queue. */
+#define WORKER_EVENT_COLUMNS WORKER_MESSAGE_COLUMNS ", q.lane"
+#define WORKER_EVENT_NCOLUMNS (WORKER_MESSAGE_NCOLUMNS + 1)
+
+/* Where a queue is looked at: see worker_search.c. */
+typedef struct WorkerSearch
+{
+	uint64 lanes;			  /* events of others are left alone */
+	pg_uuid_t fresh_from;	  /* no fresh event stands below */
+	TimestampTz retries_from; /* no retry is due before */
+	int64 claim_us;			  /* what the last claim took */
+} WorkerSearch;
+
+typedef struct WorkerBatch
+{
+	ConversationMessage *messages; /* that the events make */
+	TimestampTz *accepted_at;
+	int16 *lane;
+	bool *strict;  /* of a channel with strict_order; has its key already */
+	bool *blocked; /* others of its conversation must not be applied */
+	int n;
+	uint64 lanes;	/* that its events are in */
+	bool has_lines; /* conversations of it have a line: see worker_order.c */
+	WorkerHandlers *handlers;
+} WorkerBatch;
+
+/*
+ * Claims at most most events that are due at the given time and applies them,
+ * in the caller's transaction; the caller is connected to SPI. Moves the
+ * search on. Returns how many were claimed, and in left how many of these
+ * left the queue.
+ */
+extern int
+worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left);
+
+/*
+ * Only claims, in those lanes of the search that the caller has taken. The
+ * batch is in the current memory context.
+ */
+extern void worker_claim(int most,
+						 TimestampTz due,
+						 WorkerSearch *search,
+						 WorkerBatch *batch);
+
+/* Whether a batch of this size that claimed so many may have left some. */
+extern bool worker_has_more(int claimed, int size);
+
+/* When the first retry after the given time is due; DT_NOEND: there is none. */
+extern TimestampTz worker_next_retry(TimestampTz after, uint64 lanes);
+
+/* Room for so many events, in the current memory context. */
+extern void worker_make_batch(WorkerBatch *batch, int size);
+
+/* Reads the next event from a row that begins with WORKER_EVENT_COLUMNS. */
+extern void worker_read_event(WorkerBatch *batch, uint64 row);
+
+/* Makes messages of n events and takes them out of the queue, all or none. */
+extern void worker_apply(WorkerBatch *batch, int first, int n);
+
+#endif /* WORKER_BATCH_H */

@@ -1,0 +1,25 @@
+/*
+ * worker_handlers.h: users' functions that are called for inbound messages.
+ */
+#ifndef WORKER_HANDLERS_H
+#define WORKER_HANDLERS_H
+
+#include "conversations.h"
+
+typedef struct WorkerHandlers WorkerHandlers;
+
+/*
+ * The handlers there are now, in the current memory context; NULL when there
+ * are none. The caller is connected to SPI.
+ */
+extern WorkerHandlers *worker_find_handlers(void);
+
+/* Calls those of their channels for the messages, in order. */
+extern void worker_call_handlers(WorkerHandlers *handlers,
+								 const ConversationMessage *messages,
+								 int n);
+
+/* Whether the last call was left by an error that a handler raised. */
+extern bool worker_was_in_handler(const WorkerHandlers *handlers);
+
+#endif /* WORKER_HANDLERS_H */
