@@ -1,11 +1,12 @@
 /*
  * conversations.c: messages, and the conversations they make.
  *
- * Messages are added many at a time by two statements: the first makes or
- * moves on the conversations, one row for all messages of a conversation; the
- * second inserts the messages. Both belong to one transaction, so that count
- * and last activity are right in every snapshot. Conversations are taken in
- * the order of tenant and key, so that two batches do not wait for each other.
+ * Messages are added many at a time by a few statements: conversations that
+ * are there are moved on, one row for all messages of a conversation, then new
+ * ones are made, if there are any, then the messages inserted. All belong to
+ * one transaction, so that count and last activity are right in every snapshot.
+ * Conversations are taken in the order of tenant and key, so that two batches
+ * do not wait for each other.
  */
 #include "postgres.h"
 
@@ -24,23 +25,26 @@
 #include "statement.h"
 #include "stats.h"
 
-/*
- * A number is drawn only for a conversation that is not there, or each message
- * would burn one. Who loses the race of making it burns one all the same.
- */
-static Statement touch_conversations = {
-	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, id, number,"
-		   " channel, participant_a, participant_b, key, message_count,"
-		   " last_activity_at)"
-		   " SELECT n.tenant_id, coalesce(k.id, n.id), coalesce(k.number,"
-		   " pg_catalog.nextval('msgstore.conversations_number_seq')),"
-		   " n.channel, n.participant_a, n.participant_b, n.key,"
-		   " n.message_count, n.last_activity_at"
-		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n (tenant_id, id,"
-		   " channel, participant_a, participant_b, key, message_count,"
-		   " last_activity_at)"
-		   " LEFT JOIN msgstore.conversations k"
-		   " ON k.tenant_id = n.tenant_id AND k.key = n.key"
+/* In the order of the given rows, by which conversations are locked. */
+static Statement move_conversations = {
+	.sql = "UPDATE msgstore.conversations AS c"
+		   " SET message_count = c.message_count + n.message_count,"
+		   " last_activity_at ="
+		   " greatest(c.last_activity_at, n.last_activity_at)"
+		   " FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
+		   " message_count, last_activity_at, ordinal)"
+		   " WHERE c.tenant_id = n.tenant_id AND c.key = n.key"
+		   " RETURNING n.ordinal, c.id",
+	.nargs = 4,
+	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
+	.table = "conversations"};
+
+/* Who loses the race of making a conversation burns a number. */
+static Statement make_conversations = {
+	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, key,"
+		   " message_count, last_activity_at, id, channel, participant_a,"
+		   " participant_b)"
+		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"
 		   " ON CONFLICT (tenant_id, key) DO UPDATE"
 		   " SET message_count = c.message_count + excluded.message_count,"
 		   " last_activity_at = greatest(c.last_activity_at,"
@@ -48,14 +52,13 @@ static Statement touch_conversations = {
 		   " RETURNING id",
 	.nargs = 8,
 	.argtypes = {TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 INT4ARRAYOID,
+				 TIMESTAMPTZARRAYOID,
 				 UUIDARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 INT4ARRAYOID,
-				 TIMESTAMPTZARRAYOID},
-	.table = "conversations"};
+				 TEXTARRAYOID}};
 
 static Statement insert_messages = {
 	.sql = "INSERT INTO msgstore.messages (tenant_id, id, inbound_event_id,"
@@ -87,16 +90,30 @@ typedef struct Touch
 	text *thread;
 	text *participant_a;
 	text *participant_b;
-	pg_uuid_t id; /* proposed */
+	pg_uuid_t id;  /* proposed, then its own */
+	bool is_known; /* it was there already */
 	int message_count;
 	TimestampTz last_activity_at;
 } Touch;
+
+/* Of the columns of make_conversations; move_conversations has the first. */
+static const Oid touch_types[] = {TEXTOID,
+								  TEXTOID,
+								  INT4OID,
+								  TIMESTAMPTZOID,
+								  UUIDOID,
+								  TEXTOID,
+								  TEXTOID,
+								  TEXTOID};
 
 static void set_key(ConversationMessage *message);
 static int compare_keys(const void *a, const void *b);
 static int gather(ConversationMessage **sorted, int n, Touch *touches);
 static void begin_touch(Touch *touch, const ConversationMessage *message);
 static int touch(Touch *touches, int n, ConversationMessage **sorted);
+static void move(Touch *touches, int n);
+static int make(Touch **touches, int n);
+static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);
 static void insert(ConversationMessage *messages, int n);
 static void send_item(InboxItem *item);
@@ -191,66 +208,115 @@ begin_touch(Touch *touch, const ConversationMessage *message)
 	touch->thread = cstring_to_text(channel->thread);
 	touch->participant_a = in_order ? message->from : message->to;
 	touch->participant_b = in_order ? message->to : message->from;
-	inbox_make_uuid7(&touch->id);
+	touch->is_known = false;
 	touch->message_count = 0;
 	touch->last_activity_at = message->timestamp;
 }
 
 /*
- * Every conversation comes back, in the order of the touches; one that has the
- * proposed id is new.
+ * Those that are there are moved on, the others made. Returns how many came
+ * into being.
  */
 static int
 touch(Touch *touches, int n, ConversationMessage **sorted)
 {
-	Datum *columns = palloc(sizeof(Datum) * n * 8);
-	static const Oid types[] = {TEXTOID,
-								UUIDOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								INT4OID,
-								TIMESTAMPTZOID};
+	Touch **missing = palloc(sizeof(Touch *) * n);
+	int nmissing = 0;
+	int created;
+	int i;
+	int j;
+	int k;
+
+	move(touches, n);
+	for (i = 0; i < n; i++)
+	{
+		if (!touches[i].is_known)
+			missing[nmissing++] = &touches[i];
+	}
+	created = make(missing, nmissing);
+	for (i = 0, j = 0; i < n; i++)
+	{
+		for (k = 0; k < touches[i].message_count; k++, j++)
+		{
+			sorted[j]->conversation_id = touches[i].id;
+			if (message_level_is_interesting(DEBUG1))
+				log_assignment(sorted[j], !touches[i].is_known);
+		}
+	}
+	return created;
+}
+
+static void
+move(Touch *touches, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * n * 4);
+	Datum values[4];
+	bool isnull;
+	uint64 row;
+	int i;
+
+	for (i = 0; i < n; i++)
+		put_state(&touches[i], columns, i, n);
+	for (i = 0; i < 4; i++)
+		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
+	statement_execute(&move_conversations, values, NULL);
+	for (row = 0; row < SPI_processed; row++)
+	{
+		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
+		touches[i].id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
+		touches[i].is_known = true;
+	}
+}
+
+/*
+ * One that has the proposed id is new; another session may have made the rest
+ * meanwhile.
+ */
+static int
+make(Touch **touches, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * Max(n, 1) * 8);
 	Datum values[8];
 	bool isnull;
 	int created = 0;
 	int i;
-	int j;
 
+	if (n == 0)
+		return 0;
 	for (i = 0; i < n; i++)
 	{
-		columns[i] = PointerGetDatum(touches[i].sample->tenant_id);
-		columns[n + i] = UUIDPGetDatum(&touches[i].id);
-		columns[2 * n + i] = PointerGetDatum(touches[i].thread);
-		columns[3 * n + i] = PointerGetDatum(touches[i].participant_a);
-		columns[4 * n + i] = PointerGetDatum(touches[i].participant_b);
-		columns[5 * n + i] =
-			PointerGetDatum(touches[i].sample->conversation_key);
-		columns[6 * n + i] = Int32GetDatum(touches[i].message_count);
-		columns[7 * n + i] = TimestampTzGetDatum(touches[i].last_activity_at);
+		inbox_make_uuid7(&touches[i]->id);
+		put_state(touches[i], columns, i, n);
+		columns[4 * n + i] = UUIDPGetDatum(&touches[i]->id);
+		columns[5 * n + i] = PointerGetDatum(touches[i]->thread);
+		columns[6 * n + i] = PointerGetDatum(touches[i]->participant_a);
+		columns[7 * n + i] = PointerGetDatum(touches[i]->participant_b);
 	}
 	for (i = 0; i < 8; i++)
-		values[i] = statement_array(types[i], columns + i * n, NULL, n);
-	statement_execute(&touch_conversations, values, NULL);
+		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
+	statement_execute(&make_conversations, values, NULL);
 	if (SPI_processed != (uint64) n)
 		elog(ERROR, "a conversation did not come back");
-
-	for (i = 0, j = 0; i < n; i++)
+	for (i = 0; i < n; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
-		bool is_new = memcmp(id, &touches[i].id, sizeof(pg_uuid_t)) == 0;
-		int last = j + touches[i].message_count;
 
-		created += is_new;
-		for (; j < last; j++)
-		{
-			sorted[j]->conversation_id = *id;
-			if (message_level_is_interesting(DEBUG1))
-				log_assignment(sorted[j], is_new);
-		}
+		touches[i]->is_known =
+			memcmp(id, &touches[i]->id, sizeof(pg_uuid_t)) != 0;
+		touches[i]->id = *id;
+		created += !touches[i]->is_known;
 	}
 	return created;
+}
+
+/* The columns that both statements begin with. */
+static void
+put_state(const Touch *touch, Datum *columns, int i, int n)
+{
+	columns[i] = PointerGetDatum(touch->sample->tenant_id);
+	columns[n + i] = PointerGetDatum(touch->sample->conversation_key);
+	columns[2 * n + i] = Int32GetDatum(touch->message_count);
+	columns[3 * n + i] = TimestampTzGetDatum(touch->last_activity_at);
 }
 
 static void
