@@ -439,7 +439,7 @@ add_outbound(const InboxItem *item)
 		message.attachments = JsonbValueToJsonb(&list);
 	}
 	created = conversations_add(&message, 1);
-	stats_count(STATS_MESSAGES_SENT, 1);
+	stats_count_for(STATS_MESSAGES_SENT, message.tenant_id, message.channel, 1);
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
 	stats_count(STATS_CONVERSATIONS_REUSED, 1 - created);
 }

@@ -61,6 +61,7 @@ static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
 static int insert_events(InboxItem **items, int n);
+static void count_stored(const text *tenant_id, const text *channel);
 static int find_duplicates(InboxItem **items, int n);
 static int compare_events(const void *a, const void *b);
 static void read_items(JsonbContainer *list, InboxItem *items);
@@ -150,6 +151,7 @@ store(InboxItem *items, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	InboxItem **valid = palloc(sizeof(InboxItem *) * Max(n, 1));
+	text *tenant_id = cstring_to_text(msgstore_tenant_id);
 	int nvalid = 0;
 	int i;
 
@@ -178,7 +180,10 @@ store(InboxItem *items, int n)
 			items[i].duplicate = true;
 		}
 		if (items[i].duplicate)
-			stats_count(STATS_EVENTS_DUPLICATE, 1);
+			stats_count_for(STATS_EVENTS_DUPLICATE,
+							tenant_id,
+							cstring_to_text(items[i].channel),
+							1);
 	}
 }
 
@@ -212,10 +217,7 @@ store_new(InboxItem **items, int n)
 		int known = insert_events(items, n);
 
 		if (known < n)
-		{
-			stats_count(STATS_EVENTS_INGESTED, n - known);
 			worker_wake_at_commit();
-		}
 		n = known > 0 ? find_duplicates(items, known) : 0;
 	}
 }
@@ -267,6 +269,8 @@ insert_events(InboxItem **items, int n)
 			Datum lane = statement_value(row++, 2, &isnull);
 
 			worker_wake_for_event(id, DatumGetInt16(lane));
+			count_stored(DatumGetTextPP(values[0]),
+						 DatumGetTextPP(columns[n + i]));
 		}
 		else
 			items[known++] = items[i];
@@ -274,6 +278,13 @@ insert_events(InboxItem **items, int n)
 	if (row != SPI_processed)
 		elog(ERROR, "stored events came back out of order");
 	return known;
+}
+
+static void
+count_stored(const text *tenant_id, const text *channel)
+{
+	stats_count_for(STATS_EVENTS_INGESTED, tenant_id, channel, 1);
+	stats_move(STATS_QUEUED, tenant_id, channel, 1);
 }
 
 /* Returns how many have no first one any more; these come first in items. */

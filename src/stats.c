@@ -1,44 +1,24 @@
 /*
- * stats.c: counters in shared memory, one set for each database.
+ * stats.c: counters and gauges of a database, as SQL reads them.
  *
- * Sessions add to them with atomic instructions at their commit; nobody waits.
- * Latencies are kept in a log-linear histogram, eight steps to a power of two,
- * so that a percentile is at most an eighth too high.
+ * Sessions and workers add to counters in shared memory (stats_shared.c) when
+ * their transactions commit (stats_pending.c), with atomic instructions:
+ * nobody waits.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "port/atomics.h"
-#include "port/pg_bitutils.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
-#include "stats.h"
-
-/* Databases with counters of their own; room for more is taken if there is. */
-#define EXPECTED_DATABASES 64
-
-#define STEPS_PER_POWER 8
-#define HISTOGRAM_BUCKETS (40 * STEPS_PER_POWER)
-
-/* Latencies of a transaction that are measured up to its commit. */
-#define PENDING_LATENCIES 1024
-
-typedef struct DatabaseStats
-{
-	Oid database; /* hash key */
-	pg_atomic_uint64 counters[STATS_COUNTERS];
-	pg_atomic_uint64 latency_sum; /* microseconds */
-	pg_atomic_uint64 latency_max; /* microseconds */
-	pg_atomic_uint64 latencies[HISTOGRAM_BUCKETS];
-} DatabaseStats;
+#include "stats_gauges.h"
+#include "stats_shared.h"
+#include "stats_worker.h"
 
 static const char *const counter_names[STATS_COUNTERS] = {
 	"events_ingested",
@@ -52,240 +32,146 @@ static const char *const counter_names[STATS_COUNTERS] = {
 	"conversations_reused",
 	"conversations_failures"};
 
-static HTAB *databases = NULL;
-static LWLock *databases_lock = NULL;
+static const char *const gauge_names[STATS_GAUGES] = {"queued", "dead_letters"};
 
-/* This session's database; entries never move, so one look is enough. */
-static DatabaseStats *own = NULL;
-
-/* What the open transaction has counted. */
-static int64 pending[STATS_COUNTERS];
-static TimestampTz pending_latencies[PENDING_LATENCIES];
-static int npending_latencies = 0;
-static bool has_pending = false;
-
-static DatabaseStats *own_stats(void);
-static void init_database(DatabaseStats *stats);
-static void at_transaction_end(XactEvent event, void *arg);
-static void publish(void);
-static void add_latency(DatabaseStats *stats, int64 latency);
-static int bucket_of(uint64 latency);
-static uint64 bucket_limit(int bucket);
-static uint64 percentile(DatabaseStats *stats, uint64 total, int percent);
+static int find_name(const char *const *names, int n, const text *name);
+static int64 event_age(const pg_uuid_t *id);
 static void put_counter(ReturnSetInfo *result, const char *name, uint64 value);
+static void put_latencies(ReturnSetInfo *result, StatsDatabase *database);
+static void put_channel(ReturnSetInfo *result,
+						const StatsChannel *channel,
+						const int64 *gauges);
 
 PG_FUNCTION_INFO_V1(msgstore_counters);
+PG_FUNCTION_INFO_V1(msgstore_channel_counters);
+PG_FUNCTION_INFO_V1(msgstore_count);
+PG_FUNCTION_INFO_V1(msgstore_move);
+PG_FUNCTION_INFO_V1(msgstore_gauge);
+PG_FUNCTION_INFO_V1(msgstore_recount);
+PG_FUNCTION_INFO_V1(msgstore_event_age_us);
 
 Datum
 msgstore_counters(PG_FUNCTION_ARGS)
 {
-	DatabaseStats *stats = own_stats();
+	StatsDatabase *database = stats_own_database(NULL);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	uint64 sum = pg_atomic_read_u64(&stats->latency_sum);
-	uint64 max = pg_atomic_read_u64(&stats->latency_max);
-	uint64 total = 0;
+	StatsGauges gauges;
 	int i;
 
+	stats_read_gauges(&gauges);
 	InitMaterializedSRF(fcinfo, 0);
 	for (i = 0; i < STATS_COUNTERS; i++)
 		put_counter(result,
 					counter_names[i],
-					pg_atomic_read_u64(&stats->counters[i]));
-	for (i = 0; i < HISTOGRAM_BUCKETS; i++)
-		total += pg_atomic_read_u64(&stats->latencies[i]);
-	put_counter(result, "worker_latency_avg_us", total > 0 ? sum / total : 0);
-	put_counter(result, "worker_latency_max_us", max);
+					pg_atomic_read_u64(&database->counters[i]));
+	put_latencies(result, database);
+	put_counter(result, "worker_queued", gauges.values[STATS_QUEUED]);
+	put_counter(result, "dead_letters", gauges.values[STATS_DEAD]);
 	put_counter(result,
-				"worker_latency_p50_us",
-				Min(percentile(stats, total, 50), max));
-	put_counter(result,
-				"worker_latency_p95_us",
-				Min(percentile(stats, total, 95), max));
-	put_counter(result,
-				"worker_latency_p99_us",
-				Min(percentile(stats, total, 99), max));
+				"oldest_event_age_us",
+				gauges.has_oldest ? event_age(&gauges.oldest) : 0);
+	put_counter(result, "workers_running", stats_workers_running());
 	return (Datum) 0;
 }
 
-void
-stats_count(StatsCounter counter, int64 n)
+Datum
+msgstore_channel_counters(PG_FUNCTION_ARGS)
 {
-	pending[counter] += n;
-	has_pending = true;
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StatsChannel **channels;
+	int64(*gauges)[STATS_GAUGES];
+	int n = stats_read_channels(&channels, &gauges);
+	int i;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (i = 0; i < n; i++)
+		put_channel(result, channels[i], gauges[i]);
+	return (Datum) 0;
 }
 
-void
-stats_count_latency(TimestampTz accepted_at)
+/* Tenant and channel are null where nothing of one channel is counted. */
+Datum
+msgstore_count(PG_FUNCTION_ARGS)
 {
-	has_pending = true;
-	if (npending_latencies < PENDING_LATENCIES)
-		pending_latencies[npending_latencies++] = accepted_at;
+	StatsCounter counter;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_VOID();
+	counter = find_name(counter_names, STATS_COUNTERS, PG_GETARG_TEXT_PP(0));
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
+		stats_count(counter, PG_GETARG_INT64(1));
 	else
-		add_latency(own_stats(), GetCurrentTimestamp() - accepted_at);
+		stats_count_for(counter,
+						PG_GETARG_TEXT_PP(2),
+						PG_GETARG_TEXT_PP(3),
+						PG_GETARG_INT64(1));
+	PG_RETURN_VOID();
 }
 
-/* Nobody is connected to it any more, so nobody holds on to its entry. */
-void
-stats_forget_database(Oid database)
+Datum
+msgstore_move(PG_FUNCTION_ARGS)
 {
-	LWLockAcquire(databases_lock, LW_EXCLUSIVE);
-	(void) hash_search(databases, &database, HASH_REMOVE, NULL);
-	LWLockRelease(databases_lock);
+	stats_move(find_name(gauge_names, STATS_GAUGES, PG_GETARG_TEXT_PP(0)),
+			   PG_GETARG_TEXT_PP(1),
+			   PG_GETARG_TEXT_PP(2),
+			   PG_GETARG_INT64(3));
+	PG_RETURN_VOID();
 }
 
-void
-stats_init(void)
+Datum
+msgstore_gauge(PG_FUNCTION_ARGS)
 {
-	RegisterXactCallback(at_transaction_end, NULL);
+	PG_RETURN_INT64(stats_read_gauge(
+		find_name(gauge_names, STATS_GAUGES, PG_GETARG_TEXT_PP(0))));
 }
 
-void
-stats_shmem_request(void)
+Datum
+msgstore_recount(PG_FUNCTION_ARGS)
 {
-	RequestAddinShmemSpace(
-		hash_estimate_size(EXPECTED_DATABASES, sizeof(DatabaseStats)));
-	RequestNamedLWLockTranche("msgstore_stats", 1);
+	(void) fcinfo;
+	stats_recount();
+	PG_RETURN_VOID();
 }
 
-void
-stats_shmem_startup(void)
+Datum
+msgstore_event_age_us(PG_FUNCTION_ARGS)
 {
-	HASHCTL info = {.keysize = sizeof(Oid), .entrysize = sizeof(DatabaseStats)};
-
-	databases = ShmemInitHash("msgstore stats",
-							  EXPECTED_DATABASES,
-							  EXPECTED_DATABASES,
-							  &info,
-							  HASH_ELEM | HASH_BLOBS);
-	databases_lock = &GetNamedLWLockTranche("msgstore_stats")->lock;
+	PG_RETURN_INT64(event_age(PG_GETARG_UUID_P(0)));
 }
 
-/* A session counts for itself where there is no shared memory, or no room. */
-static DatabaseStats *
-own_stats(void)
-{
-	static DatabaseStats local;
-	bool found;
-
-	if (own != NULL)
-		return own;
-	if (databases != NULL)
-	{
-		LWLockAcquire(databases_lock, LW_EXCLUSIVE);
-		own = hash_search(databases, &MyDatabaseId, HASH_ENTER_NULL, &found);
-		if (own != NULL && !found)
-			init_database(own);
-		LWLockRelease(databases_lock);
-	}
-	if (own == NULL)
-	{
-		init_database(&local);
-		own = &local;
-	}
-	return own;
-}
-
-static void
-init_database(DatabaseStats *stats)
-{
-	int i;
-
-	for (i = 0; i < STATS_COUNTERS; i++)
-		pg_atomic_init_u64(&stats->counters[i], 0);
-	pg_atomic_init_u64(&stats->latency_sum, 0);
-	pg_atomic_init_u64(&stats->latency_max, 0);
-	for (i = 0; i < HISTOGRAM_BUCKETS; i++)
-		pg_atomic_init_u64(&stats->latencies[i], 0);
-}
-
-static void
-at_transaction_end(XactEvent event, void *arg)
-{
-	(void) arg;
-	if (!has_pending || event == XACT_EVENT_PRE_COMMIT ||
-		event == XACT_EVENT_PRE_PREPARE)
-		return;
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-		publish();
-	memset(pending, 0, sizeof(pending));
-	npending_latencies = 0;
-	has_pending = false;
-}
-
-static void
-publish(void)
-{
-	DatabaseStats *stats = own_stats();
-	TimestampTz now;
-	int i;
-
-	for (i = 0; i < STATS_COUNTERS; i++)
-	{
-		if (pending[i] != 0)
-			pg_atomic_fetch_add_u64(&stats->counters[i], pending[i]);
-	}
-	if (npending_latencies == 0)
-		return;
-	now = GetCurrentTimestamp();
-	for (i = 0; i < npending_latencies; i++)
-		add_latency(stats, now - pending_latencies[i]);
-}
-
-static void
-add_latency(DatabaseStats *stats, int64 latency)
-{
-	uint64 max = pg_atomic_read_u64(&stats->latency_max);
-
-	/* the clock may have been set back in between */
-	latency = Max(latency, 0);
-	pg_atomic_fetch_add_u64(&stats->latencies[bucket_of(latency)], 1);
-	pg_atomic_fetch_add_u64(&stats->latency_sum, latency);
-	while (max < (uint64) latency &&
-		   !pg_atomic_compare_exchange_u64(&stats->latency_max, &max, latency))
-		;
-}
-
-/* The first powers of two have a bucket for each microsecond. */
 static int
-bucket_of(uint64 latency)
+find_name(const char *const *names, int n, const text *name)
 {
-	int power;
-	int bucket;
-
-	if (latency < 2 * STEPS_PER_POWER)
-		return (int) latency;
-	power = pg_leftmost_one_pos64(latency) - 3;
-	bucket = power * STEPS_PER_POWER + (int) (latency >> power);
-	return Min(bucket, HISTOGRAM_BUCKETS - 1);
-}
-
-/* The greatest latency that falls into the bucket. */
-static uint64
-bucket_limit(int bucket)
-{
-	int power = bucket / STEPS_PER_POWER - 1;
-
-	if (bucket < 2 * STEPS_PER_POWER)
-		return bucket;
-	return ((uint64) (bucket % STEPS_PER_POWER + STEPS_PER_POWER + 1)
-			<< power) -
-		   1;
-}
-
-static uint64
-percentile(DatabaseStats *stats, uint64 total, int percent)
-{
-	uint64 rank = (total * percent + 99) / 100;
-	uint64 seen = 0;
 	int i;
 
-	for (i = 0; i < HISTOGRAM_BUCKETS && total > 0; i++)
+	for (i = 0; i < n; i++)
 	{
-		seen += pg_atomic_read_u64(&stats->latencies[i]);
-		if (seen >= rank)
-			return bucket_limit(i);
+		if (strlen(names[i]) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(names[i], VARDATA_ANY(name), strlen(names[i])) == 0)
+			return i;
 	}
-	return 0;
+	elog(ERROR, "nothing is counted as \"%s\"", text_to_cstring(name));
+}
+
+/*
+ * Microseconds since its id was made: the first 48 bits are milliseconds since
+ * 1970, the 12 bits behind the version a fraction of one. An id from elsewhere,
+ * of another version, has no age.
+ */
+static int64
+event_age(const pg_uuid_t *id)
+{
+	int64 made = 0;
+	int fraction = (id->data[6] & 0x0f) << 8 | id->data[7];
+	int i;
+
+	if (id->data[6] >> 4 != 7)
+		return 0;
+	for (i = 0; i < 6; i++)
+		made = made << 8 | id->data[i];
+	made = made * 1000 + fraction * 1000 / 4096 -
+		   (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	return Max(GetCurrentTimestamp() - made, 0);
 }
 
 static void
@@ -296,5 +182,46 @@ put_counter(ReturnSetInfo *result, const char *name, uint64 value)
 
 	values[0] = CStringGetTextDatum(name);
 	values[1] = Int64GetDatum((int64) value);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static void
+put_latencies(ReturnSetInfo *result, StatsDatabase *database)
+{
+	uint64 sum = pg_atomic_read_u64(&database->latency_sum);
+	uint64 total = stats_latencies(database);
+
+	put_counter(result, "worker_latency_sum_us", sum);
+	put_counter(result, "worker_latency_avg_us", total > 0 ? sum / total : 0);
+	put_counter(result,
+				"worker_latency_max_us",
+				pg_atomic_read_u64(&database->latency_max));
+	put_counter(result,
+				"worker_latency_p50_us",
+				stats_percentile(database, 50));
+	put_counter(result,
+				"worker_latency_p95_us",
+				stats_percentile(database, 95));
+	put_counter(result,
+				"worker_latency_p99_us",
+				stats_percentile(database, 99));
+}
+
+static void
+put_channel(ReturnSetInfo *result,
+			const StatsChannel *channel,
+			const int64 *gauges)
+{
+	bool nulls[2 + STATS_OUTCOMES + STATS_GAUGES] = {false};
+	Datum values[2 + STATS_OUTCOMES + STATS_GAUGES];
+	int i;
+
+	values[0] = CStringGetTextDatum(channel->key.tenant_id);
+	values[1] = CStringGetTextDatum(channel->key.channel);
+	for (i = 0; i < STATS_OUTCOMES; i++)
+		values[2 + i] = Int64GetDatum((int64) pg_atomic_read_u64(
+			unconstify(pg_atomic_uint64 *, &channel->outcomes[i])));
+	for (i = 0; i < STATS_GAUGES; i++)
+		values[2 + STATS_OUTCOMES + i] = Int64GetDatum(Max(gauges[i], 0));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
