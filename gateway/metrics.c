@@ -3,7 +3,9 @@
  *
  * The database is asked each time, so SQL and HTTP agree. While it is away
  * its counters keep the values they last had: every name is always there, and
- * none falls. The flat JSON object and the Prometheus text say the same.
+ * none falls. The flat JSON object and the Prometheus text say the same; the
+ * text has more: what is counted of each channel and worker, and a histogram,
+ * which only labels can tell apart.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "metrics_detail.h"
 #include "reply.h"
 #include "routes.h"
 
@@ -69,6 +72,10 @@ static const Description database[] = {
 	COUNTER("worker_processed", "Events processed."),
 	COUNTER("worker_error", "Failures that will be retried."),
 	COUNTER("worker_dead_letter", "Events moved to dead letters."),
+	GAUGE("dead_letters", "Events and messages given up and kept."),
+	GAUGE("oldest_event_age_us", "Age of the oldest event not yet processed."),
+	GAUGE("workers_running", "Workers of the database with a process."),
+	COUNTER("worker_latency_sum_us", "Time from ingest to processed, summed."),
 	GAUGE("worker_latency_avg_us", "Average time from ingest to processed."),
 	GAUGE("worker_latency_max_us", "Longest time from ingest to processed."),
 	GAUGE("worker_latency_p50_us", "Median time from ingest to processed."),
@@ -85,10 +92,22 @@ static const Description database[] = {
 
 #define DATABASE_COUNT (sizeof(database) / sizeof(database[0]))
 
-static const char metrics_sql[] = "SELECT msgstore.metrics()";
+/* Only the text shows the detail. */
+static const char json_sql[] = "SELECT msgstore.metrics(), NULL";
+static const char text_sql[] =
+	"SELECT msgstore.metrics(), msgstore.metrics_detail()";
 
-static cJSON *collect(Request *request);
-static cJSON *ask_database(Request *request, bool *up);
+/* What the database said; detail is NULL when it was not asked for it. */
+typedef struct Answer
+{
+	bool up;
+	cJSON *all;
+	cJSON *detail;
+} Answer;
+
+static bool collect(Request *request, bool with_detail, Answer *answer);
+static void ask_database(Request *request, bool with_detail, Answer *answer);
+static void keep_answer(char **kept, const PGresult *result, int column);
 static void add_own(Gateway *gateway, cJSON *all, bool up);
 static void set_number(cJSON *all, const char *name, double value);
 static void write_json(const cJSON *all, Text *out);
@@ -108,6 +127,7 @@ metrics_free(Metrics *metrics)
 {
 	pthread_mutex_destroy(&metrics->mutex);
 	free(metrics->last_known);
+	free(metrics->last_detail);
 }
 
 void
@@ -129,70 +149,83 @@ get_metrics(Request *request)
 	bool text_named;
 	int json = request_accepts(request, "application/json", &json_named);
 	int text = request_accepts(request, "text/plain", &text_named);
-	cJSON *all = collect(request);
+	bool as_json = json > text || (json == text && json_named && !text_named);
+	Answer answer = {0};
 	Text body = {0};
 
-	if (all == NULL)
+	if (!collect(request, !as_json, &answer))
 		reply_unavailable(request, "out of memory", 1);
-	else if (json > text || (json == text && json_named && !text_named))
+	else if (as_json)
 	{
-		write_json(all, &body);
+		write_json(answer.all, &body);
 		reply_body(request, 200, NULL, &body);
 	}
 	else
 	{
-		write_prometheus(all, &body);
+		write_prometheus(answer.all, &body);
+		metrics_write_detail(answer.all, answer.detail, &body);
 		reply_body(request,
 				   200,
 				   "text/plain; version=0.0.4; charset=utf-8",
 				   &body);
 	}
-	cJSON_Delete(all);
+	cJSON_Delete(answer.all);
+	cJSON_Delete(answer.detail);
 }
 
-static cJSON *
-collect(Request *request)
+static bool
+collect(Request *request, bool with_detail, Answer *answer)
 {
-	bool up;
-	cJSON *all = ask_database(request, &up);
-
-	if (all == NULL)
-		return NULL;
+	ask_database(request, with_detail, answer);
+	if (answer->all == NULL)
+		return false;
 	for (size_t i = 0; i < DATABASE_COUNT; i++)
 	{
-		if (!cJSON_HasObjectItem(all, database[i].name))
-			set_number(all, database[i].name, 0);
+		if (!cJSON_HasObjectItem(answer->all, database[i].name))
+			set_number(answer->all, database[i].name, 0);
 	}
-	add_own(request->gateway, all, up);
-	return all;
+	add_own(request->gateway, answer->all, answer->up);
+	return true;
 }
 
-static cJSON *
-ask_database(Request *request, bool *up)
+static void
+ask_database(Request *request, bool with_detail, Answer *answer)
 {
 	Metrics *metrics = &request->gateway->metrics;
 	Pool *pool = request->gateway->pool;
 	const char *why;
 	PoolConnection *connection = pool_borrow(pool, METRICS_WAIT_MS, &why);
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "08001"};
-	cJSON *all;
 
 	if (connection != NULL)
 	{
-		outcome = pool_query(connection, metrics_sql, 0, NULL);
+		outcome =
+			pool_query(connection, with_detail ? text_sql : json_sql, 0, NULL);
 		pool_return(pool, connection);
 	}
-	*up = strcmp(outcome.sqlstate, "00000") == 0;
+	answer->up = strcmp(outcome.sqlstate, "00000") == 0;
 	pthread_mutex_lock(&metrics->mutex);
-	if (*up && PQntuples(outcome.result) == 1)
+	if (answer->up && PQntuples(outcome.result) == 1)
 	{
-		free(metrics->last_known);
-		metrics->last_known = strdup(PQgetvalue(outcome.result, 0, 0));
+		keep_answer(&metrics->last_known, outcome.result, 0);
+		keep_answer(&metrics->last_detail, outcome.result, 1);
 	}
-	all = cJSON_Parse(metrics->last_known != NULL ? metrics->last_known : "{}");
+	answer->all =
+		cJSON_Parse(metrics->last_known != NULL ? metrics->last_known : "{}");
+	if (with_detail && metrics->last_detail != NULL)
+		answer->detail = cJSON_Parse(metrics->last_detail);
 	pthread_mutex_unlock(&metrics->mutex);
 	PQclear(outcome.result);
-	return all;
+}
+
+/* What was not asked for stays what it was. */
+static void
+keep_answer(char **kept, const PGresult *result, int column)
+{
+	if (PQgetisnull(result, 0, column))
+		return;
+	free(*kept);
+	*kept = strdup(PQgetvalue(result, 0, column));
 }
 
 static void
@@ -255,13 +288,12 @@ write_prometheus(const cJSON *all, Text *out)
 			strspn(member->string, "abcdefghijklmnopqrstuvwxyz0123456789_") !=
 				strlen(member->string))
 			continue;
+		metrics_write_head(member->string,
+						   description->type,
+						   description->help,
+						   out);
 		text_addf(out,
-				  "# HELP msgstore_%s %s\n# TYPE msgstore_%s %s\n"
 				  "msgstore_%s %.0f\n",
-				  member->string,
-				  description->help,
-				  member->string,
-				  description->type,
 				  member->string,
 				  member->valuedouble);
 	}

@@ -45,6 +45,7 @@ typedef struct Metrics
 
 	pthread_mutex_t mutex; /* guards what follows */
 	char *last_known;	   /* the database's metrics when it was last asked */
+	char *last_detail;	   /* and its metrics_detail */
 } Metrics;
 
 void metrics_init(Metrics *metrics);

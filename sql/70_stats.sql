@@ -181,7 +181,9 @@ BEGIN
         'channels', (
             SELECT coalesce(jsonb_agg(c), '[]') FROM msgstore.channel_metrics() c),
         'workers', (
-            SELECT coalesce(jsonb_agg(w ORDER BY w.worker), '[]')
+            SELECT coalesce(jsonb_agg(
+                to_jsonb(w) || jsonb_build_object('up', w.pid IS NOT NULL)
+                ORDER BY w.worker), '[]')
             FROM msgstore.stat_worker w),
         'latency', (
             SELECT jsonb_agg(h ORDER BY h.le_us)
