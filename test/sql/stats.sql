@@ -53,5 +53,135 @@ DROP TRIGGER fail ON messages;
 \c -
 SET search_path = msgstore, public;
 SELECT * FROM counted;
+
+-- So does a reader of one channel; age is of what is queued.
+SELECT tenant_id, channel, ingested, duplicate, processed, error, dead_letter,
+    sent, queued, dead_letters, tenant_oldest_event_age_us AS age
+FROM channel_metrics();
+
+-- The histogram holds each processed event once.
+SELECT count(*), bool_and(count >= before) AS cumulative,
+    max(count) = (metrics() ->> 'worker_processed')::bigint AS complete,
+    bool_and(le_us = 2 * before_us) AS powers_of_two
+FROM (SELECT le_us, count, lag(count, 1, 0::bigint) OVER w AS before,
+        lag(le_us, 1, le_us / 2) OVER w AS before_us
+      FROM latency_histogram() WINDOW w AS (ORDER BY le_us)) h;
+
+-- No worker, no line.
+SELECT count(*) FROM stat_worker;
+
+-- The queue is not counted: seven more are seven more, whatever is rolled back
+-- in between, and as often as it is asked.
+CREATE VIEW public.gauges AS
+SELECT _gauge('queued') AS queued, _gauge('dead_letters') AS dead,
+    (metrics() ->> 'worker_queued')::int AS in_metrics,
+    (SELECT sum(queued) FROM channel_metrics()) AS by_channel,
+    (SELECT count(*) FROM event_queue) AS counted,
+    (SELECT count(*) FROM dead_letters) AS counted_dead;
+SELECT count(put('g-' || n)) FROM generate_series(1, 7) n;
+SELECT * FROM gauges;
+DO $$
+BEGIN
+    PERFORM public.put('kept');
+    BEGIN
+        PERFORM public.put('lost');
+        RAISE division_by_zero;
+    EXCEPTION WHEN division_by_zero THEN
+        BEGIN
+            PERFORM public.put('kept too');
+        END;
+    END;
+    BEGIN
+        PERFORM public.put('kept as well');
+    EXCEPTION WHEN division_by_zero THEN
+        NULL;
+    END;
+END $$;
+SELECT * FROM gauges;
+SELECT metrics() ->> 'events_ingested' AS ingested;
+
+-- A transaction sees what it did itself, as if it counted.
+BEGIN;
+SELECT count(put('own-' || n)) FROM generate_series(1, 2) n;
+SELECT * FROM gauges;
+SELECT process(4);
+SELECT * FROM gauges;
+ROLLBACK;
+SELECT * FROM gauges;
+
+-- How old the oldest event is: also of one that waits for its retry.
+SELECT (metrics() ->> 'oldest_event_age_us')::bigint > 0 AS aged,
+    (SELECT min(tenant_oldest_event_age_us) FROM channel_metrics() WHERE queued > 0)
+        >= (metrics() ->> 'oldest_event_age_us')::bigint - 10000000 AS agree;
+UPDATE event_queue SET next_attempt_at = 'infinity';
+SELECT (SELECT id FROM event_log JOIN event_queue ON event_id = id ORDER BY id LIMIT 1)
+    = (SELECT oldest_event FROM _work_left()) AS is_oldest;
+SELECT put('new');
+SELECT (SELECT event_id FROM event_queue ORDER BY event_id LIMIT 1)
+    = (SELECT oldest_event FROM _work_left()) AS is_oldest;
+SELECT _event_age_us('00000000-0000-4000-8000-000000000000') AS no_time;
+
+-- What is done behind its back is not seen, until it is asked to count...
+DELETE FROM event_queue WHERE event_id IN (SELECT event_id FROM event_queue LIMIT 3);
+SELECT queued - counted AS wrong_by FROM gauges;
+SELECT recount();
+SELECT * FROM gauges;
+-- ... or there is nothing left,
+DELETE FROM event_queue;
+SELECT metrics() ->> 'worker_queued' AS queued, metrics() ->> 'oldest_event_age_us' AS age;
+SELECT * FROM gauges;
+-- ... or there is something where nothing should be,
+INSERT INTO event_queue (tenant_id, event_id)
+SELECT tenant_id, id FROM event_log ORDER BY id LIMIT 5;
+SELECT metrics() ->> 'worker_queued' AS queued;
+SELECT * FROM gauges;
+-- ... or the table is another.
+DELETE FROM event_queue WHERE event_id IN (SELECT event_id FROM event_queue LIMIT 1);
+TRUNCATE dead_letters;
+VACUUM FULL event_queue;
+SELECT * FROM gauges;
+
+-- Who moves events says so.
+BEGIN;
+INSERT INTO dead_letters
+SELECT tenant_id, event_id, 'inbound', 1, 'P0001', 'no', now(), '[]' FROM event_queue;
+DELETE FROM event_queue;
+SELECT _move('queued', l.tenant_id, l.channel, -1), _move('dead_letters', l.tenant_id, l.channel, 1),
+    _count('worker_dead_letter', 1, l.tenant_id, l.channel)
+FROM dead_letters d JOIN event_log l ON l.id = d.event_id;
+COMMIT;
+SELECT * FROM gauges;
+SELECT metrics() ->> 'worker_dead_letter' AS dead_letter;
+SELECT _count('conversations_reused', 2);
+SELECT metrics() ->> 'conversations_reused' AS reused;
+SELECT _count('conversation', 1);
+SELECT _gauge('events');
+
+-- Tenants have numbers of their own, and see no others.
+DELETE FROM dead_letters;
+SET msgstore.tenant_id = 'acme';
+SELECT put('t-1'), put('t-1');
+SELECT duplicate FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "Hi",
+    "timestamp": "2024-11-01T14:00:00Z"}');
+SELECT tenant_id, channel, ingested, duplicate, sent, queued, tenant_oldest_event_age_us > 0 AS aged
+FROM channel_metrics();
+SELECT duplicate FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "Hi",
+    "timestamp": "2024-11-01T14:00:00Z"}');
+RESET msgstore.tenant_id;
+SELECT tenant_id, channel, ingested, duplicate, sent, queued FROM channel_metrics();
+SELECT jsonb_path_query_array(metrics_detail(), '$.channels[*].tenant_id') AS channels,
+    metrics_detail() -> 'workers' AS workers,
+    jsonb_array_length(metrics_detail() -> 'latency') AS limits;
+
+-- A name that is too long, and tenants of which there are too many, are counted
+-- together.
+SELECT _count('events_ingested', 1, repeat('x', 64), 'sms');
+SELECT _count('events_ingested', 2, repeat('x', 63), 'sms');
+SELECT left(tenant_id, 2) AS tenant, channel, ingested FROM channel_metrics()
+WHERE tenant_id LIKE 'xx%' OR channel = 'other' ORDER BY 1;
+SELECT count(_count('events_ingested', 1, 'many-' || n, 'sms')) FROM generate_series(1, 2000) n;
+SELECT sum(ingested) FILTER (WHERE tenant_id = '' AND channel = 'other') > 900 AS rest,
+    sum(ingested) FILTER (WHERE tenant_id LIKE 'many-%' OR (tenant_id = '' AND channel = 'other')) AS all
+FROM channel_metrics();
 \c :home
 DROP DATABASE regression_stats;
