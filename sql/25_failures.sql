@@ -87,8 +87,7 @@ BEGIN
     dead := permanent
         OR attempt_count > current_setting('msgstore.max_retries')::int;
     wait := coalesce(wait, msgstore._backoff(attempt_count));
-    IF dead AND (SELECT count(*) >= most
-                 FROM (SELECT FROM msgstore.dead_letters LIMIT most) d) THEN
+    IF dead AND msgstore._gauge('dead_letters') >= most THEN
         -- So many are no accident of theirs: they are tried on, seldom.
         dead := false;
         wait := msgstore._backoff(1000);

@@ -36,6 +36,7 @@
 #endif
 
 #include "msgstore.h"
+#include "stats_worker.h"
 #include "worker.h"
 #include "worker_batch.h"
 #include "worker_claims.h"
@@ -115,6 +116,7 @@ msgstore_worker_main(Datum ticket)
 											  InvalidOid,
 											  0);
 	settle();
+	stats_worker_attach(own_slot->index);
 	for (;;)
 	{
 		bool more;
@@ -155,8 +157,8 @@ attach(uint64 ticket)
 }
 
 /*
- * What this process had claimed is free again, and others of this database may
- * be asleep.
+ * What this process had claimed is free again, its lanes are the others' now,
+ * and they may be asleep.
  */
 static void
 detach(int code, Datum arg)
@@ -173,7 +175,7 @@ detach(int code, Datum arg)
 		SetLatch(worker_shared->launcher);
 	LWLockRelease(worker_shared->lock);
 	ConditionVariableBroadcast(&worker_shared->ended);
-	if (own_slot->outcome == WORKER_FAILED)
+	if (own_slot->outcome != WORKER_ABSENT)
 		worker_wake_all(database);
 }
 
@@ -248,6 +250,7 @@ run_turn(bool *more)
 	LockReleaseSession(USER_LOCKMETHOD);
 	(void) pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, "waiting for events");
+	stats_worker_state(STATS_WORKER_IDLE);
 
 	/* Others may have met lanes in this batch that are theirs now. */
 	if (share_changed)
@@ -274,7 +277,7 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 
 	*share_changed = share != last_share;
 	last_share = share;
-	next_expiry = Min(next_expiry, news.expiry);
+	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);
 	if (next_expiry <= due)
 		next_expiry = worker_reap_claims(due, share);
 	search = worker_begin_search(share, &news);
@@ -373,7 +376,7 @@ wait_for_work(long timeout)
 	if (timeout >= 0)
 		events |= WL_TIMEOUT;
 	set_asleep(true);
-	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, events, timeout, stats_wait_event_worker());
 	set_asleep(false);
 }
 

@@ -28,6 +28,7 @@
 #include "msgstore.h"
 #include "statement.h"
 #include "stats.h"
+#include "stats_worker.h"
 #include "worker.h"
 #include "worker_batch.h"
 #include "worker_failures.h"
@@ -116,14 +117,17 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 	int claimed;
 
 	worker_wake_at_abort();
+	stats_worker_state(STATS_WORKER_CLAIMING);
 	claim_in_lanes(most, due, search, &batch);
 	claimed = batch.n;
 	*left = 0;
 	stats_count(STATS_WORKER_CLAIMED, claimed);
+	stats_worker_batch(claimed);
 	worker_hold_back(&batch);
 	if (batch.n == 0)
 		return claimed;
 	batch.handlers = worker_find_handlers();
+	stats_worker_state(STATS_WORKER_APPLYING);
 	error = try_apply(&batch, 0, batch.n);
 	if (error == NULL)
 		*left = batch.n;
@@ -131,6 +135,7 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 		ReThrowError(error);
 	else
 		*left = apply_each(&batch);
+	stats_worker_done(*left - batch.dead, batch.errors, batch.dead);
 	return claimed;
 }
 
@@ -329,11 +334,17 @@ worker_apply(WorkerBatch *batch, int first, int n)
 	if (batch->has_lines)
 		worker_leave_line(values[0], values[1]);
 
-	stats_count(STATS_WORKER_PROCESSED, n);
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
 	stats_count(STATS_CONVERSATIONS_REUSED, n - created);
 	for (i = 0; i < n; i++)
+	{
+		const text *tenant_id = messages[i].tenant_id;
+		const text *channel = messages[i].channel;
+
+		stats_count_for(STATS_WORKER_PROCESSED, tenant_id, channel, 1);
+		stats_move(STATS_QUEUED, tenant_id, channel, -1);
 		stats_count_latency(batch->accepted_at[first + i]);
+	}
 }
 
 static int
@@ -342,6 +353,7 @@ apply_each(WorkerBatch *batch)
 	int left = 0;
 	int i;
 
+	stats_worker_state(STATS_WORKER_RETRYING);
 	for (i = 0; i < batch->n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -385,6 +397,8 @@ apply_one(WorkerBatch *batch, int i)
 	{
 		stats_count(STATS_CONVERSATIONS_FAILURES, 1);
 		dead = keep_failure(event, error, in_handler);
+		batch->dead += dead;
+		batch->errors += !dead;
 	}
 	if (batch->strict[i])
 		worker_open_line(batch, i, dead);

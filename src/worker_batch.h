@@ -32,6 +32,8 @@ typedef struct WorkerBatch
 	uint64 lanes;	/* that its events are in */
 	bool has_lines; /* conversations of it have a line: see worker_order.c */
 	WorkerHandlers *handlers;
+	int errors; /* of its events, so many will be tried again */
+	int dead;	/* and so many went to the dead letters */
 } WorkerBatch;
 
 /*

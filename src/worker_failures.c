@@ -17,6 +17,7 @@
 #include "msgstore.h"
 #include "statement.h"
 #include "stats.h"
+#include "stats_worker.h"
 #include "worker.h"
 #include "worker_failures.h"
 
@@ -109,7 +110,16 @@ worker_keep_failure(const ConversationMessage *event,
 	statement_execute(&keep_failure, values, nulls);
 	attempts = DatumGetInt32(statement_value(0, 1, &isnull));
 	dead = DatumGetBool(statement_value(0, 2, &isnull));
-	stats_count(dead ? STATS_WORKER_DEAD_LETTER : STATS_WORKER_ERROR, 1);
+	stats_count_for(dead ? STATS_WORKER_DEAD_LETTER : STATS_WORKER_ERROR,
+					event->tenant_id,
+					event->channel,
+					1);
+	if (dead)
+	{
+		stats_move(STATS_QUEUED, event->tenant_id, event->channel, -1);
+		stats_move(STATS_DEAD, event->tenant_id, event->channel, 1);
+	}
+	stats_worker_error(failure->message);
 	log_failure(event, failure, attempts, dead);
 	return dead;
 }
