@@ -6,5 +6,10 @@ GRANT EXECUTE ON FUNCTION
     msgstore.send(text, jsonb, text, text),
     msgstore.list_conversations(int, int, text),
     msgstore.list_messages(text, int, int, text),
+    msgstore.record_status(text, text, text, jsonb),
+    msgstore.claim_outbound(text, int),
+    msgstore.heartbeat_outbound(text),
+    msgstore.sent(uuid, text, text),
+    msgstore.send_failed(uuid, text, text, text, boolean),
     msgstore.metrics()
 TO msgstore_gateway;

@@ -300,7 +300,15 @@ BEGIN
                    m.body, current_setting('msgstore.snippet_length')::int),
                'attachments', m.attachments,
                'timestamp', m."timestamp",
-               'created_at', m.created_at)
+               'created_at', m.created_at,
+               'provider_message_id',
+               coalesce(m.provider_message_id, d.provider_message_id),
+               'status', CASE
+                   WHEN m.direction = 'inbound' THEN 'received'
+                   WHEN d.message_id IS NOT NULL THEN d.status
+                   WHEN l.event_id IS NOT NULL THEN 'failed'
+                   WHEN o.message_id IS NOT NULL THEN 'queued'
+               END)
                ORDER BY m."timestamp", m.id)
     INTO items
     FROM (
@@ -312,7 +320,13 @@ BEGIN
                    coalesce(place.id, '00000000-0000-0000-0000-000000000000'))
         ORDER BY m."timestamp", m.id
         LIMIT meta.page_size + 1 OFFSET meta.skip
-    ) AS m;
+    ) AS m
+    LEFT JOIN msgstore.deliveries d
+        ON d.tenant_id = m.tenant_id AND d.message_id = m.id
+    LEFT JOIN msgstore.outbox o
+        ON o.tenant_id = m.tenant_id AND o.message_id = m.id
+    LEFT JOIN msgstore.dead_letters l
+        ON l.tenant_id = m.tenant_id AND l.event_id = m.id;
 
     RETURN msgstore._cut_page(items, meta.page, meta.page_size,
                               parent.message_count, 'timestamp');
@@ -338,7 +352,7 @@ COMMENT ON COLUMN msgstore.conversations.number IS
 COMMENT ON COLUMN msgstore.messages."timestamp" IS
     'The instant the source gave: received inbound, sent outbound';
 COMMENT ON FUNCTION msgstore.send(text, jsonb, text, text) IS
-    'Stores an outbound message in its conversation. Without idempotency_key the same channel, addresses, body, attachments and timestamp again are a duplicate of the first; a key is remembered for two hours. Raises MS400, MS409, MS413';
+    'Stores an outbound message in its conversation, and in the outbox when its channel has a provider. Without idempotency_key the same channel, addresses, body, attachments and timestamp again are a duplicate of the first; a key is remembered for two hours. Raises MS400, MS409, MS413';
 COMMENT ON FUNCTION msgstore.list_conversations(int, int, text) IS
     'A page of conversations, newest activity first: {"items", "meta": {page, page_size, total, next_cursor}}. page_size is held to 1..50, 0 is 50; after is a next_cursor and wins over page. Raises MS400 for a bad cursor';
 COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS

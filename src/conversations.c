@@ -24,6 +24,7 @@
 #include "msgstore.h"
 #include "statement.h"
 #include "stats.h"
+#include "worker.h"
 
 /* In the order of the given rows, by which conversations are locked. */
 static Statement move_conversations = {
@@ -83,6 +84,16 @@ static Statement insert_messages = {
 				 TEXTARRAYOID,
 				 UUIDARRAYOID}};
 
+/* Only of channels whose order is kept does the outbox know conversations. */
+static Statement queue_outbound = {
+	.sql = "INSERT INTO msgstore.outbox (tenant_id, message_id,"
+		   " conversation_id)"
+		   " SELECT $1, $2, CASE WHEN c.strict_order THEN $3 END"
+		   " FROM msgstore.channels c"
+		   " WHERE c.name = $4 AND c.provider IS NOT NULL",
+	.nargs = 4,
+	.argtypes = {TEXTOID, UUIDOID, UUIDOID, TEXTOID}};
+
 /* The messages of a call that belong to one conversation. */
 typedef struct Touch
 {
@@ -118,6 +129,7 @@ static void log_assignment(const ConversationMessage *message, bool is_new);
 static void insert(ConversationMessage *messages, int n);
 static void send_item(InboxItem *item);
 static void add_outbound(const InboxItem *item);
+static void queue(const ConversationMessage *message);
 static text *optional_text(const char *s);
 
 PG_FUNCTION_INFO_V1(msgstore_send);
@@ -439,9 +451,25 @@ add_outbound(const InboxItem *item)
 		message.attachments = JsonbValueToJsonb(&list);
 	}
 	created = conversations_add(&message, 1);
+	queue(&message);
 	stats_count_for(STATS_MESSAGES_SENT, message.tenant_id, message.channel, 1);
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
 	stats_count(STATS_CONVERSATIONS_REUSED, 1 - created);
+}
+
+/* Nobody sends the messages of a channel without a provider. */
+static void
+queue(const ConversationMessage *message)
+{
+	Datum values[4];
+
+	values[0] = PointerGetDatum(message->tenant_id);
+	values[1] = UUIDPGetDatum(&message->id);
+	values[2] = UUIDPGetDatum(&message->conversation_id);
+	values[3] = PointerGetDatum(message->channel);
+	statement_execute(&queue_outbound, values, NULL);
+	if (SPI_processed > 0)
+		worker_wake_outbox_at_commit();
 }
 
 static text *

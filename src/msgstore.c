@@ -58,6 +58,7 @@ _PG_init(void)
 	define_settings();
 	stats_init();
 	worker_init();
+	worker_outbox_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	next_shmem_request = shmem_request_hook;
@@ -209,6 +210,7 @@ request_shmem(void)
 		next_shmem_request();
 	stats_shmem_request();
 	worker_shmem_request();
+	worker_outbox_shmem_request();
 }
 
 static void
@@ -219,5 +221,6 @@ start_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	stats_shmem_startup();
 	worker_shmem_startup();
+	worker_outbox_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
 }

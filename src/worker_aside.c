@@ -8,8 +8,9 @@
  * transaction has ended; then the launcher looks at the database again, if it
  * is still there.
  *
- * Two more things that only a hook sees: COMMIT PREPARED makes events visible
- * whose session is long gone, and DROP EXTENSION leaves nothing to do.
+ * Two more things that only a hook sees: COMMIT PREPARED makes events and
+ * messages visible whose session is long gone, and DROP EXTENSION leaves
+ * nothing to do.
  */
 #include "postgres.h"
 
@@ -92,7 +93,11 @@ watch_utility(PlannedStmt *statement,
 	if (IsA(node, TransactionStmt) &&
 		(((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED ||
 		 ((TransactionStmt *) node)->kind == TRANS_STMT_ROLLBACK_PREPARED))
+	{
 		worker_wake_at_commit();
+		worker_wake_outbox_at_commit();
+		worker_watch_outbox_at_commit();
+	}
 	(next_utility ? next_utility : standard_ProcessUtility)(statement,
 															query,
 															read_only,

@@ -40,6 +40,19 @@ INSERT INTO expected VALUES
      'stable', false, 'safe', true),
     ('list_messages', 'conversation text, page integer DEFAULT 1, page_size integer DEFAULT 50, after text DEFAULT NULL::text', 'jsonb',
      'stable', false, 'safe', true),
+    -- outbox
+    ('claim_outbound', 'sender_id text, max_messages integer DEFAULT 10', 'TABLE(message_id uuid, tenant_id text, channel text, provider text, "from" text, "to" text, body text, attachments jsonb, "timestamp" timestamp with time zone, correlation_id text, attempt integer)',
+     'volatile', false, 'unsafe', true),
+    ('heartbeat_outbound', 'sender_id text', 'integer',
+     'volatile', false, 'unsafe', true),
+    ('sent', 'message_id uuid, provider_message_id text, sender_id text DEFAULT NULL::text', 'text',
+     'volatile', false, 'unsafe', true),
+    ('send_failed', 'message_id uuid, error_code text, error_message text, sender_id text DEFAULT NULL::text, permanent boolean DEFAULT false', 'text',
+     'volatile', false, 'unsafe', true),
+    ('reap_outbound', '', 'integer',
+     'volatile', true, 'unsafe', true),
+    ('record_status', 'channel text, provider_message_id text, status text, detail jsonb DEFAULT NULL::jsonb, OUT callback_id uuid, OUT message_id uuid, OUT status text', 'record',
+     'volatile', false, 'unsafe', true),
     -- stats
     ('metrics', '', 'jsonb',
      'volatile', true, 'restricted', true);
@@ -102,6 +115,12 @@ SELECT lives_ok(
       SELECT msgstore.process();
       SELECT msgstore.list_messages((msgstore.list_conversations()
         #>> '{items,0,number}'));
+      SELECT msgstore.sent(message_id, 'pgtap-sent', 'pgtap')
+      FROM msgstore.claim_outbound('pgtap', 1);
+      SELECT msgstore.heartbeat_outbound('pgtap'), msgstore.reap_outbound();
+      SELECT msgstore.send_failed(message_id, 'E', 'no')
+      FROM msgstore.claim_outbound('pgtap');
+      SELECT msgstore.record_status('sms', 'pgtap-sent', 'read', '{"token": 1}');
       SELECT msgstore.metrics();
       RESET search_path$$,
     'functions work with an empty search_path');

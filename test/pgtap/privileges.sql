@@ -49,6 +49,14 @@ INSERT INTO calls VALUES
     ('send', $$SELECT msgstore.send('sms', '{"from": "+1", "to": "+2",
         "body": "b", "timestamp": "2024-11-01T14:00:00Z"}')$$),
     ('process', 'SELECT msgstore.process()'),
+    ('claim_outbound', $$SELECT msgstore.claim_outbound('pgtap')$$),
+    ('heartbeat_outbound', $$SELECT msgstore.heartbeat_outbound('pgtap')$$),
+    ('sent', $$DO 'BEGIN PERFORM msgstore.sent(NULL, ''p-1'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('send_failed', $$DO 'BEGIN PERFORM msgstore.send_failed(NULL, ''E'', ''no'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('record_status', $$SELECT msgstore.record_status('sms', 'p-1', 'read')$$),
+    ('reap_outbound', 'SELECT msgstore.reap_outbound()'),
     ('list_conversations', 'SELECT msgstore.list_conversations()'),
     ('list_messages', $$SELECT msgstore.list_messages(
         msgstore.list_conversations() #>> '{items,0,number}')$$),
@@ -58,9 +66,12 @@ INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
 FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversations', 'msgstore.channels',
-        'msgstore.dead_letters', 'msgstore.idempotency_keys']) relation,
+        'msgstore.dead_letters', 'msgstore.idempotency_keys',
+        'msgstore.outbox', 'msgstore.deliveries',
+        'msgstore.delivery_statuses']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
-UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events');
+UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),
+    ('SELECT count(*) FROM msgstore.outbound_messages');
 
 -- Without EXECUTE nothing can be called, USAGE or not.
 SELECT throws_ok(
@@ -81,6 +92,8 @@ FROM calls WHERE what <> 'list_messages';
 -- With EXECUTE on the functions, and nothing else, a gateway runs.
 GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
     msgstore.process, msgstore.list_conversations, msgstore.list_messages,
+    msgstore.claim_outbound, msgstore.heartbeat_outbound, msgstore.sent,
+    msgstore.send_failed, msgstore.record_status, msgstore.reap_outbound,
     msgstore.metrics TO pgtap_gateway;
 SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
     format('a gateway may call %s', what))

@@ -9,6 +9,8 @@ SELECT no_plan();
 CREATE TEMP TABLE expected (relation text, columns text);
 INSERT INTO expected VALUES
     ('inbound_events', 'id uuid, tenant_id text, channel text, from text, to text, provider_message_id text, payload jsonb, status text, attempt_count integer, next_attempt_at timestamptz, processor_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz, processed_at timestamptz'),
+    ('outbound_messages', 'id uuid, tenant_id text, channel text, provider text, from text, to text, status text, provider_message_id text, attempt_count integer, next_attempt_at timestamptz, sender_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz'),
+    ('delivery_statuses', 'tenant_id text, id uuid, channel text, provider_message_id text, status text, detail jsonb, received_at timestamptz'),
     ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text');
@@ -73,6 +75,11 @@ SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
 SELECT col_is_unique('msgstore', 'event_log',
     ARRAY['tenant_id', 'channel', 'provider_message_id'],
     'a provider''s message is stored once');
+SELECT col_is_unique('msgstore', 'deliveries', ARRAY['tenant_id', 'message_id'],
+    'a message is delivered once');
+SELECT col_is_unique('msgstore', 'deliveries',
+    ARRAY['tenant_id', 'channel', 'provider_message_id'],
+    'a provider''s id names one message');
 SELECT col_not_null('msgstore', 'messages', 'conversation_id',
     'a message is in a conversation');
 

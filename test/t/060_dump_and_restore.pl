@@ -30,6 +30,12 @@ SELECT * FROM msgstore.send('sms', event(NULL, '+18045550002', 'with a key'), 'k
 SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft 7', 'coo'));
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003'), 'key-2', 'trace-2');
 
+-- A message sent, one leased, and a callback that knows its message or waits.
+SELECT msgstore.sent(message_id, 'sent-1', 'a') FROM msgstore.claim_outbound('a', 1);
+SELECT count(*) FROM msgstore.claim_outbound('b', 1);
+SELECT * FROM msgstore.record_status('sms', 'sent-1', 'delivered', '{"carrier": "x"}');
+SELECT * FROM msgstore.record_status('sms', 'sent-2', 'sent');
+
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN RAISE EXCEPTION 'not this one: %', NEW.body; END$$;
 CREATE TRIGGER refuse BEFORE INSERT ON msgstore.messages
