@@ -11,5 +11,6 @@ GRANT EXECUTE ON FUNCTION
     msgstore.heartbeat_outbound(text),
     msgstore.sent(uuid, text, text),
     msgstore.send_failed(uuid, text, text, text, boolean),
-    msgstore.metrics()
+    msgstore.metrics(),
+    msgstore.metrics_detail()
 TO msgstore_gateway;

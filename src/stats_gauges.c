@@ -371,9 +371,11 @@ reckon_channels(Reading *reading, StatsGauge gauge)
 			return;
 		/*
 		 * Nothing was there when counting began: nothing of any channel was.
-		 * Only after a start with work left it is looked up whose it is.
+		 * Only after a start with work left, or when things were changed by
+		 * hand, it is looked up whose it is.
 		 */
-		if (get_base(reading, gauge, &base) && base == 0)
+		if (reading->recounts == 0 && get_base(reading, gauge, &base) &&
+			base == 0)
 		{
 			for (i = 0; i < reading->nchannels; i++)
 				reading->channel_values[i][gauge] =

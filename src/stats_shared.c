@@ -214,6 +214,7 @@ find_channel(const char *tenant_id,
 {
 	StatsChannelKey key;
 	StatsChannel *entry;
+	bool is_full;
 
 	if (tenant_len >= STATS_NAME_SIZE || channel_len >= STATS_NAME_SIZE)
 		return NULL;
@@ -225,8 +226,9 @@ find_channel(const char *tenant_id,
 		return enter_channel(&key, STATS_CHANNELS);
 	LWLockAcquire(stats_lock, LW_SHARED);
 	entry = hash_search(channels, &key, HASH_FIND, NULL);
+	is_full = hash_get_num_entries(channels) >= STATS_CHANNELS;
 	LWLockRelease(stats_lock);
-	if (entry != NULL)
+	if (entry != NULL || is_full)
 		return entry;
 	LWLockAcquire(stats_lock, LW_EXCLUSIVE);
 	entry = enter_channel(&key, STATS_CHANNELS);
@@ -239,21 +241,25 @@ static StatsChannel *
 find_other_channel(void)
 {
 	static StatsChannel none;
+	static StatsChannel *other = NULL;
 	StatsChannelKey key;
-	StatsChannel *entry;
 
+	if (other != NULL)
+		return other;
 	memset(&key, 0, sizeof(key));
 	key.database = MyDatabaseId;
 	strcpy(key.channel, "other");
 	if (stats_lock != NULL)
 		LWLockAcquire(stats_lock, LW_EXCLUSIVE);
-	entry = enter_channel(&key, STATS_CHANNELS + STATS_DATABASES);
+	other = enter_channel(&key, STATS_MAX_CHANNELS);
 	if (stats_lock != NULL)
 		LWLockRelease(stats_lock);
-	if (entry != NULL)
-		return entry;
-	init_channel(&none);
-	return &none;
+	if (other == NULL)
+	{
+		init_channel(&none);
+		other = &none;
+	}
+	return other;
 }
 
 /* NULL when there are so many. The caller holds the lock, if there is one. */

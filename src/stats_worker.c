@@ -175,7 +175,6 @@ stats_worker_attach(int index)
 		on_shmem_exit(detach_at_exit, (Datum) 0);
 	registered = true;
 	SpinLockAcquire(&own->mutex);
-	own->pid = MyProcPid;
 	own->started_at = GetCurrentTimestamp();
 	own->state = STATS_WORKER_STOPPED;
 	own->batch = 0;
@@ -215,6 +214,9 @@ take_entry(int index)
 		entry->database = MyDatabaseId;
 		entry->index = index;
 	}
+	/* From here on nobody else takes it. */
+	if (entry != NULL)
+		entry->pid = MyProcPid;
 	LWLockRelease(stats_lock);
 	return entry;
 }

@@ -55,7 +55,15 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     -- stats
     ('metrics', '', 'jsonb',
-     'volatile', true, 'restricted', true);
+     'volatile', true, 'unsafe', true),
+    ('metrics_detail', '', 'jsonb',
+     'volatile', true, 'unsafe', true),
+    ('channel_metrics', '', 'TABLE(tenant_id text, channel text, ingested bigint, duplicate bigint, processed bigint, error bigint, dead_letter bigint, sent bigint, queued bigint, dead_letters bigint, tenant_oldest_event_age_us bigint)',
+     'volatile', true, 'unsafe', true),
+    ('latency_histogram', '', 'TABLE(le_us bigint, count bigint)',
+     'volatile', true, 'restricted', false),
+    ('recount', '', 'void',
+     'volatile', true, 'restricted', false);
 
 CREATE TEMP VIEW actual AS
 SELECT p.proname::text AS name,
@@ -121,7 +129,7 @@ SELECT lives_ok(
       SELECT msgstore.send_failed(message_id, 'E', 'no')
       FROM msgstore.claim_outbound('pgtap');
       SELECT msgstore.record_status('sms', 'pgtap-sent', 'read', '{"token": 1}');
-      SELECT msgstore.metrics();
+      SELECT msgstore.metrics(), msgstore.metrics_detail();
       RESET search_path$$,
     'functions work with an empty search_path');
 

@@ -60,7 +60,11 @@ INSERT INTO calls VALUES
     ('list_conversations', 'SELECT msgstore.list_conversations()'),
     ('list_messages', $$SELECT msgstore.list_messages(
         msgstore.list_conversations() #>> '{items,0,number}')$$),
-    ('metrics', 'SELECT msgstore.metrics()');
+    ('metrics', 'SELECT msgstore.metrics()'),
+    ('metrics_detail', 'SELECT msgstore.metrics_detail()'),
+    ('channel_metrics', 'SELECT count(*) FROM msgstore.channel_metrics()'),
+    ('latency_histogram', 'SELECT count(*) FROM msgstore.latency_histogram()'),
+    ('recount', 'SELECT msgstore.recount()');
 CREATE TEMP TABLE touches (command text);
 INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
@@ -94,7 +98,8 @@ GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
     msgstore.process, msgstore.list_conversations, msgstore.list_messages,
     msgstore.claim_outbound, msgstore.heartbeat_outbound, msgstore.sent,
     msgstore.send_failed, msgstore.record_status, msgstore.reap_outbound,
-    msgstore.metrics TO pgtap_gateway;
+    msgstore.metrics, msgstore.metrics_detail, msgstore.channel_metrics,
+    msgstore.latency_histogram, msgstore.recount TO pgtap_gateway;
 SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
     format('a gateway may call %s', what))
 FROM calls;

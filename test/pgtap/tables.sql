@@ -13,6 +13,7 @@ INSERT INTO expected VALUES
     ('delivery_statuses', 'tenant_id text, id uuid, channel text, provider_message_id text, status text, detail jsonb, received_at timestamptz'),
     ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
+    ('stat_worker', 'worker integer, pid integer, state text, batch integer, batches bigint, claimed bigint, processed bigint, errors bigint, dead_letters bigint, last_error text, last_error_at timestamptz, started_at timestamptz, busy_us bigint, idle_us bigint'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text');
 CREATE TEMP VIEW expected_columns AS
 SELECT e.relation, split_part(c, ' ', 1) AS name,
