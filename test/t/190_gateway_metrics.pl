@@ -145,7 +145,12 @@ sub is_there
 		&& ($type->{$1} // '') eq 'histogram');
 }
 
-sub names_in { return $_[0] =~ /\b(msgstore_[a-z0-9_]+)/g }
+sub names_in
+{
+	my ($text) = @_;
+	my @names = $text =~ /\b(msgstore_[a-z0-9_]+)/g;
+	return @names;
+}
 
 my $dashboard = decode(slurp_file("$docs/grafana-dashboard.json"));
 my @panels = @{ $dashboard->{panels} };
