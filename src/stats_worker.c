@@ -12,6 +12,7 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
@@ -56,6 +57,16 @@ static const char *const state_names[] = {"stopped",
 										  "purging"};
 
 static StatsWorker *workers = NULL;
+
+/* What pg_stat_activity says that a worker is at, in the order of its states.
+ */
+static const char *const activities[] = {"stopped",
+										 "starting",
+										 "waiting for events",
+										 "claiming events",
+										 "applying a batch of events",
+										 "applying events one by one",
+										 "purging"};
 
 /* This process's entry. */
 static StatsWorker *own = NULL;
@@ -245,8 +256,12 @@ detach_at_exit(int code, Datum arg)
 void
 stats_worker_state(StatsWorkerState state)
 {
-	if (own != NULL && own->state != state)
-		enter_state(state);
+	if (own == NULL || own->state == state)
+		return;
+	enter_state(state);
+	pgstat_report_activity(state == STATS_WORKER_IDLE ? STATE_IDLE
+													  : STATE_RUNNING,
+						   activities[state]);
 }
 
 /* The time since the last change was the state's that ends. */

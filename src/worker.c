@@ -228,7 +228,7 @@ run_turn(bool *more)
 	Oid saved_user;
 	int saved_context;
 
-	pgstat_report_activity(STATE_RUNNING, "applying events");
+	stats_worker_state(STATS_WORKER_CLAIMING);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (!hold_extension(&owner))
@@ -249,7 +249,6 @@ run_turn(bool *more)
 	/* A handler may have taken locks that outlive its transaction. */
 	LockReleaseSession(USER_LOCKMETHOD);
 	(void) pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, "waiting for events");
 	stats_worker_state(STATS_WORKER_IDLE);
 
 	/* Others may have met lanes in this batch that are theirs now. */
@@ -269,6 +268,7 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 {
 	static uint64 last_share = 0;
 	static TimestampTz next_expiry = DT_NOBEGIN;
+	TimestampTz next_sending = DT_NOEND;
 	WorkerNews news;
 	WorkerSearch *search;
 	uint64 share = take_news(&news);
@@ -280,12 +280,15 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);
 	if (next_expiry <= due)
 		next_expiry = worker_reap_claims(due, share);
+	if ((share & WORKER_OUTBOX_LANES) != 0)
+		next_sending = worker_outbox_notify(due);
 	search = worker_begin_search(share, &news);
 	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
 	worker_end_search();
 	if (worker_has_more(claimed, msgstore_batch_size))
 		return true;
 	*next = Min(worker_next_retry(due, share), next_expiry);
+	*next = Min(*next, next_sending);
 	return false;
 }
 
