@@ -187,7 +187,7 @@ BEGIN
         FOR UPDATE SKIP LOCKED
     ) AS stale;
     IF reaped > 0 THEN
-        PERFORM msgstore._wake_senders();
+        PERFORM msgstore._wake_senders(), msgstore._watch_outbox();
     END IF;
     RETURN reaped;
 END

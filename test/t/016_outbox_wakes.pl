@@ -77,10 +77,19 @@ sql("BEGIN; SAVEPOINT s; SELECT * FROM msgstore.send('sms', event(NULL, '+4'));
 	RELEASE s; COMMIT");
 is_told('so is a subtransaction');
 
-# A lease that ended, and a turn that came in a strict order.
-sql("SET msgstore.claim_timeout = 1; SELECT * FROM msgstore.claim_outbound('a', 1)");
-ok(eventually(sub { sql('SELECT msgstore.reap_outbound()') > 0 }), 'a lease is reaped');
-is_told('it is told');
+# What comes by itself: the end of a lease, and a retry.
+sql("SET msgstore.claim_timeout = '500ms'; SELECT * FROM msgstore.claim_outbound('a', 1)");
+is_told('the end of a lease is told');
+is(sql('SELECT error_code FROM msgstore.event_failures'), 'MS504', 'and it was reaped');
+sql("SELECT msgstore.send_failed(message_id, 'E', 'no') FROM msgstore.claim_outbound('a', 1)");
+is_told('so is a retry that is due');
+
+# A reply that a handler sends in the worker's own transaction.
+sql(q{CREATE FUNCTION reply(m msgstore.messages) RETURNS void LANGUAGE sql AS
+	$$ SELECT msgstore.send('sms', event(NULL, m."from", 'reply')) $$;
+	SELECT msgstore.add_handler('sms', 'reply')});
+sql("SELECT ingest_many('asks', 1)");
+is_told('a reply of a handler is told');
 
 # What is idle runs nothing, after its last look at a lease that had ended.
 my $seen = 'query_start, state_change, state';
