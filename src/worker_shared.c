@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/resowner.h"
 
 #include "msgstore.h"
 #include "worker.h"
@@ -34,11 +35,23 @@ static WorkerNews news;
  */
 static int holding_level = 0;
 
+/*
+ * To whom the end that is under way has to tell it. They are told when the
+ * locks are gone: who woke before would pass by the lanes once more.
+ */
+static uint64 ended_lanes = 0;
+static WorkerNews ended_news;
+
 static Size shared_size(void);
 static void begin_news(void);
 static void add_news(WorkerNews *to, const WorkerNews *changes);
 static void rouse(WorkerSlot *slot);
 static void at_transaction_end(XactEvent event, void *arg);
+static void release_all(void);
+static void at_locks_released(ResourceReleasePhase phase,
+							  bool is_commit,
+							  bool is_top_level,
+							  void *arg);
 static void at_subtransaction_end(SubXactEvent event,
 								  SubTransactionId own,
 								  SubTransactionId parent,
@@ -49,6 +62,7 @@ worker_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
+	RegisterResourceReleaseCallback(at_locks_released, NULL);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	worker_aside_init();
@@ -153,24 +167,43 @@ worker_spoil_news(WorkerNews *news)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	uint64 lanes = 0;
-	bool released = false;
-
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT)
-		lanes = wake_lanes;
-	else if (event == XACT_EVENT_ABORT)
-		released = holding_level > 0;
-	else if (event != XACT_EVENT_PREPARE)
+	{
+		ended_lanes = wake_lanes;
+		ended_news = news;
+	}
+	else if (event == XACT_EVENT_ABORT && holding_level > 0)
+		release_all();
+	else if (event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	wake_lanes = 0;
 	holding_level = 0;
-	if (worker_shared == NULL)
+}
+
+static void
+release_all(void)
+{
+	ended_lanes = WORKER_ALL_LANES;
+	worker_spoil_news(&ended_news);
+}
+
+static void
+at_locks_released(ResourceReleasePhase phase,
+				  bool is_commit,
+				  bool is_top_level,
+				  void *arg)
+{
+	uint64 lanes = ended_lanes;
+
+	(void) is_commit;
+	(void) is_top_level;
+	(void) arg;
+	if (lanes == 0 || phase != RESOURCE_RELEASE_AFTER_LOCKS)
 		return;
-	if (released)
-		worker_wake_all(MyDatabaseId);
-	else if (lanes != 0)
-		worker_wake(MyDatabaseId, lanes, &news);
+	ended_lanes = 0;
+	if (worker_shared != NULL)
+		worker_wake(MyDatabaseId, lanes, &ended_news);
 }
 
 /*
@@ -186,9 +219,9 @@ at_subtransaction_end(SubXactEvent event,
 	(void) own;
 	(void) parent;
 	(void) arg;
-	if (event == SUBXACT_EVENT_ABORT_SUB && worker_shared != NULL &&
+	if (event == SUBXACT_EVENT_ABORT_SUB &&
 		GetCurrentTransactionNestLevel() <= holding_level)
-		worker_wake_all(MyDatabaseId);
+		release_all();
 }
 
 void
