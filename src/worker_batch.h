@@ -30,7 +30,7 @@ typedef struct WorkerBatch
 	bool *blocked; /* others of its conversation must not be applied */
 	int n;
 	uint64 lanes;	/* that its events are in */
-	bool has_lines; /* conversations of it have a line: see worker_order.c */
+	bool has_lines; /* there are such: see worker_order.c */
 	WorkerHandlers *handlers;
 	int errors; /* of its events, so many will be tried again */
 	int dead;	/* and so many went to the dead letters */

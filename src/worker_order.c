@@ -17,15 +17,18 @@
 #include "worker.h"
 #include "worker_order.h"
 
+static Statement any_line = {
+	.sql = "SELECT FROM msgstore.conversation_holds LIMIT 1",
+	.table = "conversation_holds"};
+
 /* For each conversation, the first in its line that is not of this batch. */
 static Statement find_lines = {
-	.sql = "SELECT n.ordinal, (SELECT h.event_id"
-		   "  FROM msgstore.conversation_holds h"
-		   "  WHERE h.tenant_id = n.tenant_id AND h.conversation_key = n.key"
-		   "  AND h.event_id <> ALL ($3) ORDER BY h.event_id LIMIT 1)"
-		   " FROM unnest($1, $2) WITH ORDINALITY AS n (tenant_id, key, ordinal)"
-		   " WHERE EXISTS (SELECT FROM msgstore.conversation_holds h"
-		   "  WHERE h.tenant_id = n.tenant_id AND h.conversation_key = n.key)",
+	.sql =
+		"SELECT n.ordinal, (SELECT h.event_id"
+		"  FROM msgstore.conversation_holds h"
+		"  WHERE h.tenant_id = n.tenant_id AND h.conversation_key = n.key"
+		"  AND h.event_id <> ALL ($3) ORDER BY h.event_id LIMIT 1)"
+		" FROM unnest($1, $2) WITH ORDINALITY AS n (tenant_id, key, ordinal)",
 	.nargs = 3,
 	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, UUIDARRAYOID},
 	.table = "conversation_holds"};
@@ -62,16 +65,32 @@ static Statement leave_line = {
 	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, TIMESTAMPTZOID},
 	.table = "conversation_holds"};
 
+typedef struct Event
+{
+	ConversationMessage message;
+	TimestampTz accepted_at;
+	int16 lane;
+	bool strict;
+} Event;
+
+static void look_for_lines(WorkerBatch *batch);
+static void put_in_order(WorkerBatch *batch);
+static int compare_events(const void *a, const void *b);
 static bool *find_waiting(WorkerBatch *batch);
 static void move_event(WorkerBatch *batch, int from, int to);
 
 void
 worker_hold_back(WorkerBatch *batch)
 {
-	bool *waiting = find_waiting(batch);
+	bool *waiting;
 	int kept = 0;
 	int i;
 
+	look_for_lines(batch);
+	if (!batch->has_lines)
+		return;
+	put_in_order(batch);
+	waiting = find_waiting(batch);
 	for (i = 0; waiting != NULL && i < batch->n; i++)
 	{
 		if (waiting[i])
@@ -88,15 +107,64 @@ worker_hold_back(WorkerBatch *batch)
 const ConversationMessage *
 worker_find_waiting(WorkerBatch *batch)
 {
-	bool *waiting = find_waiting(batch);
+	bool *waiting;
 	int i;
 
+	look_for_lines(batch);
+	waiting = batch->has_lines ? find_waiting(batch) : NULL;
 	for (i = 0; waiting != NULL && i < batch->n; i++)
 	{
 		if (waiting[i])
 			return &batch->messages[i];
 	}
 	return NULL;
+}
+
+/*
+ * An event may be in a line whatever its channel is now: strict_order may have
+ * been taken back since, the channel given another thread or deleted.
+ */
+static void
+look_for_lines(WorkerBatch *batch)
+{
+	if (batch->n == 0)
+		return;
+	statement_execute(&any_line, NULL, NULL);
+	batch->has_lines = SPI_processed > 0;
+}
+
+/*
+ * They were claimed in the order in which they are due, which of events that
+ * failed, or whose claims ran out, is not the order of their ids.
+ */
+static void
+put_in_order(WorkerBatch *batch)
+{
+	Event *events = palloc(sizeof(Event) * batch->n);
+	int i;
+
+	for (i = 0; i < batch->n; i++)
+		events[i] = (Event){.message = batch->messages[i],
+							.accepted_at = batch->accepted_at[i],
+							.lane = batch->lane[i],
+							.strict = batch->strict[i]};
+	qsort(events, batch->n, sizeof(Event), compare_events);
+	for (i = 0; i < batch->n; i++)
+	{
+		batch->messages[i] = events[i].message;
+		batch->accepted_at[i] = events[i].accepted_at;
+		batch->lane[i] = events[i].lane;
+		batch->strict[i] = events[i].strict;
+	}
+	pfree(events);
+}
+
+static int
+compare_events(const void *a, const void *b)
+{
+	return memcmp(&((const Event *) a)->message.id,
+				  &((const Event *) b)->message.id,
+				  sizeof(pg_uuid_t));
 }
 
 /* NULL: nobody is, or a flag for each event. */
@@ -131,7 +199,6 @@ find_waiting(WorkerBatch *batch)
 	values[1] = statement_array(TEXTOID, columns + n, NULL, n);
 	values[2] = statement_array(UUIDOID, columns + 2 * n, NULL, n);
 	statement_execute(&find_lines, values, NULL);
-	batch->has_lines |= SPI_processed > 0;
 	for (row = 0; row < SPI_processed; row++)
 	{
 		int place = places[DatumGetInt64(statement_value(row, 1, &isnull)) - 1];
@@ -164,7 +231,7 @@ worker_open_line(WorkerBatch *batch, int i, bool dead)
 	if (dead && batch->has_lines)
 		worker_leave_line(statement_array(TEXTOID, &tenant, NULL, 1),
 						  statement_array(UUIDOID, &id, NULL, 1));
-	if (dead)
+	if (dead || !batch->strict[i])
 		return;
 	batch->blocked[i] = true;
 	batch->has_lines = true;

@@ -18,8 +18,9 @@ extern void worker_hold_back(WorkerBatch *batch);
 extern const ConversationMessage *worker_find_waiting(WorkerBatch *batch);
 
 /*
- * Event i was tried and is not applied: later ones of its conversation wait,
- * unless it left the queue for the dead letters.
+ * Event i was tried and is not applied: when its channel has strict_order,
+ * later ones of its conversation wait, unless it left the queue for the dead
+ * letters.
  */
 extern void worker_open_line(WorkerBatch *batch, int i, bool dead);
 
