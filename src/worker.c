@@ -82,6 +82,7 @@ msgstore_process(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
+	worker_refuse_in_handler("process");
 	/* Workers pass by the lanes that are held here, and come back for them. */
 	worker_wake_at_commit();
 	do
@@ -186,6 +187,7 @@ settle(void)
 	static const char *const settings[][2] = {
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
+		{"msgstore.tenant_id", ""},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"}};
 	Size i;

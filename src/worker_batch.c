@@ -102,8 +102,10 @@ static void read_claims(int most,
 						WorkerBatch *batch);
 static ErrorData *try_apply(WorkerBatch *batch, int first, int n);
 static void set_lock_timeout(const char *value);
-static int apply_each(WorkerBatch *batch);
-static bool apply_one(WorkerBatch *batch, int i);
+static int apply_each(WorkerBatch *batch,
+					  const ConversationMessage *culprit,
+					  ErrorData *error);
+static bool apply_one(WorkerBatch *batch, int i, ErrorData *error);
 static bool keep_failure(const ConversationMessage *event,
 						 const ErrorData *error,
 						 bool in_handler);
@@ -113,6 +115,7 @@ int
 worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 {
 	WorkerBatch batch;
+	const ConversationMessage *culprit;
 	ErrorData *error;
 	int claimed;
 
@@ -129,12 +132,13 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 	batch.handlers = worker_find_handlers();
 	stats_worker_state(STATS_WORKER_APPLYING);
 	error = try_apply(&batch, 0, batch.n);
+	culprit = worker_left_handler(batch.handlers);
 	if (error == NULL)
 		*left = batch.n;
-	else if (worker_is_unexpected(error, worker_was_in_handler(batch.handlers)))
+	else if (worker_is_unexpected(error, culprit != NULL))
 		ReThrowError(error);
 	else
-		*left = apply_each(&batch);
+		*left = apply_each(&batch, culprit, error);
 	stats_worker_done(*left - batch.dead, batch.errors, batch.dead);
 	return claimed;
 }
@@ -347,31 +351,37 @@ worker_apply(WorkerBatch *batch, int first, int n)
 	}
 }
 
+/* Who cancelled a handler that hangs does not have to do so a second time. */
 static int
-apply_each(WorkerBatch *batch)
+apply_each(WorkerBatch *batch,
+		   const ConversationMessage *culprit,
+		   ErrorData *error)
 {
+	bool cancelled = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 	int left = 0;
 	int i;
 
 	stats_worker_state(STATS_WORKER_RETRYING);
 	for (i = 0; i < batch->n; i++)
 	{
+		bool known = cancelled && &batch->messages[i] == culprit;
+
 		CHECK_FOR_INTERRUPTS();
-		left += apply_one(batch, i);
+		left += apply_one(batch, i, known ? error : NULL);
 	}
 	return left;
 }
 
 /*
  * Whether the event left the queue. Who meets a conversation that is known to
- * be held does not wait again.
+ * be held does not wait again. An event whose handler's error is known already
+ * is not tried.
  */
 static bool
-apply_one(WorkerBatch *batch, int i)
+apply_one(WorkerBatch *batch, int i, ErrorData *error)
 {
 	const ConversationMessage *event = &batch->messages[i];
-	ErrorData *error = NULL;
-	bool in_handler;
+	bool in_handler = error != NULL;
 	bool dead = false;
 
 	if (is_blocked(batch, i))
@@ -382,10 +392,13 @@ apply_one(WorkerBatch *batch, int i)
 			worker_postpone(event);
 		return false;
 	}
-	error = try_apply(batch, i, 1);
 	if (error == NULL)
-		return true;
-	in_handler = worker_was_in_handler(batch->handlers);
+	{
+		error = try_apply(batch, i, 1);
+		if (error == NULL)
+			return true;
+		in_handler = worker_left_handler(batch->handlers) != NULL;
+	}
 	if (worker_is_unexpected(error, in_handler))
 		ReThrowError(error);
 	if (worker_is_nobodys_fault(error))
@@ -400,8 +413,7 @@ apply_one(WorkerBatch *batch, int i)
 		batch->dead += dead;
 		batch->errors += !dead;
 	}
-	if (batch->strict[i])
-		worker_open_line(batch, i, dead);
+	worker_open_line(batch, i, dead);
 	return dead;
 }
 

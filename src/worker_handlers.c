@@ -49,7 +49,8 @@ typedef struct Handler
 struct WorkerHandlers
 {
 	int n;
-	bool running; /* one is, or an error has left it */
+	const ConversationMessage
+		*running; /* for it one is, or was left by error */
 	MemoryContext context;
 	Handler list[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -96,9 +97,10 @@ static Datum *fetch_messages(const ConversationMessage *messages, int n);
 static void check_constraints_at_once(void);
 static void call(WorkerHandlers *handlers,
 				 Handler *handler,
-				 const text *tenant_id,
-				 Datum message);
+				 const ConversationMessage *message,
+				 Datum row);
 static void look_up(WorkerHandlers *handlers, Handler *handler);
+static void check_right(Oid function, Oid role, const char *name);
 static void set_local(const char *name, const char *value);
 static char *check_function(Oid function);
 static int become_owner(Oid *saved_user, int *saved_context);
@@ -194,6 +196,7 @@ check_function(Oid function)
 					NameStr(form->proname)),
 			 errdetail(
 				 "A handler takes one argument of type msgstore.messages and returns void.")));
+	check_right(function, GetUserId(), NameStr(form->proname));
 	ReleaseSysCache(tuple);
 	return format_procedure_qualified(function);
 }
@@ -271,10 +274,35 @@ worker_find_handlers(void)
 	return handlers;
 }
 
-bool
-worker_was_in_handler(const WorkerHandlers *handlers)
+const ConversationMessage *
+worker_left_handler(WorkerHandlers *handlers)
 {
-	return handlers != NULL && handlers->running;
+	const ConversationMessage *message;
+	int i;
+
+	if (handlers == NULL || handlers->running == NULL)
+		return NULL;
+	message = handlers->running;
+	handlers->running = NULL;
+	/* A function that was left half-way is not called again as it is. */
+	for (i = 0; i < handlers->n; i++)
+		handlers->list[i].function.fn_oid = InvalidOid;
+	return message;
+}
+
+/*
+ * There the batch's events are this transaction's own, and its locks would let
+ * them be taken a second time.
+ */
+void
+worker_refuse_in_handler(const char *function)
+{
+	if (InSecurityRestrictedOperation())
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_MS_FORBIDDEN),
+			 errmsg("function \"msgstore.%s\" cannot be called by a handler",
+					function)));
 }
 
 void
@@ -289,11 +317,6 @@ worker_call_handlers(WorkerHandlers *handlers,
 
 	if (!any_handled(handlers, messages, n))
 		return;
-	/* An error may have left a function half-way. */
-	for (i = 0; handlers->running && i < handlers->n; i++)
-		handlers->list[i].function.fn_oid = InvalidOid;
-	handlers->running = false;
-	check_constraints_at_once();
 	rows = fetch_messages(messages, n);
 	context = AllocSetContextCreate(caller,
 									"msgstore handler",
@@ -308,7 +331,9 @@ worker_call_handlers(WorkerHandlers *handlers,
 		{
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextSwitchTo(context);
-			call(handlers, handler, messages[i].tenant_id, rows[i]);
+			/* Each time: a handler may have said otherwise. */
+			check_constraints_at_once();
+			call(handlers, handler, &messages[i], rows[i]);
 			MemoryContextReset(context);
 		}
 	}
@@ -401,16 +426,16 @@ check_constraints_at_once(void)
 static void
 call(WorkerHandlers *handlers,
 	 Handler *handler,
-	 const text *tenant_id,
-	 Datum message)
+	 const ConversationMessage *message,
+	 Datum row)
 {
 	LOCAL_FCINFO(fcinfo, 1);
 	int nest_level = NewGUCNestLevel();
 	Oid saved_user;
 	int saved_context;
 
-	handlers->running = true;
-	set_local("msgstore.tenant_id", text_to_cstring(tenant_id));
+	handlers->running = message;
+	set_local("msgstore.tenant_id", text_to_cstring(message->tenant_id));
 	set_local("search_path", handler->search_path);
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(handler->role,
@@ -425,20 +450,19 @@ call(WorkerHandlers *handlers,
 							 InvalidOid,
 							 NULL,
 							 NULL);
-	fcinfo->args[0].value = message;
+	fcinfo->args[0].value = row;
 	fcinfo->args[0].isnull = false;
 	(void) FunctionCallInvoke(fcinfo);
 	PopActiveSnapshot();
 	SetUserIdAndSecContext(saved_user, saved_context);
 	AtEOXact_GUC(false, nest_level);
-	handlers->running = false;
+	handlers->running = NULL;
 }
 
 static void
 look_up(WorkerHandlers *handlers, Handler *handler)
 {
 	Oid function;
-	AclResult result;
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(handler->role)))
 		ereport(ERROR,
@@ -448,17 +472,23 @@ look_up(WorkerHandlers *handlers, Handler *handler)
 				 errhint("Register the handler again.")));
 	function = DatumGetObjectId(
 		DirectFunctionCall1(regprocedurein, CStringGetDatum(handler->name)));
+	check_right(function, handler->role, handler->name);
+	fmgr_info_cxt(function, &handler->function, handlers->context);
+}
+
+/* To call the function. */
+static void
+check_right(Oid function, Oid role, const char *name)
+{
+	AclResult result;
+
 #if PG_VERSION_NUM >= 160000
-	result = object_aclcheck(ProcedureRelationId,
-							 function,
-							 handler->role,
-							 ACL_EXECUTE);
+	result = object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
 #else
-	result = pg_proc_aclcheck(function, handler->role, ACL_EXECUTE);
+	result = pg_proc_aclcheck(function, role, ACL_EXECUTE);
 #endif
 	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, handler->name);
-	fmgr_info_cxt(function, &handler->function, handlers->context);
+		aclcheck_error(result, OBJECT_FUNCTION, name);
 }
 
 static void

@@ -19,7 +19,13 @@ extern void worker_call_handlers(WorkerHandlers *handlers,
 								 const ConversationMessage *messages,
 								 int n);
 
-/* Whether the last call was left by an error that a handler raised. */
-extern bool worker_was_in_handler(const WorkerHandlers *handlers);
+/*
+ * The message at which the last call was left by an error that a handler
+ * raised; NULL: the error has another source. To be asked once.
+ */
+extern const ConversationMessage *worker_left_handler(WorkerHandlers *handlers);
+
+/* MS403 within a handler: its event is being applied. */
+extern void worker_refuse_in_handler(const char *function);
 
 #endif /* WORKER_HANDLERS_H */
