@@ -33,7 +33,8 @@ CREATE TABLE msgstore.handlers (
     handler text COLLATE "C" NOT NULL,
     registered_by regrole NOT NULL,
     search_path text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Of two registered in one transaction the first is called first.
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT handlers_pkey PRIMARY KEY (channel, handler)
 );
 
@@ -132,9 +133,10 @@ DECLARE
     timeout CONSTANT interval := current_setting('msgstore.claim_timeout');
     renewed int;
 BEGIN
+    -- Never sooner than before: workers have noted when to look.
     UPDATE msgstore.event_claims c
     SET renewed_at = clock_timestamp(),
-        expires_at = clock_timestamp() + timeout
+        expires_at = greatest(c.expires_at, clock_timestamp() + timeout)
     WHERE c.processor_id = heartbeat.processor_id
         AND (scope = '' OR c.tenant_id = scope);
     GET DIAGNOSTICS renewed = ROW_COUNT;

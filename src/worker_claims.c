@@ -36,6 +36,9 @@
 /* Claims that are taken back by one statement. */
 #define REAP_SIZE 500
 
+/* Names of processors and their error codes: bytes. */
+#define MAX_NAME_BYTES 255
+
 static Statement make_claims = {
 	.sql = "WITH claimed AS ("
 		   "UPDATE msgstore.event_queue q SET next_attempt_at = 'infinity'"
@@ -67,7 +70,7 @@ static Statement end_claims = {
 	.sql = "DELETE FROM msgstore.event_claims c"
 		   " USING unnest($1, $2) AS d (tenant_id, event_id)"
 		   " WHERE c.tenant_id = d.tenant_id AND c.event_id = d.event_id"
-		   " AND c.processor_id = $3",
+		   " AND c.processor_id = $3 RETURNING c.event_id",
 	.nargs = 3,
 	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, TEXTOID}};
 
@@ -89,9 +92,10 @@ static Statement next_expiry = {
 	.sql = "SELECT c.expires_at FROM msgstore.event_claims c"
 		   " JOIN msgstore.event_queue q"
 		   " ON q.tenant_id = c.tenant_id AND q.event_id = c.event_id"
-		   " WHERE ($1 >> q.lane) & 1 = 1 ORDER BY c.expires_at LIMIT 1",
-	.nargs = 1,
-	.argtypes = {INT8OID},
+		   " WHERE c.expires_at > $1 AND ($2 >> q.lane) & 1 = 1"
+		   " ORDER BY c.expires_at LIMIT 1",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, INT8OID},
 	.table = "event_claims"};
 
 static text *take_text(FunctionCallInfo fcinfo, int place, const char *name);
@@ -106,11 +110,13 @@ static void refuse_lost_claim(const pg_uuid_t *id, text *processor_id)
 	pg_attribute_noreturn();
 static char *id_text(const pg_uuid_t *id);
 static void end_claims_of(text *processor_id, WorkerBatch *batch);
+static const pg_uuid_t *
+find_missing(const WorkerBatch *batch, const Datum *ids, uint64 n);
 static uint64 strict_lanes(const WorkerBatch *batch);
 static void
 keys_of(const WorkerBatch *batch, int first, int n, Datum *tenants, Datum *ids);
 static int reap(TimestampTz due, uint64 lanes);
-static void take_back(WorkerBatch *batch, int i, text *processor_id);
+static bool take_back(WorkerBatch *batch, int i, text *processor_id);
 
 PG_FUNCTION_INFO_V1(msgstore_claim);
 PG_FUNCTION_INFO_V1(msgstore_complete);
@@ -132,6 +138,7 @@ msgstore_claim(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events %d is not positive", most)));
+	worker_refuse_in_handler("claim");
 	SPI_connect();
 	/* The batch outlives the connection. */
 	MemoryContextSwitchTo(caller);
@@ -158,6 +165,7 @@ msgstore_complete(PG_FUNCTION_ARGS)
 	const ConversationMessage *waiting;
 	WorkerBatch batch;
 
+	worker_refuse_in_handler("complete");
 	SPI_connect();
 	take_over(processor_id, ids, &batch);
 	waiting = worker_find_waiting(&batch);
@@ -194,14 +202,14 @@ msgstore_fail(PG_FUNCTION_ARGS)
 				 errmsg("field \"event_id\" is missing")));
 	id = PG_GETARG_DATUM(1);
 	failure.permanent = strcmp(failure.code, "MS400") == 0;
+	worker_refuse_in_handler("fail");
 	SPI_connect();
 	take_over(processor_id,
 			  construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR),
 			  &batch);
 	dead = worker_keep_failure(&batch.messages[0], &failure);
 	batch.has_lines = true;
-	if (batch.strict[0])
-		worker_open_line(&batch, 0, dead);
+	worker_open_line(&batch, 0, dead);
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(dead ? "dead_letter" : "error"));
 }
@@ -214,13 +222,16 @@ msgstore_reap_stale(PG_FUNCTION_ARGS)
 	int reaped;
 
 	(void) fcinfo;
+	worker_refuse_in_handler("reap_stale");
+	/* Workers pass by the lanes that are held here. */
+	worker_wake_at_commit();
 	do
 	{
 		SPI_connect();
 		reaped = reap(due, WORKER_ALL_LANES);
 		SPI_finish();
 		total += reaped;
-	} while (reaped == REAP_SIZE);
+	} while (reaped > 0);
 	PG_RETURN_INT32(total);
 }
 
@@ -234,6 +245,14 @@ take_text(FunctionCallInfo fcinfo, int place, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("field \"%s\" is blank", name)));
+	if (strlen(s) > MAX_NAME_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("field \"%s\" of %zu bytes exceeds the limit of %d "
+						"bytes",
+						name,
+						strlen(s),
+						MAX_NAME_BYTES)));
 	return given;
 }
 
@@ -259,23 +278,33 @@ take_ids(FunctionCallInfo fcinfo, int place)
 static void
 claim(text *processor_id, int most, WorkerBatch *batch)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	bool ordered = channels_any_strict();
 	WorkerSearch search = {.lanes = WORKER_ALL_LANES,
 						   .retries_from = DT_NOBEGIN};
+	uint64 used = 0;
+	TimestampTz now;
+	int claimed;
 
 	/* Workers pass by what is held here, whatever becomes of it. */
 	worker_wake_at_abort();
-	(void) reap(now, WORKER_ALL_LANES);
+	(void) reap(GetCurrentTimestamp(), WORKER_ALL_LANES);
 	if (ordered)
 	{
 		worker_wake_at_commit();
 		search.lanes = worker_take_lanes(WORKER_ALL_LANES);
 	}
-	worker_claim(most, now, &search, batch);
+	/* What was just taken back is due. */
+	now = GetCurrentTimestamp();
+	do
+	{
+		worker_claim(most, now, &search, batch);
+		claimed = batch->n;
+		used |= strict_lanes(batch);
+		worker_hold_back(batch);
+		/* All had to wait in line: there may be others. */
+	} while (claimed > 0 && batch->n == 0);
 	if (ordered)
-		worker_give_lanes(search.lanes & ~strict_lanes(batch));
-	worker_hold_back(batch);
+		worker_give_lanes(search.lanes & ~used);
 	if (batch->n > 0)
 		make_claims_of(processor_id, batch);
 	stats_count(STATS_WORKER_CLAIMED, batch->n);
@@ -296,10 +325,7 @@ make_claims_of(text *processor_id, WorkerBatch *batch)
 	values[4] = TimestampTzGetDatum(expiry);
 	statement_execute(&make_claims, values, NULL);
 	for (i = 0; i < batch->n; i++)
-	{
-		if (batch->strict[i])
-			worker_open_line(batch, i, false);
-	}
+		worker_open_line(batch, i, false);
 	worker_wake_for_claim(expiry);
 }
 
@@ -321,7 +347,13 @@ take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
 	for (row = 0; row < SPI_processed; row++)
 		worker_read_event(batch, row);
 	find_lost(ids, batch, processor_id);
-	worker_wait_for_lanes(strict_lanes(batch));
+	if (strict_lanes(batch) != 0)
+	{
+		/* Workers pass by the lanes that are held here. */
+		worker_wake_at_commit();
+		worker_wake_at_abort();
+		worker_wait_for_lanes(strict_lanes(batch));
+	}
 	end_claims_of(processor_id, batch);
 }
 
@@ -381,19 +413,48 @@ id_text(const pg_uuid_t *id)
 		DirectFunctionCall1(uuid_out, UUIDPGetDatum((pg_uuid_t *) id)));
 }
 
-/* Between finding the claims and the lanes' locks they may have been lost. */
+/* Since they were found they may have been lost. */
 static void
 end_claims_of(text *processor_id, WorkerBatch *batch)
 {
+	Datum *ended;
 	Datum values[3];
+	bool isnull;
+	uint64 row;
 
 	if (batch->n == 0)
 		return;
 	keys_of(batch, 0, batch->n, &values[0], &values[1]);
 	values[2] = PointerGetDatum(processor_id);
 	statement_execute(&end_claims, values, NULL);
-	if (SPI_processed != (uint64) batch->n)
-		refuse_lost_claim(&batch->messages[0].id, processor_id);
+	if (SPI_processed == (uint64) batch->n)
+		return;
+	ended = palloc(sizeof(Datum) * (SPI_processed + 1));
+	for (row = 0; row < SPI_processed; row++)
+		ended[row] = statement_value(row, 1, &isnull);
+	refuse_lost_claim(find_missing(batch, ended, SPI_processed), processor_id);
+}
+
+/* The first event of the batch that is not among these ids. */
+static const pg_uuid_t *
+find_missing(const WorkerBatch *batch, const Datum *ids, uint64 n)
+{
+	int i;
+	uint64 k;
+
+	for (i = 0; i < batch->n; i++)
+	{
+		const pg_uuid_t *id = &batch->messages[i].id;
+
+		for (k = 0; k < n; k++)
+		{
+			if (memcmp(DatumGetUUIDP(ids[k]), id, UUID_LEN) == 0)
+				break;
+		}
+		if (k == n)
+			return id;
+	}
+	pg_unreachable();
 }
 
 static uint64
@@ -431,18 +492,20 @@ keys_of(const WorkerBatch *batch, int first, int n, Datum *tenants, Datum *ids)
 TimestampTz
 worker_reap_claims(TimestampTz due, uint64 lanes)
 {
-	Datum values[1];
+	Datum values[2];
 	bool isnull;
 
-	(void) reap(due, lanes);
-	values[0] = Int64GetDatum((int64) lanes);
+	if (reap(due, lanes) >= REAP_SIZE)
+		return due;
+	values[0] = TimestampTzGetDatum(due);
+	values[1] = Int64GetDatum((int64) lanes);
 	statement_execute(&next_expiry, values, NULL);
 	if (SPI_processed == 0)
 		return DT_NOEND;
 	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
 }
 
-/* One statement's worth; returns how many there were. */
+/* One statement's worth; returns how many were taken back. */
 static int
 reap(TimestampTz due, uint64 lanes)
 {
@@ -451,6 +514,7 @@ reap(TimestampTz due, uint64 lanes)
 	Datum values[4];
 	bool isnull;
 	uint64 row;
+	int taken = 0;
 	int i;
 
 	worker_wake_at_abort();
@@ -468,16 +532,16 @@ reap(TimestampTz due, uint64 lanes)
 			statement_value(row, WORKER_EVENT_NCOLUMNS + 1, &isnull));
 	}
 	for (i = 0; i < batch.n; i++)
-		take_back(&batch, i, processors[i]);
-	return batch.n;
+		taken += take_back(&batch, i, processors[i]);
+	return taken;
 }
 
 /*
  * A claim that ran out is a failed attempt, so that an event that kills its
  * processors does not do so for ever. The event is due at once. Where somebody
- * is at work in a strict lane, he takes the claim back himself, later.
+ * is at work in a strict lane the claim stays: its end wakes the workers.
  */
-static void
+static bool
 take_back(WorkerBatch *batch, int i, text *processor_id)
 {
 	uint64 lane = UINT64CONST(1) << batch->lane[i];
@@ -492,12 +556,12 @@ take_back(WorkerBatch *batch, int i, text *processor_id)
 	bool dead;
 
 	if (batch->strict[i] && worker_take_lanes(lane) == 0)
-		return;
+		return false;
 	keys_of(batch, i, 1, &values[0], &values[1]);
 	values[2] = PointerGetDatum(processor_id);
 	statement_execute(&end_claims, values, NULL);
 	dead = worker_keep_failure(&batch->messages[i], &failure);
 	batch->has_lines = true;
-	if (batch->strict[i])
-		worker_open_line(batch, i, dead);
+	worker_open_line(batch, i, dead);
+	return true;
 }

@@ -8,8 +8,8 @@
 
 /*
  * Takes back, within these lanes, the claims that expired by the given time;
- * the caller is connected to SPI. Returns when the next one will expire, not
- * later; DT_NOEND when there is none.
+ * the caller is connected to SPI. Returns when there may be something to take
+ * back again, not later; DT_NOEND when there is no other claim.
  */
 extern TimestampTz worker_reap_claims(TimestampTz due, uint64 lanes);
 
