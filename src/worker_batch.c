@@ -432,6 +432,7 @@ keep_failure(const ConversationMessage *event,
 	return worker_keep_failure(event, &failure);
 }
 
+/* Channels of one thread do not keep the order of each other. */
 static bool
 is_blocked(const WorkerBatch *batch, int i)
 {
@@ -442,7 +443,8 @@ is_blocked(const WorkerBatch *batch, int i)
 	{
 		const ConversationMessage *other = &batch->messages[k];
 
-		if (batch->blocked[k] && event->conversation_key != NULL &&
+		if (batch->blocked[k] && batch->strict[k] == batch->strict[i] &&
+			event->conversation_key != NULL &&
 			address_compare(other->tenant_id, event->tenant_id) == 0 &&
 			address_compare(other->conversation_key, event->conversation_key) ==
 				0)
