@@ -1,0 +1,162 @@
+# Claims of processors outside the server: a processor that dies, a worker that
+# takes its claims back in time and does nothing until then.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $node = new_server('claims', "max_worker_processes = 20\nmsgstore.workers = 2");
+$node->start;
+add_database($node, 'store');
+wait_for_workers($node, 'store', 2);
+
+sub sql { return $node->safe_psql('store', $_[0]) }
+
+# How many transactions there were in the database, seen from another one.
+my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database
+	WHERE datname = 'store'";
+sub transactions { return $node->safe_psql('postgres', $transactions) }
+
+sub event
+{
+	my ($columns, $name) = @_;
+	return sql("SELECT $columns FROM msgstore.inbound_events
+		WHERE provider_message_id = '$name'");
+}
+
+# A processor: ingests and claims in one transaction, before a worker can.
+sub processor
+{
+	my ($name, $timeout, @events) = @_;
+	my $session = $node->background_psql('store');
+	my $channel = $name =~ /strict/ ? 'strict' : 'sms';
+	$session->query_safe("SET msgstore.claim_timeout = '$timeout'");
+	$session->query_safe(join ';', 'BEGIN',
+		(map { "SELECT msgstore.ingest('$channel', event('$_'))" } @events),
+		"SELECT count(*) FROM msgstore.claim('$name', 10)", 'COMMIT');
+	return $session;
+}
+
+# A processor is killed between claim and complete.
+my $session = processor('doomed', '3 s', 'orphan-1', 'orphan-2');
+my $expiry = sql('SELECT max(expires_at) FROM msgstore.event_claims');
+is(event('status, processor_id', 'orphan-1'), 'processing|doomed', 'a processor claims');
+$session->{run}->kill_kill(grace => 0);
+ok( eventually(
+		sub { sql("SELECT count(*) FROM pg_stat_activity
+			WHERE query LIKE '%doomed%' AND pid <> pg_backend_pid()") == 0 }),
+	'and is killed');
+sql("SELECT ingest_many('other-', 5, 5)");
+ok( eventually(sub { sql("SELECT count(*) FROM msgstore.messages
+		WHERE provider_message_id LIKE 'other-%'") == 5 }),
+	'others are processed meanwhile');
+# Now the workers wait for the expiry, and for nothing else.
+while (sql("SELECT clock_timestamp() < '$expiry'::timestamptz - interval '1 s'") eq 't')
+{
+	is(event('status', $_), 'processing', "$_ is left alone") for qw(orphan-1 orphan-2);
+	sleep 0.3;
+}
+wait_for_processed($node, 'store', 'then its events come back by themselves', 30);
+is( event("attempt_count, error_code, error_message, status,
+		processed_at >= '$expiry' AND processed_at < '$expiry'::timestamptz + interval '1 s'", $_),
+	'1|MS504|claim of processor "doomed" expired without a heartbeat|processed|t',
+	"$_: within a second of the expiry, not before") for qw(orphan-1 orphan-2);
+is(sql("SELECT count(*), count(DISTINCT provider_message_id) FROM msgstore.messages
+		WHERE provider_message_id LIKE 'orphan%'"), '2|2', 'done once');
+my ($ret, $out, $err) = $node->psql('store', "SELECT msgstore.complete('doomed',
+	(SELECT array_agg(id) FROM msgstore.event_log WHERE provider_message_id LIKE 'orphan%'))");
+like($err, qr/is not claimed by processor "doomed"/, 'it is too late to complete them');
+
+# A heartbeat keeps a claim for as long as it comes.
+$session = processor('lively', '2 s', 'kept');
+for (1 .. 8)
+{
+	sleep 0.5;
+	is($session->query_safe("SELECT msgstore.heartbeat('lively')"), 1, 'a heartbeat in time');
+}
+is(event('status, attempt_count', 'kept'), 'processing|0', 'the claim lasts');
+is($session->query_safe("SELECT msgstore.complete('lively', array_agg(event_id))
+	FROM msgstore.event_claims"), 1, 'and is completed');
+$session->quit;
+
+# While claims are open the workers sleep: not one transaction.
+$session = processor('slow', '1 h', map { "slow-$_" } 1 .. 3);
+processor('quick', '2 s', 'quick-1')->quit;
+ok(eventually(sub { event('status', 'quick-1') eq 'processed' }),
+	'a claim that is made later and runs out earlier is taken back first');
+my $before = transactions();
+stays(sub { transactions() }, $before, 'idle workers run nothing while claims are open');
+is($session->query_safe("SELECT msgstore.complete('slow', array_agg(event_id))
+	FROM msgstore.event_claims"), 3, 'the long claims are completed');
+$session->quit;
+
+# Rolled back, claimed events are the workers' again, at once.
+$session = $node->background_psql('store');
+$session->query_safe("SELECT msgstore.ingest('sms', event('back'))");
+wait_for_processed($node, 'store');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 0');
+$node->reload;
+wait_for_workers($node, 'store', 0);
+sql("SELECT ingest_many('back-', 5)");
+$session->query_safe("BEGIN; SELECT count(*) FROM msgstore.claim('undecided')");
+$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 2');
+$node->reload;
+wait_for_workers($node, 'store', 2);
+is(count_of($node, 'store', 'msgstore.event_queue'), 5, 'a claim under way is respected');
+$session->query_safe('ROLLBACK');
+wait_for_processed($node, 'store', 'its rollback wakes the workers', 15);
+$session->quit;
+
+# More of them than one statement takes back.
+sql("BEGIN; SELECT ingest_many('many-', 1200, 100);
+	SET LOCAL msgstore.claim_timeout = '500 ms';
+	SELECT count(*) FROM msgstore.claim('bulk', 2000); COMMIT");
+wait_for_processed($node, 'store', 'however many claims run out, all come back', 60);
+is(sql("SELECT count(*) FROM msgstore.messages WHERE provider_message_id LIKE 'many-%'"),
+	1200, 'each once');
+
+# In a channel with strict_order a worker cannot have the events of a lane, nor
+# take claims back in it, while somebody is at work there, as here by an open
+# complete(). It does not keep trying, and comes back when that is over.
+sql("INSERT INTO msgstore.channels (name, address_kind, strict_order)
+	VALUES ('strict', 'phone', true)");
+my $neighbour = sql("SELECT min(other) FROM generate_series(1, 9999) n,
+	LATERAL (SELECT '+1804555' || lpad(n::text, 4, '0')) o (other)
+	WHERE n <> 1234 AND msgstore._lane('', 'strict', other, '+12016661234')
+		= msgstore._lane('', 'strict', '+18045551234', '+12016661234')");
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	my $holder = processor("strict-$end", '1 h', "held-$end");
+	sql("BEGIN; SET LOCAL msgstore.claim_timeout = '2 s';
+		SELECT msgstore.ingest('strict', event('stale-$end', '$neighbour'));
+		SELECT count(*) FROM msgstore.claim('doomed'); COMMIT");
+	$holder->query_safe("BEGIN; SELECT msgstore.complete('strict-$end', array_agg(event_id))
+		FROM msgstore.event_claims WHERE processor_id = 'strict-$end'");
+	sql("SELECT msgstore.ingest('strict', event('late-$end', '$neighbour'))");
+	$before = transactions();
+	stays(sub { transactions() <= $before + 10 ? 'few' : 'many' }, 'few',
+		'a worker that met a held lane sleeps');
+	is(event('status', "late-$end"), 'received', 'the event in it waits');
+	is(event('status', "stale-$end"), 'processing', 'so does a claim that ran out');
+	$holder->query_safe($end);
+	ok(eventually(sub { event('status', "late-$end") eq 'processed' }, 10),
+		"both are taken up after the $end");
+	is(event('status, error_code', "stale-$end"), 'processed|MS504', 'in their order');
+	$holder->quit;
+	sql("UPDATE msgstore.event_claims SET expires_at = now(); SELECT msgstore.reap_stale()");
+	wait_for_processed($node, 'store');
+}
+
+is(count_of($node, 'store', 'msgstore.event_claims'), 0, 'no claim is left');
+is(count_of($node, 'store', 'msgstore.conversation_holds'), 0, 'nor a line');
+is(violations($node, 'store'), '', 'all that always holds holds');
+unlike(log_of($node), qr/ERROR: (?!.*is not claimed)|FATAL: (?!.*terminating)|PANIC/,
+	'and nothing failed on the way');
+
+$node->stop;
+done_testing();
