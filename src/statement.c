@@ -35,6 +35,7 @@ static void close_table_scans(void);
 void
 statement_execute(Statement *statement, Datum *values, const char *nulls)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	BlockNumber blocks = 0;
 	int nest_level = 0;
 	int rc;
@@ -57,6 +58,8 @@ statement_execute(Statement *statement, Datum *values, const char *nulls)
 	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);
+	/* SPI leaves its own, which goes with the connection. */
+	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR,
 			 "unexpected SPI result %s of \"%s\"",

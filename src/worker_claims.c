@@ -130,7 +130,6 @@ msgstore_claim(PG_FUNCTION_ARGS)
 	text *processor_id = take_text(fcinfo, 0, "processor_id");
 	int most = PG_ARGISNULL(1) ? 10 : PG_GETARG_INT32(1);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller = CurrentMemoryContext;
 	WorkerBatch batch;
 	int i;
 
@@ -140,10 +139,7 @@ msgstore_claim(PG_FUNCTION_ARGS)
 				 errmsg("max_events %d is not positive", most)));
 	worker_refuse_in_handler("claim");
 	SPI_connect();
-	/* The batch outlives the connection. */
-	MemoryContextSwitchTo(caller);
 	claim(processor_id, most, &batch);
-	SPI_finish();
 	InitMaterializedSRF(fcinfo, 0);
 	for (i = 0; i < batch.n; i++)
 	{
@@ -154,6 +150,8 @@ msgstore_claim(PG_FUNCTION_ARGS)
 		row[1] = UUIDPGetDatum(&batch.messages[i].id);
 		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 	}
+	/* The batch goes with the connection. */
+	SPI_finish();
 	return (Datum) 0;
 }
 
