@@ -14,7 +14,9 @@ CREATE TABLE msgstore.event_log (
         UNIQUE (tenant_id, channel, provider_message_id)
 );
 
-CREATE INDEX event_log_created_at_idx ON msgstore.event_log (created_at);
+-- With the id, so that a walk in the order of time can go on after any event,
+-- also among the many of one transaction.
+CREATE INDEX event_log_created_at_idx ON msgstore.event_log (created_at, id);
 
 CREATE TABLE msgstore.event_queue (
     tenant_id text COLLATE "C" NOT NULL,

@@ -136,9 +136,138 @@ BEGIN
 END
 $$;
 
+-- Puts events of the log into the queue, where those stand whose time has come.
+CREATE FUNCTION msgstore._enqueue(tenants text[], event_ids uuid[])
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO msgstore.event_queue (tenant_id, event_id, next_attempt_at, lane)
+    SELECT l.tenant_id, l.id, now(),
+           msgstore._lane(l.tenant_id, l.channel, l."from", l."to")
+    FROM unnest(tenants, event_ids) AS r (tenant_id, event_id)
+    JOIN msgstore.event_log l
+        ON l.tenant_id = r.tenant_id AND l.id = r.event_id;
+    PERFORM msgstore._announce();
+END
+$$;
+
+-- One whose event or message is gone stays where it is, for check() to find.
+CREATE FUNCTION msgstore._find_dead_letters(
+    channel text,
+    error_code text,
+    died_from timestamptz,
+    died_until timestamptz,
+    event_ids uuid[])
+    RETURNS TABLE (tenant_id text, event_id uuid)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    RETURN QUERY
+    SELECT d.tenant_id, d.event_id
+    FROM msgstore.dead_letters d
+    LEFT JOIN msgstore.event_log l
+        ON d.direction = 'inbound'
+        AND l.tenant_id = d.tenant_id AND l.id = d.event_id
+    LEFT JOIN msgstore.messages m
+        ON d.direction = 'outbound'
+        AND m.tenant_id = d.tenant_id AND m.id = d.event_id
+    WHERE coalesce(l.channel, m.channel) IS NOT NULL
+        AND (scope = '' OR d.tenant_id = scope)
+        AND (_find_dead_letters.channel IS NULL
+             OR coalesce(l.channel, m.channel) = _find_dead_letters.channel)
+        AND (_find_dead_letters.error_code IS NULL
+             OR d.error_code = _find_dead_letters.error_code)
+        AND (died_from IS NULL OR d.died_at >= died_from)
+        AND (died_until IS NULL OR d.died_at < died_until)
+        AND (event_ids IS NULL OR d.event_id = ANY (event_ids));
+END
+$$;
+
+-- Dead letters are locked in the order of their keys, so that two calls do not
+-- wait for each other; who comes second no longer finds them.
+CREATE FUNCTION msgstore.requeue_dead_letters(
+    channel text DEFAULT NULL,
+    error_code text DEFAULT NULL,
+    died_from timestamptz DEFAULT NULL,
+    died_until timestamptz DEFAULT NULL,
+    event_ids uuid[] DEFAULT NULL,
+    dry_run boolean DEFAULT false)
+    RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    filter CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object(
+        'channel', channel, 'error_code', error_code, 'died_from', died_from,
+        'died_until', died_until, 'event_ids', to_jsonb(event_ids)));
+    tenants text[];
+    ids uuid[];
+    directions text[];
+BEGIN
+    IF dry_run THEN
+        RETURN (SELECT count(*) FROM msgstore._find_dead_letters(
+                    channel, error_code, died_from, died_until, event_ids));
+    END IF;
+    SELECT array_agg(d.tenant_id), array_agg(d.event_id), array_agg(d.direction)
+    INTO tenants, ids, directions
+    FROM (
+        SELECT d.tenant_id, d.event_id, d.direction
+        FROM msgstore._find_dead_letters(
+            channel, error_code, died_from, died_until, event_ids) f
+        JOIN msgstore.dead_letters d USING (tenant_id, event_id)
+        ORDER BY d.tenant_id, d.event_id
+        FOR UPDATE OF d) d;
+    IF ids IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    DELETE FROM msgstore.dead_letters d
+    USING unnest(tenants, ids) AS r (tenant_id, event_id)
+    WHERE d.tenant_id = r.tenant_id AND d.event_id = r.event_id;
+    PERFORM msgstore._enqueue(array_agg(r.tenant_id), array_agg(r.event_id))
+    FROM unnest(tenants, ids, directions) AS r (tenant_id, event_id, direction)
+    WHERE r.direction = 'inbound';
+    IF 'outbound' = ANY (directions) THEN
+        INSERT INTO msgstore.outbox
+            (tenant_id, message_id, conversation_id, next_attempt_at)
+        SELECT m.tenant_id, m.id,
+               CASE WHEN c.strict_order THEN m.conversation_id END, now()
+        FROM unnest(tenants, ids, directions)
+            AS r (tenant_id, event_id, direction)
+        JOIN msgstore.messages m
+            ON m.tenant_id = r.tenant_id AND m.id = r.event_id
+        LEFT JOIN msgstore.channels c ON c.name = m.channel
+        WHERE r.direction = 'outbound';
+        PERFORM msgstore._wake_senders();
+    END IF;
+    PERFORM msgstore._log_operation('requeue', filter, cardinality(ids), ids);
+    RETURN cardinality(ids);
+END
+$$;
+
+CREATE FUNCTION msgstore.requeue(event_id uuid) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN msgstore.requeue_dead_letters(event_ids => ARRAY[event_id]) > 0;
+END
+$$;
+
 REVOKE ALL ON FUNCTION msgstore._backoff(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._enqueue(text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._find_dead_letters(text, text, timestamptz, timestamptz, uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.requeue_dead_letters(text, text, timestamptz, timestamptz, uuid[], boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.requeue(uuid) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.event_failures IS
     'Failed attempts of events and outbound messages that wait for a retry or succeeded later: how many, and the last error';
@@ -156,3 +285,11 @@ COMMENT ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) IS
     'At commit the worker of this lane hears of a retry that is due then';
 COMMENT ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) IS
     'Counts a failed attempt of a queued event (inbound) or message (outbound) and puts it off, by the backoff or as long as said; after msgstore.max_retries failed retries, or when the failure is permanent, moves it to the dead letters while these are fewer than msgstore.max_dead_letters';
+COMMENT ON FUNCTION msgstore._enqueue(text[], uuid[]) IS
+    'Puts these events of the log into the queue, due now, and wakes the worker at commit';
+COMMENT ON FUNCTION msgstore._find_dead_letters(text, text, timestamptz, timestamptz, uuid[]) IS
+    'The dead letters of this session''s tenants that answer to every argument that is not null';
+COMMENT ON FUNCTION msgstore.requeue_dead_letters(text, text, timestamptz, timestamptz, uuid[], boolean) IS
+    'Puts the dead letters that answer to every argument that is not null back to be tried, with no attempt counted, and returns how many; with dry_run only counts. died_from is included, died_until is not. Who did it stands in operations_log';
+COMMENT ON FUNCTION msgstore.requeue(uuid) IS
+    'Puts one dead letter back to be tried, with no attempt counted; false when it is none';

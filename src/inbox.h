@@ -57,6 +57,13 @@ extern Datum inbox_return_outcome(FunctionCallInfo fcinfo,
 /* Checks and completes the item; false: item->refusal says why not. */
 extern bool inbox_check_item(InboxItem *item, bool inbound);
 
+/*
+ * NULL, or why the normalized address cannot be one of a message's; expected
+ * then says what it should be.
+ */
+extern const char *inbox_address_fault(const text *normalized,
+									   const char **expected);
+
 /* Sets the refusal; returns false, so that a check ends with it. */
 extern bool inbox_refuse(InboxItem *item,
 						 int sqlstate,

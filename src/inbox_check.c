@@ -244,10 +244,6 @@ check_addresses(InboxItem *item, const Channel *channel)
 		   check_address(item, channel, "to", &item->to);
 }
 
-/*
- * Keys are built from addresses with "<->" between them: an address that held
- * it could name somebody else's conversation.
- */
 static bool
 check_address(InboxItem *item,
 			  const Channel *channel,
@@ -255,29 +251,40 @@ check_address(InboxItem *item,
 			  text **normalized)
 {
 	JsonbValue value;
-	const char *s;
-	int len;
+	const char *fault;
+	const char *expected;
 
 	if (!take_string(item, field, &value))
 		return false;
 	*normalized = address_normalize(channel->address_kind,
 									value.val.string.val,
 									value.val.string.len);
-	s = VARDATA_ANY(*normalized);
-	len = VARSIZE_ANY_EXHDR(*normalized);
+	fault = inbox_address_fault(*normalized, &expected);
+	return fault == NULL || refuse_field(item, field, fault, expected);
+}
+
+/*
+ * Keys are built from addresses with "<->" between them: an address that held
+ * it could name somebody else's conversation.
+ */
+const char *
+inbox_address_fault(const text *normalized, const char **expected)
+{
+	const char *s = VARDATA_ANY(normalized);
+	int len = VARSIZE_ANY_EXHDR(normalized);
+
+	*expected = expected_text;
 	if (address_is_blank(s, len))
-		return refuse_field(item, field, "holds no address", expected_text);
+		return "holds no address";
+	*expected = expected_address;
 	if (len > MAX_ADDRESS_BYTES)
-		return refuse_field(item,
-							field,
-							"is longer than 510 bytes",
-							expected_address);
+		return "is longer than 510 bytes";
 	for (; len >= 3; s++, len--)
 	{
 		if (memcmp(s, "<->", 3) == 0)
-			return refuse_field(item, field, "holds \"<->\"", expected_address);
+			return "holds \"<->\"";
 	}
-	return true;
+	return NULL;
 }
 
 static bool

@@ -30,6 +30,10 @@ int msgstore_max_attachments;
 int msgstore_max_dead_letters;
 int msgstore_max_payload_bytes;
 int msgstore_max_retries;
+int msgstore_purge_batch_size;
+int msgstore_purge_dead_letters_after;
+int msgstore_purge_events_after;
+int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
@@ -137,6 +141,40 @@ define_settings(void)
 				  1000,
 				  PGC_SUSET,
 				  0);
+	define_number("msgstore.purge_batch_size",
+				  "Rows of a kind that a worker purges in one transaction.",
+				  &msgstore_purge_batch_size,
+				  1000,
+				  1,
+				  100000,
+				  PGC_SIGHUP,
+				  0);
+	define_number("msgstore.purge_dead_letters_after",
+				  "The workers purge dead letters of this age; 0 means never.",
+				  &msgstore_purge_dead_letters_after,
+				  0,
+				  0,
+				  INT_MAX,
+				  PGC_SIGHUP,
+				  GUC_UNIT_S);
+	define_number(
+		"msgstore.purge_events_after",
+		"The workers purge processed events of this age; 0 means never.",
+		&msgstore_purge_events_after,
+		0,
+		0,
+		INT_MAX,
+		PGC_SIGHUP,
+		GUC_UNIT_S);
+	define_number(
+		"msgstore.purge_payloads_after",
+		"The workers empty the payloads of processed events of this age; 0 means never.",
+		&msgstore_purge_payloads_after,
+		0,
+		0,
+		INT_MAX,
+		PGC_SIGHUP,
+		GUC_UNIT_S);
 	DefineCustomStringVariable(
 		"msgstore.redact_keys",
 		"Payload keys whose values are not stored, at any depth and in any case.",

@@ -5,18 +5,22 @@
 #define MSGSTORE_H
 
 /* Settings, in alphabetical order; msgstore.c declares them to the server. */
-extern int msgstore_backoff_base;	   /* milliseconds */
-extern int msgstore_backoff_max;	   /* milliseconds */
-extern int msgstore_batch_size;		   /* events */
-extern int msgstore_claim_timeout;	   /* milliseconds */
-extern int msgstore_max_attachments;   /* per message */
-extern int msgstore_max_dead_letters;  /* kept at most */
-extern int msgstore_max_payload_bytes; /* bytes */
-extern int msgstore_max_retries;	   /* failed retries */
-extern char *msgstore_redact_keys;	   /* comma-separated */
-extern int msgstore_snippet_length;	   /* grapheme clusters */
-extern char *msgstore_tenant_id;	   /* "" means no scoping */
-extern int msgstore_workers;		   /* per database */
+extern int msgstore_backoff_base;			  /* milliseconds */
+extern int msgstore_backoff_max;			  /* milliseconds */
+extern int msgstore_batch_size;				  /* events */
+extern int msgstore_claim_timeout;			  /* milliseconds */
+extern int msgstore_max_attachments;		  /* per message */
+extern int msgstore_max_dead_letters;		  /* kept at most */
+extern int msgstore_max_payload_bytes;		  /* bytes */
+extern int msgstore_max_retries;			  /* failed retries */
+extern int msgstore_purge_batch_size;		  /* rows */
+extern int msgstore_purge_dead_letters_after; /* seconds, 0: never */
+extern int msgstore_purge_events_after;		  /* seconds, 0: never */
+extern int msgstore_purge_payloads_after;	  /* seconds, 0: never */
+extern char *msgstore_redact_keys;			  /* comma-separated */
+extern int msgstore_snippet_length;			  /* grapheme clusters */
+extern char *msgstore_tenant_id;			  /* "" means no scoping */
+extern int msgstore_workers;				  /* per database */
 
 /* Class MS: the digits are the HTTP status the gateway answers with. */
 #define ERRCODE_MS_BAD_REQUEST MAKE_SQLSTATE('M', 'S', '4', '0', '0')
