@@ -136,6 +136,32 @@ BEGIN
 END
 $$;
 
+-- Says for the gauges that rows of these events or messages come or go. To be
+-- called while it can still be found out of which channels they are.
+CREATE FUNCTION msgstore._move_all(
+    gauge text,
+    tenants text[],
+    event_ids uuid[],
+    sign int)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+BEGIN
+    PERFORM msgstore._move(gauge, c.tenant_id, c.channel, sign * count(*))
+    FROM (
+        SELECT e.tenant_id, coalesce(l.channel, m.channel, 'other') AS channel
+        FROM unnest(tenants, event_ids) AS e (tenant_id, id)
+        LEFT JOIN msgstore.event_log l
+            ON l.tenant_id = e.tenant_id AND l.id = e.id
+        LEFT JOIN msgstore.messages m
+            ON m.tenant_id = e.tenant_id AND m.id = e.id AND l.id IS NULL
+    ) c
+    GROUP BY c.tenant_id, c.channel;
+END
+$$;
+
 -- Puts events of the log into the queue, where those stand whose time has come.
 CREATE FUNCTION msgstore._enqueue(tenants text[], event_ids uuid[])
     RETURNS void
@@ -149,6 +175,7 @@ BEGIN
     FROM unnest(tenants, event_ids) AS r (tenant_id, event_id)
     JOIN msgstore.event_log l
         ON l.tenant_id = r.tenant_id AND l.id = r.event_id;
+    PERFORM msgstore._move_all('queued', tenants, event_ids, 1);
     PERFORM msgstore._announce();
 END
 $$;
@@ -231,6 +258,7 @@ BEGIN
     DELETE FROM msgstore.dead_letters d
     USING unnest(tenants, ids) AS r (tenant_id, event_id)
     WHERE d.tenant_id = r.tenant_id AND d.event_id = r.event_id;
+    PERFORM msgstore._move_all('dead_letters', tenants, ids, -1);
     PERFORM msgstore._enqueue(array_agg(r.tenant_id), array_agg(r.event_id))
     FROM unnest(tenants, ids, directions) AS r (tenant_id, event_id, direction)
     WHERE r.direction = 'inbound';
@@ -264,6 +292,7 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._backoff(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._move_all(text, text[], uuid[], int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._enqueue(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_dead_letters(text, text, timestamptz, timestamptz, uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.requeue_dead_letters(text, text, timestamptz, timestamptz, uuid[], boolean) FROM PUBLIC;
@@ -285,6 +314,8 @@ COMMENT ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) IS
     'At commit the worker of this lane hears of a retry that is due then';
 COMMENT ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) IS
     'Counts a failed attempt of a queued event (inbound) or message (outbound) and puts it off, by the backoff or as long as said; after msgstore.max_retries failed retries, or when the failure is permanent, moves it to the dead letters while these are fewer than msgstore.max_dead_letters';
+COMMENT ON FUNCTION msgstore._move_all(text, text[], uuid[], int) IS
+    'For the gauges: the rows of these events or messages come (1) or go (-1) when the transaction commits';
 COMMENT ON FUNCTION msgstore._enqueue(text[], uuid[]) IS
     'Puts these events of the log into the queue, due now, and wakes the worker at commit';
 COMMENT ON FUNCTION msgstore._find_dead_letters(text, text, timestamptz, timestamptz, uuid[]) IS

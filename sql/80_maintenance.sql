@@ -122,7 +122,7 @@ LEFT JOIN msgstore.messages m
 -- Makes count and last activity of conversations right, and removes those
 -- without messages. Nobody adds a message without the row's lock, and what is
 -- counted after it was taken stays so until the end of the transaction.
-CREATE FUNCTION msgstore._recount(tenants text[], conversation_ids uuid[])
+CREATE FUNCTION msgstore._recount_conversations(tenants text[], conversation_ids uuid[])
     RETURNS int
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -331,40 +331,38 @@ BEGIN
     END IF;
 
     ANALYZE pg_temp.msgstore_replay;
-    -- A conversation that is there is locked by being updated to what it is.
-    WITH locked AS (
+    -- As everybody takes them: first those that are there, then new ones.
+    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
+    INTO touched
+    FROM (
+        SELECT c.tenant_id, c.id
+        FROM msgstore.conversations c
+        WHERE (c.tenant_id, c.key) IN (
+                SELECT r.tenant_id, r.key FROM pg_temp.msgstore_replay r)
+            OR (c.tenant_id, c.id) IN (
+                SELECT r.tenant_id, r.conversation_id
+                FROM pg_temp.msgstore_replay r)
+        ORDER BY c.tenant_id, c.key
+        FOR UPDATE) c;
+    WITH made AS (
         INSERT INTO msgstore.conversations AS c (
-            tenant_id, id, number, channel, participant_a, participant_b, key,
+            tenant_id, channel, participant_a, participant_b, key,
             last_activity_at)
-        SELECT t.tenant_id, coalesce(k.id, msgstore.uuid7()),
-               coalesce(k.number, nextval('msgstore.conversations_number_seq')),
-               t.channel, t.participant_a, t.participant_b, t.key, t.at
-        FROM (
-            SELECT DISTINCT ON (u.tenant_id, u.key) u.*
-            FROM (
-                SELECT r.tenant_id, r.key, r.thread AS channel,
-                       least(r."from", r."to") AS participant_a,
-                       greatest(r."from", r."to") AS participant_b,
-                       r."timestamp" AS at
-                FROM pg_temp.msgstore_replay r
-                UNION ALL
-                SELECT c.tenant_id, c.key, c.channel, c.participant_a,
-                       c.participant_b, c.last_activity_at
-                FROM pg_temp.msgstore_replay r
-                JOIN msgstore.conversations c
-                    ON c.tenant_id = r.tenant_id AND c.id = r.conversation_id
-            ) u
-            ORDER BY u.tenant_id, u.key
-        ) t
-        LEFT JOIN msgstore.conversations k
-            ON k.tenant_id = t.tenant_id AND k.key = t.key
-        ORDER BY t.tenant_id, t.key
+        SELECT r.tenant_id, min(r.thread), min(least(r."from", r."to")),
+               min(greatest(r."from", r."to")), r.key, max(r."timestamp")
+        FROM pg_temp.msgstore_replay r
+        WHERE NOT EXISTS (
+            SELECT FROM msgstore.conversations c
+            WHERE c.tenant_id = r.tenant_id AND c.key = r.key)
+        GROUP BY r.tenant_id, r.key
+        ORDER BY r.tenant_id, r.key
         ON CONFLICT (tenant_id, key) DO UPDATE
         SET message_count = c.message_count
         RETURNING c.tenant_id, c.id)
-    SELECT array_agg(l.tenant_id) AS tenants, array_agg(l.id) AS ids
+    SELECT touched.tenants || array_agg(m.tenant_id) AS tenants,
+           touched.ids || array_agg(m.id) AS ids
     INTO touched
-    FROM locked l;
+    FROM made m;
 
     UPDATE msgstore.messages m
     SET channel = r.channel,
@@ -395,7 +393,7 @@ BEGIN
     WHERE r.message_id IS NULL
     ORDER BY r.tenant_id, r.id;
 
-    PERFORM msgstore._recount(touched.tenants, touched.ids);
+    PERFORM msgstore._recount_conversations(touched.tenants, touched.ids);
     PERFORM msgstore._log_operation('replay', filter, added + changed,
         ARRAY(SELECT r.id FROM pg_temp.msgstore_replay r LIMIT 10000));
     DROP TABLE pg_temp.msgstore_replay;
@@ -593,6 +591,7 @@ BEGIN
     DELETE FROM msgstore.dead_letters d
     USING unnest(gone.tenants, gone.ids) AS g (tenant_id, event_id)
     WHERE d.tenant_id = g.tenant_id AND d.event_id = g.event_id;
+    PERFORM msgstore._move_all('dead_letters', gone.tenants, gone.ids, -1);
     PERFORM msgstore._purge_events(
         'events', array_agg(g.tenant_id), array_agg(g.event_id))
     FROM unnest(gone.tenants, gone.ids, gone.directions)
@@ -887,7 +886,7 @@ DECLARE
     events uuid[];
     conversations record;
     messages uuid[];
-    names record;
+    gone record;
     total bigint := 0;
 BEGIN
     IF channel IS NULL OR erased IS NULL OR erased = '' THEN
@@ -948,6 +947,31 @@ BEGIN
         SELECT m.inbound_event_id FROM msgstore.messages m
         WHERE m.id = ANY (messages) AND m.inbound_event_id IS NOT NULL);
 
+    what := 'event_queue';
+    WITH gone AS (
+        DELETE FROM msgstore.event_queue q
+        WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
+        RETURNING q.tenant_id, q.event_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    PERFORM msgstore._move_all('queued', gone.tenants, gone.ids, -1);
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'dead_letters';
+    WITH gone AS (
+        DELETE FROM msgstore.dead_letters d
+        WHERE (d.event_id = ANY (events) OR d.event_id = ANY (messages))
+            AND own IN ('', d.tenant_id)
+        RETURNING d.tenant_id, d.event_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    PERFORM msgstore._move_all('dead_letters', gone.tenants, gone.ids, -1);
+    removed := gone.n;
+    RETURN NEXT;
     what := 'outbox';
     DELETE FROM msgstore.outbox o
     WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id);
@@ -969,7 +993,7 @@ BEGIN
     RETURN NEXT;
     what := 'conversations';
     removed := coalesce(
-        msgstore._recount(conversations.tenants, conversations.ids), 0);
+        msgstore._recount_conversations(conversations.tenants, conversations.ids), 0);
     RETURN NEXT;
 
     what := 'deliveries';
@@ -979,13 +1003,13 @@ BEGIN
         RETURNING d.tenant_id, d.channel, d.provider_message_id)
     SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.channel) AS channels,
            array_agg(g.provider_message_id) AS ids, count(*) AS n
-    INTO names
+    INTO gone
     FROM gone g;
-    removed := names.n;
+    removed := gone.n;
     RETURN NEXT;
     what := 'delivery_statuses';
     DELETE FROM msgstore.delivery_statuses s
-    USING unnest(names.tenants, names.channels, names.ids)
+    USING unnest(gone.tenants, gone.channels, gone.ids)
         AS g (tenant_id, channel, provider_message_id)
     WHERE s.tenant_id = g.tenant_id AND s.channel = g.channel
         AND s.provider_message_id = g.provider_message_id;
@@ -1002,21 +1026,10 @@ BEGIN
     WHERE h.event_id = ANY (events) AND own IN ('', h.tenant_id);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
-    what := 'event_queue';
-    DELETE FROM msgstore.event_queue q
-    WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
     what := 'event_failures';
     DELETE FROM msgstore.event_failures f
     WHERE (f.event_id = ANY (events) OR f.event_id = ANY (messages))
         AND own IN ('', f.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-    what := 'dead_letters';
-    DELETE FROM msgstore.dead_letters d
-    WHERE (d.event_id = ANY (events) OR d.event_id = ANY (messages))
-        AND own IN ('', d.tenant_id);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
     what := 'idempotency_keys';
@@ -1053,6 +1066,10 @@ DECLARE
 BEGIN
     DELETE FROM msgstore.event_queue q
     WHERE q.tenant_id = _drop_work.tenant_id AND q.event_id = _drop_work.event_id;
+    IF FOUND THEN
+        PERFORM msgstore._move_all(
+            'queued', ARRAY[_drop_work.tenant_id], ARRAY[_drop_work.event_id], -1);
+    END IF;
     DELETE FROM msgstore.event_claims c
     WHERE c.tenant_id = _drop_work.tenant_id AND c.event_id = _drop_work.event_id;
     DELETE FROM msgstore.conversation_holds h
@@ -1068,6 +1085,24 @@ BEGIN
             SELECT FROM msgstore.event_claims c
             WHERE c.tenant_id = q.tenant_id AND c.event_id = q.event_id);
     PERFORM msgstore._announce();
+END
+$$;
+
+CREATE FUNCTION msgstore._drop_dead_letter(tenant_id text, event_id uuid)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    DELETE FROM msgstore.dead_letters d
+    WHERE d.tenant_id = _drop_dead_letter.tenant_id
+        AND d.event_id = _drop_dead_letter.event_id;
+    IF FOUND THEN
+        PERFORM msgstore._move_all(
+            'dead_letters', ARRAY[_drop_dead_letter.tenant_id],
+            ARRAY[_drop_dead_letter.event_id], -1);
+    END IF;
 END
 $$;
 
@@ -1098,7 +1133,7 @@ BEGIN
     UPDATE msgstore.messages m
     SET conversation_id = home
     WHERE m.tenant_id = message.tenant_id AND m.id = message.id;
-    PERFORM msgstore._recount(
+    PERFORM msgstore._recount_conversations(
         ARRAY[message.tenant_id, message.tenant_id],
         ARRAY[home, message.conversation_id]);
 END
@@ -1296,7 +1331,8 @@ BEGIN
                h.channel, h.handler))
     FROM msgstore.handlers h
     CROSS JOIN LATERAL (
-        SELECT to_regprocedure(h.handler || '(msgstore.messages)') AS oid) f
+        SELECT CASE WHEN strpos(h.handler, '(') > 0
+                    THEN to_regprocedure(h.handler) END AS oid) f
     LEFT JOIN pg_roles r ON r.oid = h.registered_by
     CROSS JOIN LATERAL (
         SELECT CASE
@@ -1331,7 +1367,7 @@ BEGIN
            format('It says %s messages and %s; it has %s and %s.',
                   c.message_count, c.last_activity_at,
                   coalesce(m.n, 0), coalesce(m.last::text, 'none')),
-           format('SELECT msgstore._recount(ARRAY[%L], ARRAY[%L::uuid])',
+           format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
                   c.tenant_id, c.id)
     FROM msgstore.conversations c
     LEFT JOIN (
@@ -1395,8 +1431,7 @@ BEGIN
            CASE w.finding
                WHEN 'event in two places' THEN
                    CASE WHEN m.id IS NULL
-                       THEN format('DELETE FROM msgstore.dead_letters'
-                                   ' WHERE tenant_id = %L AND event_id = %L',
+                       THEN format('SELECT msgstore._drop_dead_letter(%L, %L)',
                                    q.tenant_id, q.event_id)
                        ELSE format('SELECT msgstore._drop_work(%L, %L)',
                                    q.tenant_id, q.event_id)
@@ -1445,8 +1480,7 @@ BEGIN
                                             ELSE 'message' END, d.event_id),
            CASE WHEN m.id IS NOT NULL THEN 'It is a dead letter, and has its message.'
                 ELSE 'What it was made of is gone.' END,
-           format('DELETE FROM msgstore.dead_letters'
-                  ' WHERE tenant_id = %L AND event_id = %L',
+           format('SELECT msgstore._drop_dead_letter(%L, %L)',
                   d.tenant_id, d.event_id)
     FROM msgstore.dead_letters d
     LEFT JOIN msgstore.event_log l
@@ -1503,8 +1537,7 @@ BEGIN
     SELECT w.finding, format('message %s', o.message_id), w.detail,
            format(CASE w.finding
                       WHEN 'message in two places' THEN
-                          'DELETE FROM msgstore.dead_letters'
-                          ' WHERE tenant_id = %L AND event_id = %L'
+                          'SELECT msgstore._drop_dead_letter(%L, %L)'
                       ELSE
                           'DELETE FROM msgstore.outbox'
                           ' WHERE tenant_id = %L AND message_id = %L'
@@ -1579,7 +1612,7 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._keep_operations() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._recount(text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._recount_conversations(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._messages_of(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_replay_filter(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.replay(jsonb, boolean) FROM PUBLIC;
@@ -1595,6 +1628,7 @@ REVOKE ALL ON FUNCTION msgstore._next_purge(text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_turn() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_work(text, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._drop_dead_letter(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._rehome_message(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._present_objects() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._note_objects() FROM PUBLIC;
@@ -1631,7 +1665,7 @@ COMMENT ON FUNCTION msgstore._keep_operations() IS
     'Trigger: MS403 for who would change what is on record and is not the table''s owner.';
 COMMENT ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) IS
     'Writes a row into operations_log';
-COMMENT ON FUNCTION msgstore._recount(text[], uuid[]) IS
+COMMENT ON FUNCTION msgstore._recount_conversations(text[], uuid[]) IS
     'Makes count and last activity of these conversations right, removes those without messages, and returns how many it removed';
 COMMENT ON FUNCTION msgstore._messages_of(text[], uuid[]) IS
     'The messages that the worker would make of these events of the log now, with the addresses normalized anew; none for an event whose channel is gone';
@@ -1663,6 +1697,8 @@ COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
     'Removes everything that is stored of a person''s address on a channel: messages from and to it, their conversations, events wherever they are, dead letters, deliveries and keys. Returns how many rows of which table. Raises MS400';
 COMMENT ON FUNCTION msgstore._drop_work(text, uuid) IS
     'Takes an event out of the queue with its claim and its place in line';
+COMMENT ON FUNCTION msgstore._drop_dead_letter(text, uuid) IS
+    'Removes a dead letter, and nothing else of it';
 COMMENT ON FUNCTION msgstore._rehome_message(text, uuid) IS
     'Puts a message into the conversation that its own columns name';
 COMMENT ON FUNCTION msgstore._present_objects() IS

@@ -17,6 +17,12 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
     RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''));
 END $$;
+-- How far metrics() is off; recounted: after the test itself has meddled.
+CREATE FUNCTION public.gauges(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
+$$ SELECT (m ->> 'worker_queued')::bigint - (SELECT count(*) FROM msgstore.event_queue),
+    (m ->> 'dead_letters')::bigint - (SELECT count(*) FROM msgstore.dead_letters) FROM msgstore.metrics() m $$;
+CREATE FUNCTION public.recounted(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
+$$ SELECT msgstore.recount(); SELECT * FROM public.gauges() $$;
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'not %', NEW.body USING ERRCODE = substr(NEW.body, 1, 5); END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW
@@ -76,6 +82,7 @@ SELECT status, attempt_count FROM inbound_events WHERE provider_message_id = 'a-
 -- By channel, error and time together; the rest stays.
 SELECT requeue_dead_letters('sms', 'P0002', now() - interval '1 h', now() + interval '1 h');
 SELECT provider_message_id, status FROM inbound_events WHERE status <> 'processed' ORDER BY 1;
+SELECT * FROM gauges();
 DROP TRIGGER refuse ON messages;
 SELECT requeue_dead_letters();
 SELECT requeue_dead_letters();
@@ -119,7 +126,9 @@ INSERT INTO outbox (tenant_id, message_id) VALUES ('', :'sms_id'), ('', :'mms_id
 SELECT dead FROM unnest(ARRAY[:'sms_id', :'mms_id']::uuid[]) id,
     _keep_failure('', id, 'outbound', 'E1', 'no route', 'sender-1', permanent => true);
 SELECT direction, channel, "from", "to", body, correlation_id, attempt_count, error_message FROM dead_letter_events ORDER BY channel;
+SELECT * FROM recounted();
 SELECT requeue_dead_letters('sms', dry_run => true), requeue_dead_letters();
+SELECT * FROM gauges();
 SELECT m.channel, o.next_attempt_at <= now() AS due, o.sender_id, o.conversation_id = m.conversation_id AS in_line
 FROM outbox o JOIN messages m ON m.id = o.message_id ORDER BY 1;
 
@@ -137,5 +146,5 @@ SELECT tenant_id, event_count FROM operations_log ORDER BY id DESC LIMIT 1;
 SELECT requeue(:'others');
 SELECT * FROM msgstore.check();
 
-DROP FUNCTION put, event, refused, refuse;
+DROP FUNCTION put, event, refused, refuse, gauges, recounted;
 DROP EXTENSION msgstore;

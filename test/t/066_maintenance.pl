@@ -1,0 +1,198 @@
+# The workers' purge keeps to its settings and to small steps; and whatever an
+# operator does while events come in and two workers are at work, all that
+# always holds holds, at every moment.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use IPC::Run;
+use MsgstoreServer;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_server('maintenance', "msgstore.workers = 0\nmsgstore.backoff_base = 1ms");
+$node->start;
+add_database($node, 'store');
+
+sub sql { return $node->safe_psql('store', $_[0]) }
+
+# Sessions begin with the settings that hold from now on.
+sub set_to
+{
+	my (%settings) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.$_ = '$settings{$_}'")
+	  for sort keys %settings;
+	$node->reload;
+	for my $name (sort keys %settings)
+	{
+		$node->poll_query_until('store',
+			"SELECT current_setting('msgstore.$name') = '$settings{$name}'");
+	}
+	return;
+}
+sub turn { return sql('SELECT msgstore._purge_turn()') }
+
+# Ten events of each age, in one transaction each.
+for my $age ('3 days', '2 days', '50 minutes')
+{
+	(my $name = $age) =~ tr/ /-/;
+	sql("SELECT ingest_many('$name-', 10)");
+	sql('SELECT msgstore.process()');
+	sql("UPDATE msgstore.event_log SET created_at = now() - interval '$age'
+		WHERE provider_message_id LIKE '$name-%'");
+}
+sub ages
+{
+	return sql("SELECT string_agg(n, ' ' ORDER BY n) FROM (
+		SELECT left(provider_message_id, 6) || ' ' || count(*)
+			|| CASE WHEN payload = '{}' THEN ' empty' ELSE '' END AS n
+		FROM msgstore.event_log
+		GROUP BY left(provider_message_id, 6), payload = '{}') g");
+}
+
+is(turn(), -1, 'all is off: never');
+is(ages(), '2-days 10 3-days 10 50-min 10', 'and nothing goes');
+
+set_to(purge_payloads_after => '1d', purge_batch_size => 15);
+is(turn(), 0, 'a full batch: at once again');
+is( sql("SELECT count(*) FROM msgstore.event_log WHERE payload = '{}'"),
+	15, 'a batch is no larger than it is said');
+cmp_ok(turn(), '>', 22 * 3600 * 1000,
+	'then when the oldest one that is left has its age');
+is(ages(), '2-days 10 empty 3-days 10 empty 50-min 10',
+	'payloads of the others stay');
+
+set_to(purge_events_after => '1h', purge_batch_size => 1000);
+my $next = turn();
+cmp_ok($next, '<=', 10 * 60 * 1000, 'of several kinds, the one that is due first');
+cmp_ok($next, '>', 9 * 60 * 1000, 'and not before');
+is(ages(), '50-min 10', 'events that are old enough go');
+is(count_of($node, 'store', 'msgstore.messages'), 30, 'their messages stay');
+
+set_to(purge_payloads_after => 0, purge_events_after => '51min');
+sql("UPDATE msgstore.event_log SET created_at = now() - interval '50 minutes 59 seconds'");
+cmp_ok(turn(), '>=', 60_000, 'but never sooner than in a minute');
+
+# An event whose time comes while it is work goes when it is done.
+sql("SELECT ingest_many('late-', 3)");
+sql("UPDATE msgstore.event_log SET created_at = now() - interval '2 hours'
+	WHERE provider_message_id LIKE 'late-%'");
+cmp_ok(turn(), '>', 0, 'what is work waits');
+like(ages(), qr/late-1 1 late-2 1 late-3 1/, 'all of it');
+sql('SELECT msgstore.process()');
+turn();
+unlike(ages(), qr/late/, 'and goes when it is done');
+
+# Dead letters have their own age.
+sql("SELECT ingest_many('dead-', 2)");
+sql("SELECT msgstore._keep_failure('', event_id, 'inbound', 'E1', 'no', permanent => true)
+	FROM msgstore.event_queue");
+sql("UPDATE msgstore.dead_letters SET died_at = now() - interval '31 days'
+	WHERE event_id = (SELECT id FROM msgstore.event_log WHERE provider_message_id = 'dead-1')");
+set_to(purge_events_after => 0, purge_dead_letters_after => '30d');
+cmp_ok(turn(), '>=', 60_000, 'nothing is left to do');
+like(ages(), qr/dead-2 1/, 'a younger dead letter stays');
+unlike(ages(), qr/dead-1/, 'an older one goes with its event');
+is(count_of($node, 'store', 'msgstore.dead_letters'), 1, 'once');
+
+# What goes wrong in one kind does not end the others, nor the worker.
+sql(<<'SQL');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN RAISE EXCEPTION 'these are kept'; END$$;
+CREATE TRIGGER refuse BEFORE DELETE ON msgstore.event_log
+FOR EACH ROW WHEN (OLD.provider_message_id LIKE '50%') EXECUTE FUNCTION refuse();
+UPDATE msgstore.dead_letters SET died_at = now() - interval '31 days';
+UPDATE msgstore.event_log SET created_at = now() - interval '2 days';
+DELETE FROM msgstore.purge_progress;
+SQL
+set_to(purge_events_after => '1d');
+my $offset = -s $node->logfile;
+my ($out, $err);
+$node->psql('store', 'SELECT msgstore._purge_turn()', stdout => \$out, stderr => \$err);
+like($err, qr/WARNING:  could not purge events: these are kept/, 'it is told');
+cmp_ok($out, '>=', 60_000, 'and tried again later');
+is(count_of($node, 'store', 'msgstore.dead_letters'), 0, 'the next kind goes on');
+sql('DROP TRIGGER refuse ON msgstore.event_log');
+is(sql('SELECT * FROM msgstore.check()'), '', 'all that always holds holds');
+
+# Under load: three sessions store events and answer, every fifth event fails
+# now and then, the workers work; meanwhile an operator does everything there
+# is to do, again and again.
+sql(<<'SQL');
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN
+    IF random() < 0.2 THEN
+        RAISE EXCEPTION 'not now' USING ERRCODE = CASE WHEN random() < 0.3
+            THEN 'MS400' ELSE 'P0001' END;
+    END IF;
+    RETURN NEW;
+END$$;
+CREATE TRIGGER refuse BEFORE INSERT ON msgstore.messages FOR EACH ROW
+WHEN (NEW.direction = 'inbound' AND NEW.provider_message_id LIKE '%5')
+EXECUTE FUNCTION refuse();
+SQL
+set_to(purge_payloads_after => '1s', purge_events_after => '2s', purge_dead_letters_after => '3s',
+	purge_batch_size => 50);
+$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 2');
+$node->reload;
+wait_for_workers($node, 'store', 2);
+
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my @sessions;
+for my $n (1 .. 3)
+{
+	append_to_file("$directory/$n.sql", join "\n", map {
+		"SELECT ingest_many('load-$n-$_-', 20, 5) \\g /dev/null\n"
+		  . "SELECT * FROM msgstore.send('sms', event(NULL, '+1804555000' || $_ % 5, 'answer $n $_')) \\g /dev/null"
+	} 1 .. 150);
+	push @sessions, IPC::Run::start(
+		[ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1',
+			'-d', $node->connstr('store') . " application_name=load",
+			'-f', "$directory/$n.sql" ]);
+}
+my @found;
+my $rounds = 0;
+my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+do
+{
+	$rounds++;
+	push @found, sql('SELECT finding, subject, detail FROM msgstore.check()');
+	sql("UPDATE msgstore.messages SET body = 'wrong' WHERE id IN (
+		SELECT id FROM msgstore.messages WHERE direction = 'inbound' LIMIT 20 FOR UPDATE SKIP LOCKED)");
+	sql('SELECT * FROM msgstore.replay()');
+	sql('SELECT msgstore.requeue_dead_letters()');
+	turn();
+	sql("SELECT * FROM msgstore.erase_address('sms', '+1804555000" . $rounds % 5 . "')");
+	sql("SELECT * FROM msgstore.purge('2 s')") if $rounds % 3 == 0;
+} while (time < $end && count_of($node, 'store',
+		"pg_stat_activity WHERE application_name = 'load'") > 0);
+ok($_->finish, 'a session has stored all of its events') for @sessions;
+is(join('', @found), '', "check() found nothing in $rounds rounds");
+sql('DROP TRIGGER refuse ON msgstore.messages');
+sql('SELECT msgstore.requeue_dead_letters()');
+wait_for_processed($node, 'store');
+is(sql('SELECT * FROM msgstore.check()'), '', 'nor afterwards');
+is( sql("SELECT m ->> 'worker_queued', m ->> 'dead_letters' FROM msgstore.metrics() m"),
+	'0|0', 'and the gauges are right');
+is( sql("SELECT count(*) FROM msgstore.operations_log WHERE operation = 'erase' AND filter::text LIKE '%555%'"),
+	0, 'no erased address is on record');
+
+# The rows of this room survive a dump; what there should be is known anew.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 0');
+$node->reload;
+wait_for_workers($node, 'store', 0);
+sql("INSERT INTO msgstore.purge_skipped VALUES ('', 'events', msgstore.uuid7())");
+my $rows = "SELECT md5(string_agg(t, '' ORDER BY t COLLATE \"C\")) FROM (
+	SELECT o::text AS t FROM msgstore.operations_log o
+	UNION ALL SELECT p::text FROM msgstore.purge_progress p
+	UNION ALL SELECT s::text FROM msgstore.purge_skipped s
+	UNION ALL SELECT i::text FROM msgstore.installed_objects i) rows";
+command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('store'), '-f', "$directory/dump" ], 'dumped');
+$node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+command_ok([ 'pg_restore', '-e', '-d', $node->connstr('restored'), "$directory/dump" ], 'restored');
+is($node->safe_psql('restored', $rows), sql($rows), 'all rows are there');
+is($node->safe_psql('restored', 'SELECT * FROM msgstore.check()'), '', 'and all is as it should be');
+
+$node->stop;
+done_testing();
