@@ -33,6 +33,11 @@ INSERT INTO expected VALUES
     -- worker
     ('process', 'max_events integer DEFAULT NULL::integer', 'integer',
      'volatile', false, 'unsafe', true),
+    -- failures
+    ('requeue', 'event_id uuid', 'boolean',
+     'volatile', false, 'unsafe', true),
+    ('requeue_dead_letters', 'channel text DEFAULT NULL::text, error_code text DEFAULT NULL::text, died_from timestamp with time zone DEFAULT NULL::timestamp with time zone, died_until timestamp with time zone DEFAULT NULL::timestamp with time zone, event_ids uuid[] DEFAULT NULL::uuid[], dry_run boolean DEFAULT false', 'integer',
+     'volatile', false, 'unsafe', true),
     -- conversations
     ('send', 'channel text, payload jsonb, idempotency_key text DEFAULT NULL::text, correlation_id text DEFAULT NULL::text, OUT message_id uuid, OUT duplicate boolean', 'record',
      'volatile', false, 'unsafe', true),
@@ -63,7 +68,16 @@ INSERT INTO expected VALUES
     ('latency_histogram', '', 'TABLE(le_us bigint, count bigint)',
      'volatile', true, 'restricted', false),
     ('recount', '', 'void',
-     'volatile', true, 'restricted', false);
+     'volatile', true, 'restricted', false),
+    -- maintenance
+    ('replay', 'filter jsonb DEFAULT ''{}''::jsonb, dry_run boolean DEFAULT false, OUT events integer, OUT added integer, OUT changed integer, OUT moved integer', 'record',
+     'volatile', false, 'unsafe', true),
+    ('purge', 'older_than interval, dry_run boolean DEFAULT false, kinds text[] DEFAULT ''{events,dead_letters}''::text[]', 'TABLE(kind text, removed bigint)',
+     'volatile', false, 'unsafe', true),
+    ('erase_address', 'channel text, address text', 'TABLE(what text, removed bigint)',
+     'volatile', false, 'unsafe', true),
+    ('check', '', 'TABLE(finding text, subject text, detail text, repair text)',
+     'stable', false, 'unsafe', true);
 
 CREATE TEMP VIEW actual AS
 SELECT p.proname::text AS name,

@@ -49,6 +49,12 @@ INSERT INTO calls VALUES
     ('send', $$SELECT msgstore.send('sms', '{"from": "+1", "to": "+2",
         "body": "b", "timestamp": "2024-11-01T14:00:00Z"}')$$),
     ('process', 'SELECT msgstore.process()'),
+    ('requeue_dead_letters', 'SELECT msgstore.requeue_dead_letters()'),
+    ('requeue', 'SELECT msgstore.requeue(msgstore.uuid7())'),
+    ('replay', 'SELECT msgstore.replay()'),
+    ('purge', $$SELECT msgstore.purge('1 day')$$),
+    ('erase_address', $$SELECT msgstore.erase_address('sms', '+9')$$),
+    ('check', 'SELECT msgstore.check()'),
     ('claim_outbound', $$SELECT msgstore.claim_outbound('pgtap')$$),
     ('heartbeat_outbound', $$SELECT msgstore.heartbeat_outbound('pgtap')$$),
     ('sent', $$DO 'BEGIN PERFORM msgstore.sent(NULL, ''p-1'');
@@ -70,7 +76,7 @@ INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
 FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversations', 'msgstore.channels',
-        'msgstore.dead_letters', 'msgstore.idempotency_keys',
+        'msgstore.dead_letters', 'msgstore.operations_log', 'msgstore.idempotency_keys',
         'msgstore.outbox', 'msgstore.deliveries',
         'msgstore.delivery_statuses']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
@@ -99,7 +105,9 @@ GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
     msgstore.claim_outbound, msgstore.heartbeat_outbound, msgstore.sent,
     msgstore.send_failed, msgstore.record_status, msgstore.reap_outbound,
     msgstore.metrics, msgstore.metrics_detail, msgstore.channel_metrics,
-    msgstore.latency_histogram, msgstore.recount TO pgtap_gateway;
+    msgstore.latency_histogram, msgstore.recount, msgstore.requeue_dead_letters,
+    msgstore.requeue, msgstore.replay, msgstore.purge, msgstore.erase_address,
+    msgstore.check TO pgtap_gateway;
 SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
     format('a gateway may call %s', what))
 FROM calls;

@@ -14,6 +14,8 @@ INSERT INTO expected VALUES
     ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
     ('stat_worker', 'worker integer, pid integer, state text, batch integer, batches bigint, claimed bigint, processed bigint, errors bigint, dead_letters bigint, last_error text, last_error_at timestamptz, started_at timestamptz, busy_us bigint, idle_us bigint'),
+    ('dead_letter_events', 'id uuid, tenant_id text, direction text, channel text, from text, to text, body text, payload jsonb, provider_message_id text, correlation_id text, attempt_count integer, error_code text, error_message text, attempts jsonb, created_at timestamptz, died_at timestamptz'),
+    ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text');
 CREATE TEMP VIEW expected_columns AS
 SELECT e.relation, split_part(c, ' ', 1) AS name,
@@ -65,8 +67,8 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
-    ARRAY['channels'],
-    'only the channels belong to all tenants');
+    ARRAY['channels', 'handlers', 'installed_objects', 'purge_progress'],
+    'only what the operator keeps belongs to all tenants');
 
 -- One event makes at most one message, one pair has one conversation.
 SELECT col_is_unique('msgstore', 'messages', ARRAY['tenant_id', 'inbound_event_id'],
@@ -83,6 +85,14 @@ SELECT col_is_unique('msgstore', 'deliveries',
     'a provider''s id names one message');
 SELECT col_not_null('msgstore', 'messages', 'conversation_id',
     'a message is in a conversation');
+
+-- What check() compares with is all that there is.
+SELECT set_eq(
+    'SELECT type, identity FROM msgstore.installed_objects',
+    'SELECT type, identity FROM msgstore._present_objects()',
+    'every object is noted at the end of the install script');
+SELECT is_empty(
+    'SELECT * FROM msgstore.check()', 'and nothing is wrong with a new store');
 
 -- Keys and addresses are compared byte by byte, in a database of any locale.
 SELECT is_empty(

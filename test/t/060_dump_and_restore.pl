@@ -47,6 +47,13 @@ SELECT msgstore.process();
 SELECT * FROM msgstore.ingest('sms', event('failed', body => 'bad'));
 SELECT msgstore.process();
 SELECT ingest_many('queued-', 20, 3);
+
+-- What an operator did, and how far the purge has come.
+UPDATE msgstore.messages SET body = 'wrong' WHERE provider_message_id = 'processed-1';
+SELECT * FROM msgstore.replay();
+SELECT * FROM msgstore._purge_batch('events', '-infinity', 1);
+INSERT INTO msgstore.purge_skipped
+SELECT tenant_id, 'events', event_id FROM msgstore.event_queue LIMIT 1;
 DROP TRIGGER refuse ON msgstore.messages;
 DROP FUNCTION refuse;
 SQL
@@ -82,6 +89,7 @@ sub lives
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is(content($database), $content, "$how: all rows and sequences are there");
 	is(violations($node, $database), '', "$how: all that always holds holds");
+	is(sql('SELECT * FROM msgstore.check()', $database), '', "$how: nothing is missing");
 	is( sql("SELECT duplicate FROM msgstore.ingest('sms', event('processed-1'))
 			UNION ALL SELECT duplicate FROM msgstore.send('sms',
 				event(NULL, '+18045550001', 'sent'))
