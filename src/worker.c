@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
@@ -35,6 +36,7 @@
 #include "utils/wait_event.h"
 #endif
 
+#include "maintenance.h"
 #include "msgstore.h"
 #include "stats_worker.h"
 #include "worker.h"
@@ -48,12 +50,22 @@ extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
 
 static WorkerSlot *own_slot;
 
+/* Of the workers of a database one has the outbox and the purge to look after.
+ */
+static bool is_housekeeper = false;
+
+/* Since the last purge. */
+static bool settings_changed = false;
+
 static void attach(uint64 ticket);
 static void detach(int code, Datum arg);
 static void settle(void);
 static void leave(WorkerOutcome outcome);
 static bool is_wanted(void);
 static long run_turn(bool *more);
+static void begin_turn(void);
+static void end_turn(void);
+static TimestampTz purge(TimestampTz now);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
 static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
@@ -129,6 +141,7 @@ msgstore_worker_main(Datum ticket)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			settings_changed = true;
 		}
 		if (!is_wanted())
 			leave(WORKER_STOPPED);
@@ -226,11 +239,30 @@ run_turn(bool *more)
 	TimestampTz due = GetCurrentTimestamp();
 	TimestampTz next = DT_NOEND;
 	bool share_changed;
-	Oid owner;
-	Oid saved_user;
-	int saved_context;
 
 	stats_worker_state(STATS_WORKER_CLAIMING);
+	begin_turn();
+	*more = work(due, &next, &share_changed);
+	end_turn();
+	/* Others may have met lanes in this batch that are theirs now. */
+	if (share_changed)
+		worker_wake_all(MyDatabaseId);
+	if (is_housekeeper)
+		next = Min(next, purge(due));
+	stats_worker_state(STATS_WORKER_IDLE);
+	if (next == DT_NOEND)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
+}
+
+/* Whatever triggers there are run with the owner's rights, not more. */
+static void
+begin_turn(void)
+{
+	Oid owner;
+	Oid user;
+	int context;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (!hold_extension(&owner))
@@ -238,27 +270,43 @@ run_turn(bool *more)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!own_slot->ready)
 		announce_start();
-
-	/* Whatever triggers there are run with the owner's rights, not more. */
-	GetUserIdAndSecContext(&saved_user, &saved_context);
-	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
-	*more = work(due, &next, &share_changed);
+}
+
+/* A handler may have taken locks that outlive its transaction. */
+static void
+end_turn(void)
+{
 	SPI_finish();
-	SetUserIdAndSecContext(saved_user, saved_context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	/* A handler may have taken locks that outlive its transaction. */
 	LockReleaseSession(USER_LOCKMETHOD);
 	(void) pgstat_report_stat(true);
-	stats_worker_state(STATS_WORKER_IDLE);
+}
 
-	/* Others may have met lanes in this batch that are theirs now. */
-	if (share_changed)
-		worker_wake_all(MyDatabaseId);
-	if (next == DT_NOEND)
-		return -1;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
+/* Once it is time to. Returns when it is again. */
+static TimestampTz
+purge(TimestampTz now)
+{
+	static TimestampTz next = DT_NOBEGIN;
+	long pause;
+
+	if (settings_changed)
+		next = DT_NOBEGIN;
+	settings_changed = false;
+	if (next > now)
+		return next;
+	stats_worker_state(STATS_WORKER_PURGING);
+	begin_turn();
+	pause = maintenance_purge_turn();
+	end_turn();
+	next = pause < 0
+			   ? DT_NOEND
+			   : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+	return next;
 }
 
 /*
@@ -282,7 +330,8 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);
 	if (next_expiry <= due)
 		next_expiry = worker_reap_claims(due, share);
-	if ((share & WORKER_OUTBOX_LANES) != 0)
+	is_housekeeper = (share & WORKER_OUTBOX_LANES) != 0;
+	if (is_housekeeper)
 		next_sending = worker_outbox_notify(due);
 	search = worker_begin_search(share, &news);
 	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
