@@ -4,9 +4,8 @@
  * Two rules: a connection in an unknown state is never lent again, and nobody
  * waits for a database that is known to be away. After a failed attempt to
  * connect only the keeper looks for it, a few times a second; all others fail
- * at once until it has found it. Connecting, asking and waiting all happen
- * outside of the mutex and under a deadline, also when the server's host has
- * vanished without a word.
+ * at once until it has found it. What a session does (session.c) it does
+ * outside of the mutex.
  */
 #include <errno.h>
 #include <poll.h>
@@ -24,9 +23,6 @@
 #define KEEPER_US SECOND_US
 #define KEEPER_AWAY_US (SECOND_US / 5)
 
-/* The server's own statement timeout comes first and says more. */
-#define SERVER_GRACE_US (2 * SECOND_US)
-
 typedef enum SlotState
 {
 	SLOT_EMPTY,
@@ -37,8 +33,7 @@ typedef enum SlotState
 
 struct PoolConnection
 {
-	PGconn *pg;
-	PGcancel *cancel; /* made at connect: PQcancel must not touch pg */
+	Session session;
 	Pool *pool;
 	SlotState state;
 	bool broken; /* lost, or left in the middle of something */
@@ -67,15 +62,8 @@ static long count_open(const Pool *pool);
 static PoolConnection *find_newest_idle(Pool *pool);
 static bool open_slot(Pool *pool, PoolConnection *slot);
 static void close_slot(Pool *pool, PoolConnection *slot);
-static PGconn *connect_database(Pool *pool, LogLevel level);
-static bool finish_connecting(Pool *pool, PGconn *pg, int64_t deadline);
-static bool prepare_session(Pool *pool, PGconn *pg, int64_t deadline);
-static const char *describe_failure(PGconn *pg);
 static bool is_alive(PoolConnection *slot);
 static bool is_expired(const Pool *pool, const PoolConnection *slot);
-static bool wait_socket(PGconn *pg, short events, int64_t deadline);
-static bool send_all(PGconn *pg, int64_t deadline);
-static PGresult *receive_last(PGconn *pg, int64_t deadline);
 static void *keep_pool(void *argument);
 static void retire_idle(Pool *pool);
 static void open_minimum(Pool *pool);
@@ -97,7 +85,12 @@ pool_create(const Config *config, Log *log)
 	pool->config = config;
 	pool->log = log;
 	for (long i = 0; i < config->pool_max; i++)
+	{
 		pool->slots[i].pool = pool;
+		pool->slots[i].session = (Session){.config = config,
+										   .log = log,
+										   .stopping = &pool->stopping};
+	}
 	pthread_mutex_init(&pool->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -160,8 +153,8 @@ void
 pool_return(Pool *pool, PoolConnection *connection)
 {
 	bool fit = !connection->broken &&
-			   PQstatus(connection->pg) == CONNECTION_OK &&
-			   PQtransactionStatus(connection->pg) == PQTRANS_IDLE;
+			   PQstatus(connection->session.pg) == CONNECTION_OK &&
+			   PQtransactionStatus(connection->session.pg) == PQTRANS_IDLE;
 
 	pthread_mutex_lock(&pool->mutex);
 	connection->used_us = clock_us();
@@ -181,42 +174,11 @@ pool_query(PoolConnection *connection,
 		   int count,
 		   const char *const *values)
 {
-	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
-	PGconn *pg = connection->pg;
-	Pool *pool = connection->pool;
-	int64_t deadline =
-		clock_us() + SERVER_GRACE_US + pool->config->query_timeout * SECOND_US;
+	QueryOutcome outcome =
+		session_query(&connection->session, sql, count, values);
 
-	/*
-	 * Not prepared: reading and planning the call was measured at 0.06 ms,
-	 * once for a whole batch, and without a name there is nothing that a
-	 * pooler in between or a new version of the extension could invalidate.
-	 */
-	if (PQsendQueryParams(pg, sql, count, NULL, values, NULL, NULL, 0) &&
-		send_all(pg, deadline))
-		outcome.result = receive_last(pg, deadline);
-	if (outcome.result == NULL)
-	{
+	if (strncmp(outcome.sqlstate, "08", 2) == 0)
 		connection->broken = true;
-		log_event(pool->log,
-				  LOG_ERROR,
-				  "lost the database during a call: %s",
-				  describe_failure(pg));
-		return outcome;
-	}
-	if (PQresultStatus(outcome.result) == PGRES_TUPLES_OK)
-		memcpy(outcome.sqlstate, "00000", 6);
-	else
-	{
-		const char *state =
-			PQresultErrorField(outcome.result, PG_DIAG_SQLSTATE);
-
-		/* Without a SQLSTATE the message is libpq's: the connection broke. */
-		if (state != NULL && strlen(state) == 5)
-			memcpy(outcome.sqlstate, state, 6);
-		else
-			connection->broken = true;
-	}
 	return outcome;
 }
 
@@ -245,7 +207,7 @@ pool_cancel(Pool *pool)
 	for (long i = 0; i < pool->config->pool_max; i++)
 	{
 		if (pool->slots[i].state == SLOT_LENT)
-			PQcancel(pool->slots[i].cancel, ignored, sizeof(ignored));
+			PQcancel(pool->slots[i].session.cancel, ignored, sizeof(ignored));
 	}
 	pthread_mutex_unlock(&pool->mutex);
 }
@@ -260,10 +222,7 @@ pool_stop(Pool *pool)
 	pthread_mutex_unlock(&pool->mutex);
 	pthread_join(pool->keeper, NULL);
 	for (long i = 0; i < pool->config->pool_max; i++)
-	{
-		PQfreeCancel(pool->slots[i].cancel);
-		PQfinish(pool->slots[i].pg);
-	}
+		session_close(&pool->slots[i].session);
 	pthread_cond_destroy(&pool->wake);
 	pthread_cond_destroy(&pool->changed);
 	pthread_mutex_destroy(&pool->mutex);
@@ -315,17 +274,19 @@ find_newest_idle(Pool *pool)
 static bool
 open_slot(Pool *pool, PoolConnection *slot)
 {
-	PGconn *pg;
 	bool away = pool->away;
+	bool opened;
 
 	slot->state = SLOT_OPENING;
 	pthread_mutex_unlock(&pool->mutex);
-	pg = connect_database(pool, away ? LOG_DEBUG : LOG_ERROR);
-	if (pg != NULL && away)
+	opened = session_open(&slot->session,
+						  "msgstore-gateway",
+						  away ? LOG_DEBUG : LOG_ERROR);
+	if (opened && away)
 		log_event(pool->log, LOG_INFO, "database is reachable again");
 	pthread_mutex_lock(&pool->mutex);
-	pool->away = pg == NULL;
-	if (pg == NULL)
+	pool->away = !opened;
+	if (!opened)
 	{
 		slot->state = SLOT_EMPTY;
 		pool->counts.failures++;
@@ -333,8 +294,6 @@ open_slot(Pool *pool, PoolConnection *slot)
 		pthread_cond_broadcast(&pool->changed);
 		return false;
 	}
-	slot->pg = pg;
-	slot->cancel = PQgetCancel(pg);
 	slot->broken = false;
 	slot->opened_us = slot->used_us = clock_us();
 	slot->state = SLOT_LENT;
@@ -345,112 +304,12 @@ open_slot(Pool *pool, PoolConnection *slot)
 static void
 close_slot(Pool *pool, PoolConnection *slot)
 {
-	PGconn *pg = slot->pg;
-	PGcancel *cancel = slot->cancel;
-
 	slot->state = SLOT_OPENING;
-	slot->pg = NULL;
-	slot->cancel = NULL;
 	pthread_mutex_unlock(&pool->mutex);
-	PQfreeCancel(cancel);
-	PQfinish(pg);
+	session_close(&slot->session);
 	pthread_mutex_lock(&pool->mutex);
 	slot->state = SLOT_EMPTY;
 	pthread_cond_broadcast(&pool->changed);
-}
-
-/* A failure is logged at the level given: its repetitions are no news. */
-static PGconn *
-connect_database(Pool *pool, LogLevel level)
-{
-	/* What stands in the URL comes after these and wins over them. */
-	static const char *const names[] = {"application_name",
-										"keepalives_idle",
-										"keepalives_interval",
-										"keepalives_count",
-										"tcp_user_timeout",
-										"dbname",
-										"client_encoding",
-										NULL};
-	const char *values[] = {"msgstore-gateway",
-							"10",
-							"5",
-							"3",
-							"15000",
-							pool->config->conninfo,
-							"UTF8",
-							NULL};
-	int64_t deadline =
-		clock_us() + pool->config->pool_connect_timeout * SECOND_US;
-	PGconn *pg = PQconnectStartParams(names, values, 1);
-
-	if (pg == NULL)
-		return NULL;
-	if (!finish_connecting(pool, pg, deadline) ||
-		!prepare_session(pool, pg, deadline))
-	{
-		log_event(pool->log,
-				  level,
-				  "could not connect to the database: %s",
-				  describe_failure(pg));
-		PQfinish(pg);
-		return NULL;
-	}
-	return pg;
-}
-
-static bool
-finish_connecting(Pool *pool, PGconn *pg, int64_t deadline)
-{
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-
-	if (PQstatus(pg) == CONNECTION_BAD)
-		return false;
-	while (status != PGRES_POLLING_OK)
-	{
-		short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-
-		if (status == PGRES_POLLING_FAILED || pool->stopping ||
-			!wait_socket(pg, events, deadline))
-			return false;
-		status = PQconnectPoll(pg);
-	}
-	return PQsetnonblocking(pg, 1) == 0;
-}
-
-/*
- * Bounds what the server does for us, and makes sure that a commit is on disk
- * when it returns, whatever the server's default is: an answer 202 is a
- * promise. The other values of synchronous_commit are durable here as well.
- */
-static bool
-prepare_session(Pool *pool, PGconn *pg, int64_t deadline)
-{
-	static const char sql[] =
-		"SELECT set_config('statement_timeout', $1, false),"
-		" CASE WHEN current_setting('synchronous_commit') = 'off'"
-		" THEN set_config('synchronous_commit', 'on', false) END";
-	char timeout[32];
-	const char *values[] = {timeout};
-	PGresult *result;
-	bool done;
-
-	snprintf(timeout, sizeof(timeout), "%lds", pool->config->query_timeout);
-	if (!PQsendQueryParams(pg, sql, 1, NULL, values, NULL, NULL, 0) ||
-		!send_all(pg, deadline))
-		return false;
-	result = receive_last(pg, deadline);
-	done = PQresultStatus(result) == PGRES_TUPLES_OK;
-	PQclear(result);
-	return done;
-}
-
-static const char *
-describe_failure(PGconn *pg)
-{
-	const char *message = PQerrorMessage(pg);
-
-	return message[0] != '\0' ? message : "no answer in time";
 }
 
 /*
@@ -461,7 +320,7 @@ describe_failure(PGconn *pg)
 static bool
 is_alive(PoolConnection *slot)
 {
-	struct pollfd socket = {.fd = PQsocket(slot->pg), .events = POLLIN};
+	struct pollfd socket = {.fd = PQsocket(slot->session.pg), .events = POLLIN};
 
 	return poll(&socket, 1, 0) == 0;
 }
@@ -471,64 +330,6 @@ is_expired(const Pool *pool, const PoolConnection *slot)
 {
 	return clock_us() - slot->opened_us >
 		   pool->config->pool_max_lifetime * SECOND_US;
-}
-
-/* Also true when the socket has failed: the next call of libpq says how. */
-static bool
-wait_socket(PGconn *pg, short events, int64_t deadline)
-{
-	for (;;)
-	{
-		struct pollfd socket = {.fd = PQsocket(pg), .events = events};
-		int64_t left = deadline - clock_us();
-		int ready;
-
-		if (left <= 0 || socket.fd < 0)
-			return false;
-		ready = poll(&socket, 1, (int) (left / 1000 + 1));
-		if (ready > 0)
-			return true;
-		if (ready < 0 && errno != EINTR)
-			return false;
-	}
-}
-
-static bool
-send_all(PGconn *pg, int64_t deadline)
-{
-	int left;
-
-	while ((left = PQflush(pg)) == 1)
-	{
-		if (!wait_socket(pg, POLLIN | POLLOUT, deadline) || !PQconsumeInput(pg))
-			return false;
-	}
-	return left == 0;
-}
-
-/* The last result of what was sent, or NULL if it cannot be had in time. */
-static PGresult *
-receive_last(PGconn *pg, int64_t deadline)
-{
-	PGresult *last = NULL;
-	PGresult *next;
-
-	for (;;)
-	{
-		while (PQisBusy(pg))
-		{
-			if (!wait_socket(pg, POLLIN, deadline) || !PQconsumeInput(pg))
-			{
-				PQclear(last);
-				return NULL;
-			}
-		}
-		next = PQgetResult(pg);
-		if (next == NULL)
-			return last;
-		PQclear(last);
-		last = next;
-	}
 }
 
 /* Now and then: what has grown old goes, what is missing comes. */

@@ -6,20 +6,12 @@
 
 #include <stdbool.h>
 
-#include <libpq-fe.h>
-
 #include "config.h"
 #include "log.h"
+#include "session.h"
 
 typedef struct Pool Pool;
 typedef struct PoolConnection PoolConnection;
-
-/* What became of a call; the SQLSTATE alone says whether it succeeded. */
-typedef struct QueryOutcome
-{
-	PGresult *result; /* NULL if the connection was lost; the caller clears */
-	char sqlstate[6]; /* 00000: success; 08xxx: lost, nobody knows */
-} QueryOutcome;
 
 typedef struct PoolCounts
 {
