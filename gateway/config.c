@@ -91,6 +91,10 @@ static const Option options[] = {
 	 "internal errors in a row that open a route's breaker"},
 	{"breaker-open", "API_BREAKER_OPEN_SECS", OPTION_NUMBER, "30", 1, 86400,
 	 SETTING(breaker_open), "seconds a breaker stays open"},
+	{"breaker-half-open-successes", "API_BREAKER_HALF_OPEN_SUCCESSES",
+	 OPTION_NUMBER, "1", 1, INT_MAX,
+	 SETTING(breaker_half_open_successes),
+	 "successes in a row, after that, that close it"},
 	{"security-headers", "SECURITY_HEADERS_ENABLED", OPTION_SWITCH,
 	 "true", 0, 0,
 	 SETTING(security_headers), "send the security headers"},
@@ -100,14 +104,44 @@ static const Option options[] = {
 	 SETTING(hsts), "send Strict-Transport-Security (behind a TLS proxy)"},
 	{"provider-timeout-pct", "API_PROVIDER_TIMEOUT_PCT", OPTION_NUMBER,
 	 "0", 0, 100,
-	 SETTING(provider_timeout_pct), "mock provider: percent of time-outs"},
+	 SETTING(provider.timeout_pct), "mock provider: percent of time-outs"},
 	{"provider-error-pct", "API_PROVIDER_ERROR_PCT", OPTION_NUMBER, "0", 0, 100,
-	 SETTING(provider_error_pct), "mock provider: percent of errors"},
+	 SETTING(provider.error_pct), "mock provider: percent of errors"},
 	{"provider-ratelimit-pct", "API_PROVIDER_RATELIMIT_PCT", OPTION_NUMBER,
 	 "0", 0, 100,
-	 SETTING(provider_ratelimit_pct), "mock provider: percent of rate limits"},
+	 SETTING(provider.ratelimit_pct), "mock provider: percent of rate limits"},
 	{"provider-seed", "API_PROVIDER_SEED", OPTION_OPTIONAL, "", 0, LONG_MAX,
-	 SETTING(provider_seed), "mock provider: makes its outcomes repeatable"},
+	 SETTING(provider.seed), "mock provider: makes its outcomes repeatable"},
+	{"provider-sms-timeout-pct", "API_PROVIDER_SMS_TIMEOUT_PCT",
+	 OPTION_OPTIONAL, "", 0, 100,
+	 SETTING(provider_sms.timeout_pct), "the same of sms-mms alone"},
+	{"provider-sms-error-pct", "API_PROVIDER_SMS_ERROR_PCT",
+	 OPTION_OPTIONAL, "", 0, 100,
+	 SETTING(provider_sms.error_pct), "the same of sms-mms alone"},
+	{"provider-sms-ratelimit-pct", "API_PROVIDER_SMS_RATELIMIT_PCT",
+	 OPTION_OPTIONAL, "", 0, 100,
+	 SETTING(provider_sms.ratelimit_pct), "the same of sms-mms alone"},
+	{"provider-sms-seed", "API_PROVIDER_SMS_SEED",
+	 OPTION_OPTIONAL, "", 0, LONG_MAX,
+	 SETTING(provider_sms.seed), "the same of sms-mms alone"},
+	{"provider-email-timeout-pct", "API_PROVIDER_EMAIL_TIMEOUT_PCT",
+	 OPTION_OPTIONAL, "", 0, 100,
+	 SETTING(provider_email.timeout_pct), "the same of email alone"},
+	{"provider-email-error-pct", "API_PROVIDER_EMAIL_ERROR_PCT",
+	 OPTION_OPTIONAL, "", 0, 100,
+	 SETTING(provider_email.error_pct), "the same of email alone"},
+	{"provider-email-ratelimit-pct", "API_PROVIDER_EMAIL_RATELIMIT_PCT",
+	 OPTION_OPTIONAL, "", 0, 100,
+	 SETTING(provider_email.ratelimit_pct), "the same of email alone"},
+	{"provider-email-seed", "API_PROVIDER_EMAIL_SEED",
+	 OPTION_OPTIONAL, "", 0, LONG_MAX,
+	 SETTING(provider_email.seed), "the same of email alone"},
+	{"provider-latency", "API_PROVIDER_LATENCY_MS", OPTION_NUMBER,
+	 "0", 0, 600000,
+	 SETTING(provider_latency),
+	 "mock sender: milliseconds until its provider answers"},
+	{"mock-sender", "MOCK_SENDER", OPTION_SWITCH, "false", 0, 0,
+	 SETTING(mock_sender), "send outbound messages through the mock provider"},
 };
 /* clang-format on */
 
@@ -134,6 +168,10 @@ static void explain_refusal(const Option *option,
 							Text *error);
 static bool parse_switch(const char *value, bool *on);
 static bool derive_settings(Config *config, Text *error);
+static bool derive_provider(const Config *config,
+							ProviderConfig *provider,
+							const char *prefix,
+							Text *error);
 static bool derive_health_path(Config *config, Text *error);
 static void *setting(const Config *config, size_t offset);
 
@@ -465,22 +503,44 @@ derive_settings(Config *config, Text *error)
 				  config->log_level_name);
 		return false;
 	}
-	if (config->provider_timeout_pct + config->provider_error_pct +
-			config->provider_ratelimit_pct >
-		100)
-	{
-		text_add_string(
-			error,
-			"API_PROVIDER_TIMEOUT_PCT, API_PROVIDER_ERROR_PCT and "
-			"API_PROVIDER_RATELIMIT_PCT are more than 100 together");
-		return false;
-	}
 	if (strpbrk(config->csp_default_src, "\r\n") != NULL)
 	{
 		text_add_string(error, "CSP_DEFAULT_SRC has more than one line");
 		return false;
 	}
-	return derive_health_path(config, error) && config_read_url(config, error);
+	return derive_provider(config, &config->provider, "", error) &&
+		   derive_provider(config, &config->provider_sms, "SMS_", error) &&
+		   derive_provider(config, &config->provider_email, "EMAIL_", error) &&
+		   derive_health_path(config, error) && config_read_url(config, error);
+}
+
+/* What is not set for a provider alone is as for all. */
+static bool
+derive_provider(const Config *config,
+				ProviderConfig *provider,
+				const char *prefix,
+				Text *error)
+{
+	const ProviderConfig *all = &config->provider;
+
+	if (provider->timeout_pct < 0)
+		provider->timeout_pct = all->timeout_pct;
+	if (provider->error_pct < 0)
+		provider->error_pct = all->error_pct;
+	if (provider->ratelimit_pct < 0)
+		provider->ratelimit_pct = all->ratelimit_pct;
+	if (provider->seed < 0)
+		provider->seed = all->seed;
+	if (provider->timeout_pct + provider->error_pct + provider->ratelimit_pct <=
+		100)
+		return true;
+	text_addf(error,
+			  "API_PROVIDER_%sTIMEOUT_PCT, API_PROVIDER_%sERROR_PCT and "
+			  "API_PROVIDER_%sRATELIMIT_PCT are more than 100 together",
+			  prefix,
+			  prefix,
+			  prefix);
+	return false;
 }
 
 /* Blank means the default; a slash that was forgotten is put in front. */

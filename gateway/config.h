@@ -9,7 +9,16 @@
 #include "log.h"
 #include "text.h"
 
-#define CONFIG_OPTIONS_MAX 32
+#define CONFIG_OPTIONS_MAX 48
+
+/* How the mock provider behaves. */
+typedef struct ProviderConfig
+{
+	long timeout_pct;
+	long error_pct;
+	long ratelimit_pct;
+	long seed; /* -1: none */
+} ProviderConfig;
 
 typedef struct Config
 {
@@ -31,13 +40,15 @@ typedef struct Config
 	long rate_limit_per_sender; /* a minute; -1: no limit */
 	long breaker_error_threshold;
 	long breaker_open; /* seconds */
+	long breaker_half_open_successes;
 	bool security_headers;
 	char *csp_default_src;
 	bool hsts;
-	long provider_timeout_pct;
-	long provider_error_pct;
-	long provider_ratelimit_pct;
-	long provider_seed; /* -1: none */
+	ProviderConfig provider;
+	ProviderConfig provider_sms;   /* sms-mms; -1 at first: as provider */
+	ProviderConfig provider_email; /* the same */
+	long provider_latency;		   /* milliseconds */
+	bool mock_sender;
 
 	/* What follows from them. */
 	LogLevel log_level;

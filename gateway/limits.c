@@ -6,15 +6,16 @@
  * places of a bucket are taken the oldest window is given up. The table is
  * this process's own: two gateways are two budgets.
  *
- * A breaker counts internal errors only. A database that is away answers with
- * 503 at once and must be used again the moment it is back, so 503 neither
- * opens a breaker nor closes it.
+ * A route's breaker counts internal errors only. A database that is away
+ * answers with 503 at once and must be used again the moment it is back, so 503
+ * neither opens a breaker nor closes it.
  */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "breaker.h"
 #include "clock.h"
 #include "limits.h"
 
@@ -28,13 +29,6 @@ typedef struct Window
 	int64_t start_us; /* 0: free */
 	long count;
 } Window;
-
-typedef struct Breaker
-{
-	long errors;	  /* in a row */
-	int64_t until_us; /* 0: closed; else open until then, then half-open */
-	bool probing;	  /* half-open, and one request is on its way */
-} Breaker;
 
 struct Limits
 {
@@ -124,21 +118,10 @@ limits_give_back(Limits *limits, const LimitTicket *ticket)
 bool
 limits_enter_breaker(Limits *limits, int route, long *retry_after)
 {
-	Breaker *breaker = &limits->breakers[route];
-	int64_t now = clock_us();
-	bool entered = true;
+	bool entered;
 
 	pthread_mutex_lock(&limits->mutex);
-	if (breaker->until_us != 0)
-	{
-		entered = now >= breaker->until_us && !breaker->probing;
-		if (entered)
-			breaker->probing = true;
-		else if (breaker->probing)
-			*retry_after = 1;
-		else
-			*retry_after = (long) ((breaker->until_us - now) / SECOND_US) + 1;
-	}
+	entered = breaker_enter(&limits->breakers[route], retry_after);
 	pthread_mutex_unlock(&limits->mutex);
 	if (!entered)
 		metrics_add(limits->metrics, METRIC_BREAKER_OPEN, 1);
@@ -148,32 +131,13 @@ limits_enter_breaker(Limits *limits, int route, long *retry_after)
 void
 limits_leave_breaker(Limits *limits, int route, int status)
 {
-	Breaker *breaker = &limits->breakers[route];
-	bool changed = false;
+	BreakerVerdict verdict = status == 500	? BREAKER_FAILURE
+							 : status < 500 ? BREAKER_SUCCESS
+											: BREAKER_NEITHER;
+	bool changed;
 
 	pthread_mutex_lock(&limits->mutex);
-	if (status == 500)
-	{
-		breaker->errors++;
-		if (breaker->probing ||
-			(breaker->until_us == 0 &&
-			 breaker->errors >= limits->config->breaker_error_threshold))
-		{
-			breaker->until_us =
-				clock_us() + limits->config->breaker_open * SECOND_US;
-			changed = true;
-		}
-	}
-	else if (status < 500)
-	{
-		breaker->errors = 0;
-		if (breaker->probing)
-		{
-			breaker->until_us = 0;
-			changed = true;
-		}
-	}
-	breaker->probing = false;
+	changed = breaker_leave(&limits->breakers[route], limits->config, verdict);
 	pthread_mutex_unlock(&limits->mutex);
 	if (changed)
 		metrics_add(limits->metrics, METRIC_BREAKER_TRANSITIONS, 1);

@@ -1,10 +1,10 @@
 /*
  * provider.c: the mock provider: outcomes that are rolled, not met.
  *
- * Its inbound route behaves like a provider that fails in the given share of
- * cases, so that clients can be tried out. A seed makes the outcomes the same
- * in every run; each provider has a stream of its own, so the order in which
- * two of them are used does not matter.
+ * Its inbound route and the mock sender behave like a provider that fails in
+ * the given share of cases, so that clients can be tried out. A seed makes the
+ * outcomes the same in every run; each provider has a stream of its own, so the
+ * order in which two of them are used does not matter.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,34 +18,95 @@
 
 #define CHANNEL_MAX 64
 
-/* In the order of the provider's metrics, attempts left out. */
-typedef enum Outcome
-{
-	OUTCOME_SUCCESS,
-	OUTCOME_RATE_LIMITED,
-	OUTCOME_ERROR,
-	OUTCOME_TIMEOUT
-} Outcome;
-
-static Outcome roll_outcome(Provider *provider, ProviderName name);
-static void count_outcome(Metrics *metrics, ProviderName name, Outcome outcome);
+static Metric first_metric(ProviderName name);
 static void reply_outcome(Request *request, Outcome outcome);
 static void reseed(Provider *provider);
 static void reply_config(Request *request);
-static bool read_percent(const cJSON *body, const char *name, int *percent);
-static bool read_seed(const cJSON *body, bool *seeded, uint64_t *seed);
+static bool read_percent(const cJSON *body, const char *name, long *percent);
+static bool read_seed(const cJSON *body, long *seed);
 
 bool
 provider_init(Provider *provider, const Config *config)
 {
 	pthread_mutex_init(&provider->mutex, NULL);
-	provider->timeout_pct = (int) config->provider_timeout_pct;
-	provider->error_pct = (int) config->provider_error_pct;
-	provider->ratelimit_pct = (int) config->provider_ratelimit_pct;
-	provider->seeded = config->provider_seed >= 0;
-	provider->seed = (uint64_t) config->provider_seed;
+	provider->general = config->provider;
+	provider->each[PROVIDER_SMS_MMS] = config->provider_sms;
+	provider->each[PROVIDER_EMAIL] = config->provider_email;
 	reseed(provider);
 	return true;
+}
+
+bool
+provider_find(const char *text, ProviderName *name)
+{
+	static const char *const names[PROVIDER_COUNT] = {"sms-mms", "email"};
+
+	for (int i = 0; i < PROVIDER_COUNT; i++)
+	{
+		if (strcmp(text, names[i]) == 0)
+		{
+			*name = (ProviderName) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+Outcome
+provider_roll(Provider *provider, ProviderName name)
+{
+	const ProviderConfig *config = &provider->each[name];
+	uint64_t *state = &provider->states[name];
+	Outcome outcome = OUTCOME_SUCCESS;
+	int roll;
+
+	pthread_mutex_lock(&provider->mutex);
+	*state = *state * UINT64_C(6364136223846793005) + 1;
+	roll = (int) (*state % 100);
+	if (roll < config->timeout_pct)
+		outcome = OUTCOME_TIMEOUT;
+	else if (roll < config->timeout_pct + config->error_pct)
+		outcome = OUTCOME_ERROR;
+	else if (roll <
+			 config->timeout_pct + config->error_pct + config->ratelimit_pct)
+		outcome = OUTCOME_RATE_LIMITED;
+	pthread_mutex_unlock(&provider->mutex);
+	return outcome;
+}
+
+void
+provider_count(Metrics *metrics, ProviderName name, Outcome outcome)
+{
+	Metric first = first_metric(name);
+	int step = 1 + (int) (outcome == OUTCOME_TIMEOUT ? OUTCOME_ERROR : outcome);
+
+	metrics_add(metrics, METRIC_DISPATCH_ATTEMPTS, 1);
+	metrics_add(metrics, (Metric) (METRIC_DISPATCH_ATTEMPTS + step), 1);
+	metrics_add(metrics, first, 1);
+	metrics_add(metrics, (Metric) (first + step), 1);
+}
+
+void
+provider_count_transition(Metrics *metrics, ProviderName name)
+{
+	metrics_add(metrics, (Metric) (first_metric(name) + 4), 1);
+}
+
+const char *
+provider_describe(Outcome outcome)
+{
+	switch (outcome)
+	{
+		case OUTCOME_RATE_LIMITED:
+			return "mock provider is rate limited";
+		case OUTCOME_ERROR:
+			return "mock provider failed";
+		case OUTCOME_TIMEOUT:
+			return "mock provider did not answer in time";
+		case OUTCOME_SUCCESS:
+			break;
+	}
+	return NULL;
 }
 
 void
@@ -69,8 +130,8 @@ post_mock_inbound(Request *request)
 		store_inbound(request, named ? channel : NULL, true);
 		return;
 	}
-	outcome = roll_outcome(&gateway->provider, name);
-	count_outcome(&gateway->metrics, name, outcome);
+	outcome = provider_roll(&gateway->provider, name);
+	provider_count(&gateway->metrics, name, outcome);
 	if (outcome == OUTCOME_SUCCESS)
 		store_inbound(request, channel, true);
 	else
@@ -89,16 +150,14 @@ put_mock_config(Request *request)
 	Provider *provider = &request->gateway->provider;
 	cJSON *body =
 		cJSON_ParseWithLength(request->body.data, request->body.length);
-	int timeout = 0;
-	int error = 0;
-	int ratelimit = 0;
-	bool seeded = false;
-	uint64_t seed = 0;
-	bool valid = body != NULL && read_percent(body, "timeout_pct", &timeout) &&
-				 read_percent(body, "error_pct", &error) &&
-				 read_percent(body, "ratelimit_pct", &ratelimit) &&
-				 timeout + error + ratelimit <= 100 &&
-				 read_seed(body, &seeded, &seed);
+	ProviderConfig config = {.seed = -1};
+	bool valid =
+		body != NULL &&
+		read_percent(body, "timeout_pct", &config.timeout_pct) &&
+		read_percent(body, "error_pct", &config.error_pct) &&
+		read_percent(body, "ratelimit_pct", &config.ratelimit_pct) &&
+		config.timeout_pct + config.error_pct + config.ratelimit_pct <= 100 &&
+		read_seed(body, &config.seed);
 
 	cJSON_Delete(body);
 	if (!valid)
@@ -110,63 +169,31 @@ put_mock_config(Request *request)
 		return;
 	}
 	pthread_mutex_lock(&provider->mutex);
-	provider->timeout_pct = timeout;
-	provider->error_pct = error;
-	provider->ratelimit_pct = ratelimit;
-	provider->seeded = seeded;
-	provider->seed = seed;
+	provider->general = config;
+	for (int i = 0; i < PROVIDER_COUNT; i++)
+		provider->each[i] = config;
 	reseed(provider);
 	pthread_mutex_unlock(&provider->mutex);
 	reply_config(request);
 }
 
-static Outcome
-roll_outcome(Provider *provider, ProviderName name)
+/* Of the five of a provider. */
+static Metric
+first_metric(ProviderName name)
 {
-	Outcome outcome = OUTCOME_SUCCESS;
-	uint64_t *state = &provider->states[name];
-	int roll;
-
-	pthread_mutex_lock(&provider->mutex);
-	*state = *state * UINT64_C(6364136223846793005) + 1;
-	roll = (int) (*state % 100);
-	if (roll < provider->timeout_pct)
-		outcome = OUTCOME_TIMEOUT;
-	else if (roll < provider->timeout_pct + provider->error_pct)
-		outcome = OUTCOME_ERROR;
-	else if (roll < provider->timeout_pct + provider->error_pct +
-						provider->ratelimit_pct)
-		outcome = OUTCOME_RATE_LIMITED;
-	pthread_mutex_unlock(&provider->mutex);
-	return outcome;
-}
-
-/* A time-out counts as an error. */
-static void
-count_outcome(Metrics *metrics, ProviderName name, Outcome outcome)
-{
-	Metric first = name == PROVIDER_EMAIL ? METRIC_EMAIL_ATTEMPTS
-										  : METRIC_SMS_MMS_ATTEMPTS;
-	int step = 1 + (int) (outcome == OUTCOME_TIMEOUT ? OUTCOME_ERROR : outcome);
-
-	metrics_add(metrics, METRIC_DISPATCH_ATTEMPTS, 1);
-	metrics_add(metrics, (Metric) (METRIC_DISPATCH_ATTEMPTS + step), 1);
-	metrics_add(metrics, first, 1);
-	metrics_add(metrics, (Metric) (first + step), 1);
+	return name == PROVIDER_EMAIL ? METRIC_EMAIL_ATTEMPTS
+								  : METRIC_SMS_MMS_ATTEMPTS;
 }
 
 static void
 reply_outcome(Request *request, Outcome outcome)
 {
-	if (outcome == OUTCOME_TIMEOUT)
-		reply_error(request, 504, "mock provider did not answer in time");
-	else if (outcome == OUTCOME_ERROR)
-		reply_error(request, 500, "mock provider failed");
-	else
-	{
-		reply_error(request, 429, "mock provider is rate limited");
-		request->reply.retry_after = 1;
-	}
+	int status = outcome == OUTCOME_TIMEOUT ? 504
+				 : outcome == OUTCOME_ERROR ? 500
+											: 429;
+
+	reply_error(request, status, provider_describe(outcome));
+	request->reply.retry_after = status == 429;
 	request->reply.simulated = true;
 }
 
@@ -175,9 +202,11 @@ reseed(Provider *provider)
 {
 	for (int i = 0; i < PROVIDER_COUNT; i++)
 	{
-		provider->states[i] = provider->seed;
-		if (!provider->seeded &&
-			getrandom(&provider->states[i], sizeof(uint64_t), 0) < 0)
+		long seed = provider->each[i].seed;
+
+		if (seed >= 0)
+			provider->states[i] = (uint64_t) seed;
+		else if (getrandom(&provider->states[i], sizeof(uint64_t), 0) < 0)
 			provider->states[i] = (uint64_t) i;
 	}
 }
@@ -186,26 +215,28 @@ static void
 reply_config(Request *request)
 {
 	Provider *provider = &request->gateway->provider;
+	ProviderConfig config;
 	Text body = {0};
 
 	pthread_mutex_lock(&provider->mutex);
+	config = provider->general;
+	pthread_mutex_unlock(&provider->mutex);
 	text_addf(&body,
-			  "{\"timeout_pct\":%d,\"error_pct\":%d,\"ratelimit_pct\":%d,"
+			  "{\"timeout_pct\":%ld,\"error_pct\":%ld,\"ratelimit_pct\":%ld,"
 			  "\"seed\":",
-			  provider->timeout_pct,
-			  provider->error_pct,
-			  provider->ratelimit_pct);
-	if (provider->seeded)
-		text_addf(&body, "%llu}", (unsigned long long) provider->seed);
+			  config.timeout_pct,
+			  config.error_pct,
+			  config.ratelimit_pct);
+	if (config.seed >= 0)
+		text_addf(&body, "%ld}", config.seed);
 	else
 		text_add_string(&body, "null}");
-	pthread_mutex_unlock(&provider->mutex);
 	reply_body(request, 200, NULL, &body);
 }
 
 /* Absent means 0. */
 static bool
-read_percent(const cJSON *body, const char *name, int *percent)
+read_percent(const cJSON *body, const char *name, long *percent)
 {
 	const cJSON *member = cJSON_GetObjectItemCaseSensitive(body, name);
 
@@ -213,15 +244,15 @@ read_percent(const cJSON *body, const char *name, int *percent)
 		return true;
 	if (!cJSON_IsNumber(member) || member->valuedouble < 0 ||
 		member->valuedouble > 100 ||
-		member->valuedouble != (double) (int) member->valuedouble)
+		member->valuedouble != (double) (long) member->valuedouble)
 		return false;
-	*percent = (int) member->valuedouble;
+	*percent = (long) member->valuedouble;
 	return true;
 }
 
 /* Whole numbers up to 2^53 keep their value in JSON; absent means none. */
 static bool
-read_seed(const cJSON *body, bool *seeded, uint64_t *seed)
+read_seed(const cJSON *body, long *seed)
 {
 	const cJSON *member = cJSON_GetObjectItemCaseSensitive(body, "seed");
 
@@ -229,9 +260,8 @@ read_seed(const cJSON *body, bool *seeded, uint64_t *seed)
 		return true;
 	if (!cJSON_IsNumber(member) || member->valuedouble < 0 ||
 		member->valuedouble > 9007199254740992.0 ||
-		member->valuedouble != (double) (uint64_t) member->valuedouble)
+		member->valuedouble != (double) (long) member->valuedouble)
 		return false;
-	*seeded = true;
-	*seed = (uint64_t) member->valuedouble;
+	*seed = (long) member->valuedouble;
 	return true;
 }

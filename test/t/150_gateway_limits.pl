@@ -190,5 +190,43 @@ is($gateway->post('/api/webhooks/sms', inbound_sms('away'))->{status},
 	202, 'and used at once');
 is($gateway->metrics->{breaker_transitions}, 3, 'no breaker has moved');
 
+# More than one success may be asked for: what fails every other time opens it
+# again, until it has succeeded so often in a row.
+$gateway->stop;
+$gateway = MsgstoreGateway->new(
+	$node,
+	env => {
+		API_BREAKER_ERROR_THRESHOLD => 1,
+		API_BREAKER_OPEN_SECS => 1,
+		API_BREAKER_HALF_OPEN_SUCCESSES => 3
+	});
+$node->safe_psql(
+	'postgres', q{
+	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NEW.payload->>'body' = 'fail' THEN RAISE EXCEPTION 'broken'; END IF;
+		RETURN NEW;
+	END$$;
+	CREATE TRIGGER fail BEFORE INSERT ON msgstore.event_log FOR EACH ROW EXECUTE FUNCTION public.fail()}
+);
+my $unsteady = 0;
+my $probe = sub {
+	return $gateway->post('/api/webhooks/sms',
+		inbound_sms('unsteady-' . $unsteady++, body => $_[0]))->{status};
+};
+is($probe->('fail'), 500, 'one error opens it');
+for my $round (1, 2)
+{
+	ok(eventually(sub { $probe->('good') == 202 }),
+		"round $round: it is tried again");
+	is($probe->('good'), 202, 'and once more');
+	is($probe->('fail'), 500, 'a failure among them');
+	is($probe->('good'), 503, 'opens it again');
+}
+is($gateway->metrics->{breaker_transitions}, 3, 'it was never closed');
+ok(eventually(sub { $probe->('good') == 202 }), 'it is tried again');
+is($probe->('good'), 202, 'and again') for 1 .. 2;
+is($gateway->metrics->{breaker_transitions}, 4, 'the third success closes it');
+
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

@@ -78,6 +78,27 @@ $gateway = MsgstoreGateway->new($node, env => { HEALTH_PATH => '  ' });
 is($gateway->get('/healthz')->{status},
 	200, 'a blank health path is the default');
 
+# What is not set for a provider alone is as for all.
+$gateway = MsgstoreGateway->new(
+	$node,
+	env => {
+		API_PROVIDER_ERROR_PCT => 10,
+		API_PROVIDER_SEED => 7,
+		API_PROVIDER_SMS_ERROR_PCT => 20,
+		API_PROVIDER_EMAIL_SEED => 8,
+		MOCK_SENDER => 'on'
+	});
+%settings = settings($gateway);
+is_deeply(
+	[
+		map { $settings{"API_PROVIDER_$_"}{value} }
+		  qw(SMS_ERROR_PCT EMAIL_ERROR_PCT SMS_SEED EMAIL_SEED)
+	],
+	[ 20, 10, 7, 8 ],
+	'settings of the providers');
+is($settings{MOCK_SENDER}{value}, JSON::PP::true, 'the environment starts a sender');
+$gateway->stop;
+
 # A larger limit lets larger bodies through, a small one holds them back.
 $gateway = MsgstoreGateway->new($node, env => { API_MAX_BODY_BYTES => 500 });
 is( $gateway->post('/api/webhooks/sms',
@@ -181,6 +202,18 @@ fails(
 	'percentages',
 	qr/100 together/,
 	env => { API_PROVIDER_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
+fails(
+	'percentages of a provider',
+	qr/API_PROVIDER_SMS_ERROR_PCT.*100 together/,
+	env => { API_PROVIDER_SMS_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
+fails(
+	'percentages of another provider',
+	qr/API_PROVIDER_EMAIL_TIMEOUT_PCT/,
+	env => { API_PROVIDER_EMAIL_TIMEOUT_PCT => 101 });
+fails(
+	'a sender that may be',
+	qr/MOCK_SENDER/,
+	env => { MOCK_SENDER => 'perhaps' });
 fails(
 	'lines in a header',
 	qr/CSP_DEFAULT_SRC/,
