@@ -29,6 +29,7 @@ static const Route routes[] = {
 	{"POST", "/api/messages/email", post_message_email, true, NULL},
 	{"POST", "/api/webhooks/sms", post_webhook_sms, true, NULL},
 	{"POST", "/api/webhooks/email", post_webhook_email, true, NULL},
+	{"POST", "/api/webhooks/status", post_webhook_status, true, NULL},
 	{"POST", "/api/provider/mock/inbound", post_mock_inbound, true, NULL},
 	{"GET", "/api/provider/mock/config", get_mock_config, false, NULL},
 	{"PUT", "/api/provider/mock/config", put_mock_config, false, NULL},

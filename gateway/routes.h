@@ -23,6 +23,9 @@ void post_webhook_email(Request *request);
  */
 void store_inbound(Request *request, const char *channel, bool mock);
 
+/* statuses.c */
+void post_webhook_status(Request *request);
+
 /* conversations.c */
 void get_conversations(Request *request);
 void get_conversation_messages(Request *request);
