@@ -11,6 +11,7 @@
 #include "metrics.h"
 #include "pool.h"
 #include "provider.h"
+#include "sender.h"
 #include "server.h"
 
 typedef struct Gateway
@@ -22,6 +23,7 @@ typedef struct Gateway
 	Limits *limits;
 	Pool *pool;
 	Batch *batch;
+	Sender *sender; /* NULL: nobody asked for it */
 	Server *server;
 } Gateway;
 

@@ -2,9 +2,10 @@
  * main.c: msgstore-gateway: start order, and stop by signal.
  *
  * Start: settings, then pool and batch, then the listener, so that no request
- * meets a half-made gateway. Stop: the other way round. First no request
- * begins any more and those in flight are answered, then the port is closed,
- * then the batch and the pool end. All of it fits into five seconds, because
+ * meets a half-made gateway; then the sender, which needs none of them. Stop:
+ * the other way round. First no request and no sending begins any more and
+ * those in flight are answered, then the port is closed, then the sender, the
+ * batch and the pool end. All of it fits into five seconds, because
  * whoever stops us will not wait longer.
  */
 #include <pthread.h>
@@ -27,6 +28,7 @@
 #define STOP_SECS_MAX 4
 
 static bool start_gateway(Gateway *gateway);
+static bool start_sender(Gateway *gateway);
 static void stop_gateway(Gateway *gateway);
 static void free_gateway(Gateway *gateway);
 static bool prepare_threads(sigset_t *signals);
@@ -60,6 +62,11 @@ main(int argc, char **argv)
 	}
 	gateway.log.level = gateway.config.log_level;
 	started = prepare_threads(&signals) && start_gateway(&gateway);
+	if (started && !start_sender(&gateway))
+	{
+		server_stop(gateway.server);
+		started = false;
+	}
 	if (started)
 	{
 		sigwait(&signals, &signal);
@@ -111,12 +118,29 @@ start_gateway(Gateway *gateway)
 	return gateway->server != NULL;
 }
 
+/* Last, so that a gateway that cannot listen has sent nothing. */
+static bool
+start_sender(Gateway *gateway)
+{
+	if (!gateway->config.mock_sender)
+		return true;
+	gateway->sender = sender_create(&gateway->config,
+									&gateway->log,
+									&gateway->metrics,
+									&gateway->provider);
+	if (gateway->sender == NULL)
+		log_event(&gateway->log, LOG_ERROR, "out of memory or threads");
+	return gateway->sender != NULL;
+}
+
 static void
 stop_gateway(Gateway *gateway)
 {
 	pthread_t enforcer;
 	bool calm;
 
+	if (gateway->sender != NULL)
+		sender_refuse(gateway->sender);
 	if (pthread_create(&enforcer, NULL, enforce_stop, gateway) == 0)
 		pthread_detach(enforcer);
 	calm = server_drain(gateway->server, DRAIN_US);
@@ -134,6 +158,8 @@ stop_gateway(Gateway *gateway)
 static void
 free_gateway(Gateway *gateway)
 {
+	if (gateway->sender != NULL)
+		sender_stop(gateway->sender);
 	if (gateway->batch != NULL)
 		batch_stop(gateway->batch);
 	if (gateway->pool != NULL)

@@ -72,7 +72,7 @@ sub new
 	{
 		chdir $option{directory} if $option{directory};
 		delete $ENV{$_}
-		  for grep { /^(API_|HTTP_|LOG_|HEALTH_|PG)/ } keys %ENV;
+		  for grep { /^(API_|HTTP_|LOG_|HEALTH_|MOCK_|PG)/ } keys %ENV;
 		for (keys %env)
 		{
 			defined $env{$_} ? ($ENV{$_} = $env{$_}) : delete $ENV{$_};

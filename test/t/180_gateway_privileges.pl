@@ -36,9 +36,26 @@ is( $gateway->post('/api/provider/mock/inbound',
 	202, 'mock');
 is($gateway->get('/api/conversations')->{status}, 200, 'list');
 is($gateway->get('/api/conversations/1/messages')->{status}, 200, 'messages');
+is( $gateway->post('/api/webhooks/status',
+		{ channel => 'sms', provider_message_id => 'x', status => 'read' })
+	  ->{status},
+	202,
+	'callback');
 my $metrics = $gateway->metrics;
 is($metrics->{database_up}, 1, 'metrics');
 is($metrics->{messages_sent}, 2, 'with the counters of the database');
+
+# So does the sender.
+my $sender =
+  MsgstoreGateway->new($node, user => 'gw', flags => ['--mock-sender']);
+ok( eventually(
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) FROM msgstore.outbound_messages WHERE status = 'delivered'"
+			) == 2;
+		}),
+	'the sender works');
+$sender->stop;
 
 # What clients send is data, wherever it goes.
 my $evil = q{'; DROP TABLE msgstore.messages; --};
@@ -66,7 +83,7 @@ is( $node->safe_psql(
 
 # The role cannot touch the tables by itself.
 isnt(as_gw("DELETE FROM msgstore.$_"), 0, "no right on $_")
-  for qw(messages conversations event_log event_queue);
+  for qw(messages conversations event_log event_queue outbox deliveries);
 
 # A role without rights is an internal error to clients, no more.
 $node->safe_psql('postgres',
