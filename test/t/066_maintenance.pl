@@ -178,6 +178,16 @@ is( sql("SELECT m ->> 'worker_queued', m ->> 'dead_letters' FROM msgstore.metric
 is( sql("SELECT count(*) FROM msgstore.operations_log WHERE operation = 'erase' AND filter::text LIKE '%555%'"),
 	0, 'no erased address is on record');
 
+# A worker that is idle takes its turn when it is told what to purge.
+set_to(purge_payloads_after => 0, purge_events_after => 0, purge_dead_letters_after => 0);
+sql("SELECT ingest_many('aged-', 5)");
+wait_for_processed($node, 'store');
+sql("UPDATE msgstore.event_log SET created_at = now() - interval '1 day'");
+set_to(purge_events_after => '1h');
+ok( $node->poll_query_until('store', 'SELECT count(*) = 0 FROM msgstore.event_log'),
+	'the worker purges by itself');
+set_to(purge_events_after => 0);
+
 # The rows of this room survive a dump; what there should be is known anew.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 0');
 $node->reload;
