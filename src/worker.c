@@ -72,7 +72,7 @@ static void announce_start(void);
 static bool hold_extension(Oid *owner);
 static Oid find_extension(Oid *owner);
 static void wait_for_work(long timeout);
-static void set_asleep(bool asleep);
+static bool fall_asleep(void);
 
 PG_FUNCTION_INFO_V1(msgstore_process);
 PG_FUNCTION_INFO_V1(msgstore_announce);
@@ -353,6 +353,7 @@ take_news(WorkerNews *news)
 	share = worker_share(own_slot);
 	*news = own_slot->news;
 	worker_clear_news(&own_slot->news);
+	own_slot->roused = false;
 	LWLockRelease(worker_shared->lock);
 	return share;
 }
@@ -429,15 +430,26 @@ wait_for_work(long timeout)
 
 	if (timeout >= 0)
 		events |= WL_TIMEOUT;
-	set_asleep(true);
-	(void) WaitLatch(MyLatch, events, timeout, stats_wait_event_worker());
-	set_asleep(false);
+	if (fall_asleep())
+		(void) WaitLatch(MyLatch, events, timeout, stats_wait_event_worker());
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	own_slot->asleep = false;
+	LWLockRelease(worker_shared->lock);
 }
 
-static void
-set_asleep(bool asleep)
+/*
+ * False when somebody has called since the turn began. The latch alone does
+ * not tell: what ran in the turn, a handler that sleeps or a wait for a lock,
+ * has waited at the same latch, and reset it.
+ */
+static bool
+fall_asleep(void)
 {
+	bool called;
+
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-	own_slot->asleep = asleep;
+	called = own_slot->roused || own_slot->stop;
+	own_slot->asleep = !called;
 	LWLockRelease(worker_shared->lock);
+	return !called && !ConfigReloadPending;
 }

@@ -270,7 +270,10 @@ static void
 rouse(WorkerSlot *slot)
 {
 	if (slot->latch != MyLatch || slot->asleep)
+	{
 		SetLatch(slot->latch);
+		slot->roused = true;
+	}
 	slot->asleep = false;
 }
 

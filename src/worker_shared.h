@@ -41,6 +41,7 @@ typedef struct WorkerSlot
 	Latch *latch;	   /* NULL before the process came up and after its end */
 	bool ready;		   /* found the extension and looks at the queue */
 	bool asleep;	   /* waits for its latch */
+	bool roused;	   /* was called since it last took its news */
 	bool stop;		   /* is asked to end */
 	WorkerNews news;   /* since the worker last took them */
 	WorkerOutcome outcome;
