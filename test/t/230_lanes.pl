@@ -1,0 +1,155 @@
+# Workers share the lanes: each event is taken up at once by the worker whose
+# lane it is in, also while workers come, go and die, and while sessions are at
+# work in lanes.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use IPC::Run;
+use MsgstoreServer;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $node = new_server('lanes', "max_worker_processes = 20\nmsgstore.workers = 4\nmsgstore.batch_size = 20");
+$node->start;
+add_database($node, 'store');
+wait_for_workers($node, 'store', 4);
+my $scratch = PostgreSQL::Test::Utils::tempdir;
+
+sub sql { return $node->safe_psql('store', $_[0]) }
+
+sub set_workers
+{
+	my ($n) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
+	$node->reload;
+	return;
+}
+
+# Who applied an event of which lane.
+sql(<<'SQL');
+CREATE TABLE applied (n bigserial, event uuid, lane int, conversation text, pid int DEFAULT pg_backend_pid());
+CREATE FUNCTION apply(m msgstore.messages) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO public.applied (event, lane, conversation)
+    VALUES (m.id, msgstore._lane('', 'sms', m."from", m."to"), m.conversation_key) $$;
+SELECT msgstore.add_handler('sms', 'apply');
+SQL
+
+sub out_of_order
+{
+	return sql("SELECT count(*) FROM (
+		SELECT event, lag(event) OVER (PARTITION BY conversation ORDER BY n) AS before
+		FROM applied) o WHERE event < before");
+}
+
+# One event after the other, each met by sleeping workers.
+my $slow = 0;
+for my $i (1 .. 100)
+{
+	sql("SELECT msgstore.ingest('sms', event('single-$i', '+1804555$i'))");
+	eventually(sub { sql("SELECT status FROM msgstore.inbound_events
+			WHERE provider_message_id = 'single-$i'") eq 'processed' }, 30);
+}
+is(sql("SELECT count(*) FILTER (WHERE processed_at < created_at + interval '1 s'), count(*)
+	FROM msgstore.inbound_events"), '100|100', 'each of 100 events is taken up within a second');
+is(sql('SELECT count(DISTINCT pid) FROM applied'), 4, 'by four workers');
+cmp_ok(sql('SELECT count(DISTINCT lane) FROM applied'), '>', 40, 'in most of the lanes');
+is(sql('SELECT max(n) FROM (SELECT count(DISTINCT pid) AS n FROM applied GROUP BY lane) l'),
+	1, 'a lane is one worker\'s');
+
+# Idle, four workers run nothing.
+my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'store'";
+my $before = $node->safe_psql('postgres', $transactions);
+stays(sub { $node->safe_psql('postgres', $transactions) }, $before, 'idle workers run nothing');
+
+# The number of workers is changed under load, and workers are terminated.
+# Nothing is left behind in the lanes of those that went, though nothing comes
+# after it.
+append_to_file("$scratch/load.sql", <<'SQL');
+\set conversation :client_id * 20 + random(0, 19)
+SELECT count(*) FROM generate_series(1, 5) i, msgstore.ingest('sms',
+    event(i || '-' || msgstore.uuid7(), '+1804555' || :conversation));
+SQL
+sub under_load
+{
+	my ($how, $meanwhile) = @_;
+	sql('TRUNCATE applied');
+	my $stored = -count_of($node, 'store', 'msgstore.event_log');
+	my $load = IPC::Run::start(
+		[ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', 8, '-R', 200,
+			'-f', "$scratch/load.sql", '-h', $node->host, '-p', $node->port, 'store' ],
+		'>', \my $out, '2>', \my $err);
+	while (!eventually(sub { $load->pump_nb; !$load->pumpable }, 0.3))
+	{
+		$meanwhile->();
+	}
+	$load->finish;
+	is($load->result(0), 0, "$how: the load ran") or diag($err);
+	wait_for_processed($node, 'store', "$how: all is processed", 30);
+	$stored += count_of($node, 'store', 'msgstore.event_log');
+	cmp_ok($stored, '>', 1000, "$how: $stored events");
+	is(sql('SELECT count(*), count(DISTINCT event) FROM applied'), "$stored|$stored", "$how: each once");
+	is(out_of_order(), 0, "$how: in the order of their conversations");
+	is(violations($node, 'store'), '', "$how: all that always holds holds");
+	return;
+}
+my @numbers = (1, 4, 2, 3, 1, 0, 4);
+my $turn = 0;
+under_load('number of workers changed', sub { set_workers($numbers[ $turn++ % @numbers ]) });
+set_workers(4);
+wait_for_workers($node, 'store', 4);
+under_load('workers terminated', sub {
+		my @pids = worker_pids($node, 'store');
+		sql("SELECT pg_terminate_backend($pids[ rand @pids ])") if @pids;
+	});
+is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'which costs no event an attempt');
+
+# Much work, and then three of four go: the last one does it all.
+wait_for_workers($node, 'store', 4);
+for my $round (1 .. 3)
+{
+	set_workers(0);
+	wait_for_workers($node, 'store', 0);
+	sql("SELECT ingest_many('rest-$round-$_-', 500, 200)") for 1 .. 4;
+	set_workers(4);
+	eventually(sub { count_of($node, 'store', 'msgstore.event_queue') < 2000 });
+	set_workers(1);
+	wait_for_processed($node, 'store', 'the last worker does what the others left', 30);
+}
+
+# A worker process that dies takes the server with it; after the restart all is
+# as it should be.
+set_workers(4);
+wait_for_workers($node, 'store', 4);
+sql("SELECT ingest_many('killed-$_-', 500, 200)") for 1 .. 4;
+my ($victim) = worker_pids($node, 'store');
+kill 'KILL', $victim;
+ok(eventually(sub { my ($ret) = $node->psql('store', 'SELECT 1'); $ret == 0
+			&& !grep { $_ == $victim } worker_pids($node, 'store') }),
+	'the server restarts when a worker is killed');
+wait_for_processed($node, 'store', 'and goes on', 60);
+is(sql("SELECT count(*), count(DISTINCT event) FROM applied JOIN msgstore.event_log ON id = event
+	WHERE provider_message_id LIKE 'killed-%'"), '2000|2000', 'each event once');
+is(out_of_order(), 0, 'in the order of their conversations');
+
+# A session at work in a lane holds back what comes in there. Its end, whichever
+# it is, is heard of when the lane is free, not a moment before.
+my $session = $node->background_psql('store');
+my $stuck = 0;
+for my $i (1 .. 60)
+{
+	my $end = $i % 3 ? 'COMMIT' : 'ROLLBACK';
+	$session->query_safe("BEGIN; SELECT msgstore.ingest('sms', event('first-$i'))");
+	$session->query_safe('SELECT msgstore.process()');
+	sql("SELECT msgstore.ingest('sms', event('second-$i'))");
+	$session->query_safe($end);
+	$stuck++ unless eventually(sub { count_of($node, 'store', 'msgstore.event_queue') == 0 }, 5);
+}
+is($stuck, 0, 'no event is forgotten in a lane that a session held');
+$session->quit;
+
+is(violations($node, 'store'), '', 'all that always holds holds');
+$node->stop;
+done_testing();
