@@ -65,6 +65,16 @@ RETURN (
             event(prefix || i, '+1804555' || lpad((i % pairs)::text, 4, '0'))))
         FROM generate_series(1, n) i)));
 
+-- What the store itself finds wrong, where it can say so.
+CREATE OR REPLACE FUNCTION store_check() RETURNS SETOF text
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF to_regprocedure('msgstore.check()') IS NOT NULL THEN
+        RETURN QUERY EXECUTE 'SELECT c::text FROM msgstore.check() c';
+    END IF;
+END
+$$;
+
 -- What always holds, and does not.
 CREATE VIEW violations AS
 SELECT 'count or last activity of ' || c.key AS violation
@@ -100,7 +110,37 @@ FROM (
     UNION ALL SELECT event_id FROM msgstore.dead_letters
     UNION ALL SELECT inbound_event_id FROM msgstore.messages
     WHERE inbound_event_id IS NOT NULL
-    EXCEPT SELECT id FROM msgstore.event_log) homeless;
+    EXCEPT SELECT id FROM msgstore.event_log) homeless
+UNION ALL
+SELECT 'claim of an event that can be claimed ' || c.event_id
+FROM msgstore.event_claims c
+WHERE NOT EXISTS (
+    SELECT FROM msgstore.event_queue q
+    WHERE q.tenant_id = c.tenant_id AND q.event_id = c.event_id
+        AND q.next_attempt_at = 'infinity')
+UNION ALL
+SELECT 'place in a line without work ' || h.event_id
+FROM msgstore.conversation_holds h
+WHERE NOT EXISTS (
+    SELECT FROM msgstore.event_queue q
+    WHERE q.tenant_id = h.tenant_id AND q.event_id = h.event_id)
+UNION ALL
+-- Whoever waits for nothing that is known waits for ever.
+SELECT 'waits for nobody ' || q.event_id
+FROM msgstore.event_queue q
+WHERE q.next_attempt_at = 'infinity'
+    AND NOT EXISTS (
+        SELECT FROM msgstore.event_claims c
+        WHERE c.tenant_id = q.tenant_id AND c.event_id = q.event_id)
+    AND NOT EXISTS (
+        SELECT FROM msgstore.conversation_holds h
+        JOIN msgstore.conversation_holds before
+            ON before.tenant_id = h.tenant_id
+            AND before.conversation_key = h.conversation_key
+            AND before.event_id < h.event_id
+        WHERE h.tenant_id = q.tenant_id AND h.event_id = q.event_id)
+UNION ALL
+SELECT store_check();
 SQL
 	return;
 }
@@ -182,7 +222,11 @@ sub wait_for_processed
 sub violations
 {
 	my ($node, $database) = @_;
-	return $node->safe_psql($database, 'SELECT * FROM violations LIMIT 5');
+	return $node->safe_psql($database, <<'SQL');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT * FROM violations LIMIT 5;
+COMMIT;
+SQL
 }
 
 # The server's log from the offset on; without one, all of it.
