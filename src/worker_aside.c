@@ -8,9 +8,9 @@
  * transaction has ended; then the launcher looks at the database again, if it
  * is still there.
  *
- * Two more things that only a hook sees: COMMIT PREPARED makes events and
- * messages visible whose session is long gone, and DROP EXTENSION leaves
- * nothing to do.
+ * Three more things that only a hook sees: an update of the extension, for
+ * which workers wait, COMMIT PREPARED, which makes events and messages visible
+ * whose session is long gone, and DROP EXTENSION, which leaves nothing to do.
  */
 #include "postgres.h"
 
@@ -23,7 +23,9 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/timestamp.h"
 
 #include "stats.h"
@@ -59,6 +61,7 @@ static Oid database_needed_alone(Node *statement);
 static const char *template_of(CreatedbStmt *statement);
 static bool sets_tablespace(AlterDatabaseStmt *statement);
 static void step_aside(Oid database);
+static void hold_back_workers(void);
 static void ask_to_stop(Oid database);
 static bool has_worker(Oid database);
 static void come_back(XactEvent event, void *arg);
@@ -90,6 +93,9 @@ watch_utility(PlannedStmt *statement,
 		database = database_needed_alone(node);
 	if (OidIsValid(database))
 		step_aside(database);
+	if (IsA(node, AlterExtensionStmt) &&
+		strcmp(((AlterExtensionStmt *) node)->extname, "msgstore") == 0)
+		hold_back_workers();
 	if (IsA(node, TransactionStmt) &&
 		(((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED ||
 		 ((TransactionStmt *) node)->kind == TRANS_STMT_ROLLBACK_PREPARED))
@@ -208,6 +214,33 @@ step_aside(Oid database)
 										   PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
+}
+
+/*
+ * An update changes tables one after the other, each as soon as nobody uses it;
+ * a worker in the middle of a batch has used some and is about to use others,
+ * and the two would wait for each other. So it is let in between two batches,
+ * and workers wait where they hold nothing, until it is done: see worker.c.
+ */
+static void
+hold_back_workers(void)
+{
+	Oid extension = get_extension_oid("msgstore", true);
+	bool allowed;
+
+	if (!OidIsValid(extension))
+		return;
+#if PG_VERSION_NUM >= 160000
+	allowed = object_ownercheck(ExtensionRelationId, extension, GetUserId());
+#else
+	allowed = pg_extension_ownercheck(extension, GetUserId());
+#endif
+	/* Who may not update is told so by the command itself. */
+	if (allowed)
+		LockDatabaseObject(ExtensionRelationId,
+						   extension,
+						   0,
+						   AccessExclusiveLock);
 }
 
 static void
