@@ -20,11 +20,14 @@ our @EXPORT = qw(new_server add_database eventually stays worker_pids
 use constant WATCHED_SECONDS => 3;
 
 # Initialized and, unless the settings say otherwise, preloaded; not started.
-# Crashes are survived, as by a real server.
+# Crashes are survived, as by a real server. It may run from an installation of
+# its own, install_path.
 sub new_server
 {
 	my ($name, $settings, %init) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $install = delete $init{install_path};
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		$install ? (install_path => $install) : ());
 	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ], %init);
 	$node->append_conf(
 		'postgresql.conf', join "\n",

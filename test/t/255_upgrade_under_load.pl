@@ -1,0 +1,245 @@
+# ALTER EXTENSION … UPDATE, and DROP and CREATE EXTENSION, while clients send
+# and workers work: they go on with the tables as they are then.
+use strict;
+use warnings FATAL => 'all';
+
+use File::Basename qw(basename);
+use File::Path qw(mkpath);
+use FindBin;
+use lib "$FindBin::Bin/..";
+use IPC::Run;
+use MsgstoreServer;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use constant { CLIENTS => 3, WORKERS => 2 };
+
+sub slurp_command
+{
+	my ($out, $err) = run_command([@_]);
+	return $out;
+}
+
+# A server looks for an extension's scripts beside its own files. So that it
+# finds one more of ours it runs from a copy of its installation: a program
+# knows its place by where it is, whatever is around it may be links.
+sub copy_installation
+{
+	my ($extra) = @_;
+	my $to = PostgreSQL::Test::Utils::tempdir;
+	my %place = map { $_ => slurp_command('pg_config', "--$_") }
+	  qw(bindir sharedir pkglibdir);
+	my $prefix = $place{bindir};
+	$prefix =~ s{[^/]+/?$}{}
+	  until $place{sharedir} =~ /^\Q$prefix\E/ && $place{pkglibdir} =~ /^\Q$prefix\E/;
+	$place{$_} =~ s{^\Q$prefix\E}{} for keys %place;
+
+	my $link = sub {
+		my ($folder, @but) = @_;
+		mkpath("$to/$folder");
+		for my $from (glob "$prefix$folder/*")
+		{
+			my $name = basename($from);
+			symlink $from, "$to/$folder/$name" or die "$name: $!"
+			  unless grep { $_ eq $name } @but;
+		}
+	};
+	my @programs = qw(postgres pg_ctl pg_config initdb);
+	$link->($place{bindir}, @programs);
+	system('cp', "$prefix$place{bindir}/$_", "$to/$place{bindir}/$_") == 0
+	  or die "could not copy $_"
+	  for @programs;
+	$link->($place{pkglibdir});
+	$link->($place{sharedir}, 'extension');
+	$link->("$place{sharedir}/extension");
+	append_to_file("$to/$place{sharedir}/extension/$_", $extra->{$_}) for keys %$extra;
+	return "$to/$place{bindir}" =~ s{/bin$}{}r;
+}
+
+my $version = slurp_file("$FindBin::Bin/../../msgstore.control") =~
+  /default_version = '(.*)'/ ? $1 : die 'no version';
+
+# The queue and the log first, as ingest uses them; workers are not in the way,
+# whatever the order.
+my @tables = qw(event_queue event_log messages conversation_holds event_claims
+  event_failures conversations);
+sub add_columns
+{
+	my ($name, @to) = @_;
+	return join '', map {
+		"ALTER TABLE msgstore.$_ ADD COLUMN $name text NOT NULL DEFAULT '$name';\n"
+	} @to;
+}
+my $install = copy_installation({
+	"msgstore--$version--$version.a.sql" => add_columns('one', @tables),
+	"msgstore--$version.a--$version.b.sql" => add_columns('two', @tables[0, 1], reverse @tables[2 .. 6])
+	  . "CREATE FUNCTION msgstore.new_in_b() RETURNS int LANGUAGE sql RETURN 1;\n" });
+
+my $node = new_server('upgraded', <<'CONF', install_path => $install);
+msgstore.workers = 2
+msgstore.batch_size = 50
+msgstore.backoff_base = '10 ms'
+msgstore.claim_timeout = '200 ms'
+CONF
+$node->start;
+
+sub sql { return $node->safe_psql('store', $_[0]) }
+
+# The handler keeps what it is given: which columns a message has.
+sub make_store
+{
+	add_database($node, 'store');
+	sql(<<'SQL');
+UPDATE msgstore.channels SET strict_order = true WHERE name = 'sms';
+CREATE TABLE IF NOT EXISTS effects (message_id uuid PRIMARY KEY, columns jsonb);
+CREATE OR REPLACE FUNCTION take_effect(message msgstore.messages) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.effects VALUES (message.id, to_jsonb(message));
+    IF random() < 0.02 THEN
+        RAISE 'not this time';
+    END IF;
+END
+$$;
+SELECT msgstore.add_handler('sms', 'take_effect');
+SQL
+	wait_for_workers($node, 'store', WORKERS);
+	return;
+}
+
+# Clients send until they are told to stop; they are answered, or told why not.
+my $scratch = PostgreSQL::Test::Utils::tempdir;
+
+sub start_clients
+{
+	my ($round) = @_;
+	return map {
+		my $name = "$round-$_-";
+		my $script = "$scratch/$name.sql";
+		append_to_file($script, join '', map {
+			"SELECT '$name$_ ' || event_id FROM msgstore.ingest('sms',"
+			  . " event('$name$_', '+1804555' || lpad(($_ % 20)::text, 4, '0')));\n"
+		} 1 .. 20_000);
+		{
+			answers => "$scratch/$name.out",
+			errors => "$scratch/$name.err",
+			run => scalar IPC::Run::start(
+				[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=0', '-d',
+					$node->connstr('store'), '-f', $script ],
+				'>', "$scratch/$name.out", '2>', "$scratch/$name.err") };
+	} 1 .. CLIENTS;
+}
+
+sub answers_of
+{
+	my $n = 0;
+	$n += slurp_file($_->{answers}) =~ tr/\n// for @_;
+	return $n;
+}
+
+# Calls the code while clients send; they do so before and after it.
+sub under_load
+{
+	my ($round, $code) = @_;
+	my @clients = start_clients($round);
+	ok(eventually(sub { answers_of(@clients) > 300 }), "$round: clients send");
+	$code->();
+	my $before = answers_of(@clients);
+	ok(eventually(sub { answers_of(@clients) > $before + 300 }), "$round: and go on");
+	for my $client (@clients)
+	{
+		$client->{run}->signal('TERM');
+		$client->{run}->finish;
+	}
+	return @clients;
+}
+
+sub is_complete
+{
+	my ($round, @clients) = @_;
+	sql(join '', "CREATE TABLE answers (provider_id text, id uuid);\n",
+		map { "\\copy answers FROM '$_->{answers}' DELIMITER ' '\n" } @clients);
+	is( count_of($node, 'store', 'answers WHERE id NOT IN (
+			SELECT inbound_event_id FROM msgstore.messages
+			UNION ALL SELECT event_id FROM msgstore.dead_letters)'),
+		0, "$round: every acknowledged event is processed");
+	is( count_of($node, 'store',
+			'msgstore.messages m FULL JOIN effects e ON e.message_id = m.id
+			WHERE m.id IS NULL OR e.message_id IS NULL'),
+		0, "$round: and had its effect once");
+	is(violations($node, 'store'), '', "$round: all that always holds holds");
+	sql('DROP TABLE answers');
+	return;
+}
+
+# The upgrade works at the first try, and nobody notices but by what is new.
+make_store();
+my @workers = worker_pids($node, 'store');
+my $offset = -s $node->logfile;
+for my $step (qw(a b))
+{
+	my ($status, $stderr);
+	my @clients = under_load(
+		$step,
+		sub {
+			($status, undef, $stderr) = $node->psql('store',
+				"ALTER EXTENSION msgstore UPDATE TO '$version.$step'");
+		});
+	is($status == 0 ? '' : $stderr, '', "$step: updated under load");
+	is(join('', map { slurp_file($_->{errors}) } @clients), '',
+		"$step: no client was refused");
+	wait_for_processed($node, 'store', "$step: workers go on");
+	is_complete($step, @clients);
+}
+is(sql('SELECT msgstore.new_in_b()'), 1, 'what is new is there');
+is("@{[worker_pids($node, 'store')]}", "@workers", 'the workers are the same');
+unlike(log_of($node, $offset), qr/\] (ERROR|FATAL|PANIC):/, 'and none of them failed');
+is( sql("SELECT columns ? 'one', columns ? 'two', count(*) > 100
+		FROM effects GROUP BY 1, 2 ORDER BY 1, 2"),
+	"f|f|t\nt|f|t\nt|t|t",
+	'handlers are given messages as they are before, between and after');
+
+# Dropped and made again: what was there is gone, and what is sent afterwards is
+# processed by workers that find everything new. A client in the middle of its
+# work can be in the way.
+sub does
+{
+	my ($commands) = @_;
+	return eventually(sub { $node->psql('store', $commands) == 0 });
+}
+
+$offset = -s $node->logfile;
+my @clients = under_load(
+	'again',
+	sub {
+		ok(does('DROP EXTENSION msgstore CASCADE'), 'again: dropped');
+		wait_for_workers($node, 'store', 0, 'again: no extension, no worker');
+		ok(does('CREATE EXTENSION msgstore'), 'again: made');
+	});
+like(join('', map { slurp_file($_->{errors}) } @clients), qr/ERROR/,
+	'again: clients were refused meanwhile');
+wait_for_workers($node, 'store', WORKERS, 'again: its workers come');
+wait_for_processed($node, 'store', 'again: and work');
+cmp_ok(count_of($node, 'store', 'msgstore.messages'),
+	'>', 300, 'again: with what was sent afterwards');
+
+# In one transaction: for nobody it is ever gone.
+@workers = worker_pids($node, 'store');
+@clients = under_load(
+	'at once',
+	sub {
+		ok( does('BEGIN; DROP EXTENSION msgstore CASCADE; CREATE EXTENSION msgstore;
+				COMMIT'),
+			'at once: dropped and made');
+	});
+wait_for_workers($node, 'store', WORKERS, 'at once: its workers come');
+wait_for_processed($node, 'store', 'at once: and work');
+cmp_ok(count_of($node, 'store', 'msgstore.messages'),
+	'>', 300, 'at once: with what was sent afterwards');
+my %before = map { $_ => 1 } @workers;
+is(scalar(grep { $before{$_} } worker_pids($node, 'store')),
+	0, 'at once: they are new ones');
+unlike(log_of($node, $offset), qr/\] (ERROR|FATAL|PANIC):/, 'no worker failed');
+
+$node->stop;
+done_testing();
