@@ -1,0 +1,125 @@
+# Work in a prepared transaction: what it has applied, claimed or completed is
+# nobody else's until its end, and then done, or to be done, at once. The events
+# of other conversations flow meanwhile, also over a crash.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use Test::More;
+
+my $node = new_server('prepared', <<'CONF');
+msgstore.workers = 0
+msgstore.backoff_base = '50 ms'
+msgstore.claim_timeout = '500 ms'
+max_prepared_transactions = 5
+CONF
+$node->start;
+add_database($node, 'store');
+
+sub sql { return $node->safe_psql('store', $_[0]) }
+
+sub set_workers
+{
+	my ($n) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
+	$node->reload;
+	return wait_for_workers($node, 'store', $n);
+}
+
+sql(<<'SQL');
+UPDATE msgstore.channels SET strict_order = true WHERE name = 'sms';
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('chat', 'phone');
+CREATE TABLE effects (message_id uuid PRIMARY KEY);
+CREATE FUNCTION take_effect(message msgstore.messages) RETURNS void
+LANGUAGE sql AS 'INSERT INTO public.effects VALUES (message.id)';
+SELECT msgstore.add_handler('sms', 'take_effect'),
+    msgstore.add_handler('chat', 'take_effect');
+
+-- The number of the event's conversation is told by its peer.
+CREATE FUNCTION put(channel text, peer int, id text) RETURNS uuid LANGUAGE sql
+RETURN (SELECT event_id FROM msgstore.ingest(channel, event(id, '+1804555' || peer)));
+CREATE VIEW stages AS
+SELECT provider_message_id AS id, status FROM msgstore.inbound_events;
+SQL
+
+# A peer whose conversation is in another lane than that of peer 1000.
+my $elsewhere = sql("SELECT i FROM generate_series(1001, 1099) i
+	WHERE msgstore._lane('', 'sms', '+1804555' || i, '+12016661234')
+		<> msgstore._lane('', 'sms', '+18045551000', '+12016661234') LIMIT 1");
+
+sub status_of
+{
+	my ($id) = @_;
+	return sql("SELECT status FROM stages WHERE id = '$id'");
+}
+
+# What a prepared transaction does to one conversation, and what becomes of its
+# event at the end.
+my %work = (
+	process => 'SELECT msgstore.process()',
+	claim => "SELECT count(*) FROM msgstore.claim('prepared')",
+	complete => "SELECT msgstore.complete('before', array_agg(event_id))
+		FROM msgstore.event_claims",
+	fail => "SELECT msgstore.fail('before', event_id, 'P0001', 'failed')
+		FROM msgstore.event_claims");
+
+my $round = 0;
+for my $channel (qw(sms chat))
+{
+	for my $work (sort keys %work)
+	{
+		for my $end ('COMMIT PREPARED', 'ROLLBACK PREPARED')
+		{
+			my $how = "$channel, $work, $end";
+			my $id = 'e' . ++$round;
+			set_workers(0);
+			sql("SELECT put('$channel', 1000, '$id')");
+			sql("SELECT FROM msgstore.claim('before')") if $work =~ /complete|fail/;
+			sql("BEGIN; $work{$work}; PREPARE TRANSACTION 'work'");
+			set_workers(2);
+
+			# A claim runs out, but it is not known whether it still is one.
+			sql("SELECT put('$channel', $elsewhere, '$id-other')");
+			ok( eventually(sub { status_of("$id-other") eq 'processed' }, 10),
+				"$how: other conversations flow");
+			my $meanwhile = status_of($id);
+			is( $meanwhile, $work =~ /complete|fail/ ? 'processing' : 'received',
+				"$how: nothing is known of the end");
+			if ($round % 4 == 0)
+			{
+				$node->stop('immediate');
+				$node->start;
+			}
+			is(violations($node, 'store'), '', "$how: all that always holds holds");
+
+			sql("$end 'work'");
+			ok(eventually(sub { status_of($id) eq 'processed' }, 10),
+				"$how: processed in the end");
+			is(violations($node, 'store'), '', "$how: all that always holds holds");
+		}
+	}
+}
+is( count_of($node, 'store', 'msgstore.messages m
+		FULL JOIN effects e ON e.message_id = m.id
+		WHERE m.id IS NULL OR e.message_id IS NULL'),
+	0, 'each message had its effect once');
+is(count_of($node, 'store', 'msgstore.messages'), 2 * $round, 'none is lost');
+is( count_of($node, 'store', 'msgstore.event_claims')
+	  + count_of($node, 'store', 'msgstore.conversation_holds'),
+	0, 'no claim and no line is left');
+
+# How promptly: a worker is woken, and does not look by chance.
+set_workers(0);
+sql("SELECT put('sms', 1000, 'prompt')");
+sql("BEGIN; SELECT msgstore.process(); PREPARE TRANSACTION 'work'");
+set_workers(1);
+stays(sub { status_of('prompt') }, 'received', 'it is left alone for a while');
+sql("ROLLBACK PREPARED 'work'");
+ok(eventually(sub { status_of('prompt') eq 'processed' }, 1),
+	'and processed within a second after the end');
+
+$node->stop;
+done_testing();
