@@ -36,6 +36,13 @@
 /* Claims that are taken back by one statement. */
 #define REAP_SIZE 500
 
+/*
+ * An expired claim that somebody holds, in a transaction that renews it, say,
+ * or completes it and may be rolled back, is looked at again after so long:
+ * milliseconds. What becomes of it nobody tells.
+ */
+#define HELD_CLAIM_PAUSE 1000
+
 /* Names of processors and their error codes: bytes. */
 #define MAX_NAME_BYTES 255
 
@@ -92,10 +99,9 @@ static Statement next_expiry = {
 	.sql = "SELECT c.expires_at FROM msgstore.event_claims c"
 		   " JOIN msgstore.event_queue q"
 		   " ON q.tenant_id = c.tenant_id AND q.event_id = c.event_id"
-		   " WHERE c.expires_at > $1 AND ($2 >> q.lane) & 1 = 1"
-		   " ORDER BY c.expires_at LIMIT 1",
-	.nargs = 2,
-	.argtypes = {TIMESTAMPTZOID, INT8OID},
+		   " WHERE ($1 >> q.lane) & 1 = 1 ORDER BY c.expires_at LIMIT 1",
+	.nargs = 1,
+	.argtypes = {INT8OID},
 	.table = "event_claims"};
 
 static text *take_text(FunctionCallInfo fcinfo, int place, const char *name);
@@ -490,17 +496,20 @@ keys_of(const WorkerBatch *batch, int first, int n, Datum *tenants, Datum *ids)
 TimestampTz
 worker_reap_claims(TimestampTz due, uint64 lanes)
 {
-	Datum values[2];
+	TimestampTz expiry;
+	Datum values[1];
 	bool isnull;
 
 	if (reap(due, lanes) >= REAP_SIZE)
 		return due;
-	values[0] = TimestampTzGetDatum(due);
-	values[1] = Int64GetDatum((int64) lanes);
+	values[0] = Int64GetDatum((int64) lanes);
 	statement_execute(&next_expiry, values, NULL);
 	if (SPI_processed == 0)
 		return DT_NOEND;
-	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
+	expiry = DatumGetTimestampTz(statement_value(0, 1, &isnull));
+	if (expiry > due)
+		return expiry;
+	return TimestampTzPlusMilliseconds(due, HELD_CLAIM_PAUSE);
 }
 
 /* One statement's worth; returns how many were taken back. */
