@@ -233,17 +233,10 @@ EXCEPTION
 END
 $$;
 
--- What changes is written down before anything is changed: then the
--- conversations that are touched are known, and locked in the one order in
--- which everybody locks them.
-CREATE FUNCTION msgstore.replay(
-    filter jsonb DEFAULT '{}',
-    dry_run boolean DEFAULT false,
-    OUT events int,
-    OUT added int,
-    OUT changed int,
-    OUT moved int)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+-- Writes down, in a table of this transaction, what a replay is to change;
+-- returns how many events it looked at.
+CREATE FUNCTION msgstore._note_replay(filter jsonb) RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
     -- Batches come out of a sort, which keeps to work_mem.
@@ -252,14 +245,10 @@ CREATE FUNCTION msgstore.replay(
 DECLARE
     wanted CONSTANT record := msgstore._read_replay_filter(filter);
     scope CONSTANT text := msgstore._tenant_scope();
-    only_count CONSTANT boolean := coalesce(dry_run, false);
+    events int := 0;
     batch record;
     made int;
-    touched record;
 BEGIN
-    -- One at a time, and none beside an erasure: what is written down here
-    -- must not come back after it was erased.
-    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
     CREATE TEMP TABLE msgstore_replay (
         tenant_id text COLLATE "C", id uuid, channel text, thread text COLLATE "C",
         key text COLLATE "C", "from" text COLLATE "C", "to" text COLLATE "C",
@@ -267,8 +256,6 @@ BEGIN
         attachments jsonb, "timestamp" timestamptz,
         message_id uuid, conversation_id uuid, moves boolean
     ) ON COMMIT DROP;
-
-    events := 0;
     FOR batch IN
         SELECT array_agg(e.tenant_id) AS tenants, array_agg(e.id) AS ids
         FROM (
@@ -320,18 +307,21 @@ BEGIN
         SELECT count(*) INTO made FROM made;
         events := events + made;
     END LOOP;
-    SELECT count(*) FILTER (WHERE r.message_id IS NULL),
-           count(r.message_id),
-           count(r.message_id) FILTER (WHERE r.moves)
-    INTO added, changed, moved
-    FROM pg_temp.msgstore_replay r;
-    IF only_count OR added + changed = 0 THEN
-        DROP TABLE pg_temp.msgstore_replay;
-        RETURN;
-    END IF;
-
     ANALYZE pg_temp.msgstore_replay;
-    -- As everybody takes them: first those that are there, then new ones.
+    RETURN events;
+END
+$$;
+
+-- The conversations that are touched are known before anything is changed, and
+-- locked as everybody locks them: first those that are there, then new ones,
+-- each in the order of their keys.
+CREATE FUNCTION msgstore._apply_replay() RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    touched record;
+BEGIN
     SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
     INTO touched
     FROM (
@@ -394,8 +384,34 @@ BEGIN
     ORDER BY r.tenant_id, r.id;
 
     PERFORM msgstore._recount_conversations(touched.tenants, touched.ids);
-    PERFORM msgstore._log_operation('replay', filter, added + changed,
-        ARRAY(SELECT r.id FROM pg_temp.msgstore_replay r LIMIT 10000));
+END
+$$;
+
+CREATE FUNCTION msgstore.replay(
+    filter jsonb DEFAULT '{}',
+    dry_run boolean DEFAULT false,
+    OUT events int,
+    OUT added int,
+    OUT changed int,
+    OUT moved int)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- One at a time, and none beside an erasure: what is written down here
+    -- must not come back after it was erased.
+    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
+    events := msgstore._note_replay(filter);
+    SELECT count(*) FILTER (WHERE r.message_id IS NULL),
+           count(r.message_id),
+           count(r.message_id) FILTER (WHERE r.moves)
+    INTO added, changed, moved
+    FROM pg_temp.msgstore_replay r;
+    IF NOT coalesce(dry_run, false) AND added + changed > 0 THEN
+        PERFORM msgstore._apply_replay();
+        PERFORM msgstore._log_operation('replay', filter, added + changed,
+            ARRAY(SELECT r.id FROM pg_temp.msgstore_replay r LIMIT 10000));
+    END IF;
     DROP TABLE pg_temp.msgstore_replay;
 END
 $$;
@@ -869,9 +885,131 @@ $$;
 
 -- Erasure.
 
--- What workers and senders hold is waited for in the order in which they take
--- it, queue, then conversations, and looked for again once it is held: what a
--- worker made of an event in between is erased as well.
+-- What waits to be done with these events and messages. Dead letters go first:
+-- whoever is requeueing them is waited for, and what that has put back is seen.
+CREATE FUNCTION msgstore._erase_work(events uuid[], messages uuid[])
+    RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    gone record;
+BEGIN
+    what := 'dead_letters';
+    WITH gone AS (
+        DELETE FROM msgstore.dead_letters d
+        WHERE d.event_id = ANY (events || messages) AND own IN ('', d.tenant_id)
+        RETURNING d.tenant_id, d.event_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    PERFORM msgstore._move_all('dead_letters', gone.tenants, gone.ids, -1);
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'event_queue';
+    WITH gone AS (
+        DELETE FROM msgstore.event_queue q
+        WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
+        RETURNING q.tenant_id, q.event_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    PERFORM msgstore._move_all('queued', gone.tenants, gone.ids, -1);
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'event_claims';
+    DELETE FROM msgstore.event_claims c
+    WHERE c.event_id = ANY (events) AND own IN ('', c.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'conversation_holds';
+    DELETE FROM msgstore.conversation_holds h
+    WHERE h.event_id = ANY (events) AND own IN ('', h.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'event_failures';
+    DELETE FROM msgstore.event_failures f
+    WHERE f.event_id = ANY (events || messages) AND own IN ('', f.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'outbox';
+    DELETE FROM msgstore.outbox o
+    WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'idempotency_keys';
+    DELETE FROM msgstore.idempotency_keys k
+    WHERE k.result_id = ANY (events || messages) AND own IN ('', k.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+END
+$$;
+
+-- The messages, what became of them, their conversations and their events.
+CREATE FUNCTION msgstore._erase_messages(
+    events uuid[],
+    messages uuid[],
+    tenants text[],
+    conversation_ids uuid[])
+    RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    gone record;
+BEGIN
+    what := 'messages';
+    WITH gone AS (
+        DELETE FROM msgstore.messages m
+        WHERE m.id = ANY (messages) AND own IN ('', m.tenant_id)
+        RETURNING m.tenant_id, m.conversation_id)
+    SELECT array_agg(g.tenant_id) AS tenants,
+           array_agg(g.conversation_id) AS ids, count(*) AS n
+    INTO gone
+    FROM gone g;
+    removed := gone.n;
+    RETURN NEXT;
+    -- A conversation that came up meanwhile was not locked.
+    what := 'conversations';
+    removed := coalesce(msgstore._recount_conversations(
+        tenants || gone.tenants, conversation_ids || gone.ids), 0);
+    RETURN NEXT;
+    what := 'deliveries';
+    WITH gone AS (
+        DELETE FROM msgstore.deliveries d
+        WHERE d.message_id = ANY (messages) AND own IN ('', d.tenant_id)
+        RETURNING d.tenant_id, d.channel, d.provider_message_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.channel) AS channels,
+           array_agg(g.provider_message_id) AS ids, count(*) AS n
+    INTO gone
+    FROM gone g;
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'delivery_statuses';
+    DELETE FROM msgstore.delivery_statuses s
+    USING unnest(gone.tenants, gone.channels, gone.ids)
+        AS g (tenant_id, channel, provider_message_id)
+    WHERE s.tenant_id = g.tenant_id AND s.channel = g.channel
+        AND s.provider_message_id = g.provider_message_id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'event_log';
+    DELETE FROM msgstore.event_log l
+    WHERE l.id = ANY (events) AND own IN ('', l.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+END
+$$;
+
+-- What requeues, workers and senders hold is waited for in the order in which
+-- they take it, and looked for again once it is held: what a worker made of an
+-- event in between is erased as well.
 CREATE FUNCTION msgstore.erase_address(channel text, address text)
     RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -884,9 +1022,8 @@ DECLARE
     channel_names text[];
     thread_names text[];
     events uuid[];
-    conversations record;
     messages uuid[];
-    gone record;
+    conversations record;
     total bigint := 0;
 BEGIN
     IF channel IS NULL OR erased IS NULL OR erased = '' THEN
@@ -912,13 +1049,16 @@ BEGIN
                      msgstore.normalize_address(l.channel, l.payload ->> 'from'),
                      msgstore.normalize_address(l.channel, l.payload ->> 'to'))));
     PERFORM FROM (
+        SELECT FROM msgstore.dead_letters d
+        WHERE d.event_id = ANY (events) AND own IN ('', d.tenant_id)
+        ORDER BY d.tenant_id, d.event_id
+        FOR UPDATE) locked;
+    PERFORM FROM (
         SELECT FROM msgstore.event_queue q
         WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
         ORDER BY q.tenant_id, q.event_id
         FOR UPDATE) locked;
-
-    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids,
-           count(*) AS n
+    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
     INTO conversations
     FROM (
         SELECT c.tenant_id, c.id
@@ -940,111 +1080,33 @@ BEGIN
             AND (m.inbound_event_id = ANY (events)
                  OR m.channel = ANY (channel_names)
                      AND erased IN (m."from", m."to")));
-    -- Of messages whose event says something else, or was purged.
+    PERFORM FROM (
+        SELECT FROM msgstore.outbox o
+        WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id)
+        ORDER BY o.tenant_id, o.message_id
+        FOR UPDATE) locked;
+    PERFORM FROM (
+        SELECT FROM msgstore.messages m
+        WHERE m.id = ANY (messages) AND own IN ('', m.tenant_id)
+        ORDER BY m.tenant_id, m.id
+        FOR UPDATE) locked;
+    -- Of messages whose event says something else.
     events := ARRAY(
         SELECT e FROM unnest(events) e
         UNION
         SELECT m.inbound_event_id FROM msgstore.messages m
         WHERE m.id = ANY (messages) AND m.inbound_event_id IS NOT NULL);
 
-    what := 'event_queue';
-    WITH gone AS (
-        DELETE FROM msgstore.event_queue q
-        WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
-        RETURNING q.tenant_id, q.event_id)
-    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
-           count(*) AS n
-    INTO gone
-    FROM gone g;
-    PERFORM msgstore._move_all('queued', gone.tenants, gone.ids, -1);
-    removed := gone.n;
-    RETURN NEXT;
-    what := 'dead_letters';
-    WITH gone AS (
-        DELETE FROM msgstore.dead_letters d
-        WHERE (d.event_id = ANY (events) OR d.event_id = ANY (messages))
-            AND own IN ('', d.tenant_id)
-        RETURNING d.tenant_id, d.event_id)
-    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
-           count(*) AS n
-    INTO gone
-    FROM gone g;
-    PERFORM msgstore._move_all('dead_letters', gone.tenants, gone.ids, -1);
-    removed := gone.n;
-    RETURN NEXT;
-    what := 'outbox';
-    DELETE FROM msgstore.outbox o
-    WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-    what := 'messages';
-    -- A conversation that came up meanwhile was not locked.
-    WITH gone AS (
-        DELETE FROM msgstore.messages m
-        WHERE m.id = ANY (messages) AND own IN ('', m.tenant_id)
-        RETURNING m.tenant_id, m.conversation_id)
-    SELECT array_agg(g.tenant_id) || conversations.tenants AS tenants,
-           array_agg(g.conversation_id) || conversations.ids AS ids,
-           count(*) AS n
-    INTO conversations
-    FROM gone g;
-    removed := conversations.n;
-    total := total + removed;
-    RETURN NEXT;
-    what := 'conversations';
-    removed := coalesce(
-        msgstore._recount_conversations(conversations.tenants, conversations.ids), 0);
-    RETURN NEXT;
-
-    what := 'deliveries';
-    WITH gone AS (
-        DELETE FROM msgstore.deliveries d
-        WHERE d.message_id = ANY (messages) AND own IN ('', d.tenant_id)
-        RETURNING d.tenant_id, d.channel, d.provider_message_id)
-    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.channel) AS channels,
-           array_agg(g.provider_message_id) AS ids, count(*) AS n
-    INTO gone
-    FROM gone g;
-    removed := gone.n;
-    RETURN NEXT;
-    what := 'delivery_statuses';
-    DELETE FROM msgstore.delivery_statuses s
-    USING unnest(gone.tenants, gone.channels, gone.ids)
-        AS g (tenant_id, channel, provider_message_id)
-    WHERE s.tenant_id = g.tenant_id AND s.channel = g.channel
-        AND s.provider_message_id = g.provider_message_id;
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-
-    what := 'event_claims';
-    DELETE FROM msgstore.event_claims c
-    WHERE c.event_id = ANY (events) AND own IN ('', c.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-    what := 'conversation_holds';
-    DELETE FROM msgstore.conversation_holds h
-    WHERE h.event_id = ANY (events) AND own IN ('', h.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-    what := 'event_failures';
-    DELETE FROM msgstore.event_failures f
-    WHERE (f.event_id = ANY (events) OR f.event_id = ANY (messages))
-        AND own IN ('', f.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-    what := 'idempotency_keys';
-    DELETE FROM msgstore.idempotency_keys k
-    WHERE (k.result_id = ANY (events) OR k.result_id = ANY (messages))
-        AND own IN ('', k.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN NEXT;
-    what := 'event_log';
-    DELETE FROM msgstore.event_log l
-    WHERE l.id = ANY (events) AND own IN ('', l.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    total := total + removed;
-    RETURN NEXT;
-
+    FOR what, removed IN
+        SELECT * FROM msgstore._erase_work(events, messages)
+        UNION ALL
+        SELECT * FROM msgstore._erase_messages(
+            events, messages, conversations.tenants, conversations.ids)
+    LOOP
+        total := total + CASE WHEN what IN ('messages', 'event_log')
+                              THEN removed ELSE 0 END;
+        RETURN NEXT;
+    END LOOP;
     IF total > 0 THEN
         PERFORM msgstore._log_operation(
             'erase', jsonb_build_object('channel', channel), total, NULL);
@@ -1615,6 +1677,8 @@ REVOKE ALL ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) FROM
 REVOKE ALL ON FUNCTION msgstore._recount_conversations(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._messages_of(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_replay_filter(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._note_replay(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._apply_replay() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.replay(jsonb, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_events(text, text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) FROM PUBLIC;
@@ -1626,6 +1690,8 @@ REVOKE ALL ON FUNCTION msgstore._recheck_skipped(text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_batch(text, timestamptz, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._next_purge(text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_turn() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_work(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_dead_letter(text, uuid) FROM PUBLIC;
@@ -1671,6 +1737,10 @@ COMMENT ON FUNCTION msgstore._messages_of(text[], uuid[]) IS
     'The messages that the worker would make of these events of the log now, with the addresses normalized anew; none for an event whose channel is gone';
 COMMENT ON FUNCTION msgstore._read_replay_filter(jsonb) IS
     'What a filter of replay says. Raises MS400, MS404';
+COMMENT ON FUNCTION msgstore._note_replay(jsonb) IS
+    'What a replay is to change, in pg_temp.msgstore_replay; returns how many events it looked at';
+COMMENT ON FUNCTION msgstore._apply_replay() IS
+    'Changes what _note_replay has written down';
 COMMENT ON FUNCTION msgstore.replay(jsonb, boolean) IS
     'Makes the messages of processed events again from what is stored of the events, with the same ids, and puts right the conversations they leave and join. filter: channel, created_from, created_until, event_ids, conversation. events: looked at; added: messages that were missing; changed: messages that differed; moved: those of them that went to another conversation. With dry_run only counts. Raises MS400, MS404';
 COMMENT ON FUNCTION msgstore._purge_events(text, text[], uuid[]) IS
@@ -1693,6 +1763,10 @@ COMMENT ON FUNCTION msgstore._next_purge(text, interval) IS
     'When the oldest row of the kind that the purge has not met will be of this age; null when there is none';
 COMMENT ON FUNCTION msgstore._purge_turn() IS
     'A batch of each kind whose age is set; returns in how many milliseconds the next one is due: 0 at once, -1 never';
+COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
+    'Removes what waits to be done with these events and messages';
+COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
+    'Removes these messages and events, what became of them, and the conversations if nothing is left in them';
 COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
     'Removes everything that is stored of a person''s address on a channel: messages from and to it, their conversations, events wherever they are, dead letters, deliveries and keys. Returns how many rows of which table. Raises MS400';
 COMMENT ON FUNCTION msgstore._drop_work(text, uuid) IS
