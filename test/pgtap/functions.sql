@@ -33,6 +33,22 @@ INSERT INTO expected VALUES
     -- worker
     ('process', 'max_events integer DEFAULT NULL::integer', 'integer',
      'volatile', false, 'unsafe', true),
+    -- claims
+    ('claim', 'processor_id text, max_events integer DEFAULT 10', 'SETOF msgstore.inbound_events',
+     'volatile', false, 'unsafe', true),
+    ('heartbeat', 'processor_id text', 'integer',
+     'volatile', false, 'unsafe', true),
+    ('complete', 'processor_id text, event_ids uuid[]', 'integer',
+     'volatile', false, 'unsafe', true),
+    ('fail', 'processor_id text, event_id uuid, error_code text, error_message text', 'text',
+     'volatile', false, 'unsafe', true),
+    ('reap_stale', '', 'integer',
+     'volatile', true, 'unsafe', true),
+    -- handlers: with the rights of their callers, which a handler is to have
+    ('add_handler', 'channel text, handler regproc', 'void',
+     'volatile', true, 'unsafe', false),
+    ('remove_handler', 'channel text, handler text', 'boolean',
+     'volatile', true, 'unsafe', false),
     -- failures
     ('requeue', 'event_id uuid', 'boolean',
      'volatile', false, 'unsafe', true),
@@ -134,7 +150,8 @@ SELECT lives_ok(
         "timestamp": "2024-11-01T14:00:00Z", "messaging_provider_id": "pgtap-1"}');
       SELECT msgstore.send('sms', '{"from": "+1", "to": "+2", "body": "a",
         "timestamp": "2024-11-01T14:00:00Z"}');
-      SELECT msgstore.process();
+      SELECT msgstore.complete('pgtap', array_agg(id)) FROM msgstore.claim('pgtap');
+      SELECT msgstore.process(), msgstore.heartbeat('pgtap'), msgstore.reap_stale();
       SELECT msgstore.list_messages((msgstore.list_conversations()
         #>> '{items,0,number}'));
       SELECT msgstore.sent(message_id, 'pgtap-sent', 'pgtap')

@@ -49,6 +49,15 @@ INSERT INTO calls VALUES
     ('send', $$SELECT msgstore.send('sms', '{"from": "+1", "to": "+2",
         "body": "b", "timestamp": "2024-11-01T14:00:00Z"}')$$),
     ('process', 'SELECT msgstore.process()'),
+    ('claim', $$SELECT count(*) FROM msgstore.claim('pgtap')$$),
+    ('heartbeat', $$SELECT msgstore.heartbeat('pgtap')$$),
+    ('complete', $$SELECT msgstore.complete('pgtap', '{}')$$),
+    ('fail', $$DO 'BEGIN PERFORM msgstore.fail(''pgtap'', msgstore.uuid7(), ''E'', ''no'');
+        EXCEPTION WHEN SQLSTATE ''MS409'' THEN NULL; END'$$),
+    ('reap_stale', 'SELECT msgstore.reap_stale()'),
+    ('remove_handler', $$SELECT msgstore.remove_handler('sms', 'pg_temp.handle')$$),
+    ('add_handler', $$DO 'BEGIN PERFORM msgstore.add_handler(''sms'', ''pg_catalog.now'');
+        EXCEPTION WHEN SQLSTATE ''MS400'' THEN NULL; END'$$),
     ('requeue_dead_letters', 'SELECT msgstore.requeue_dead_letters()'),
     ('requeue', 'SELECT msgstore.requeue(msgstore.uuid7())'),
     ('replay', 'SELECT msgstore.replay()'),
@@ -77,7 +86,8 @@ SELECT replace(command, 'TABLE', relation)
 FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversations', 'msgstore.channels',
         'msgstore.dead_letters', 'msgstore.operations_log', 'msgstore.idempotency_keys',
-        'msgstore.outbox', 'msgstore.deliveries',
+        'msgstore.event_claims', 'msgstore.conversation_holds',
+        'msgstore.handlers', 'msgstore.outbox', 'msgstore.deliveries',
         'msgstore.delivery_statuses']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
 UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),
@@ -101,7 +111,9 @@ FROM calls WHERE what <> 'list_messages';
 
 -- With EXECUTE on the functions, and nothing else, a gateway runs.
 GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
-    msgstore.process, msgstore.list_conversations, msgstore.list_messages,
+    msgstore.process, msgstore.claim, msgstore.heartbeat, msgstore.complete,
+    msgstore.fail, msgstore.reap_stale, msgstore.add_handler,
+    msgstore.remove_handler, msgstore.list_conversations, msgstore.list_messages,
     msgstore.claim_outbound, msgstore.heartbeat_outbound, msgstore.sent,
     msgstore.send_failed, msgstore.record_status, msgstore.reap_outbound,
     msgstore.metrics, msgstore.metrics_detail, msgstore.channel_metrics,

@@ -15,8 +15,16 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql($_[1] // 'store', $_[0]) }
 
-# Everything there can be: events processed, failed once, given up and queued,
-# keys of each scope, channels added and changed, conversations of both kinds.
+my $handler = <<'SQL';
+CREATE TABLE handled (n serial, event text);
+CREATE FUNCTION handle(m msgstore.messages) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO public.handled (event) VALUES (m.provider_message_id) $$;
+SQL
+sql($handler);
+
+# Everything there can be: events processed, failed once, given up, queued and
+# claimed, keys of each scope, channels added and changed, conversations of both
+# kinds.
 sql(<<'SQL');
 INSERT INTO msgstore.channels (name, address_kind, thread)
 VALUES ('whatsapp', 'phone', 'sms'), ('pigeon', 'opaque', NULL);
@@ -48,6 +56,17 @@ SELECT * FROM msgstore.ingest('sms', event('failed', body => 'bad'));
 SELECT msgstore.process();
 SELECT ingest_many('queued-', 20, 3);
 
+-- A claim from outside, and an event that waits behind it. It is a tenant's,
+-- so that nothing else is claimed.
+UPDATE msgstore.channels SET strict_order = true WHERE name = 'whatsapp';
+SELECT msgstore.add_handler('whatsapp', 'handle');
+SET msgstore.tenant_id = 'acme';
+SELECT * FROM msgstore.ingest('whatsapp', event('claimed', '+18045550004'));
+SELECT * FROM msgstore.ingest('whatsapp', event('waiting', '+18045550004'));
+SELECT count(*) FROM msgstore.claim('outside', 1);
+SELECT msgstore.process();
+RESET msgstore.tenant_id;
+
 -- What an operator did, and how far the purge has come.
 UPDATE msgstore.messages SET body = 'wrong' WHERE provider_message_id = 'processed-1';
 SELECT * FROM msgstore.replay();
@@ -59,7 +78,7 @@ DROP FUNCTION refuse;
 SQL
 is( sql('SELECT status, count(*) FROM msgstore.inbound_events
 		GROUP BY 1 ORDER BY 1'),
-	"dead_letter|1\nerror|1\nprocessed|101\nreceived|20",
+	"dead_letter|1\nerror|1\nprocessed|101\nprocessing|1\nreceived|21",
 	'there are events of every state');
 
 # Every table's rows and every sequence, as one line each.
@@ -112,8 +131,13 @@ sub lives
 		"$how: what was left to do is done");
 	is( sql("SELECT status, count(*) FROM msgstore.inbound_events
 			GROUP BY 1 ORDER BY 1", $database),
-		"dead_letter|1\nprocessed|132",
-		"$how: dead letters stay");
+		"dead_letter|1\nprocessed|132\nprocessing|1\nreceived|1",
+		"$how: dead letters stay, and so does a claim with who waits behind it");
+	is( sql("SELECT msgstore.complete('outside', array_agg(event_id)) FROM msgstore.event_claims;
+			SELECT msgstore.process();
+			SELECT string_agg(event, ' ' ORDER BY n) FROM handled", $database),
+		"1\n1\nclaimed waiting",
+		"$how: it can be completed, the line goes on, the handler is called");
 	is(violations($node, $database), '', "$how: all that always holds holds");
 	return;
 }
@@ -138,8 +162,8 @@ sub restore
 	return;
 }
 
-sql('UPDATE msgstore.event_queue SET next_attempt_at = now()
-	WHERE next_attempt_at IS NOT NULL');
+sql("UPDATE msgstore.event_queue SET next_attempt_at = now()
+	WHERE next_attempt_at < 'infinity'");
 $content = content('store');
 dump_as();
 restore('plain', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
@@ -152,6 +176,7 @@ lives('custom', 'pg_restore');
 # The rows alone, into what CREATE EXTENSION made.
 dump_as('-Fc', '--data-only', '-n', 'msgstore');
 add_database($node, 'data');
+sql($handler, 'data');
 restore('data', 'pg_restore', '-e', '--data-only', $dump);
 lives('data', 'only the data');
 
@@ -175,6 +200,7 @@ is(content('again'), $content, 'the second generation is like the first');
 # event.
 sql("SELECT ingest_many('late-', 50, 5)");
 dump_as('-Fc');
+sql("SELECT msgstore.complete('outside', array_agg(event_id)) FROM msgstore.event_claims");
 $node->append_conf('postgresql.conf', 'msgstore.workers = 1');
 $node->reload;
 wait_for_processed($node, 'store', 'the worker is on');
