@@ -151,6 +151,8 @@ DECLARE
         sender_id, wait, permanent);
 BEGIN
     IF kept.dead THEN
+        PERFORM msgstore._move_all(
+            'dead_letters', ARRAY[tenant_id], ARRAY[message_id], 1);
         RAISE LOG 'moved message "%" to dead letters after % attempt(s): %',
             message_id, kept.attempt_count, left(error_message, 1000)
             USING DETAIL = format('Error code %s.', error_code);
@@ -475,6 +477,7 @@ CREATE FUNCTION msgstore.sent(
 #variable_conflict use_column
 DECLARE
     held record;
+    given_up bigint;
     kept_order uuid;
     new_status text;
 BEGIN
@@ -535,14 +538,18 @@ BEGIN
             WHERE l.tenant_id = held.tenant_id
                 AND l.event_id = sent.message_id
                 AND l.direction = 'outbound'
-            RETURNING l.*)
-        INSERT INTO msgstore.event_failures
-            (tenant_id, event_id, attempt_count, error_code, error_message,
-             failed_at, attempts)
-        SELECT late.tenant_id, late.event_id, late.attempt_count,
-               late.error_code, late.error_message, late.died_at, late.attempts
-        FROM late
-        ON CONFLICT DO NOTHING;
+            RETURNING l.*
+        ), kept AS (
+            INSERT INTO msgstore.event_failures
+                (tenant_id, event_id, attempt_count, error_code, error_message,
+                 failed_at, attempts)
+            SELECT late.tenant_id, late.event_id, late.attempt_count,
+                   late.error_code, late.error_message, late.died_at, late.attempts
+            FROM late
+            ON CONFLICT DO NOTHING)
+        SELECT count(*) INTO STRICT given_up FROM late;
+        PERFORM msgstore._move(
+            'dead_letters', held.tenant_id, held.channel, -given_up);
     END IF;
     DELETE FROM msgstore.outbox o
     WHERE o.tenant_id = held.tenant_id AND o.message_id = sent.message_id

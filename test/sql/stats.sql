@@ -157,8 +157,22 @@ SELECT metrics() ->> 'conversations_reused' AS reused;
 SELECT _count('conversation', 1);
 SELECT _gauge('events');
 
--- Tenants have numbers of their own, and see no others.
+-- So do those who send: a message is given up, sent after all, or given up and
+-- sent again.
+SELECT message_id AS first FROM send('sms', '{"from": "+1", "to": "+2", "body": "a", "timestamp": "2024-11-01T14:00:00Z"}') \gset
+SELECT message_id AS second FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "b", "timestamp": "2024-11-01T14:00:00Z"}') \gset
+SELECT count(send_failed(message_id, 'E1', 'no', permanent => true)) FROM claim_outbound('s');
+SELECT * FROM gauges;
+SELECT channel, dead_letters FROM channel_metrics() WHERE dead_letters > 0;
+SELECT sent(:'first', 'p-1');
+SELECT * FROM gauges;
+SELECT requeue(:'second');
+SELECT * FROM gauges;
+DELETE FROM outbox;
 DELETE FROM dead_letters;
+SELECT recount();
+
+-- Tenants have numbers of their own, and see no others.
 SET msgstore.tenant_id = 'acme';
 SELECT put('t-1'), put('t-1');
 SELECT duplicate FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "Hi",
