@@ -1207,6 +1207,7 @@ CREATE FUNCTION msgstore._present_objects()
     RETURNS TABLE (type text, identity text, statements text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off
     AS $$
 #variable_conflict use_column
 BEGIN
@@ -1655,6 +1656,7 @@ CREATE FUNCTION msgstore.check()
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
     SET datestyle = 'ISO'
+    SET quote_all_identifiers = off
     AS $$
 BEGIN
     IF msgstore._tenant_scope() = '' THEN
