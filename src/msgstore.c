@@ -17,11 +17,13 @@
 
 #include "inbox.h"
 #include "msgstore.h"
+#include "responses.h"
 #include "stats.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
 
+bool msgstore_admin;
 int msgstore_backoff_base;
 int msgstore_backoff_max;
 int msgstore_batch_size;
@@ -29,15 +31,25 @@ int msgstore_claim_timeout;
 int msgstore_max_attachments;
 int msgstore_max_dead_letters;
 int msgstore_max_payload_bytes;
+int msgstore_max_response_bytes;
 int msgstore_max_retries;
+int msgstore_memory_max_responses;
+int msgstore_memory_size;
+char *msgstore_owner;
 int msgstore_purge_batch_size;
 int msgstore_purge_dead_letters_after;
 int msgstore_purge_events_after;
 int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
+int msgstore_response_store;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
+
+static const struct config_enum_entry response_stores[] = {
+	{"durable", RESPONSES_DURABLE, false},
+	{"memory", RESPONSES_MEMORY, false},
+	{NULL, 0, false}};
 
 static shmem_request_hook_type next_shmem_request = NULL;
 static shmem_startup_hook_type next_shmem_startup = NULL;
@@ -75,6 +87,17 @@ _PG_init(void)
 static void
 define_settings(void)
 {
+	DefineCustomBoolVariable(
+		"msgstore.admin",
+		"Whether this session reads and deletes the responses of all owners.",
+		NULL,
+		&msgstore_admin,
+		false,
+		PGC_SUSET,
+		0,
+		NULL,
+		NULL,
+		NULL);
 	define_number(
 		"msgstore.backoff_base",
 		"Wait after an event's first failure; it doubles with each further one.",
@@ -133,6 +156,14 @@ define_settings(void)
 				  MaxAllocSize / 4,
 				  PGC_SUSET,
 				  GUC_UNIT_BYTE);
+	define_number("msgstore.max_response_bytes",
+				  "Size a response may have, as jsonb.",
+				  &msgstore_max_response_bytes,
+				  16 * 1024 * 1024,
+				  1024,
+				  MaxAllocSize / 4,
+				  PGC_SUSET,
+				  GUC_UNIT_BYTE);
 	define_number("msgstore.max_retries",
 				  "Failed retries before an event goes to the dead letters.",
 				  &msgstore_max_retries,
@@ -141,6 +172,35 @@ define_settings(void)
 				  1000,
 				  PGC_SUSET,
 				  0);
+	define_number("msgstore.memory_max_responses",
+				  "Responses the in-memory store keeps; 0 means no limit.",
+				  &msgstore_memory_max_responses,
+				  10000,
+				  0,
+				  INT_MAX,
+				  PGC_SUSET,
+				  0);
+	/* A session that loads the library has no shared memory to size. */
+	define_number("msgstore.memory_size",
+				  "Shared memory for the in-memory store of responses.",
+				  &msgstore_memory_size,
+				  64 * 1024,
+				  1024,
+				  INT_MAX,
+				  process_shared_preload_libraries_in_progress ? PGC_POSTMASTER
+															   : PGC_SIGHUP,
+				  GUC_UNIT_KB);
+	DefineCustomStringVariable(
+		"msgstore.owner",
+		"Whose responses this session works on; empty means no scoping.",
+		NULL,
+		&msgstore_owner,
+		"",
+		PGC_SUSET,
+		0,
+		NULL,
+		NULL,
+		NULL);
 	define_number("msgstore.purge_batch_size",
 				  "Rows of a kind that a worker purges in one transaction.",
 				  &msgstore_purge_batch_size,
@@ -185,6 +245,18 @@ define_settings(void)
 		GUC_LIST_INPUT,
 		NULL,
 		inbox_assign_redact_keys,
+		NULL);
+	DefineCustomEnumVariable(
+		"msgstore.response_store",
+		"Where this session keeps responses: in the table, or in memory.",
+		NULL,
+		&msgstore_response_store,
+		RESPONSES_DURABLE,
+		response_stores,
+		PGC_USERSET,
+		0,
+		NULL,
+		NULL,
 		NULL);
 	define_number("msgstore.snippet_length",
 				  "Grapheme clusters of a body that a list shows.",
@@ -246,6 +318,7 @@ request_shmem(void)
 {
 	if (next_shmem_request)
 		next_shmem_request();
+	responses_shmem_request();
 	stats_shmem_request();
 	worker_shmem_request();
 	worker_outbox_shmem_request();
@@ -257,6 +330,7 @@ start_shmem(void)
 	if (next_shmem_startup)
 		next_shmem_startup();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	responses_shmem_startup();
 	stats_shmem_startup();
 	worker_shmem_startup();
 	worker_outbox_shmem_startup();

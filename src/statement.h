@@ -10,7 +10,7 @@
 #include "executor/spi.h"
 #include "storage/block.h"
 
-#define STATEMENT_MAX_ARGS 16
+#define STATEMENT_MAX_ARGS 24
 
 typedef struct Statement
 {

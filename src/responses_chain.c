@@ -1,0 +1,206 @@
+/*
+ * responses_chain.c: from a response back to the one its chain began with.
+ *
+ * Each step is one search by id, in whichever store. A deleted response is
+ * part of the chain, or a conversation would lose its middle. One that is
+ * gone for good ends it and is told; one that the session may not see fails
+ * as if it were not there; a circle, which links can form by mistake, is an
+ * error and not followed.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+
+#include "msgstore.h"
+#include "responses.h"
+
+/* A step of the chain; response is NULL where it is missing. */
+typedef struct Step
+{
+	char *id;
+	Response *response;
+} Step;
+
+static List *walk(const char *id, int max_steps);
+static HTAB *make_set(void);
+static void refuse_circle(const char *id);
+static int read_limit(FunctionCallInfo fcinfo, int argument, const char *name);
+static void put_step(ReturnSetInfo *result, const Step *step, int depth);
+static int push_items(JsonbParseState **state, Jsonb *items, int skip);
+
+PG_FUNCTION_INFO_V1(msgstore_response_chain);
+PG_FUNCTION_INFO_V1(msgstore_chain_items);
+
+/* Oldest first; the response that was asked for has depth 0. */
+Datum
+msgstore_response_chain(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int max_items = read_limit(fcinfo, 1, "max_items");
+	int max_depth = read_limit(fcinfo, 2, "max_depth");
+	List *steps;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || max_items == 0)
+		return (Datum) 0;
+	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+				 max_depth < max_items ? max_depth + 1 : max_items);
+	for (int depth = list_length(steps) - 1; depth >= 0; depth--)
+		put_step(result, list_nth(steps, depth), depth);
+	return (Datum) 0;
+}
+
+/* The newest items if there are more than max_items, in the order of time. */
+Datum
+msgstore_chain_items(PG_FUNCTION_ARGS)
+{
+	int max_items = read_limit(fcinfo, 1, "max_items");
+	int max_depth = read_limit(fcinfo, 2, "max_depth");
+	JsonbParseState *state = NULL;
+	List *steps;
+	int skip = 0;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+				 max_depth < INT_MAX ? max_depth + 1 : max_depth);
+	for (int i = 0; i < list_length(steps); i++)
+	{
+		Step *step = list_nth(steps, i);
+
+		if (step->response == NULL)
+			ereport(NOTICE,
+					(errmsg("chain begins after response \"%s\"", step->id),
+					 errdetail("It was removed for good, with what was before "
+							   "it.")));
+		else
+			skip += JB_ROOT_COUNT(step->response->input) +
+					JB_ROOT_COUNT(step->response->output);
+	}
+	skip = Max(skip - max_items, 0);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = list_length(steps) - 1; i >= 0; i--)
+	{
+		Step *step = list_nth(steps, i);
+
+		if (step->response == NULL)
+			continue;
+		skip = push_items(&state, step->response->input, skip);
+		skip = push_items(&state, step->response->output, skip);
+	}
+	PG_RETURN_JSONB_P(
+		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+}
+
+/* The steps back, the response itself first. */
+static List *
+walk(const char *id, int max_steps)
+{
+	HTAB *seen = make_set();
+	List *steps = NIL;
+
+	while (id != NULL && list_length(steps) < max_steps)
+	{
+		Step *step = palloc(sizeof(Step));
+		bool again;
+
+		CHECK_FOR_INTERRUPTS();
+		(void) hash_search(seen, id, HASH_ENTER, &again);
+		if (again)
+			refuse_circle(id);
+		step->id = pstrdup(id);
+		step->response = responses_find(id);
+		if (step->response == NULL ? steps == NIL
+								   : !responses_allow(step->response->tenant_id,
+													  step->response->owner,
+													  false))
+			responses_refuse_unknown(id);
+		steps = lappend(steps, step);
+		id = step->response != NULL ? step->response->previous_response_id
+									: NULL;
+	}
+	return steps;
+}
+
+static HTAB *
+make_set(void)
+{
+	HASHCTL info = {.keysize = RESPONSES_MAX_ID_BYTES + 1,
+					.entrysize = RESPONSES_MAX_ID_BYTES + 1,
+					.hcxt = CurrentMemoryContext};
+
+	return hash_create("responses of a chain",
+					   64,
+					   &info,
+					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+static void
+refuse_circle(const char *id)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_MS_BAD_REQUEST),
+		 errmsg("cycle detected in response chain"),
+		 errdetail("Going back from response \"%s\" leads to it again.", id)));
+}
+
+/* Null stands for no limit. */
+static int
+read_limit(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	int limit;
+
+	if (PG_ARGISNULL(argument))
+		return INT_MAX;
+	limit = PG_GETARG_INT32(argument);
+	if (limit < 0)
+		responses_refuse_field(name,
+							   "is negative",
+							   "It is a number from 0 on, or null for no "
+							   "limit.");
+	return limit;
+}
+
+static void
+put_step(ReturnSetInfo *result, const Step *step, int depth)
+{
+	Datum values[4];
+	bool nulls[4] = {false};
+
+	values[0] = Int32GetDatum(depth);
+	values[1] = CStringGetTextDatum(step->id);
+	nulls[2] = nulls[3] = step->response == NULL;
+	if (step->response != NULL)
+	{
+		values[2] = BoolGetDatum(responses_are_deleted(step->response));
+		values[3] = JsonbPGetDatum(responses_make_document(step->response));
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* All items but the first ones to skip; returns how many are left to skip. */
+static int
+push_items(JsonbParseState **state, Jsonb *items, int skip)
+{
+	JsonbIterator *it = JsonbIteratorInit(&items->root);
+	JsonbValue item;
+
+	if (skip >= (int) JB_ROOT_COUNT(items))
+		return skip - (int) JB_ROOT_COUNT(items);
+	(void) JsonbIteratorNext(&it, &item, true);
+	while (JsonbIteratorNext(&it, &item, true) == WJB_ELEM)
+	{
+		if (skip > 0)
+			skip--;
+		else
+			pushJsonbValue(state, WJB_ELEM, &item);
+	}
+	return 0;
+}
