@@ -41,7 +41,10 @@ int msgstore_purge_dead_letters_after;
 int msgstore_purge_events_after;
 int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
+int msgstore_response_cleanup_batch;
+int msgstore_response_stale_after;
 int msgstore_response_store;
+int msgstore_response_ttl;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
@@ -246,6 +249,22 @@ define_settings(void)
 		NULL,
 		inbox_assign_redact_keys,
 		NULL);
+	define_number("msgstore.response_cleanup_batch",
+				  "Background responses that one housekeeping removes at most.",
+				  &msgstore_response_cleanup_batch,
+				  100,
+				  1,
+				  100000,
+				  PGC_SUSET,
+				  0);
+	define_number("msgstore.response_stale_after",
+				  "Silence after which a background response has failed.",
+				  &msgstore_response_stale_after,
+				  600,
+				  1,
+				  INT_MAX,
+				  PGC_SUSET,
+				  GUC_UNIT_S);
 	DefineCustomEnumVariable(
 		"msgstore.response_store",
 		"Where this session keeps responses: in the table, or in memory.",
@@ -258,6 +277,15 @@ define_settings(void)
 		NULL,
 		NULL,
 		NULL);
+	define_number("msgstore.response_ttl",
+				  "Age at which finished background responses are removed; 0 "
+				  "keeps them.",
+				  &msgstore_response_ttl,
+				  86400,
+				  0,
+				  INT_MAX,
+				  PGC_SUSET,
+				  GUC_UNIT_S);
 	define_number("msgstore.snippet_length",
 				  "Grapheme clusters of a body that a list shows.",
 				  &msgstore_snippet_length,

@@ -16,16 +16,24 @@
 #include "msgstore.h"
 #include "responses.h"
 
+/* A change as it was asked for. */
+typedef struct Patch
+{
+	Jsonb *fields;
+	char *worker_id; /* who must hold the claim, or NULL */
+} Patch;
+
 static Datum save(Jsonb *document, Jsonb *request);
 static bool insert(const Response *response);
 static Jsonb *find_document(const char *id, bool deleted_too);
-static bool apply_patch(Response *response, void *patch);
+static bool apply_patch(Response *response, void *change);
 static bool mark_deleted(Response *response, void *arg);
 
 PG_FUNCTION_INFO_V1(msgstore_response_scope);
 PG_FUNCTION_INFO_V1(msgstore_owner_allows);
 PG_FUNCTION_INFO_V1(msgstore_check_response_move);
 PG_FUNCTION_INFO_V1(msgstore_response_document);
+PG_FUNCTION_INFO_V1(msgstore_response_place);
 PG_FUNCTION_INFO_V1(msgstore_save_response);
 PG_FUNCTION_INFO_V1(msgstore_save_background);
 PG_FUNCTION_INFO_V1(msgstore_get_response);
@@ -80,6 +88,18 @@ msgstore_response_document(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(responses_make_document(response));
 }
 
+/* Where a response stands in a list: when it was made; null if not seen. */
+Datum
+msgstore_response_place(PG_FUNCTION_ARGS)
+{
+	Response *response = responses_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (response == NULL ||
+		!responses_allow(response->tenant_id, response->owner, false))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(response->created_at);
+}
+
 Datum
 msgstore_save_response(PG_FUNCTION_ARGS)
 {
@@ -115,10 +135,17 @@ msgstore_get_response_for_chain(PG_FUNCTION_ARGS)
 Datum
 msgstore_update_response(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Response *response =
-		responses_change(id, apply_patch, PG_GETARG_JSONB_P(1));
+	Response *response;
+	Patch patch = {NULL, NULL};
+	char *id;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	patch.fields = PG_GETARG_JSONB_P(1);
+	if (!PG_ARGISNULL(2))
+		patch.worker_id = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	response = responses_change(id, apply_patch, &patch);
 	if (response == NULL)
 		responses_refuse_unknown(id);
 	PG_RETURN_JSONB_P(responses_make_document(response));
@@ -294,12 +321,16 @@ find_document(const char *id, bool deleted_too)
 }
 
 static bool
-apply_patch(Response *response, void *patch)
+apply_patch(Response *response, void *change)
 {
+	const Patch *patch = change;
+
 	if (responses_are_deleted(response) ||
 		!responses_allow(response->tenant_id, response->owner, true))
 		return false;
-	responses_apply_patch(response, patch);
+	if (patch->worker_id != NULL)
+		responses_check_claim(response, patch->worker_id);
+	responses_apply_patch(response, patch->fields);
 	return true;
 }
 

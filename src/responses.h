@@ -33,7 +33,7 @@ typedef struct Response
 	char *id;
 	char *tenant_id;
 	char *owner;
-	char *status;
+	const char *status;
 	char *model;
 	char *previous_response_id; /* or NULL */
 	Jsonb *input;
@@ -110,6 +110,10 @@ extern Response *responses_find(const char *id);
 typedef bool (*ResponsesChange)(Response *response, void *arg);
 extern Response *
 responses_change(const char *id, ResponsesChange change, void *arg);
+
+/* responses_background.c: raises MS409 unless that worker holds the claim. */
+extern void responses_check_claim(const Response *response,
+								  const char *worker_id);
 
 /*
  * responses_durable.c: the table. Each call connects to SPI by itself; results

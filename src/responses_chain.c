@@ -9,25 +9,33 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
 
 #include "msgstore.h"
 #include "responses.h"
 
-/* A step of the chain; response is NULL where it is missing. */
+/* What is kept of a step: that and no more, for there are many. */
 typedef struct Step
 {
 	char *id;
-	Response *response;
+	bool missing; /* then there is nothing else */
+	bool deleted;
+	Jsonb *document; /* the response as a whole, */
+	Jsonb *input;	 /* or only its items */
+	Jsonb *output;
 } Step;
 
-static List *walk(const char *id, int max_steps);
+static List *walk(const char *id, int max_steps, bool only_items);
+static Step *make_step(const char *id,
+					   const Response *response,
+					   bool only_items,
+					   MemoryContext context);
+static Jsonb *copy_jsonb(MemoryContext context, const Jsonb *jsonb);
 static HTAB *make_set(void);
 static void refuse_circle(const char *id);
 static int read_limit(FunctionCallInfo fcinfo, int argument, const char *name);
@@ -50,7 +58,8 @@ msgstore_response_chain(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || max_items == 0)
 		return (Datum) 0;
 	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				 max_depth < max_items ? max_depth + 1 : max_items);
+				 max_depth < max_items ? max_depth + 1 : max_items,
+				 false);
 	for (int depth = list_length(steps) - 1; depth >= 0; depth--)
 		put_step(result, list_nth(steps, depth), depth);
 	return (Datum) 0;
@@ -69,19 +78,19 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				 max_depth < INT_MAX ? max_depth + 1 : max_depth);
+				 max_depth < INT_MAX ? max_depth + 1 : max_depth,
+				 true);
 	for (int i = 0; i < list_length(steps); i++)
 	{
 		Step *step = list_nth(steps, i);
 
-		if (step->response == NULL)
+		if (step->missing)
 			ereport(NOTICE,
 					(errmsg("chain begins after response \"%s\"", step->id),
 					 errdetail("It was removed for good, with what was before "
 							   "it.")));
 		else
-			skip += JB_ROOT_COUNT(step->response->input) +
-					JB_ROOT_COUNT(step->response->output);
+			skip += JB_ROOT_COUNT(step->input) + JB_ROOT_COUNT(step->output);
 	}
 	skip = Max(skip - max_items, 0);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
@@ -89,10 +98,10 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 	{
 		Step *step = list_nth(steps, i);
 
-		if (step->response == NULL)
+		if (step->missing)
 			continue;
-		skip = push_items(&state, step->response->input, skip);
-		skip = push_items(&state, step->response->output, skip);
+		skip = push_items(&state, step->input, skip);
+		skip = push_items(&state, step->output, skip);
 	}
 	PG_RETURN_JSONB_P(
 		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
@@ -100,32 +109,75 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 
 /* The steps back, the response itself first. */
 static List *
-walk(const char *id, int max_steps)
+walk(const char *id, int max_steps, bool only_items)
 {
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller,
+												  "step of a response chain",
+												  ALLOCSET_DEFAULT_SIZES);
 	HTAB *seen = make_set();
 	List *steps = NIL;
 
 	while (id != NULL && list_length(steps) < max_steps)
 	{
-		Step *step = palloc(sizeof(Step));
+		Response *response;
+		Step *step;
 		bool again;
 
 		CHECK_FOR_INTERRUPTS();
 		(void) hash_search(seen, id, HASH_ENTER, &again);
 		if (again)
 			refuse_circle(id);
-		step->id = pstrdup(id);
-		step->response = responses_find(id);
-		if (step->response == NULL ? steps == NIL
-								   : !responses_allow(step->response->tenant_id,
-													  step->response->owner,
-													  false))
+		MemoryContextSwitchTo(context);
+		response = responses_find(id);
+		if (response == NULL
+				? steps == NIL
+				: !responses_allow(response->tenant_id, response->owner, false))
 			responses_refuse_unknown(id);
+		step = make_step(id, response, only_items, caller);
+		id = response != NULL && response->previous_response_id != NULL
+				 ? MemoryContextStrdup(caller, response->previous_response_id)
+				 : NULL;
+		MemoryContextSwitchTo(caller);
 		steps = lappend(steps, step);
-		id = step->response != NULL ? step->response->previous_response_id
-									: NULL;
+		MemoryContextReset(context);
 	}
+	MemoryContextDelete(context);
+	hash_destroy(seen);
 	return steps;
+}
+
+/* A step in the context given; what is needed to make it stays in ours. */
+static Step *
+make_step(const char *id,
+		  const Response *response,
+		  bool only_items,
+		  MemoryContext context)
+{
+	Step *step = MemoryContextAllocZero(context, sizeof(Step));
+
+	step->id = MemoryContextStrdup(context, id);
+	step->missing = response == NULL;
+	if (response == NULL)
+		return step;
+	step->deleted = responses_are_deleted(response);
+	if (only_items)
+	{
+		step->input = copy_jsonb(context, response->input);
+		step->output = copy_jsonb(context, response->output);
+	}
+	else
+		step->document = copy_jsonb(context, responses_make_document(response));
+	return step;
+}
+
+static Jsonb *
+copy_jsonb(MemoryContext context, const Jsonb *jsonb)
+{
+	Jsonb *copy = MemoryContextAlloc(context, VARSIZE(jsonb));
+
+	memcpy(copy, jsonb, VARSIZE(jsonb));
+	return copy;
 }
 
 static HTAB *
@@ -176,12 +228,9 @@ put_step(ReturnSetInfo *result, const Step *step, int depth)
 
 	values[0] = Int32GetDatum(depth);
 	values[1] = CStringGetTextDatum(step->id);
-	nulls[2] = nulls[3] = step->response == NULL;
-	if (step->response != NULL)
-	{
-		values[2] = BoolGetDatum(responses_are_deleted(step->response));
-		values[3] = JsonbPGetDatum(responses_make_document(step->response));
-	}
+	nulls[2] = nulls[3] = step->missing;
+	values[2] = BoolGetDatum(step->deleted);
+	values[3] = JsonbPGetDatum(step->document);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

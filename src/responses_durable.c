@@ -115,17 +115,19 @@ static Statement next_queued = {
 	.argtypes = {TEXTOID},
 	.table = "responses"};
 
+/* The values of a statement, or of a row. */
 typedef struct Row
 {
 	Datum values[COLUMNS];
-	char nulls[COLUMNS];
+	char nulls[COLUMNS]; /* 'n' for null */
 	int n;
 } Row;
 
-static Response *copy_row(MemoryContext context);
-static char *copy_text(int column);
-static Jsonb *copy_jsonb(int column);
-static int64 copy_integer(int column, int64 if_null);
+static Response *copy_row(void);
+static char *copy_text(const Row *row, int column);
+static Jsonb *copy_jsonb(const Row *row, int column);
+static int32 read_int(const Row *row, int column);
+static int64 read_bigint(const Row *row, int column, int64 if_null);
 static void put(Row *row, Datum value, bool isnull);
 static void put_text(Row *row, const char *text);
 static void put_jsonb(Row *row, const Jsonb *jsonb);
@@ -177,7 +179,12 @@ responses_durable_find(const char *id, bool lock)
 	values[0] = CStringGetTextDatum(id);
 	statement_execute(lock ? &lock_response : &find_response, values, NULL);
 	if (SPI_processed == 1)
-		response = copy_row(caller);
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		response = copy_row();
+		MemoryContextSwitchTo(spi);
+	}
 	SPI_finish();
 	return response;
 }
@@ -219,82 +226,82 @@ responses_durable_next_queued(const char *tenant_id)
 	statement_execute(&next_queued, values, NULL);
 	if (SPI_processed == 1)
 	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
+		bool isnull;
+		Datum value = statement_value(0, COLUMN_ID, &isnull);
 
-		id = copy_text(COLUMN_ID);
-		MemoryContextSwitchTo(spi);
+		id = MemoryContextStrdup(caller, TextDatumGetCString(value));
 	}
 	SPI_finish();
 	return id;
 }
 
+/* All columns at once: one by one each would be looked for from the start. */
 static Response *
-copy_row(MemoryContext context)
+copy_row(void)
 {
-	MemoryContext spi = MemoryContextSwitchTo(context);
 	Response *response = palloc0(sizeof(Response));
+	bool nulls[COLUMNS];
+	Row row;
 
-	response->id = copy_text(COLUMN_ID);
-	response->tenant_id = copy_text(COLUMN_TENANT_ID);
-	response->owner = copy_text(COLUMN_OWNER);
-	response->status = copy_text(COLUMN_STATUS);
-	response->model = copy_text(COLUMN_MODEL);
-	response->previous_response_id = copy_text(COLUMN_PREVIOUS);
-	response->input = copy_jsonb(COLUMN_INPUT);
-	response->output = copy_jsonb(COLUMN_OUTPUT);
-	response->error = copy_jsonb(COLUMN_ERROR);
-	response->extensions = copy_jsonb(COLUMN_EXTENSIONS);
+	heap_deform_tuple(SPI_tuptable->vals[0],
+					  SPI_tuptable->tupdesc,
+					  row.values,
+					  nulls);
+	for (int i = 0; i < COLUMNS; i++)
+		row.nulls[i] = nulls[i] ? 'n' : ' ';
+	response->id = copy_text(&row, COLUMN_ID);
+	response->tenant_id = copy_text(&row, COLUMN_TENANT_ID);
+	response->owner = copy_text(&row, COLUMN_OWNER);
+	response->status = copy_text(&row, COLUMN_STATUS);
+	response->model = copy_text(&row, COLUMN_MODEL);
+	response->previous_response_id = copy_text(&row, COLUMN_PREVIOUS);
+	response->input = copy_jsonb(&row, COLUMN_INPUT);
+	response->output = copy_jsonb(&row, COLUMN_OUTPUT);
+	response->error = copy_jsonb(&row, COLUMN_ERROR);
+	response->extensions = copy_jsonb(&row, COLUMN_EXTENSIONS);
 	for (int i = 0; i < RESPONSES_USAGES; i++)
-		response->usage[i] = (int32) copy_integer(COLUMN_USAGE_INPUT + i, 0);
-	response->created_at = copy_integer(COLUMN_CREATED_AT, 0);
-	response->completed_at = copy_integer(COLUMN_COMPLETED_AT, 0);
-	response->background = copy_integer(COLUMN_BACKGROUND, 0) != 0;
-	response->background_request = copy_jsonb(COLUMN_BACKGROUND_REQUEST);
-	response->worker_id = copy_text(COLUMN_WORKER_ID);
+		response->usage[i] = read_int(&row, COLUMN_USAGE_INPUT + i);
+	response->created_at = read_bigint(&row, COLUMN_CREATED_AT, 0);
+	response->completed_at = read_bigint(&row, COLUMN_COMPLETED_AT, 0);
+	response->background = DatumGetBool(row.values[COLUMN_BACKGROUND - 1]);
+	response->background_request = copy_jsonb(&row, COLUMN_BACKGROUND_REQUEST);
+	response->worker_id = copy_text(&row, COLUMN_WORKER_ID);
 	response->worker_heartbeat =
-		copy_integer(COLUMN_WORKER_HEARTBEAT, DT_NOBEGIN);
-	response->attempt_count = (int32) copy_integer(COLUMN_ATTEMPT_COUNT, 0);
-	response->deleted_at = copy_integer(COLUMN_DELETED_AT, DT_NOBEGIN);
-	MemoryContextSwitchTo(spi);
+		read_bigint(&row, COLUMN_WORKER_HEARTBEAT, DT_NOBEGIN);
+	response->attempt_count = read_int(&row, COLUMN_ATTEMPT_COUNT);
+	response->deleted_at = read_bigint(&row, COLUMN_DELETED_AT, DT_NOBEGIN);
 	return response;
 }
 
 static char *
-copy_text(int column)
+copy_text(const Row *row, int column)
 {
-	bool isnull;
-	Datum value = statement_value(0, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
+	return row->nulls[column - 1] == 'n'
+			   ? NULL
+			   : TextDatumGetCString(row->values[column - 1]);
 }
 
 static Jsonb *
-copy_jsonb(int column)
+copy_jsonb(const Row *row, int column)
 {
-	bool isnull;
-	Datum value = statement_value(0, column, &isnull);
-
-	return isnull ? NULL : DatumGetJsonbPCopy(value);
+	return row->nulls[column - 1] == 'n'
+			   ? NULL
+			   : DatumGetJsonbPCopy(row->values[column - 1]);
 }
 
-/* Integers of any width, booleans and instants. */
-static int64
-copy_integer(int column, int64 if_null)
+static int32
+read_int(const Row *row, int column)
 {
-	bool isnull;
-	Datum value = statement_value(0, column, &isnull);
+	return DatumGetInt32(row->values[column - 1]);
+}
 
-	if (isnull)
-		return if_null;
-	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
-	{
-		case BOOLOID:
-			return DatumGetBool(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		default:
-			return DatumGetInt64(value);
-	}
+/* Also an instant. */
+static int64
+read_bigint(const Row *row, int column, int64 if_null)
+{
+	return row->nulls[column - 1] == 'n'
+			   ? if_null
+			   : DatumGetInt64(row->values[column - 1]);
 }
 
 static void

@@ -14,9 +14,10 @@
  * that an error leaves the store whole; what changes is computed before, from
  * a copy, and stored only if the response's version is still the copy's.
  *
- * A response belongs to a database and to its schema msgstore, by their OIDs:
- * an extension that is made anew begins with an empty store. Transactions mean
- * nothing here: what is saved is seen at once, and stays when they roll back.
+ * A response belongs to a database and to its table of responses, by their
+ * OIDs: an extension that is made anew begins with an empty store. Transactions
+ * mean nothing here: what is saved is seen at once, and stays when they roll
+ * back.
  */
 #include "postgres.h"
 
@@ -30,6 +31,7 @@
 #include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "msgstore.h"
@@ -58,7 +60,7 @@ typedef enum Part
 typedef struct Head
 {
 	Oid database;
-	Oid schema;
+	Oid table;
 	uint32 hash;
 	uint32 next_in_bucket;
 	uint32 newer;
@@ -140,6 +142,7 @@ static void set_jsonb(Image *image, Part part, const Jsonb *jsonb);
 static Size image_bytes(const Image *image);
 static uint32 find(const Head *key, const char *id);
 static void make_key(Head *key, const char *id);
+static Oid find_table(void);
 static bool is_full(uint32 nblocks);
 static void add(const Image *image);
 static void drop(uint32 block);
@@ -157,12 +160,20 @@ static Jsonb *copy_jsonb(uint32 block, Part part);
 static bool is_allowed(uint32 block);
 static Response *copy_response(uint32 block);
 static Header *copy_headers(uint64 *n);
-static bool is_ours(uint32 block, Oid schema);
-static bool is_queued(uint32 block, Oid schema, const char *tenant_id);
+static bool is_ours(uint32 block, Oid table);
+static bool is_queued(uint32 block, Oid table, const char *tenant_id);
 static bool is_older(uint32 block, uint32 than);
 
+PG_FUNCTION_INFO_V1(msgstore_memory_is_there);
 PG_FUNCTION_INFO_V1(msgstore_memory_responses);
 PG_FUNCTION_INFO_V1(msgstore_forget_response);
+
+Datum
+msgstore_memory_is_there(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_BOOL(responses_memory_is_there());
+}
 
 /* What is known of each response without its document. */
 Datum
@@ -308,7 +319,7 @@ responses_memory_update(const Response *response)
 char *
 responses_memory_next_queued(const char *tenant_id)
 {
-	Oid schema = get_namespace_oid("msgstore", false);
+	Oid table = find_table();
 	uint32 oldest = NO_BLOCK;
 	char *id = NULL;
 
@@ -320,7 +331,7 @@ responses_memory_next_queued(const char *tenant_id)
 		for (block = buckets[i]; block != NO_BLOCK;
 			 block = head_of(block)->next_in_bucket)
 		{
-			if (is_queued(block, schema, tenant_id) && is_older(block, oldest))
+			if (is_queued(block, table, tenant_id) && is_older(block, oldest))
 				oldest = block;
 		}
 	}
@@ -457,7 +468,7 @@ find(const Head *key, const char *id)
 		Head *head = head_of(block);
 
 		if (head->hash == key->hash && head->database == key->database &&
-			head->schema == key->schema && head->lengths[PART_ID] == length &&
+			head->table == key->table && head->lengths[PART_ID] == length &&
 			memcmp(head + 1, id, length) == 0)
 			return block;
 	}
@@ -468,10 +479,16 @@ static void
 make_key(Head *key, const char *id)
 {
 	key->database = MyDatabaseId;
-	key->schema = get_namespace_oid("msgstore", false);
+	key->table = find_table();
 	key->hash =
 		hash_combine(hash_bytes((const unsigned char *) id, (int) strlen(id)),
-					 hash_combine(key->database, key->schema));
+					 hash_combine(key->database, key->table));
+}
+
+static Oid
+find_table(void)
+{
+	return get_relname_relid("responses", get_namespace_oid("msgstore", false));
 }
 
 static bool
@@ -682,12 +699,12 @@ is_allowed(uint32 block)
 }
 
 static bool
-is_queued(uint32 block, Oid schema, const char *tenant_id)
+is_queued(uint32 block, Oid table, const char *tenant_id)
 {
 	const Head *head = head_of(block);
 
 	return head->background && head->deleted_at == DT_NOBEGIN &&
-		   is_ours(block, schema) &&
+		   is_ours(block, table) &&
 		   strcmp(copy_text(block, PART_STATUS), "queued") == 0 &&
 		   (tenant_id[0] == '\0' ||
 			strcmp(copy_text(block, PART_TENANT_ID), tenant_id) == 0);
@@ -709,10 +726,10 @@ is_older(uint32 block, uint32 than)
 }
 
 static bool
-is_ours(uint32 block, Oid schema)
+is_ours(uint32 block, Oid table)
 {
 	return head_of(block)->database == MyDatabaseId &&
-		   head_of(block)->schema == schema;
+		   head_of(block)->table == table;
 }
 
 static Response *
@@ -737,7 +754,7 @@ copy_response(uint32 block)
 static Header *
 copy_headers(uint64 *n)
 {
-	Oid schema = get_namespace_oid("msgstore", false);
+	Oid table = find_table();
 	Header *headers;
 
 	*n = 0;
@@ -753,7 +770,7 @@ copy_headers(uint64 *n)
 		{
 			Header *header = &headers[*n];
 
-			if (!is_ours(block, schema))
+			if (!is_ours(block, table))
 				continue;
 			header->head = *head_of(block);
 			for (int part = 0; part <= PART_PREVIOUS; part++)
