@@ -11,6 +11,13 @@ GRANT EXECUTE ON FUNCTION
     msgstore.heartbeat_outbound(text),
     msgstore.sent(uuid, text, text),
     msgstore.send_failed(uuid, text, text, text, boolean),
+    msgstore.save_response(jsonb),
+    msgstore.get_response(text),
+    msgstore.get_response_for_chain(text),
+    msgstore.response_chain(text, int, int),
+    msgstore.list_responses(text, text, int, text, text, text, boolean),
+    msgstore.response_input_items(text, text, text, int, text),
+    msgstore.cancel_response(text, boolean),
     msgstore.metrics(),
     msgstore.metrics_detail()
 TO msgstore_gateway;

@@ -31,6 +31,7 @@ typedef struct Status
 
 static const Status statuses[] = {
 	{200, "OK", NULL},
+	{201, "Created", NULL},
 	{202, "Accepted", NULL},
 	{400, "Bad Request", "bad_request"},
 	{401, "Unauthorized", "unauthorized"},
@@ -53,6 +54,9 @@ static void set_error_body(Request *request,
 						   int status,
 						   const char *message,
 						   const char *detail);
+static void
+set_api_error_body(Request *request, int status, const char *message);
+static const char *api_error_type(int status);
 static int status_of_sqlstate(const char *sqlstate, bool content);
 static void add_headers(const Request *request, Text *out);
 static void add_security_headers(const Request *request, Text *out);
@@ -143,9 +147,15 @@ reply_query_error(Request *request, const QueryOutcome *outcome, bool content)
 {
 	const char *message = NULL;
 	const char *detail = NULL;
+	const char *field;
 
 	if (outcome->result != NULL)
 	{
+		field = PQresultErrorField(outcome->result, PG_DIAG_COLUMN_NAME);
+		snprintf(request->reply.param,
+				 sizeof(request->reply.param),
+				 "%s",
+				 field != NULL ? field : "");
 		message = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_PRIMARY);
 		detail = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_DETAIL);
 	}
@@ -210,6 +220,11 @@ set_error_body(Request *request,
 {
 	Text body = {0};
 
+	if (strncmp(request->path, "/v1/", 4) == 0)
+	{
+		set_api_error_body(request, status, message);
+		return;
+	}
 	text_addf(&body,
 			  "{\"code\":\"%s\",\"message\":",
 			  find_status(status)->code);
@@ -221,6 +236,37 @@ set_error_body(Request *request,
 	}
 	text_add_string(&body, "}");
 	reply_body(request, status, NULL, &body);
+}
+
+/* As clients of the Responses API read it. */
+static void
+set_api_error_body(Request *request, int status, const char *message)
+{
+	Text body = {0};
+
+	text_add_string(&body, "{\"error\":{\"message\":");
+	text_add_json(&body, message, strlen(message));
+	text_addf(&body, ",\"type\":\"%s\",\"param\":", api_error_type(status));
+	if (request->reply.param[0] != '\0')
+		text_add_json(&body,
+					  request->reply.param,
+					  strlen(request->reply.param));
+	else
+		text_add_string(&body, "null");
+	text_addf(&body, ",\"code\":\"%s\"}}", find_status(status)->code);
+	reply_body(request, status, NULL, &body);
+}
+
+static const char *
+api_error_type(int status)
+{
+	if (status == 401)
+		return "authentication_error";
+	if (status == 403)
+		return "permission_error";
+	if (status == 429)
+		return "rate_limit_error";
+	return status < 500 ? "invalid_request_error" : "server_error";
 }
 
 /*

@@ -18,6 +18,7 @@
 #define IDEMPOTENCY_KEY_MAX 255
 #define PATH_SEGMENT_MAX 256
 #define CURSOR_MAX 1024
+#define RESPONSE_ID_MAX 255
 
 /* What reply_send will send. */
 typedef struct Reply
@@ -30,6 +31,8 @@ typedef struct Reply
 	long limit;				  /* requests a minute; 0: no headers */
 	long limit_reset;		  /* seconds */
 	bool simulated;			  /* made up by the mock provider */
+	bool created;			  /* something new was stored */
+	char param[64];			  /* what an error of /v1 is about, "" if unknown */
 } Reply;
 
 typedef struct Request

@@ -36,6 +36,12 @@ static const Route routes[] = {
 	{"GET", "/api/conversations", get_conversations, true, NULL},
 	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
 	 true, NULL},
+	{"POST", "/v1/responses", post_response, true, NULL},
+	{"GET", "/v1/responses", get_responses, true, NULL},
+	{"GET", "/v1/responses/{id}", get_response, true, NULL},
+	{"DELETE", "/v1/responses/{id}", delete_response, true, NULL},
+	{"GET", "/v1/responses/{id}/input_items", get_response_items, true, NULL},
+	{"POST", "/v1/responses/{id}/cancel", post_response_cancel, true, NULL},
 	{"GET", NULL, get_health, false, NULL},
 	{"GET", "/health", get_health, false, NULL},
 	{"GET", "/readyz", get_readiness, false, NULL},
@@ -53,6 +59,7 @@ static bool match_path(Request *request, const char *pattern);
 static bool match_method(const Request *request, const char *method);
 static void add_allowed(Request *request, const char *method);
 static bool accept_answer(Request *request, const Route *route);
+static bool takes_body(const Route *route);
 static bool accept_body(Request *request);
 static void run_guarded(Request *request, int route);
 static bool take_limits(Request *request);
@@ -66,8 +73,9 @@ routes_dispatch(Request *request)
 	if (found < 0)
 		return;
 	route = &routes[found];
-	if (strcmp(route->method, "GET") == 0 ? !accept_answer(request, route)
-										  : !accept_body(request))
+	if (strcmp(route->method, "GET") == 0
+			? !accept_answer(request, route)
+			: takes_body(route) && !accept_body(request))
 		return;
 	if (route->guarded)
 		run_guarded(request, found);
@@ -161,6 +169,14 @@ accept_answer(Request *request, const Route *route)
 		return true;
 	reply_error(request, 406, "answer is JSON, which Accept does not allow");
 	return false;
+}
+
+/* What the path alone says needs no body, and no type of one. */
+static bool
+takes_body(const Route *route)
+{
+	return strcmp(route->method, "DELETE") != 0 &&
+		   route->handler != post_response_cancel;
 }
 
 static bool

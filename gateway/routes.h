@@ -30,6 +30,14 @@ void post_webhook_status(Request *request);
 void get_conversations(Request *request);
 void get_conversation_messages(Request *request);
 
+/* responses.c */
+void post_response(Request *request);
+void get_response(Request *request);
+void delete_response(Request *request);
+void post_response_cancel(Request *request);
+void get_responses(Request *request);
+void get_response_items(Request *request);
+
 /* provider.c */
 void post_mock_inbound(Request *request);
 void get_mock_config(Request *request);

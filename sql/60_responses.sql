@@ -282,6 +282,41 @@ BEGIN
 END
 $$;
 
+-- All that are stale and not just held by another session: perhaps by the
+-- worker, whose heartbeat it is.
+CREATE FUNCTION msgstore._reap_responses(before timestamptz, retry boolean)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope record := msgstore._response_scope();
+    reaped bigint;
+BEGIN
+    IF scope.in_memory THEN
+        SELECT count(*) INTO reaped
+        FROM msgstore._memory_responses() r
+        WHERE r.background AND r.status = 'in_progress'
+            AND r.deleted_at IS NULL AND r.worker_heartbeat < before
+            AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+            AND msgstore._reap_response(r.id, before, retry);
+        RETURN reaped;
+    END IF;
+    -- OFFSET: first the locks, then the function.
+    SELECT count(*) INTO reaped
+    FROM (
+        SELECT r.id FROM msgstore.responses r
+        WHERE r.background AND r.status = 'in_progress'
+            AND r.deleted_at IS NULL AND r.worker_heartbeat < before
+            AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+        OFFSET 0
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) stale
+    WHERE msgstore._reap_response(stale.id, before, retry);
+    RETURN reaped;
+END
+$$;
+
 CREATE FUNCTION msgstore.save_response(response jsonb) RETURNS text
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -545,11 +580,7 @@ CREATE FUNCTION msgstore.reap_responses(
     RETURNS bigint
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    AS $$
-SELECT count(*)
-FROM msgstore.stale_responses(stale_after) s (id)
-WHERE msgstore._reap_response(s.id, clock_timestamp() - stale_after, true)
-$$;
+    AS 'SELECT msgstore._reap_responses(clock_timestamp() - $1, true)';
 
 CREATE FUNCTION msgstore.cleanup_responses(
     cutoff bigint,
@@ -605,19 +636,16 @@ CREATE FUNCTION msgstore._response_housekeeping() RETURNS bigint
     SET msgstore.response_store = 'durable'
     AS $$
 DECLARE
-    stale_after interval :=
-        current_setting('msgstore.response_stale_after')::interval;
     ttl interval := current_setting('msgstore.response_ttl')::interval;
-    before timestamptz := clock_timestamp() - stale_after;
+    before timestamptz := clock_timestamp()
+        - current_setting('msgstore.response_stale_after')::interval;
     changed bigint := 0;
 BEGIN
     FOR store IN 1 .. CASE WHEN msgstore._memory_is_there() THEN 2 ELSE 1 END LOOP
         IF store = 2 THEN
             PERFORM set_config('msgstore.response_store', 'memory', true);
         END IF;
-        changed := changed + (
-            SELECT count(*) FROM msgstore.stale_responses(stale_after) s (id)
-            WHERE msgstore._reap_response(s.id, before, false));
+        changed := changed + msgstore._reap_responses(before, false);
         IF ttl > interval '0' THEN
             changed := changed + msgstore.cleanup_responses(
                 extract(epoch FROM now() - ttl)::bigint);
@@ -636,6 +664,7 @@ REVOKE ALL ON FUNCTION msgstore._response_place(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_responses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._forget_response(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._reap_response(text, timestamptz, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._reap_responses(timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_tenants(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_list(jsonb, boolean) FROM PUBLIC;
@@ -728,6 +757,8 @@ COMMENT ON FUNCTION msgstore._forget_response(text, bigint) IS
     'Removes a response from memory if it is still that version';
 COMMENT ON FUNCTION msgstore._reap_response(text, timestamptz, boolean) IS
     'Ends a claim without a heartbeat since then: queued again if it may be retried, else failed; false if it is not stale';
+COMMENT ON FUNCTION msgstore._reap_responses(timestamptz, boolean) IS
+    'The same for all whose heartbeat is older; those that another session holds are left; returns how many';
 COMMENT ON FUNCTION msgstore._response_tenants(text) IS
     'The tenant of the scope, or all that have responses';
 COMMENT ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean) IS
