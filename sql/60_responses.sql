@@ -636,12 +636,14 @@ CREATE FUNCTION msgstore._response_housekeeping() RETURNS bigint
     SET msgstore.response_store = 'durable'
     AS $$
 DECLARE
+    -- First of all: the call loads the module, and with it its settings.
+    stores int := CASE WHEN msgstore._memory_is_there() THEN 2 ELSE 1 END;
     ttl interval := current_setting('msgstore.response_ttl')::interval;
     before timestamptz := clock_timestamp()
         - current_setting('msgstore.response_stale_after')::interval;
     changed bigint := 0;
 BEGIN
-    FOR store IN 1 .. CASE WHEN msgstore._memory_is_there() THEN 2 ELSE 1 END LOOP
+    FOR store IN 1 .. stores LOOP
         IF store = 2 THEN
             PERFORM set_config('msgstore.response_store', 'memory', true);
         END IF;
