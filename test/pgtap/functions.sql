@@ -61,6 +61,45 @@ INSERT INTO expected VALUES
      'stable', false, 'safe', true),
     ('list_messages', 'conversation text, page integer DEFAULT 1, page_size integer DEFAULT 50, after text DEFAULT NULL::text', 'jsonb',
      'stable', false, 'safe', true),
+    -- responses
+    ('save_response', 'response jsonb', 'text',
+     'volatile', true, 'unsafe', true),
+    ('save_background', 'response jsonb, request jsonb', 'text',
+     'volatile', true, 'unsafe', true),
+    ('save_background_request', 'id text, request jsonb', 'boolean',
+     'volatile', true, 'unsafe', true),
+    ('get_response', 'id text', 'jsonb',
+     'volatile', true, 'unsafe', true),
+    ('get_response_for_chain', 'id text', 'jsonb',
+     'volatile', true, 'unsafe', true),
+    ('response_chain', 'id text, max_items integer DEFAULT NULL::integer, max_depth integer DEFAULT 1000', 'TABLE(depth integer, id text, deleted boolean, response jsonb)',
+     'volatile', false, 'unsafe', true),
+    ('chain_items', 'id text, max_items integer DEFAULT NULL::integer, max_depth integer DEFAULT 1000', 'jsonb',
+     'volatile', false, 'unsafe', true),
+    ('branches', 'id text', 'TABLE(id text, deleted boolean, response jsonb)',
+     'volatile', true, 'unsafe', true),
+    ('update_response', 'id text, patch jsonb, worker_id text DEFAULT NULL::text', 'jsonb',
+     'volatile', false, 'unsafe', true),
+    ('delete_response', 'id text', 'boolean',
+     'volatile', true, 'unsafe', true),
+    ('cancel_response', 'id text, delete_finished boolean DEFAULT true', 'jsonb',
+     'volatile', true, 'unsafe', true),
+    ('list_responses', 'after text DEFAULT NULL::text, before text DEFAULT NULL::text, max_results integer DEFAULT 20, sort_order text DEFAULT ''desc''::text, model text DEFAULT NULL::text, status text DEFAULT NULL::text, background boolean DEFAULT NULL::boolean', 'jsonb',
+     'volatile', false, 'unsafe', true),
+    ('response_input_items', 'id text, after text DEFAULT NULL::text, before text DEFAULT NULL::text, max_results integer DEFAULT 20, sort_order text DEFAULT ''asc''::text', 'jsonb',
+     'volatile', false, 'unsafe', true),
+    ('claim_response', 'worker_id text', 'TABLE(id text, response jsonb, request jsonb)',
+     'volatile', true, 'unsafe', true),
+    ('heartbeat_response', 'id text, worker_id text', 'boolean',
+     'volatile', true, 'unsafe', true),
+    ('stale_responses', 'stale_after interval DEFAULT NULL::interval', 'SETOF text',
+     'volatile', false, 'unsafe', true),
+    ('reap_responses', 'stale_after interval DEFAULT ''00:01:00''::interval', 'bigint',
+     'volatile', true, 'unsafe', true),
+    ('cleanup_responses', 'cutoff bigint, batch integer DEFAULT NULL::integer', 'bigint',
+     'volatile', false, 'unsafe', true),
+    ('purge_responses', 'older_than interval', 'bigint',
+     'volatile', true, 'unsafe', true),
     -- outbox
     ('claim_outbound', 'sender_id text, max_messages integer DEFAULT 10', 'TABLE(message_id uuid, tenant_id text, channel text, provider text, "from" text, "to" text, body text, attachments jsonb, "timestamp" timestamp with time zone, correlation_id text, attempt integer)',
      'volatile', false, 'unsafe', true),
@@ -154,6 +193,16 @@ SELECT lives_ok(
       SELECT msgstore.process(), msgstore.heartbeat('pgtap'), msgstore.reap_stale();
       SELECT msgstore.list_messages((msgstore.list_conversations()
         #>> '{items,0,number}'));
+      SELECT msgstore.save_response('{"id": "pgtap", "status": "completed", "model": "m"}');
+      SELECT msgstore.update_response('pgtap', '{"output": [1]}');
+      SELECT msgstore.list_responses();
+      SELECT msgstore.response_input_items('pgtap');
+      SELECT msgstore.response_chain('pgtap');
+      SELECT msgstore.branches('pgtap');
+      SELECT msgstore.claim_response('w');
+      SELECT msgstore.reap_responses();
+      SELECT msgstore.cleanup_responses(0);
+      SELECT msgstore.purge_responses('1 day');
       SELECT msgstore.sent(message_id, 'pgtap-sent', 'pgtap')
       FROM msgstore.claim_outbound('pgtap', 1);
       SELECT msgstore.heartbeat_outbound('pgtap'), msgstore.reap_outbound();

@@ -75,6 +75,27 @@ INSERT INTO calls VALUES
     ('list_conversations', 'SELECT msgstore.list_conversations()'),
     ('list_messages', $$SELECT msgstore.list_messages(
         msgstore.list_conversations() #>> '{items,0,number}')$$),
+    ('save_response', $$SELECT msgstore.save_response(
+        '{"id": "pgtap", "status": "completed", "model": "m"}')$$),
+    ('get_response', $$SELECT msgstore.get_response('pgtap')$$),
+    ('get_response_for_chain', $$SELECT msgstore.get_response_for_chain('pgtap')$$),
+    ('response_chain', $$SELECT msgstore.response_chain('pgtap')$$),
+    ('chain_items', $$SELECT msgstore.chain_items('pgtap')$$),
+    ('branches', $$SELECT msgstore.branches('pgtap')$$),
+    ('list_responses', 'SELECT msgstore.list_responses()'),
+    ('response_input_items', $$SELECT msgstore.response_input_items('pgtap')$$),
+    ('update_response', $$SELECT msgstore.update_response('pgtap', '{}')$$),
+    ('delete_response', $$SELECT msgstore.delete_response('pgtap')$$),
+    ('save_background', $$SELECT msgstore.save_background(
+        '{"id": "pgtap-2", "status": "queued", "model": "m", "background": true}', '{}')$$),
+    ('save_background_request', $$SELECT msgstore.save_background_request('pgtap-2', '{}')$$),
+    ('claim_response', $$SELECT msgstore.claim_response('w')$$),
+    ('heartbeat_response', $$SELECT msgstore.heartbeat_response('pgtap-2', 'w')$$),
+    ('cancel_response', $$SELECT msgstore.cancel_response('pgtap-2')$$),
+    ('stale_responses', 'SELECT msgstore.stale_responses()'),
+    ('reap_responses', 'SELECT msgstore.reap_responses()'),
+    ('cleanup_responses', 'SELECT msgstore.cleanup_responses(0)'),
+    ('purge_responses', $$SELECT msgstore.purge_responses('1 day')$$),
     ('metrics', 'SELECT msgstore.metrics()'),
     ('metrics_detail', 'SELECT msgstore.metrics_detail()'),
     ('channel_metrics', 'SELECT count(*) FROM msgstore.channel_metrics()'),
@@ -87,7 +108,7 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversations', 'msgstore.channels',
         'msgstore.dead_letters', 'msgstore.operations_log', 'msgstore.idempotency_keys',
         'msgstore.event_claims', 'msgstore.conversation_holds',
-        'msgstore.handlers', 'msgstore.outbox', 'msgstore.deliveries',
+        'msgstore.handlers', 'msgstore.responses', 'msgstore.outbox', 'msgstore.deliveries',
         'msgstore.delivery_statuses']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
 UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),
@@ -114,6 +135,15 @@ GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
     msgstore.process, msgstore.claim, msgstore.heartbeat, msgstore.complete,
     msgstore.fail, msgstore.reap_stale, msgstore.add_handler,
     msgstore.remove_handler, msgstore.list_conversations, msgstore.list_messages,
+    msgstore.save_response, msgstore.get_response,
+    msgstore.get_response_for_chain, msgstore.response_chain,
+    msgstore.chain_items, msgstore.branches, msgstore.list_responses,
+    msgstore.response_input_items, msgstore.update_response,
+    msgstore.delete_response, msgstore.save_background,
+    msgstore.save_background_request, msgstore.claim_response,
+    msgstore.heartbeat_response, msgstore.cancel_response,
+    msgstore.stale_responses, msgstore.reap_responses,
+    msgstore.cleanup_responses, msgstore.purge_responses,
     msgstore.claim_outbound, msgstore.heartbeat_outbound, msgstore.sent,
     msgstore.send_failed, msgstore.record_status, msgstore.reap_outbound,
     msgstore.metrics, msgstore.metrics_detail, msgstore.channel_metrics,
@@ -131,6 +161,12 @@ FROM touches;
 SELECT throws_ok(
     pg_temp.as_role('pgtap_gateway', $$SET LOCAL msgstore.max_payload_bytes = 1024$$),
     '42501', NULL, 'limits are the operator''s');
+
+-- Neither is who he is.
+SELECT throws_ok(
+    pg_temp.as_role('pgtap_gateway', format('SET LOCAL msgstore.%s = on', setting)),
+    '42501', NULL, format('%s is not the caller''s to choose', setting))
+FROM unnest(ARRAY['owner', 'admin']) setting;
 
 SELECT * FROM finish();
 ROLLBACK;

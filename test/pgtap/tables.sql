@@ -16,6 +16,7 @@ INSERT INTO expected VALUES
     ('event_claims', 'tenant_id text, event_id uuid, processor_id text, claimed_at timestamptz, renewed_at timestamptz, expires_at timestamptz'),
     ('conversation_holds', 'tenant_id text, conversation_key text, event_id uuid'),
     ('handlers', 'channel text, handler text, registered_by regrole, search_path text, created_at timestamptz'),
+    ('responses', 'id text, tenant_id text, owner text, status text, model text, previous_response_id text, input jsonb, output jsonb, usage_input_tokens integer, usage_output_tokens integer, usage_total_tokens integer, error jsonb, extensions jsonb, created_at bigint, completed_at bigint, deleted_at timestamptz, background boolean, background_request jsonb, worker_id text, worker_heartbeat timestamptz'),
     ('stat_worker', 'worker integer, pid integer, state text, batch integer, batches bigint, claimed bigint, processed bigint, errors bigint, dead_letters bigint, last_error text, last_error_at timestamptz, started_at timestamptz, busy_us bigint, idle_us bigint'),
     ('dead_letter_events', 'id uuid, tenant_id text, direction text, channel text, from text, to text, body text, payload jsonb, provider_message_id text, correlation_id text, attempt_count integer, error_code text, error_message text, attempts jsonb, created_at timestamptz, died_at timestamptz'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
