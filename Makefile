@@ -52,7 +52,7 @@ deps:
 	@test/deps
 demo run test bench: deps
 	@$(MAKE) --no-print-directory -s all
-	@$(if $(filter bench,$@),bench,test)/$@
+	@$(if $(filter bench,$@),bench/bench && bench/responses,test/$@)
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD

@@ -10,6 +10,7 @@
 
 #include "datatype/timestamp.h"
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -121,6 +122,7 @@ extern void responses_check_claim(const Response *response,
  */
 extern bool responses_durable_insert(const Response *response);
 extern Response *responses_durable_find(const char *id, bool lock);
+extern List *responses_durable_find_chain(const char *id, int steps);
 extern void responses_durable_update(const Response *response);
 extern char *responses_durable_next_queued(const char *tenant_id);
 

@@ -1,11 +1,11 @@
 /*
  * responses_chain.c: from a response back to the one its chain began with.
  *
- * Each step is one search by id, in whichever store. A deleted response is
- * part of the chain, or a conversation would lose its middle. One that is
- * gone for good ends it and is told; one that the session may not see fails
- * as if it were not there; a circle, which links can form by mistake, is an
- * error and not followed.
+ * Each step is one search of an index by id, in whichever store. A deleted
+ * response is part of the chain, or a conversation would lose its middle. One
+ * that is gone for good ends it and is told; one that the session may not see
+ * fails as if it were not there; a circle, which links can form by mistake, is
+ * an error and not followed.
  */
 #include "postgres.h"
 
@@ -30,7 +30,17 @@ typedef struct Step
 	Jsonb *output;
 } Step;
 
+/* What was found of the chain and not walked yet. */
+typedef struct Ahead
+{
+	MemoryContext context;
+	List *responses;
+	int next;
+	int size; /* how many were asked for */
+} Ahead;
+
 static List *walk(const char *id, int max_steps, bool only_items);
+static Response *find_step(Ahead *ahead, const char *id, int max_steps);
 static Step *make_step(const char *id,
 					   const Response *response,
 					   bool only_items,
@@ -115,6 +125,9 @@ walk(const char *id, int max_steps, bool only_items)
 	MemoryContext context = AllocSetContextCreate(caller,
 												  "step of a response chain",
 												  ALLOCSET_DEFAULT_SIZES);
+	Ahead ahead = {.context = AllocSetContextCreate(caller,
+													"response chain ahead",
+													ALLOCSET_DEFAULT_SIZES)};
 	HTAB *seen = make_set();
 	List *steps = NIL;
 
@@ -128,12 +141,12 @@ walk(const char *id, int max_steps, bool only_items)
 		(void) hash_search(seen, id, HASH_ENTER, &again);
 		if (again)
 			refuse_circle(id);
-		MemoryContextSwitchTo(context);
-		response = responses_find(id);
+		response = find_step(&ahead, id, max_steps - list_length(steps));
 		if (response == NULL
 				? steps == NIL
 				: !responses_allow(response->tenant_id, response->owner, false))
 			responses_refuse_unknown(id);
+		MemoryContextSwitchTo(context);
 		step = make_step(id, response, only_items, caller);
 		id = response != NULL && response->previous_response_id != NULL
 				 ? MemoryContextStrdup(caller, response->previous_response_id)
@@ -143,8 +156,38 @@ walk(const char *id, int max_steps, bool only_items)
 		MemoryContextReset(context);
 	}
 	MemoryContextDelete(context);
+	MemoryContextDelete(ahead.context);
 	hash_destroy(seen);
 	return steps;
+}
+
+/* From the table many at once: a few for most chains, more for the long. */
+static Response *
+find_step(Ahead *ahead, const char *id, int max_steps)
+{
+	if (ahead->next == list_length(ahead->responses))
+	{
+		MemoryContext caller;
+
+		MemoryContextReset(ahead->context);
+		ahead->responses = NIL;
+		ahead->next = 0;
+		ahead->size = Min(Min(Max(ahead->size, 2) * 5, 250), max_steps);
+		caller = MemoryContextSwitchTo(ahead->context);
+		if (!responses_are_in_memory())
+			ahead->responses = responses_durable_find_chain(id, ahead->size);
+		else
+		{
+			Response *response = responses_find(id);
+
+			if (response != NULL)
+				ahead->responses = list_make1(response);
+		}
+		MemoryContextSwitchTo(caller);
+		if (ahead->responses == NIL)
+			return NULL;
+	}
+	return list_nth(ahead->responses, ahead->next++);
 }
 
 /* A step in the context given; what is needed to make it stays in ours. */

@@ -50,6 +50,13 @@ enum
 	" background_request, worker_id, worker_heartbeat, attempt_count,"         \
 	" deleted_at"
 
+#define QUALIFIED_COLUMN_LIST                                                  \
+	"r.id, r.tenant_id, r.owner, r.status, r.model, r.previous_response_id,"   \
+	" r.input, r.output, r.error, r.extensions, r.usage_input_tokens,"         \
+	" r.usage_output_tokens, r.usage_total_tokens, r.created_at,"              \
+	" r.completed_at, r.background, r.background_request, r.worker_id,"        \
+	" r.worker_heartbeat, r.attempt_count, r.deleted_at"
+
 #define COLUMN_TYPES                                                           \
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,  \
 		JSONBOID, JSONBOID, INT4OID, INT4OID, INT4OID, INT8OID, INT8OID,       \
@@ -71,6 +78,23 @@ static Statement find_response = {.sql = "SELECT " COLUMN_LIST
 								  .nargs = 1,
 								  .argtypes = {TEXTOID},
 								  .table = "responses"};
+
+/*
+ * A response and those before it, nearest first: the executor is started once
+ * for all of them. The bound also ends a circle.
+ */
+static Statement find_chain = {
+	.sql = "WITH RECURSIVE walk AS ("
+		   "SELECT 1 AS step, " COLUMN_LIST " FROM msgstore.responses"
+		   " WHERE id = $1"
+		   " UNION ALL"
+		   " SELECT w.step + 1, " QUALIFIED_COLUMN_LIST " FROM walk w"
+		   " JOIN msgstore.responses r ON r.id = w.previous_response_id"
+		   " WHERE w.step < $2)"
+		   " SELECT " COLUMN_LIST " FROM walk",
+	.nargs = 2,
+	.argtypes = {TEXTOID, INT4OID},
+	.table = "responses"};
 
 static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
 										 " FROM msgstore.responses"
@@ -123,7 +147,7 @@ typedef struct Row
 	int n;
 } Row;
 
-static Response *copy_row(void);
+static Response *copy_row(uint64 row);
 static char *copy_text(const Row *row, int column);
 static Jsonb *copy_jsonb(const Row *row, int column);
 static int32 read_int(const Row *row, int column);
@@ -182,11 +206,31 @@ responses_durable_find(const char *id, bool lock)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		response = copy_row();
+		response = copy_row(0);
 		MemoryContextSwitchTo(spi);
 	}
 	SPI_finish();
 	return response;
+}
+
+List *
+responses_durable_find_chain(const char *id, int steps)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext spi;
+	List *chain = NIL;
+	Datum values[2];
+
+	SPI_connect();
+	values[0] = CStringGetTextDatum(id);
+	values[1] = Int32GetDatum(steps);
+	statement_execute(&find_chain, values, NULL);
+	spi = MemoryContextSwitchTo(caller);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		chain = lappend(chain, copy_row(row));
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+	return chain;
 }
 
 void
@@ -237,13 +281,13 @@ responses_durable_next_queued(const char *tenant_id)
 
 /* All columns at once: one by one each would be looked for from the start. */
 static Response *
-copy_row(void)
+copy_row(uint64 number)
 {
 	Response *response = palloc0(sizeof(Response));
 	bool nulls[COLUMNS];
 	Row row;
 
-	heap_deform_tuple(SPI_tuptable->vals[0],
+	heap_deform_tuple(SPI_tuptable->vals[number],
 					  SPI_tuptable->tupdesc,
 					  row.values,
 					  nulls);
