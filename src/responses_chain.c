@@ -39,12 +39,14 @@ typedef struct Ahead
 	int size; /* how many were asked for */
 } Ahead;
 
-static List *walk(const char *id, int max_steps, bool only_items);
+static List *
+walk(const char *id, int max_steps, bool only_items, int max_items);
 static Response *find_step(Ahead *ahead, const char *id, int max_steps);
 static Step *make_step(const char *id,
 					   const Response *response,
 					   bool only_items,
 					   MemoryContext context);
+static int count_items(const Step *step);
 static Jsonb *copy_jsonb(MemoryContext context, const Jsonb *jsonb);
 static HTAB *make_set(void);
 static void refuse_circle(const char *id);
@@ -69,7 +71,8 @@ msgstore_response_chain(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 				 max_depth < max_items ? max_depth + 1 : max_items,
-				 false);
+				 false,
+				 INT_MAX);
 	for (int depth = list_length(steps) - 1; depth >= 0; depth--)
 		put_step(result, list_nth(steps, depth), depth);
 	return (Datum) 0;
@@ -89,7 +92,8 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 				 max_depth < INT_MAX ? max_depth + 1 : max_depth,
-				 true);
+				 true,
+				 max_items);
 	for (int i = 0; i < list_length(steps); i++)
 	{
 		Step *step = list_nth(steps, i);
@@ -117,9 +121,9 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
 }
 
-/* The steps back, the response itself first. */
+/* The steps back, the response itself first; no more than the items need. */
 static List *
-walk(const char *id, int max_steps, bool only_items)
+walk(const char *id, int max_steps, bool only_items, int max_items)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller,
@@ -130,8 +134,10 @@ walk(const char *id, int max_steps, bool only_items)
 													ALLOCSET_DEFAULT_SIZES)};
 	HTAB *seen = make_set();
 	List *steps = NIL;
+	int64 items = 0;
 
-	while (id != NULL && list_length(steps) < max_steps)
+	while (id != NULL && list_length(steps) < max_steps &&
+		   (steps == NIL || items < max_items))
 	{
 		Response *response;
 		Step *step;
@@ -153,6 +159,7 @@ walk(const char *id, int max_steps, bool only_items)
 				 : NULL;
 		MemoryContextSwitchTo(caller);
 		steps = lappend(steps, step);
+		items += count_items(step);
 		MemoryContextReset(context);
 	}
 	MemoryContextDelete(context);
@@ -212,6 +219,14 @@ make_step(const char *id,
 	else
 		step->document = copy_jsonb(context, responses_make_document(response));
 	return step;
+}
+
+static int
+count_items(const Step *step)
+{
+	return step->input == NULL ? 0
+							   : (int) (JB_ROOT_COUNT(step->input) +
+										JB_ROOT_COUNT(step->output));
 }
 
 static Jsonb *

@@ -44,6 +44,8 @@ static const char *const usage_names[RESPONSES_USAGES] = {"input_tokens",
 														  "output_tokens",
 														  "total_tokens"};
 
+static void check_bytes(Size bytes);
+static Size jsonb_bytes(const Jsonb *jsonb);
 static void read_fields(Response *response,
 						Jsonb *document,
 						const Field *fields,
@@ -210,19 +212,15 @@ responses_apply_patch(Response *response, Jsonb *patch)
 	read_fields(response, patch, patch_fields, lengthof(patch_fields));
 	if (strcmp(response->status, "failed") == 0)
 		response->output = empty_array();
+	check_bytes(jsonb_bytes(response->input) + jsonb_bytes(response->output) +
+				jsonb_bytes(response->error) +
+				jsonb_bytes(response->extensions));
 }
 
 void
 responses_check_size(Jsonb *document)
 {
-	if (VARSIZE(document) > (Size) msgstore_max_response_bytes)
-		ereport(ERROR,
-				(errcode(ERRCODE_MS_TOO_LARGE),
-				 errmsg("response of %u bytes exceeds the limit of %d bytes",
-						VARSIZE(document),
-						msgstore_max_response_bytes),
-				 errhint("Save a smaller response or raise "
-						 "\"msgstore.max_response_bytes\".")));
+	check_bytes(VARSIZE(document));
 }
 
 void
@@ -290,6 +288,25 @@ responses_refuse_field(const char *field,
 			 errmsg("field \"%s\" %s", field, what),
 			 errdetail("%s", expected),
 			 err_generic_string(PG_DIAG_COLUMN_NAME, field)));
+}
+
+static void
+check_bytes(Size bytes)
+{
+	if (bytes > (Size) msgstore_max_response_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_TOO_LARGE),
+				 errmsg("response of %zu bytes exceeds the limit of %d bytes",
+						bytes,
+						msgstore_max_response_bytes),
+				 errhint("Save a smaller response or raise "
+						 "\"msgstore.max_response_bytes\".")));
+}
+
+static Size
+jsonb_bytes(const Jsonb *jsonb)
+{
+	return jsonb != NULL ? VARSIZE(jsonb) : 0;
 }
 
 /*

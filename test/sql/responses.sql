@@ -125,11 +125,14 @@ SELECT save_response(jsonb_build_object('id', 'resp_large', 'status', 'completed
     'output', jsonb_build_array(jsonb_build_object('text', repeat('a 👋🏽', 1000000)))));
 SELECT length(get_response('resp_large') #>> '{output,0,text}'),
     md5(get_response('resp_large') #>> '{output,0,text}') = md5(repeat('a 👋🏽', 1000000)) AS equal;
-SET msgstore.max_response_bytes = '10MB';
+SET msgstore.max_response_bytes = '9MB';
 SELECT regexp_replace(pg_temp.refusal($$SELECT save_response(jsonb_build_object('id', 'resp_larger',
     'status', 'completed', 'model', 'm', 'text', repeat('a', 10485760)))$$), 'of \d+', 'of n');
 SELECT regexp_replace(pg_temp.refusal($$SELECT update_response('resp_bare',
     jsonb_build_object('output', jsonb_build_array(repeat('a', 10485760))))$$), 'of \d+', 'of n');
+-- So is what becomes too large by a change.
+SELECT regexp_replace(pg_temp.refusal($$SELECT update_response('resp_large', '{"metadata": {"a": 1}}')$$), 'of \d+', 'of n');
+SELECT pg_temp.refusal($$SELECT update_response('resp_large', '{"output": []}')$$);
 RESET msgstore.max_response_bytes;
 SELECT get_response('resp_larger');
 
