@@ -226,7 +226,7 @@ responses_find(const char *id)
 {
 	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
 		return NULL;
-	return responses_are_in_memory() ? responses_memory_find(id)
+	return responses_are_in_memory() ? responses_memory_find(id, false)
 									 : responses_durable_find(id, false);
 }
 
@@ -241,7 +241,7 @@ responses_change(const char *id, ResponsesChange change, void *arg)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		response = in_memory ? responses_memory_find(id)
+		response = in_memory ? responses_memory_find(id, false)
 							 : responses_durable_find(id, true);
 		if (response == NULL || !change(response, arg))
 			return NULL;

@@ -128,11 +128,12 @@ extern char *responses_durable_next_queued(const char *tenant_id);
 
 /*
  * responses_memory.c: the bounded store in shared memory, of this database.
- * What does not fit raises MS413. A find by _document counts as a use.
+ * What does not fit raises MS413. A document that is read counts as used, and
+ * a response that is found if the caller says so.
  */
 extern bool responses_memory_is_there(void);
 extern bool responses_memory_insert(const Response *response);
-extern Response *responses_memory_find(const char *id);
+extern Response *responses_memory_find(const char *id, bool is_use);
 extern Jsonb *responses_memory_document(const char *id, bool deleted_too);
 
 /* False: the response is no longer the one that was found. */

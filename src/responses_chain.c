@@ -185,7 +185,7 @@ find_step(Ahead *ahead, const char *id, int max_steps)
 			ahead->responses = responses_durable_find_chain(id, ahead->size);
 		else
 		{
-			Response *response = responses_find(id);
+			Response *response = responses_memory_find(id, true);
 
 			if (response != NULL)
 				ahead->responses = list_make1(response);

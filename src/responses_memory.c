@@ -155,10 +155,9 @@ static Cursor place_of(uint32 block, Part part);
 static void write_bytes(Cursor *at, const char *bytes, Size length);
 static void read_bytes(Cursor *at, char *bytes, Size length);
 static void skip_bytes(Cursor *at, Size length);
-static char *copy_text(uint32 block, Part part);
-static Jsonb *copy_jsonb(uint32 block, Part part);
+static char *copy_part(uint32 block, Part part);
 static bool is_allowed(uint32 block);
-static Response *copy_response(uint32 block);
+static Response *make_response(const Head *head, char **parts);
 static Header *copy_headers(uint64 *n);
 static bool is_ours(uint32 block, Oid table);
 static bool is_queued(uint32 block, Oid table, const char *tenant_id);
@@ -256,10 +255,12 @@ responses_memory_insert(const Response *response)
 	return is_new;
 }
 
+/* The document is read only after the lock is given back. */
 Response *
-responses_memory_find(const char *id)
+responses_memory_find(const char *id, bool is_use)
 {
-	Response *response = NULL;
+	char *parts[PARTS];
+	Head head;
 	Head key;
 	uint32 block;
 
@@ -267,9 +268,15 @@ responses_memory_find(const char *id)
 	LWLockAcquire(store_lock, LW_SHARED);
 	block = find(&key, id);
 	if (block != NO_BLOCK)
-		response = copy_response(block);
+	{
+		head = *head_of(block);
+		for (int part = 0; part < PARTS; part++)
+			parts[part] = copy_part(block, (Part) part);
+		if (is_use && is_allowed(block))
+			touch(block);
+	}
 	LWLockRelease(store_lock);
-	return response;
+	return block != NO_BLOCK ? make_response(&head, parts) : NULL;
 }
 
 Jsonb *
@@ -288,7 +295,7 @@ responses_memory_document(const char *id, bool deleted_too)
 		(deleted_too || head_of(block)->deleted_at == DT_NOBEGIN) &&
 		is_allowed(block))
 	{
-		document = copy_jsonb(block, PART_DOCUMENT);
+		document = (Jsonb *) copy_part(block, PART_DOCUMENT);
 		touch(block);
 	}
 	LWLockRelease(store_lock);
@@ -336,7 +343,7 @@ responses_memory_next_queued(const char *tenant_id)
 		}
 	}
 	if (oldest != NO_BLOCK)
-		id = copy_text(oldest, PART_ID);
+		id = copy_part(oldest, PART_ID);
 	LWLockRelease(store_lock);
 	return id;
 }
@@ -667,8 +674,9 @@ skip_bytes(Cursor *at, Size length)
 	at->offset = (uint32) offset;
 }
 
+/* In memory of our own, with a zero behind it; NULL if there is none. */
 static char *
-copy_text(uint32 block, Part part)
+copy_part(uint32 block, Part part)
 {
 	uint32 length = head_of(block)->lengths[part];
 	Cursor at;
@@ -683,18 +691,12 @@ copy_text(uint32 block, Part part)
 	return text;
 }
 
-static Jsonb *
-copy_jsonb(uint32 block, Part part)
-{
-	return (Jsonb *) copy_text(block, part);
-}
-
 static bool
 is_allowed(uint32 block)
 {
 	return (msgstore_tenant_id[0] == '\0' && msgstore_owner[0] == '\0') ||
-		   responses_allow(copy_text(block, PART_TENANT_ID),
-						   copy_text(block, PART_OWNER),
+		   responses_allow(copy_part(block, PART_TENANT_ID),
+						   copy_part(block, PART_OWNER),
 						   false);
 }
 
@@ -705,9 +707,9 @@ is_queued(uint32 block, Oid table, const char *tenant_id)
 
 	return head->background && head->deleted_at == DT_NOBEGIN &&
 		   is_ours(block, table) &&
-		   strcmp(copy_text(block, PART_STATUS), "queued") == 0 &&
+		   strcmp(copy_part(block, PART_STATUS), "queued") == 0 &&
 		   (tenant_id[0] == '\0' ||
-			strcmp(copy_text(block, PART_TENANT_ID), tenant_id) == 0);
+			strcmp(copy_part(block, PART_TENANT_ID), tenant_id) == 0);
 }
 
 /* By the time it was made, then by id. */
@@ -722,7 +724,7 @@ is_older(uint32 block, uint32 than)
 	b = head_of(than);
 	if (a->created_at != b->created_at)
 		return a->created_at < b->created_at;
-	return strcmp(copy_text(block, PART_ID), copy_text(than, PART_ID)) < 0;
+	return strcmp(copy_part(block, PART_ID), copy_part(than, PART_ID)) < 0;
 }
 
 static bool
@@ -733,16 +735,15 @@ is_ours(uint32 block, Oid table)
 }
 
 static Response *
-copy_response(uint32 block)
+make_response(const Head *head, char **parts)
 {
-	const Head *head = head_of(block);
 	Response *response =
-		responses_take_document(copy_jsonb(block, PART_DOCUMENT));
+		responses_take_document((Jsonb *) parts[PART_DOCUMENT]);
 
-	response->tenant_id = copy_text(block, PART_TENANT_ID);
-	response->owner = copy_text(block, PART_OWNER);
-	response->background_request = copy_jsonb(block, PART_REQUEST);
-	response->worker_id = copy_text(block, PART_WORKER_ID);
+	response->tenant_id = parts[PART_TENANT_ID];
+	response->owner = parts[PART_OWNER];
+	response->background_request = (Jsonb *) parts[PART_REQUEST];
+	response->worker_id = parts[PART_WORKER_ID];
 	response->worker_heartbeat = head->worker_heartbeat;
 	response->attempt_count = head->attempt_count;
 	response->deleted_at = head->deleted_at;
@@ -774,7 +775,7 @@ copy_headers(uint64 *n)
 				continue;
 			header->head = *head_of(block);
 			for (int part = 0; part <= PART_PREVIOUS; part++)
-				header->texts[part] = copy_text(block, (Part) part);
+				header->texts[part] = copy_part(block, (Part) part);
 			(*n)++;
 		}
 	}

@@ -41,6 +41,19 @@ SELECT pg_temp.kept();
 SELECT update_response('d', '{}') ->> 'id';
 SELECT pg_temp.save('g');
 SELECT pg_temp.kept();
+-- A chain uses all that are in it.
+SET msgstore.memory_max_responses = 4;
+SELECT pg_temp.save('x', '{"previous_response_id": "f"}');
+SELECT id FROM response_chain('x');
+SELECT pg_temp.save('y');
+SELECT pg_temp.kept();
+SELECT jsonb_array_length(chain_items('x'));
+SELECT pg_temp.save('z');
+SELECT pg_temp.kept();
+SELECT update_response('f', '{}') ->> 'id';
+SET msgstore.memory_max_responses = 3;
+SELECT pg_temp.save('g'), pg_temp.save('d');
+SELECT pg_temp.kept();
 -- A list is none, and neither is a read of what one may not see.
 SET msgstore.tenant_id = 'other';
 SELECT get_response('f');
