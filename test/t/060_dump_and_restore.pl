@@ -44,6 +44,9 @@ SELECT count(*) FROM msgstore.claim_outbound('b', 1);
 SELECT * FROM msgstore.record_status('sms', 'sent-1', 'delivered', '{"carrier": "x"}');
 SELECT * FROM msgstore.record_status('sms', 'sent-2', 'sent');
 
+SELECT msgstore.save_response('{"id": "resp_1", "status": "completed", "model": "m", "metadata": {"a": 1}}');
+SELECT msgstore.delete_response('resp_1');
+
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN RAISE EXCEPTION 'not this one: %', NEW.body; END$$;
 CREATE TRIGGER refuse BEFORE INSERT ON msgstore.messages
