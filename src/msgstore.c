@@ -19,6 +19,7 @@
 #include "msgstore.h"
 #include "responses.h"
 #include "stats.h"
+#include "streams.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -76,6 +77,7 @@ _PG_init(void)
 {
 	define_settings();
 	stats_init();
+	streams_init();
 	worker_init();
 	worker_outbox_init();
 	if (!process_shared_preload_libraries_in_progress)
@@ -348,6 +350,7 @@ request_shmem(void)
 		next_shmem_request();
 	responses_shmem_request();
 	stats_shmem_request();
+	streams_shmem_request();
 	worker_shmem_request();
 	worker_outbox_shmem_request();
 }
@@ -360,6 +363,7 @@ start_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	responses_shmem_startup();
 	stats_shmem_startup();
+	streams_shmem_startup();
 	worker_shmem_startup();
 	worker_outbox_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);

@@ -55,7 +55,11 @@ statement_execute(Statement *statement, Datum *values, const char *nulls)
 		nest_level = NewGUCNestLevel();
 		close_table_scans();
 	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	rc = SPI_execute_plan(statement->plan,
+						  values,
+						  nulls,
+						  statement->read_only,
+						  0);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);
 	/* SPI leaves its own, which goes with the connection. */

@@ -18,6 +18,7 @@ typedef struct Statement
 	int nargs;
 	Oid argtypes[STATEMENT_MAX_ARGS];
 	const char *table; /* whose growth makes the plan anew, or NULL */
+	bool read_only;	   /* sees what the caller's statement sees */
 
 	/* of this backend */
 	SPIPlanPtr plan;	/* NULL until the first execution */
