@@ -17,6 +17,11 @@ INSERT INTO expected VALUES
     ('conversation_holds', 'tenant_id text, conversation_key text, event_id uuid'),
     ('handlers', 'channel text, handler text, registered_by regrole, search_path text, created_at timestamptz'),
     ('responses', 'id text, tenant_id text, owner text, status text, model text, previous_response_id text, input jsonb, output jsonb, usage_input_tokens integer, usage_output_tokens integer, usage_total_tokens integer, error jsonb, extensions jsonb, created_at bigint, completed_at bigint, deleted_at timestamptz, background boolean, background_request jsonb, worker_id text, worker_heartbeat timestamptz'),
+    ('stream_events', 'tenant_id text, stream text, version bigint, global_position bigint, event_id uuid, category text, type text, data jsonb, metadata jsonb, created_at timestamptz, created_by text, horizon bigint'),
+    ('snapshots', 'tenant_id text, snapshot_id text, created_at timestamptz, hosts_content text, entries jsonb, entry_count integer, trigger text, name text, event_log_position bigint'),
+    ('host_events', 'event_id text, aggregate_id text, event_type text, event_version text, ip_address text, hostname text, comment text, tags text, aliases text, event_timestamp timestamptz, metadata text, created_at timestamptz, created_by text, expected_version text, seq bigint'),
+    ('host_entries_current', 'id text, ip_address text, hostname text, comment text, tags text[], created_at timestamptz, updated_at timestamptz, event_version text, aliases text[]'),
+    ('host_entries_history', 'event_id text, aggregate_id text, seq bigint'),
     ('stat_worker', 'worker integer, pid integer, state text, batch integer, batches bigint, claimed bigint, processed bigint, errors bigint, dead_letters bigint, last_error text, last_error_at timestamptz, started_at timestamptz, busy_us bigint, idle_us bigint'),
     ('dead_letter_events', 'id uuid, tenant_id text, direction text, channel text, from text, to text, body text, payload jsonb, provider_message_id text, correlation_id text, attempt_count integer, error_code text, error_message text, attempts jsonb, created_at timestamptz, died_at timestamptz'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
@@ -82,6 +87,10 @@ SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
 SELECT col_is_unique('msgstore', 'event_log',
     ARRAY['tenant_id', 'channel', 'provider_message_id'],
     'a provider''s message is stored once');
+SELECT col_is_pk('msgstore', 'stream_events', ARRAY['tenant_id', 'stream', 'version'],
+    'a stream has one event of a version');
+SELECT col_is_unique('msgstore', 'stream_events', ARRAY['tenant_id', 'event_id'],
+    'an event id stands for one event');
 SELECT col_is_unique('msgstore', 'deliveries', ARRAY['tenant_id', 'message_id'],
     'a message is delivered once');
 SELECT col_is_unique('msgstore', 'deliveries',

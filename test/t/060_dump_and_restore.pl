@@ -38,6 +38,15 @@ SELECT * FROM msgstore.send('sms', event(NULL, '+18045550002', 'with a key'), 'k
 SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft 7', 'coo'));
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003'), 'key-2', 'trace-2');
 
+SELECT msgstore.append('account-1', 'Opened', '{"owner": "ann"}');
+SELECT * FROM msgstore.append_batch('[{"stream": "account-2", "type": "Opened", "data": {"owner": "bob"},
+    "metadata": {"by": "ünïcode"}, "event_id": "00000000-0000-4000-8000-000000000001"}]');
+SELECT msgstore.save_snapshot('{"entries": [{"owner": "ann"}], "event_log_position": 1}');
+SELECT msgstore.create_subscription('reader', 'account', 2);
+SELECT msgstore.park('reader', 1, 'later');
+SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_address": "10.0.0.1",
+    "hostname": "h", "tags": ["a", "b"], "comment": "ünïcode"}]');
+
 -- A message sent, one leased, and a callback that knows its message or waits.
 SELECT msgstore.sent(message_id, 'sent-1', 'a') FROM msgstore.claim_outbound('a', 1);
 SELECT count(*) FROM msgstore.claim_outbound('b', 1);
