@@ -392,7 +392,6 @@ streams_raise_conflict(const StreamEvent *event,
 		 errdetail("The stream is at version %lld.", (long long) current),
 		 errhint(
 			 "Read what the stream has got since, and append with its version.")));
-	pg_unreachable();
 }
 
 void
@@ -407,7 +406,6 @@ streams_raise_other_content(const pg_uuid_t *event_id)
 		 errdetail(
 			 "An event id stands for one stream, type, data and metadata."),
 		 errhint("Repeat the event as it was, or use another id.")));
-	pg_unreachable();
 }
 
 /* The first five arguments of an append. */

@@ -58,11 +58,10 @@ extern text *streams_category(const text *stream);
 /* Raises that the stream is not at the expected version. */
 extern void streams_raise_conflict(const StreamEvent *event,
 								   int64 current,
-								   ConflictWords words) pg_attribute_noreturn();
+								   ConflictWords words);
 
 /* Raises that the event id stands for something else. */
-extern void streams_raise_other_content(const pg_uuid_t *event_id)
-	pg_attribute_noreturn();
+extern void streams_raise_other_content(const pg_uuid_t *event_id);
 
 /*
  * Inserts the event without a statement, not connected to SPI, if the table

@@ -80,8 +80,7 @@ string_value(int ordinal, const char *field, const JsonbValue *value);
 static int64
 version_value(int ordinal, const char *field, const JsonbValue *value);
 static pg_uuid_t *id_value(int ordinal, const JsonbValue *value);
-static void refuse_field(int ordinal, const char *field, const char *kind)
-	pg_attribute_noreturn();
+static void refuse_field(int ordinal, const char *field, const char *kind);
 static void append_all(StreamEvent *events, int n);
 static bool append_once(StreamEvent *events, int n);
 static bool try_append(StreamEvent *events, int n);
@@ -270,7 +269,6 @@ refuse_field(int ordinal, const char *field, const char *kind)
 		ERROR,
 		(errcode(ERRCODE_MS_BAD_REQUEST),
 		 errmsg("field \"%s\" of event %d is not %s", field, ordinal, kind)));
-	pg_unreachable();
 }
 
 static void

@@ -28,6 +28,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 #include "msgstore.h"
@@ -90,7 +91,8 @@ is_plain(Relation table)
 
 	return table->rd_rel->relkind == RELKIND_RELATION &&
 		   table->trigdesc == NULL && table->rd_rules == NULL &&
-		   !table->rd_rel->relrowsecurity &&
+		   check_enable_rls(RelationGetRelid(table), InvalidOid, true) !=
+			   RLS_ENABLED &&
 		   RelationGetDescr(table)->natts == COLUMNS &&
 		   (constraints == NULL ||
 			(constraints->num_check == 0 && constraints->num_defval == 0));
