@@ -117,6 +117,55 @@ for my $round (1 .. 3)
 }
 works('DROP DATABASE store', 'dropped');
 
+# While a handler is at work: a command that needs the database to itself waits
+# for it, for some seconds. Then it is refused, and nothing is lost.
+sub add_handled_database
+{
+	my ($seconds) = @_;
+	add_database($node, 'store');
+	wait_for_workers($node, 'store', 1);
+	$node->safe_psql('store', <<"SQL");
+CREATE TABLE effects (message_id uuid PRIMARY KEY);
+CREATE FUNCTION linger(message msgstore.messages) RETURNS void
+LANGUAGE plpgsql AS \$\$
+BEGIN
+    INSERT INTO public.effects VALUES (message.id);
+    PERFORM pg_sleep($seconds);
+END
+\$\$;
+SELECT msgstore.add_handler('sms', 'linger');
+SELECT ingest_many('slow', 1);
+SQL
+	ok( eventually(
+			sub {
+				return admin("SELECT count(*) FROM pg_stat_activity
+					WHERE backend_type = 'msgstore worker' AND wait_event = 'PgSleep'");
+			}),
+		"a handler works for $seconds s");
+	return;
+}
+
+add_handled_database(2);
+works('ALTER DATABASE store RENAME TO shop', 'renamed after the handler is done');
+wait_for_workers($node, 'shop', 1, 'its worker is back');
+is(count_of($node, 'shop', 'effects'), 1, 'what the handler did is done');
+works('DROP DATABASE shop', 'dropped');
+add_handled_database(2);
+works('DROP DATABASE store', 'dropped after the handler is done');
+add_handled_database(14);
+($status, undef, $stderr) = $node->psql('postgres', 'DROP DATABASE store');
+like($stderr, qr/is being accessed by other users/,
+	'not dropped while a handler takes its time');
+wait_for_processed($node, 'store', 'which it is given');
+is(count_of($node, 'store', 'effects'), 1, 'it was called once');
+wait_for_workers($node, 'store', 1, 'the worker goes on');
+works('DROP DATABASE store', 'dropped then');
+unlike(log_of($node, $offset), qr/FATAL|PANIC|exit code|was terminated by/,
+	'and none failed');
+add_handled_database(60);
+works('DROP DATABASE store WITH (FORCE)', 'dropped by force all the same');
+$offset = -s $node->logfile;
+
 # Nothing of a database that is gone is left behind.
 stays(
 	sub {

@@ -12,10 +12,37 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $node = new_server('primary', 'msgstore.workers = 0', allows_streaming => 1);
+my $node = new_server('primary', <<'CONF', allows_streaming => 1);
+msgstore.workers = 0
+msgstore.claim_timeout = '1 s'
+msgstore.backoff_base = '100 ms'
+CONF
 $node->start;
 add_database($node, 'store');
-$node->safe_psql('store', "SELECT ingest_many('a', 100, 10)");
+
+# Events of every kind: fresh, in a line behind one that a handler refused once,
+# and claimed.
+$node->safe_psql('store', <<'SQL');
+INSERT INTO msgstore.channels (name, address_kind, strict_order)
+VALUES ('chat', 'phone', true);
+CREATE TABLE effects (message_id uuid PRIMARY KEY, body text);
+CREATE FUNCTION take_effect(message msgstore.messages) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF message.body = 'late' AND NOT EXISTS (SELECT FROM msgstore.event_failures) THEN
+        RAISE 'not this time';
+    END IF;
+    INSERT INTO public.effects VALUES (message.id, message.body);
+END
+$$;
+SELECT msgstore.add_handler('chat', 'take_effect');
+SELECT FROM msgstore.ingest('chat', event('c1', body => 'late'));
+SELECT FROM msgstore.ingest('chat', event('c2'));
+SELECT msgstore.process();
+SELECT FROM msgstore.ingest('chat', event('c3', '+18045550000'));
+SELECT FROM msgstore.claim('processor');
+SELECT ingest_many('a', 98, 10);
+SQL
 
 my $processes = "SELECT count(*) FROM pg_stat_activity
 	WHERE backend_type LIKE 'msgstore%'";
@@ -27,8 +54,12 @@ $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->append_conf('postgresql.conf', 'msgstore.workers = 1');
 $standby->start;
 $node->wait_for_catchup($standby);
-is(count_of($standby, 'store', 'msgstore.event_queue'), 100,
+is(count_of($standby, 'store', 'msgstore.event_queue'), 101,
 	'the standby has the events');
+is( $standby->safe_psql('store', 'SELECT (SELECT count(*) FROM msgstore.event_claims),
+		(SELECT count(*) FROM msgstore.conversation_holds),
+		(SELECT count(*) FROM msgstore.handlers)'),
+	'1|3|1', 'a claim, lines and a handler');
 stays(sub { $standby->safe_psql('postgres', $processes) },
 	0, 'and no process of ours');
 my ($status, undef, $stderr) =
@@ -44,7 +75,18 @@ unlike(log_of($standby), qr/msgstore worker|msgstore launcher/,
 $standby->promote;
 wait_for_workers($standby, 'store', 1, 'promoted, it has a worker');
 wait_for_processed($standby, 'store', 'which finds what waited');
-is(count_of($standby, 'store', 'msgstore.messages'), 100, 'all of it');
+is(count_of($standby, 'store', 'msgstore.messages'), 101, 'all of it');
+is(count_of($standby, 'store', 'effects'), 3, 'handlers are called');
+is( $standby->safe_psql('store',
+		"SELECT status, error_code, attempt_count FROM msgstore.inbound_events
+		WHERE channel = 'chat' AND error_code IS NOT NULL ORDER BY id"),
+	"processed|P0001|1\nprocessed|MS504|1",
+	'lines move on, and claims run out');
+is( count_of($standby, 'store', 'msgstore.event_claims')
+	  + count_of($standby, 'store', 'msgstore.conversation_holds'),
+	0, 'nothing is left of them');
+$standby->safe_psql('store', "SELECT ingest_many('b', 10)");
+wait_for_processed($standby, 'store', 'the queue goes on');
 is(violations($standby, 'store'), '', 'all that always holds holds');
 $standby->stop;
 
@@ -71,6 +113,43 @@ $node->stop('fast');
 cmp_ok(time - $begin, '<', 5, 'the server stops within 5 s');
 $load->finish;
 
+# Nor by a handler that is at work, in each of the workers, and wants to live.
+$node->start;
+wait_for_workers($node, 'store', 2);
+$node->safe_psql('store', <<'SQL');
+CREATE FUNCTION linger(message msgstore.messages) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep(60);
+EXCEPTION
+    WHEN OTHERS OR query_canceled THEN
+        PERFORM pg_sleep(60);
+END
+$$;
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('slow', 'phone');
+SELECT msgstore.add_handler('slow', 'linger');
+SELECT FROM generate_series(1, 20) i, msgstore.ingest('slow', event('s' || i, '+1804555000' || i));
+SQL
+ok( eventually(
+		sub {
+			return $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity
+				WHERE backend_type = 'msgstore worker' AND wait_event = 'PgSleep'") == 2;
+		}),
+	'handlers are at work');
+$begin = time;
+$node->stop('fast');
+cmp_ok(time - $begin, '<', 5, 'the server stops within 5 s');
+$node->start;
+wait_for_workers($node, 'store', 2);
+is(count_of($node, 'store', "msgstore.messages WHERE channel = 'slow'"),
+	0, 'nothing is half done');
+is( count_of($node, 'store', "msgstore.inbound_events
+		WHERE channel = 'slow' AND status = 'received'"),
+	20, 'and no event is blamed');
+$begin = time;
+$node->stop('fast');
+cmp_ok(time - $begin, '<', 5, 'and again');
+
 # In a binary upgrade nothing of ours runs.
 command_ok([
 		'pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile,
@@ -85,7 +164,10 @@ command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, '-m', 'fast', 'stop' ],
 $node->start;
 wait_for_workers($node, 'store', 2);
 is(violations($node, 'store'), '', 'all that always holds holds');
-$node->safe_psql('store', 'DROP TRIGGER dawdle ON msgstore.messages');
+$node->safe_psql('store', "DROP TRIGGER dawdle ON msgstore.messages;
+	SELECT msgstore.remove_handler('slow', 'linger')");
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE backend_type = 'msgstore worker' AND wait_event = 'PgSleep'");
 wait_for_processed($node, 'store', 'the work is taken up again');
 is( count_of($node, 'store', 'msgstore.messages'),
 	count_of($node, 'store', 'msgstore.event_log'),
