@@ -560,7 +560,7 @@ BEGIN
             item := item || jsonb_build_object('aggregate_id', msgstore.new_ulid());
         END IF;
         IF octet_length(item ->> 'aggregate_id') > 900 THEN
-            RAISE EXCEPTION 'aggregate id "%…" has more than 900 bytes',
+            RAISE EXCEPTION 'aggregate id "%..." has more than 900 bytes',
                 left(item ->> 'aggregate_id', 64) USING ERRCODE = 'MS400';
         END IF;
         CONTINUE WHEN item -> 'events' = '[]';
