@@ -87,6 +87,12 @@ CREATE FUNCTION msgstore._response_document(id text) RETURNS jsonb
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_response_document';
 
+CREATE FUNCTION msgstore._durable_document(id text, deleted_too boolean)
+    RETURNS jsonb
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'msgstore_durable_document';
+
 CREATE FUNCTION msgstore._response_place(id text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_response_place';
@@ -328,14 +334,14 @@ CREATE FUNCTION msgstore.save_background(response jsonb, request jsonb)
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_save_background';
 
+-- With the caller's rights: for what is in memory no others are needed, and for
+-- the table there is _durable_document.
 CREATE FUNCTION msgstore.get_response(id text) RETURNS jsonb
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_get_response';
 
 CREATE FUNCTION msgstore.get_response_for_chain(id text) RETURNS jsonb
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_get_response_for_chain';
 
 CREATE FUNCTION msgstore.update_response(
@@ -662,6 +668,7 @@ REVOKE ALL ON FUNCTION msgstore._memory_is_there() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._owner_allows(text, boolean, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_response_move(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_document(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._durable_document(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_place(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_responses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._forget_response(text, bigint) FROM PUBLIC;
@@ -751,6 +758,8 @@ COMMENT ON FUNCTION msgstore._check_response_move(text, text) IS
     'Raises MS400 unless a response may go from one status to the other';
 COMMENT ON FUNCTION msgstore._response_document(text) IS
     'The document of a response, whoever''s and deleted or not; null if there is none';
+COMMENT ON FUNCTION msgstore._durable_document(text, boolean) IS
+    'What get_response and get_response_for_chain find in the table. Raises MS404';
 COMMENT ON FUNCTION msgstore._response_place(text) IS
     'When a response was made that the session may see, deleted or not; else null';
 COMMENT ON FUNCTION msgstore._memory_responses() IS
