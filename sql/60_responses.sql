@@ -663,6 +663,25 @@ BEGIN
 END
 $$;
 
+-- Background responses are rare, and a minute is soon enough for them.
+CREATE FUNCTION msgstore._response_turn() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    AS $$
+BEGIN
+    PERFORM msgstore._response_housekeeping();
+    IF EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
+        OR (msgstore._memory_is_there()
+            AND EXISTS (SELECT FROM msgstore._memory_responses() m
+                        WHERE m.background))
+    THEN
+        RETURN 60000;
+    END IF;
+    RETURN -1;
+END
+$$;
+
 REVOKE ALL ON FUNCTION msgstore._response_scope() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_is_there() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._owner_allows(text, boolean, text, boolean) FROM PUBLIC;
@@ -680,6 +699,7 @@ REVOKE ALL ON FUNCTION msgstore._response_list(jsonb, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_page(int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._branches(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.save_response(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.save_background(jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.save_background_request(text, jsonb) FROM PUBLIC;
@@ -748,6 +768,8 @@ COMMENT ON FUNCTION msgstore.purge_responses(interval) IS
     'Removes for good what is deleted, or was made longer ago and is not being made; but nothing that a response which stays continues from. Returns how many';
 COMMENT ON FUNCTION msgstore._response_housekeeping() IS
     'For the worker, in both stores: marks responses failed that were silent for msgstore.response_stale_after, removes finished background responses older than msgstore.response_ttl; returns how many';
+COMMENT ON FUNCTION msgstore._response_turn() IS
+    'The housekeeping, and in how many milliseconds the worker is to do it again; -1: there are no background responses';
 COMMENT ON FUNCTION msgstore._response_scope() IS
     'The tenant whose responses the session sees (empty: all), the owner (null: all), and whether they are in memory. Raises MS503';
 COMMENT ON FUNCTION msgstore._memory_is_there() IS

@@ -18,6 +18,7 @@
 
 #include "msgstore.h"
 #include "responses.h"
+#include "worker.h"
 
 /* A change as it was asked for. */
 typedef struct Patch
@@ -309,6 +310,9 @@ save(Jsonb *document, Jsonb *request)
 static bool
 insert(const Response *response)
 {
+	/* The worker is to look after it: see responses_housekeeping_turn(). */
+	if (response->background)
+		worker_wake_at_commit();
 	return responses_are_in_memory() ? responses_memory_insert(response)
 									 : responses_durable_insert(response);
 }

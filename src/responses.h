@@ -140,6 +140,13 @@ extern Jsonb *responses_memory_document(const char *id, bool deleted_too);
 extern bool responses_memory_update(const Response *response);
 extern char *responses_memory_next_queued(const char *tenant_id);
 
+/*
+ * For the worker, connected to SPI and as the extension's owner: ends what was
+ * silent and removes what is old, in both stores. Returns in how many
+ * milliseconds to look again; -1: there are no background responses.
+ */
+extern long responses_housekeeping_turn(void);
+
 /* For request_shmem and start_shmem of msgstore.c. */
 extern void responses_shmem_request(void);
 extern void responses_shmem_startup(void);

@@ -13,6 +13,7 @@
 
 #include "msgstore.h"
 #include "responses.h"
+#include "statement.h"
 
 /* What becomes of a stale claim. */
 typedef struct Reaping
@@ -228,4 +229,14 @@ read_worker_id(FunctionCallInfo fcinfo, int argument)
 							   "is empty",
 							   "It tells the workers apart.");
 	return worker_id;
+}
+
+long
+responses_housekeeping_turn(void)
+{
+	static Statement take_turn = {.sql = "SELECT msgstore._response_turn()"};
+	bool isnull;
+
+	statement_execute(&take_turn, NULL, NULL);
+	return (long) DatumGetInt64(statement_value(0, 1, &isnull));
 }

@@ -38,6 +38,7 @@
 
 #include "maintenance.h"
 #include "msgstore.h"
+#include "responses.h"
 #include "stats_worker.h"
 #include "worker.h"
 #include "worker_batch.h"
@@ -50,12 +51,21 @@ extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
 
 static WorkerSlot *own_slot;
 
-/* Of the workers of a database one has the outbox and the purge to look after.
- */
+/* Of the workers of a database one has the outbox and the chores. */
 static bool is_housekeeper = false;
 
-/* Since the last purge. */
-static bool settings_changed = false;
+typedef struct Chore
+{
+	/* A turn in a transaction; returns milliseconds to the next, -1: never. */
+	long (*turn)(void);
+	TimestampTz next;
+} Chore;
+
+static Chore chores[] = {{maintenance_purge_turn, DT_NOBEGIN},
+						 {responses_housekeeping_turn, DT_NOBEGIN}};
+
+/* Whether what they go by may have changed: settings, or anything at all. */
+static bool chores_changed = false;
 
 static void attach(uint64 ticket);
 static void detach(int code, Datum arg);
@@ -65,7 +75,8 @@ static bool is_wanted(void);
 static long run_turn(bool *more);
 static void begin_turn(void);
 static void end_turn(void);
-static TimestampTz purge(TimestampTz now);
+static TimestampTz housekeep(TimestampTz now);
+static void do_chore(Chore *chore);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
 static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
@@ -141,7 +152,7 @@ msgstore_worker_main(Datum ticket)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			settings_changed = true;
+			chores_changed = true;
 		}
 		if (!is_wanted())
 			leave(WORKER_STOPPED);
@@ -248,7 +259,7 @@ run_turn(bool *more)
 	if (share_changed)
 		worker_wake_all(MyDatabaseId);
 	if (is_housekeeper)
-		next = Min(next, purge(due));
+		next = Min(next, housekeep(due));
 	stats_worker_state(STATS_WORKER_IDLE);
 	if (next == DT_NOEND)
 		return -1;
@@ -287,26 +298,37 @@ end_turn(void)
 	(void) pgstat_report_stat(true);
 }
 
-/* Once it is time to. Returns when it is again. */
+/* What it is time to do. Returns when there will be something again. */
 static TimestampTz
-purge(TimestampTz now)
+housekeep(TimestampTz now)
 {
-	static TimestampTz next = DT_NOBEGIN;
+	TimestampTz next = DT_NOEND;
+	Size i;
+
+	for (i = 0; i < lengthof(chores); i++)
+	{
+		Chore *chore = &chores[i];
+
+		if (chores_changed || chore->next <= now)
+			do_chore(chore);
+		next = Min(next, chore->next);
+	}
+	chores_changed = false;
+	return next;
+}
+
+static void
+do_chore(Chore *chore)
+{
 	long pause;
 
-	if (settings_changed)
-		next = DT_NOBEGIN;
-	settings_changed = false;
-	if (next > now)
-		return next;
 	stats_worker_state(STATS_WORKER_PURGING);
 	begin_turn();
-	pause = maintenance_purge_turn();
+	pause = chore->turn();
 	end_turn();
-	next = pause < 0
-			   ? DT_NOEND
-			   : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
-	return next;
+	chore->next =
+		pause < 0 ? DT_NOEND
+				  : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 }
 
 /*
@@ -325,6 +347,7 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	int claimed;
 	int left;
 
+	chores_changed |= news.earliest == DT_NOBEGIN;
 	*share_changed = share != last_share;
 	last_share = share;
 	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);

@@ -138,6 +138,30 @@ $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-p', $node->port, '
 is( $node->safe_psql('copy', 'SELECT count(msgstore.get_response_for_chain(r.id)) FROM msgstore.responses r'),
 	101, 'with all responses');
 
+# The worker ends what nobody took up again, in both stores.
+$node->safe_psql('postgres', $_)
+  for 'ALTER SYSTEM SET msgstore.workers = 1', q{ALTER SYSTEM SET msgstore.response_stale_after = '1s'};
+$node->reload;
+wait_for_workers($node, 'store', 1);
+for my $store (qw(memory durable))
+{
+	my $in = "SET msgstore.response_store = $store;";
+	sql(qq{$in SELECT msgstore.save_background('{"id": "silent-$store", "status": "queued", "model": "m",
+		"background": true}', '{}')});
+	sql("$in SELECT id FROM msgstore.claim_response('dies')");
+	# It looks once a minute, and when something else calls it.
+	ok( eventually(
+			sub {
+				sql('SELECT msgstore._announce()');
+				return sql("$in SELECT msgstore.get_response('silent-$store') ->> 'status'") eq 'failed';
+			}),
+		"$store: what is silent is failed by the worker");
+}
+$node->safe_psql('postgres', $_)
+  for 'ALTER SYSTEM SET msgstore.workers = 0', q{ALTER SYSTEM RESET msgstore.response_stale_after};
+$node->reload;
+wait_for_workers($node, 'store', 0);
+
 # Without preloading the store in memory says so, and the table works.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
