@@ -51,6 +51,7 @@ for my $n (1 .. 60)
 		inbound_email("sender-$n"),
 		'X-Forwarded-For' => "203.0.113.$n");
 	$sent++ if $answer->{status} == 202;
+
 	# Refused ones do not count.
 	$gateway->post(
 		'/api/webhooks/email',
@@ -110,6 +111,7 @@ for my $path ('/healthz', '/readyz', '/metrics')
 {
 	is($gateway->get($path)->{status}, 200, "$path has no limit");
 }
+
 # What fails before the rate is looked at does not count either.
 my @headers = ('X-Forwarded-For' => '203.0.113.9');
 $gateway->post('/api/webhooks/sms', '{', @headers) for 1 .. 20;
@@ -127,6 +129,7 @@ my @answers = $gateway->parallel(
 is((grep { $_->{status} == 202 } @answers),
 	5, 'a crowd gets the limit and no more');
 is((grep { $_->{status} == 429 } @answers), 95, 'and 429');
+
 # Many addresses do not make it grow or fail.
 $gateway->get('/api/conversations', 'X-Forwarded-For' => "10.$_.0.1")
   for 0 .. 255;
@@ -198,8 +201,7 @@ $gateway = MsgstoreGateway->new(
 	env => {
 		API_BREAKER_ERROR_THRESHOLD => 1,
 		API_BREAKER_OPEN_SECS => 1,
-		API_BREAKER_HALF_OPEN_SUCCESSES => 3
-	});
+		API_BREAKER_HALF_OPEN_SUCCESSES => 3 });
 $node->safe_psql(
 	'postgres', q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -226,7 +228,8 @@ for my $round (1, 2)
 is($gateway->metrics->{breaker_transitions}, 3, 'it was never closed');
 ok(eventually(sub { $probe->('good') == 202 }), 'it is tried again');
 is($probe->('good'), 202, 'and again') for 1 .. 2;
-is($gateway->metrics->{breaker_transitions}, 4, 'the third success closes it');
+is($gateway->metrics->{breaker_transitions}, 4,
+	'the third success closes it');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

@@ -86,17 +86,15 @@ $gateway = MsgstoreGateway->new(
 		API_PROVIDER_SEED => 7,
 		API_PROVIDER_SMS_ERROR_PCT => 20,
 		API_PROVIDER_EMAIL_SEED => 8,
-		MOCK_SENDER => 'on'
-	});
+		MOCK_SENDER => 'on' });
 %settings = settings($gateway);
 is_deeply(
-	[
-		map { $settings{"API_PROVIDER_$_"}{value} }
-		  qw(SMS_ERROR_PCT EMAIL_ERROR_PCT SMS_SEED EMAIL_SEED)
-	],
+	[   map { $settings{"API_PROVIDER_$_"}{value} }
+		  qw(SMS_ERROR_PCT EMAIL_ERROR_PCT SMS_SEED EMAIL_SEED) ],
 	[ 20, 10, 7, 8 ],
 	'settings of the providers');
-is($settings{MOCK_SENDER}{value}, JSON::PP::true, 'the environment starts a sender');
+is($settings{MOCK_SENDER}{value},
+	JSON::PP::true, 'the environment starts a sender');
 $gateway->stop;
 
 # A larger limit lets larger bodies through, a small one holds them back.
@@ -205,7 +203,8 @@ fails(
 fails(
 	'percentages of a provider',
 	qr/API_PROVIDER_SMS_ERROR_PCT.*100 together/,
-	env => { API_PROVIDER_SMS_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
+	env =>
+	  { API_PROVIDER_SMS_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
 fails(
 	'percentages of another provider',
 	qr/API_PROVIDER_EMAIL_TIMEOUT_PCT/,

@@ -24,8 +24,7 @@ sub report
 		{   channel => 'sms',
 			provider_message_id => $id,
 			status => $status,
-			@more
-		});
+			@more });
 }
 
 sub stored { return sql('SELECT count(*) FROM msgstore.delivery_statuses') }
@@ -34,9 +33,11 @@ sub stored { return sql('SELECT count(*) FROM msgstore.delivery_statuses') }
 sub status_of
 {
 	my ($id) = @_;
-	for my $number (1 .. $gateway->get('/api/conversations')->{json}{meta}{total})
+	for my $number (
+		1 .. $gateway->get('/api/conversations')->{json}{meta}{total})
 	{
-		my $list = $gateway->get("/api/conversations/$number/messages")->{json};
+		my $list =
+		  $gateway->get("/api/conversations/$number/messages")->{json};
 		for my $message (@{ $list->{items} })
 		{
 			return $message->{status} if $message->{id} eq $id;
@@ -49,7 +50,8 @@ sub status_of
 sub sent_as
 {
 	my ($provider_id, %more) = @_;
-	my $id = $gateway->post('/api/messages/sms', sms(body => $provider_id, %more))
+	my $id =
+	  $gateway->post('/api/messages/sms', sms(body => $provider_id, %more))
 	  ->{json}{id};
 	sql("SELECT msgstore.sent('$id', '$provider_id')");
 	return $id;
@@ -60,13 +62,16 @@ my $id = $gateway->post('/api/messages/sms', sms())->{json}{id};
 is(status_of($id), 'queued', 'a new message is queued');
 sql("SELECT msgstore.sent('$id', 'first')");
 is(status_of($id), 'sent', 'then sent');
-$answer = report('first', 'delivered', detail => { price => 1, token => 'x' });
+$answer =
+  report('first', 'delivered', detail => { price => 1, token => 'x' });
 is($answer->{status}, 202, 'a callback is accepted');
-is_deeply([ sort keys %{ $answer->{json} } ], [ 'id', 'status' ], 'its answer');
+is_deeply(
+	[ sort keys %{ $answer->{json} } ],
+	[ 'id', 'status' ],
+	'its answer');
 is($answer->{json}{status}, 'accepted', 'says so');
 like($answer->{json}{id}, $uuid, 'and has an id');
-is( sql(
-		"SELECT provider_message_id, status, detail FROM msgstore.delivery_statuses WHERE id = '$answer->{json}{id}'"
+is( sql("SELECT provider_message_id, status, detail FROM msgstore.delivery_statuses WHERE id = '$answer->{json}{id}'"
 	),
 	'first|delivered|{"price": 1, "token": "***"}',
 	'of what is kept, without secrets');
@@ -75,7 +80,8 @@ is(status_of($id), 'delivered', 'and the message is delivered');
 # Each channel has its own ids.
 my $mail = $gateway->post('/api/messages/email', email())->{json}{id};
 sql("SELECT msgstore.sent('$mail', 'first')");
-is(report('first', 'read', channel => 'email')->{status}, 202, 'of an e-mail');
+is(report('first', 'read', channel => 'email')->{status}, 202,
+	'of an e-mail');
 is(status_of($mail), 'read', 'the e-mail is read');
 is(status_of($id), 'delivered', 'the sms is not');
 
@@ -113,12 +119,13 @@ my @answers = $gateway->parallel(
 			$path,
 			{   channel => 'sms',
 				provider_message_id => 'crowd',
-				status => (qw(queued sent delivered read))[ $_ % 4 ]
-			})
+				status => (qw(queued sent delivered read))[ $_ % 4 ] })
 	} 1 .. 40);
 is((grep { $_->{status} == 202 } @answers), 40, 'a crowd is accepted');
-is(sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE provider_message_id = 'crowd'"),
-	40, 'and kept');
+is( sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE provider_message_id = 'crowd'"
+	),
+	40,
+	'and kept');
 is(status_of($id), 'read', 'the furthest one wins');
 
 # An idempotency key is not needed, so it is only looked at.
@@ -128,8 +135,7 @@ my @ids = map {
 		$path,
 		{   channel => 'sms',
 			provider_message_id => 'crowd',
-			status => 'read'
-		},
+			status => 'read' },
 		'Idempotency-Key' => 'callback')->{json}{id}
 } 1 .. 2;
 isnt($ids[0], $ids[1], 'the same key again is another callback');
@@ -139,8 +145,10 @@ is($gateway->post($path, '{}', 'Idempotency-Key' => 'x' x 256)->{status},
 
 # A detail may be null or absent.
 is(report('order', 'sent', detail => undef)->{status}, 202, 'null detail');
-is(sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE detail = 'null'"),
-	0, 'is none');
+is( sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE detail = 'null'"
+	),
+	0,
+	'is none');
 
 # Refusals name the field, and nothing is stored.
 my %good = (channel => 'sms', provider_message_id => 'x', status => 'read');
@@ -150,14 +158,14 @@ for my $case (
 	[ { channel => '' }, 'field "channel" is blank' ],
 	[ { channel => 'pigeon' }, 'channel "pigeon" does not exist' ],
 	[ { channel => 5 }, 'field "channel" is not a string' ],
-	[ { provider_message_id => undef }, 'field "provider_message_id" is missing' ],
-	[ { provider_message_id => ' ' }, 'field "provider_message_id" is blank' ],
+	[   { provider_message_id => undef },
+		'field "provider_message_id" is missing' ],
+	[   { provider_message_id => ' ' },
+		'field "provider_message_id" is blank' ],
 	[   { provider_message_id => 'x' x 511 },
-		'field "provider_message_id" is longer than 510 bytes'
-	],
+		'field "provider_message_id" is longer than 510 bytes' ],
 	[   { provider_message_id => {} },
-		'field "provider_message_id" is not a string'
-	],
+		'field "provider_message_id" is not a string' ],
 	[ { status => undef }, 'status null is unknown' ],
 	[ { status => 'lost' }, 'status "lost" is unknown' ],
 	[ { status => ['read'] }, 'field "status" is not a string' ],
@@ -170,13 +178,19 @@ for my $case (
 	is($answer->{json}{code}, 'bad_request', 'its code');
 	is($answer->{json}{message}, $message, 'its message');
 }
-is($gateway->post($path, '{}')->{json}{message},
-	'field "channel" is missing', 'an empty object');
+is( $gateway->post($path, '{}')->{json}{message},
+	'field "channel" is missing',
+	'an empty object');
 is($gateway->post($path, '[]')->{status}, 400, 'no object');
-is($gateway->post($path, '{"channel":"sms","provider_message_id":"x","status":"read","detail":{"n":1e400000}}')->{status},
-	400, 'what cannot be stored');
-is($gateway->post($path, { %good, detail => { x => 'x' x 300000 } })->{status},
-	413, 'a body that is too large');
+is( $gateway->post($path,
+		'{"channel":"sms","provider_message_id":"x","status":"read","detail":{"n":1e400000}}'
+	)->{status},
+	400,
+	'what cannot be stored');
+is( $gateway->post($path, { %good, detail => { x => 'x' x 300000 } })
+	  ->{status},
+	413,
+	'a body that is too large');
 is($gateway->post($path, \%good, 'Content-Type' => 'text/plain')->{status},
 	415, 'another media type');
 $answer = $gateway->get($path);
@@ -187,8 +201,10 @@ is(stored(), $before, 'nothing of it is stored');
 # What a client sends is data.
 my $evil = q{'; DROP TABLE msgstore.messages; --};
 is(report($evil, 'read', detail => { $evil => $evil })->{status}, 202, 'SQL');
-is(sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE provider_message_id LIKE '%DROP%'"),
-	1, 'is stored as it is');
+is( sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE provider_message_id LIKE '%DROP%'"
+	),
+	1,
+	'is stored as it is');
 
 # It counts for the rate limit, and its breaker is its own.
 $gateway = MsgstoreGateway->new(
@@ -196,11 +212,11 @@ $gateway = MsgstoreGateway->new(
 	env => {
 		API_RATE_LIMIT_PER_IP_PER_MIN => 5,
 		API_BREAKER_ERROR_THRESHOLD => 2,
-		API_BREAKER_OPEN_SECS => 60
-	});
+		API_BREAKER_OPEN_SECS => 60 });
 sql(q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'broken'; END$$;
-	CREATE TRIGGER fail BEFORE INSERT ON msgstore.delivery_statuses FOR EACH ROW EXECUTE FUNCTION public.fail()});
+	CREATE TRIGGER fail BEFORE INSERT ON msgstore.delivery_statuses FOR EACH ROW EXECUTE FUNCTION public.fail()}
+);
 is(report('x', 'read')->{status}, 500, 'an internal error') for 1 .. 2;
 $answer = report('x', 'read');
 is($answer->{status}, 503, 'opens the breaker');
@@ -208,8 +224,8 @@ cmp_ok($answer->{headers}{'retry-after'}, '>', 50, 'for its time');
 is($gateway->post('/api/webhooks/sms', inbound_sms('other'))->{status},
 	202, 'of this route alone');
 sql('DROP FUNCTION public.fail() CASCADE');
-$gateway = MsgstoreGateway->new($node,
-	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 5 });
+$gateway =
+  MsgstoreGateway->new($node, env => { API_RATE_LIMIT_PER_IP_PER_MIN => 5 });
 is(report('x', 'read')->{status}, 202, 'within the limit') for 1 .. 5;
 is(report('x', 'read')->{status}, 429, 'beyond it');
 

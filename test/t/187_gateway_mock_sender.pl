@@ -23,7 +23,9 @@ sub set { return sql("ALTER DATABASE postgres SET msgstore.$_[0] = '$_[1]'") }
 sub sender
 {
 	my (%env) = @_;
-	return MsgstoreGateway->new($node, flags => ['--mock-sender'],
+	return MsgstoreGateway->new(
+		$node,
+		flags => ['--mock-sender'],
 		env => { map { ("API_$_" => $env{$_}) } keys %env });
 }
 
@@ -32,8 +34,10 @@ sub send_messages
 {
 	my ($count, $channel) = @_;
 	my $name = 'run-' . ++$serial;
-	my ($from, $to) = ($channel // 'sms') eq 'email'
-	  ? ('a@x.org', 'b@x.org') : ('+12016661234', '+18045551234');
+	my ($from, $to) =
+		($channel // 'sms') eq 'email'
+	  ? ('a@x.org', 'b@x.org')
+	  : ('+12016661234', '+18045551234');
 	sql(qq{SELECT msgstore.send('@{[$channel // 'sms']}', jsonb_build_object(
 		'from', '$from', 'to', '$to', 'body', '$name',
 		'timestamp', now() + i * interval '1 s'))
@@ -45,7 +49,8 @@ sub send_messages
 sub count_of
 {
 	my ($name, $status) = @_;
-	return sql(qq{SELECT count(*) FROM msgstore.outbound_messages
+	return sql(
+		qq{SELECT count(*) FROM msgstore.outbound_messages
 		JOIN msgstore.messages USING (tenant_id, id)
 		WHERE body = '$name' AND status = '$status'});
 }
@@ -56,7 +61,8 @@ sub all_become
 	my ($name, $status, $count, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $have;
-	eventually(sub { return ($have = count_of($name, $status)) == $count }, 60);
+	eventually(sub { return ($have = count_of($name, $status)) == $count },
+		60);
 	return is($have, $count, $what);
 }
 
@@ -72,7 +78,8 @@ sub successes
 sub outcomes
 {
 	my ($name) = @_;
-	return split /\n/, sql(qq{SELECT coalesce(error_code, o.status)
+	return split /\n/, sql(
+		qq{SELECT coalesce(error_code, o.status)
 		FROM msgstore.outbound_messages o
 		JOIN msgstore.messages m USING (tenant_id, id)
 		WHERE body = '$name' ORDER BY id});
@@ -87,23 +94,25 @@ sub expected
 	return map {
 		$state = ($state * 6364136223846793005 + 1) % (1 << 64);
 		my $roll = $state % 100;
-			$roll < $timeout                       ? 'timeout'
-		  : $roll < $timeout + $error              ? 'error'
+			$roll < $timeout ? 'timeout'
+		  : $roll < $timeout + $error ? 'error'
 		  : $roll < $timeout + $error + $ratelimit ? 'rate_limited'
-		  :                                          'delivered';
+		  : 'delivered';
 	} 1 .. $count;
 }
 
 sub senders
 {
-	return sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-sender'");
+	return sql(
+		"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-sender'"
+	);
 }
 
 # Without the flag nobody sends.
 $gateway = MsgstoreGateway->new($node);
 is($gateway->post('/api/messages/sms', sms())->{status}, 202, 'a message');
 is(senders(), 0, 'a plain gateway does not send');
-is($gateway->get('/api/conversations/1/messages')->{json}{items}[0]{status},
+is( $gateway->get('/api/conversations/1/messages')->{json}{items}[0]{status},
 	'queued', 'so it is queued');
 $gateway->stop;
 
@@ -112,13 +121,15 @@ $gateway = sender();
 $answer = $gateway->post('/api/messages/sms',
 	sms(type => 'mms', attachments => ['https://x.org/a']));
 is($answer->{status}, 202, 'an mms');
-$answer = $gateway->post('/api/messages/email', email(), 'X-Request-Id' => 'mail');
+$answer =
+  $gateway->post('/api/messages/email', email(), 'X-Request-Id' => 'mail');
 ok( eventually(
 		sub {
-			sql("SELECT count(*) FROM msgstore.outbound_messages WHERE status = 'delivered'") == 3;
+			sql("SELECT count(*) FROM msgstore.outbound_messages WHERE status = 'delivered'"
+			) == 3;
 		}),
 	'all are delivered');
-is($gateway->get('/api/conversations/1/messages')->{json}{items}[0]{status},
+is( $gateway->get('/api/conversations/1/messages')->{json}{items}[0]{status},
 	'delivered', 'as a reader sees');
 is( sql("SELECT string_agg(channel || ' ' || provider, ', ' ORDER BY channel) FROM msgstore.outbound_messages"
 	),
@@ -126,8 +137,7 @@ is( sql("SELECT string_agg(channel || ' ' || provider, ', ' ORDER BY channel) FR
 	'by the provider of their channel');
 $metrics = $gateway->metrics;
 is_deeply(
-	[
-		map { $metrics->{$_} + 0 }
+	[   map { $metrics->{$_} + 0 }
 		  qw(dispatch_attempts dispatch_success provider_sms_mms_attempts provider_sms_mms_success provider_email_attempts)
 	],
 	[ 3, 3, 2, 2, 1 ],
@@ -136,10 +146,12 @@ is( sql("SELECT count(*), count(DISTINCT provider_message_id), min(status), min(
 	),
 	'3|3|delivered|true',
 	'each delivery was reported by a callback');
-my ($line) = grep { ($_->{message_id} // '') eq $answer->{json}{id} } $gateway->log_lines;
+my ($line) = grep { ($_->{message_id} // '') eq $answer->{json}{id} }
+  $gateway->log_lines;
 is($line->{request_id}, 'mail', 'the log has the request that sent it');
-is("$line->{message} $line->{status} $line->{provider} $line->{attempt}",
-	'sent sent email 1', 'and what became of it');
+is( "$line->{message} $line->{status} $line->{provider} $line->{attempt}",
+	'sent sent email 1',
+	'and what became of it');
 is($line->{mock}, JSON::PP::true, 'marked as mock');
 
 # It waits on its socket: an idle one does next to nothing.
@@ -147,7 +159,9 @@ my %seen;
 my $end = time + 3;
 while (time < $end)
 {
-	$seen{ sql("SELECT query_start FROM pg_stat_activity WHERE application_name = 'msgstore-sender'") }++;
+	$seen{
+		sql("SELECT query_start FROM pg_stat_activity WHERE application_name = 'msgstore-sender'"
+		) }++;
 	sleep 0.1;
 }
 cmp_ok(scalar keys %seen, '<=', 2, 'an idle sender asks seldom');
@@ -158,11 +172,15 @@ all_become(send_messages(1), 'delivered', 1, 'the next one') for 1 .. 5;
 cmp_ok(time - $start, '<', 10, 'is sent at once');
 
 # A channel whose provider nobody knows: counted and logged once, no retry.
-sql("INSERT INTO msgstore.channels (name, address_kind, provider) VALUES ('fax', 'phone', 'pigeon')");
+sql("INSERT INTO msgstore.channels (name, address_kind, provider) VALUES ('fax', 'phone', 'pigeon')"
+);
 my $fax = send_messages(1, 'fax');
 all_become($fax, 'failed', 1, 'an unknown provider fails');
 is(join(',', outcomes($fax)), 'invalid_routing', 'by its code');
-is(sql("SELECT attempt_count FROM msgstore.outbound_messages WHERE channel = 'fax'"), 1, 'without a retry');
+is( sql("SELECT attempt_count FROM msgstore.outbound_messages WHERE channel = 'fax'"
+	),
+	1,
+	'without a retry');
 is($gateway->metrics->{invalid_routing}, 1, 'it is counted');
 is(() = $gateway->log_text =~ /invalid_routing/g, 1, 'and logged once');
 is($gateway->metrics->{dispatch_attempts}, 8, 'no provider was asked');
@@ -187,8 +205,12 @@ for my $case (
 		'after its retries, in the dead letters');
 	$metrics = $gateway->metrics;
 	is($metrics->{dispatch_attempts}, 9, 'each attempt is counted');
-	is($metrics->{ $code eq 'rate_limited' ? 'dispatch_rate_limited' : 'dispatch_error' },
-		9, 'as what it was');
+	is( $metrics->{
+			$code eq 'rate_limited'
+			? 'dispatch_rate_limited'
+			: 'dispatch_error' },
+		9,
+		'as what it was');
 	is($metrics->{dispatch_success}, 0, 'none succeeded');
 	$gateway->stop;
 }
@@ -197,19 +219,23 @@ for my $case (
 set('max_retries', 20);
 $gateway = sender(PROVIDER_ERROR_PCT => 50, PROVIDER_SEED => 7);
 my $name = send_messages(20);
-all_become($name, 'delivered', 20, 'half of the attempts fail, all are delivered');
+all_become($name, 'delivered', 20,
+	'half of the attempts fail, all are delivered');
 $metrics = $gateway->metrics;
 is($metrics->{dispatch_success}, 20, 'each succeeded once');
 cmp_ok($metrics->{dispatch_error}, '>', 5, 'after failures');
 
 # The configuration's route has effect on the sender.
-is( $gateway->request('PUT', '/api/provider/mock/config',
+is( $gateway->request(
+		'PUT',
+		'/api/provider/mock/config',
 		{ 'Content-Type' => 'application/json' },
 		'{"ratelimit_pct":100}')->{status},
 	200,
 	'configured over HTTP');
 $name = send_messages(1);
-ok(eventually(sub { $gateway->metrics->{dispatch_rate_limited} > 2 }), 'it fails now');
+ok(eventually(sub { $gateway->metrics->{dispatch_rate_limited} > 2 }),
+	'it fails now');
 $gateway->request('PUT', '/api/provider/mock/config',
 	{ 'Content-Type' => 'application/json' }, '{}');
 all_become($name, 'delivered', 1, 'and works again');
@@ -227,28 +253,41 @@ for my $run (1 .. 3)
 		PROVIDER_RATELIMIT_PCT => 10,
 		PROVIDER_SEED => 42);
 	$name = send_messages(500);
-	ok(eventually(sub { count_of($name, 'queued') + count_of($name, 'sent') == 0 }, 60),
+	ok( eventually(
+			sub { count_of($name, 'queued') + count_of($name, 'sent') == 0 },
+			60),
 		"run $run is through");
 	is_deeply([ outcomes($name) ], \@expected, "run $run: as its seed says");
 	$gateway->stop if $run < 3;
 }
 $metrics = $gateway->metrics;
-cmp_ok(abs($metrics->{dispatch_error} - 150), '<=', 25, "errors: $metrics->{dispatch_error} of 500");
-cmp_ok(abs($metrics->{dispatch_rate_limited} - 50), '<=', 25,
-	"rate limits: $metrics->{dispatch_rate_limited} of 500");
-is($metrics->{dispatch_attempts},
-	$metrics->{dispatch_success} + $metrics->{dispatch_error} + $metrics->{dispatch_rate_limited},
+cmp_ok(abs($metrics->{dispatch_error} - 150),
+	'<=', 25, "errors: $metrics->{dispatch_error} of 500");
+cmp_ok(abs($metrics->{dispatch_rate_limited} - 50),
+	'<=', 25, "rate limits: $metrics->{dispatch_rate_limited} of 500");
+is( $metrics->{dispatch_attempts},
+	$metrics->{dispatch_success} +
+	  $metrics->{dispatch_error} +
+	  $metrics->{dispatch_rate_limited},
 	'the sums agree');
 $gateway->stop;
 
 # Each provider by its own settings, and the environment's seed for it alone.
-$gateway = sender(PROVIDER_ERROR_PCT => 100, PROVIDER_EMAIL_ERROR_PCT => 0,
-	PROVIDER_SMS_ERROR_PCT => 40, PROVIDER_SMS_SEED => 9);
+$gateway = sender(
+	PROVIDER_ERROR_PCT => 100,
+	PROVIDER_EMAIL_ERROR_PCT => 0,
+	PROVIDER_SMS_ERROR_PCT => 40,
+	PROVIDER_SMS_SEED => 9);
 $name = send_messages(20);
 my $mails = send_messages(20, 'email');
 all_become($mails, 'delivered', 20, 'e-mail does not fail');
-ok(eventually(sub { count_of($name, 'queued') + count_of($name, 'sent') == 0 }), 'sms is through');
-is_deeply([ outcomes($name) ], [ expected(9, 0, 40, 0, 20) ], 'as its own seed says');
+ok( eventually(
+		sub { count_of($name, 'queued') + count_of($name, 'sent') == 0 }),
+	'sms is through');
+is_deeply(
+	[ outcomes($name) ],
+	[ expected(9, 0, 40, 0, 20) ],
+	'as its own seed says');
 $gateway->stop;
 
 # A breaker for each provider: the other one is not affected.
@@ -260,36 +299,45 @@ $name = send_messages(5);
 $mails = send_messages(5, 'email');
 all_become($mails, 'delivered', 5, 'e-mail is delivered');
 all_become($name, 'failed', 5, 'sms fails');
-is(join(' ', outcomes($name)),
+is( join(' ', outcomes($name)),
 	'error error breaker_open breaker_open breaker_open',
 	'and is not tried any more after two');
 $metrics = $gateway->metrics;
 is_deeply(
-	[ map { $metrics->{$_} + 0 } qw(
-		provider_sms_mms_attempts provider_sms_mms_error
-		provider_sms_mms_breaker_transitions provider_email_attempts
-		provider_email_success provider_email_breaker_transitions) ],
+	[   map { $metrics->{$_} + 0 }
+		  qw(
+		  provider_sms_mms_attempts provider_sms_mms_error
+		  provider_sms_mms_breaker_transitions provider_email_attempts
+		  provider_email_success provider_email_breaker_transitions) ],
 	[ 5, 5, 1, 5, 5, 0 ],
 	'turned away is an attempt, too');
 $gateway->stop;
 
 # It opens for a while, and a success closes it; a rate limit opens nothing.
 set('max_retries', 1000);
-$gateway = sender(PROVIDER_RATELIMIT_PCT => 100, BREAKER_ERROR_THRESHOLD => 1,
+$gateway = sender(
+	PROVIDER_RATELIMIT_PCT => 100,
+	BREAKER_ERROR_THRESHOLD => 1,
 	BREAKER_OPEN_SECS => 1);
 $name = send_messages(1);
-ok(eventually(sub { $gateway->metrics->{provider_sms_mms_rate_limited} > 5 }), 'rate limits');
-is($gateway->metrics->{provider_sms_mms_breaker_transitions}, 0, 'open no breaker');
+ok( eventually(
+		sub { $gateway->metrics->{provider_sms_mms_rate_limited} > 5 }),
+	'rate limits');
+is($gateway->metrics->{provider_sms_mms_breaker_transitions},
+	0, 'open no breaker');
 my $put = sub {
 	$gateway->request('PUT', '/api/provider/mock/config',
 		{ 'Content-Type' => 'application/json' }, $_[0]);
 };
 $put->('{"error_pct":100}');
-ok(eventually(sub { $gateway->metrics->{provider_sms_mms_breaker_transitions} >= 2 }),
+ok( eventually(
+		sub { $gateway->metrics->{provider_sms_mms_breaker_transitions} >= 2 }
+	),
 	'errors open it, and again after its time');
 $put->('{}');
 all_become($name, 'delivered', 1, 'then it is delivered');
-cmp_ok($gateway->metrics->{provider_sms_mms_breaker_transitions}, '>=', 3, 'and it is closed');
+cmp_ok($gateway->metrics->{provider_sms_mms_breaker_transitions},
+	'>=', 3, 'and it is closed');
 $gateway->stop;
 
 # A slow provider delays no answer, and keeps its message: nobody else gets it
@@ -297,7 +345,8 @@ $gateway->stop;
 set('claim_timeout', '500ms');
 $gateway = sender(PROVIDER_LATENCY_MS => 600000);
 $name = send_messages(1);
-my $leased = 'SELECT count(*) FROM msgstore.outbox WHERE sender_id IS NOT NULL';
+my $leased =
+  'SELECT count(*) FROM msgstore.outbox WHERE sender_id IS NOT NULL';
 ok(eventually(sub { sql($leased) == 1 }), 'it has a message in hand');
 my $lease = sql('SELECT next_attempt_at FROM msgstore.outbox');
 $second = sender();
@@ -334,10 +383,12 @@ $gateway->stop('KILL');
 $gateway = sender();
 all_become($name, 'delivered', 5, 'another one sends them');
 is(successes($gateway), 5, 'each once');
-is(sql(qq{SELECT string_agg(DISTINCT substr(o.provider_message_id, 42), ' ') FROM msgstore.outbound_messages o
+is( sql(qq{SELECT string_agg(DISTINCT substr(o.provider_message_id, 42), ' ') FROM msgstore.outbound_messages o
 	JOIN msgstore.messages m USING (tenant_id, id) WHERE body = '$name'}),
- 	'-2', 'at the second attempt');
+	'-2',
+	'at the second attempt');
 $gateway->stop;
+
 # An answer that is lost though its call was committed: a commit that waits for
 # a standby is ended in its wait.
 sub lose_answer
@@ -350,7 +401,8 @@ sub lose_answer
 	$code->();
 	ok( eventually(
 			sub {
-				sql("SELECT count(pg_terminate_backend(pid, 10000)) $waiting") == 1;
+				sql("SELECT count(pg_terminate_backend(pid, 10000)) $waiting")
+				  == 1;
 			}),
 		$what);
 	sql('ALTER SYSTEM RESET synchronous_standby_names');
@@ -374,14 +426,16 @@ $gateway->stop;
 set('claim_timeout', '8s');
 $gateway = sender(PROVIDER_LATENCY_MS => 600000);
 ok(eventually(sub { senders() == 1 }), 'a sender');
-lose_answer('a claim is made, and the answer lost',
+lose_answer(
+	'a claim is made, and the answer lost',
 	sub { $name = send_messages(1) });
 my $stray = sql('SELECT sender_id FROM msgstore.outbox');
 send_messages(1);
 ok(eventually(sub { sql("$leased AND sender_id <> '$stray'") == 1 }),
 	'it claims again, under another id');
 $second = sender();
-all_become($name, 'delivered', 1, 'what was claimed first is sent by another');
+all_become($name, 'delivered', 1,
+	'what was claimed first is sent by another');
 $second->stop;
 $gateway->stop;
 delete $ENV{PGOPTIONS};
@@ -412,10 +466,14 @@ for my $how ('immediate', 'fast', 'immediate', 'fast')
 	ok(eventually(sub { count_of($name, 'delivered') >= 10 }), 'on its way');
 	$node->stop($how);
 	$node->start;
-	all_become($name, 'delivered', 60, "all are delivered after a stop -m $how");
+	all_become($name, 'delivered', 60,
+		"all are delivered after a stop -m $how");
 	is(successes($gateway) - $before, 60, 'each was sent once');
 }
-like($gateway->log_text, qr/mock sender works again/, 'the log says that it is back');
+like(
+	$gateway->log_text,
+	qr/mock sender works again/,
+	'the log says that it is back');
 $gateway->stop;
 
 # It starts without a database, and works when there is one.
@@ -427,8 +485,10 @@ $node->start;
 all_become($name, 'delivered', 1, 'sent when it is there');
 
 # Its session may be ended; a stop with the database away is in time.
-sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'msgstore-sender'");
-all_become(send_messages(1), 'delivered', 1, 'a session that was ended is opened again');
+sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'msgstore-sender'"
+);
+all_become(send_messages(1), 'delivered', 1,
+	'a session that was ended is opened again');
 $node->stop('fast');
 ($code, $took) = $gateway->stop;
 is($code, 0, 'stopped without a database');
@@ -439,15 +499,21 @@ $node->start;
 $gateway = sender();
 ok(eventually(sub { senders() == 1 }), 'a sender');
 my $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE msgstore.deliveries IN ACCESS EXCLUSIVE MODE');
+$locker->query_safe(
+	'BEGIN; LOCK TABLE msgstore.deliveries IN ACCESS EXCLUSIVE MODE');
 $name = send_messages(1);
-ok(eventually(sub { sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-sender' AND wait_event_type = 'Lock'") == 1 }),
+ok( eventually(
+		sub {
+			sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-sender' AND wait_event_type = 'Lock'"
+			) == 1;
+		}),
 	'it waits for a lock');
 ($code, $took) = $gateway->stop;
 is($code, 0, 'stopped');
 cmp_ok($took, '<', 5, 'in time');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-like($gateway->log_text, qr/left 1 message/, 'and says what it leaves behind');
+like($gateway->log_text, qr/left 1 message/,
+	'and says what it leaves behind');
 
 done_testing();
