@@ -132,11 +132,20 @@ my $neighbour = sql("SELECT min(other) FROM generate_series(1, 9999) n,
 for my $end ('COMMIT', 'ROLLBACK')
 {
 	my $holder = processor("strict-$end", '1 h', "held-$end");
+	# An event that comes in, and nothing else that the worker would wait for.
+	my $complete = "BEGIN; SELECT msgstore.complete('strict-$end', array_agg(event_id))
+		FROM msgstore.event_claims WHERE processor_id = 'strict-$end'";
+	$holder->query_safe($complete);
+	sql("SELECT msgstore.ingest('strict', event('early-$end', '$neighbour'))");
+	stays(sub { event('status', "early-$end") }, 'received', 'an event in a held lane waits');
+	$holder->query_safe('ROLLBACK');
+	ok(eventually(sub { event('status', "early-$end") eq 'processed' }, 10),
+		'and is processed when the lane is free');
+	# With a claim that runs out meanwhile.
 	sql("BEGIN; SET LOCAL msgstore.claim_timeout = '2 s';
 		SELECT msgstore.ingest('strict', event('stale-$end', '$neighbour'));
 		SELECT count(*) FROM msgstore.claim('doomed'); COMMIT");
-	$holder->query_safe("BEGIN; SELECT msgstore.complete('strict-$end', array_agg(event_id))
-		FROM msgstore.event_claims WHERE processor_id = 'strict-$end'");
+	$holder->query_safe($complete);
 	sql("SELECT msgstore.ingest('strict', event('late-$end', '$neighbour'))");
 	$before = transactions();
 	stays(sub { transactions() <= $before + 10 ? 'few' : 'many' }, 'few',
