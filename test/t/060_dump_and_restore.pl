@@ -5,6 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::Bin/..";
+use IPC::Run;
 use MsgstoreServer;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -224,6 +225,62 @@ is( sql('SELECT count(*) FROM msgstore.messages', 'served'),
 	sql('SELECT count(*) + 1 FROM msgstore.messages'),
 	'all of it');
 is(violations($node, 'served'), '', 'all that always holds holds');
+
+# A dump of a store at work, and its copy goes on from there: claims run out,
+# lines move on, handlers are called.
+sql(<<'SQL');
+INSERT INTO msgstore.channels (name, address_kind, strict_order)
+VALUES ('parcel', 'opaque', true);
+CREATE TABLE received (message_id uuid PRIMARY KEY);
+CREATE FUNCTION receive(message msgstore.messages) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.received VALUES (message.id);
+    PERFORM pg_sleep(0.002);
+    IF random() < 0.1 THEN
+        RAISE 'not this time';
+    END IF;
+END
+$$;
+SELECT msgstore.add_handler('parcel', 'receive');
+SQL
+$node->append_conf('postgresql.conf', "msgstore.claim_timeout = '1 s'
+msgstore.backoff_base = '100 ms'
+msgstore.max_retries = 50
+msgstore.batch_size = 20");
+$node->reload;
+my $scratch = PostgreSQL::Test::Utils::tempdir;
+append_to_file("$scratch/load.sql", join '', map {
+	"SELECT FROM msgstore.ingest('parcel', event('load-$_', 'dock ' || $_ % 9));\n"
+	  . ($_ % 10 ? '' : "SELECT FROM msgstore.claim('loader', 2);\n")
+} 1 .. 20_000);
+my $load = IPC::Run::start [
+	'psql', '-XAtq', '-d', $node->connstr('store'), '-f', "$scratch/load.sql" ],
+  '>', \my $out, '2>', \my $err;
+ok(eventually(sub { count_of($node, 'store', 'msgstore.conversation_holds') > 10
+		&& count_of($node, 'store', 'msgstore.event_claims') > 5 }),
+	'there is much to do');
+dump_as('-Fc');
+$load->signal('TERM');
+$load->finish;
+$node->append_conf('postgresql.conf', 'msgstore.workers = 0');
+$node->reload;
+restore('working', 'pg_restore', '-e', $dump);
+cmp_ok(count_of($node, 'working', 'msgstore.conversation_holds'), '>', 5, 'lines are there');
+cmp_ok(count_of($node, 'working', 'msgstore.event_claims'), '>', 0, 'claims are there');
+is(violations($node, 'working'), '', 'in one snapshot');
+$node->append_conf('postgresql.conf', 'msgstore.workers = 2');
+$node->reload;
+for my $database (qw(store working))
+{
+	wait_for_processed($node, $database, "$database goes on");
+	is(violations($node, $database), '', 'all that always holds holds');
+	is( sql("SELECT count(*) FROM (
+				SELECT id FROM msgstore.messages WHERE channel = 'parcel') m
+			FULL JOIN received e ON e.message_id = m.id
+			WHERE m.id IS NULL OR e.message_id IS NULL", $database),
+		0, 'each message had its effect once');
+}
 
 $node->stop;
 done_testing();
