@@ -68,8 +68,13 @@ sub kill_worker
 {
 	my ($pid) = worker_pids($node, 'store');
 	kill 'KILL', $pid;
-	ok(eventually(sub { $node->psql('store', 'SELECT 1') == 0
-			&& !grep { $_ == $pid } worker_pids($node, 'store') }),
+	# Until the postmaster has noticed, sessions come and go as ever.
+	ok( eventually(
+			sub {
+				my ($status, $seen) = $node->psql('store',
+					"SELECT count(*) FROM pg_stat_activity WHERE pid = $pid");
+				return $status == 0 && $seen eq '0';
+			}),
 		'the server recovers by itself');
 	return;
 }
