@@ -119,6 +119,30 @@ for my $round (1 .. 3)
 	wait_for_processed($node, 'store', 'the last worker does what the others left', 30);
 }
 
+# The same when the last one is asleep by the time the other goes: all events
+# are in the other's lanes, and it is slow.
+set_workers(2);
+wait_for_workers($node, 'store', 2);
+sql("CREATE FUNCTION linger(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
+	\$\$ BEGIN PERFORM pg_sleep(0.02); END \$\$;
+	SELECT msgstore.add_handler('sms', 'linger')");
+for my $rank (0, 1)
+{
+	my ($kept) = sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'msgstore worker 1'
+		AND datname = 'store'");
+	sql("SELECT count(*) FROM generate_series(1, 200) i,
+			LATERAL (SELECT '+1804666' || i) o (other), msgstore.ingest('sms', event('odd-$rank-' || i, other))
+		WHERE msgstore._lane('', 'sms', other, '+12016661234') % 2 = 1");
+	set_workers(1);
+	wait_for_workers($node, 'store', 1);
+	wait_for_processed($node, 'store', 'a worker that sleeps hears of it when another goes', 20);
+	is(sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore worker'
+			AND datname = 'store'"), $kept, 'and is the same as before');
+	set_workers(2);
+	wait_for_workers($node, 'store', 2);
+}
+sql("SELECT msgstore.remove_handler('sms', 'linger')");
+
 # A worker process that dies takes the server with it; after the restart all is
 # as it should be.
 set_workers(4);
