@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_server add_database eventually stays worker_pids
+our @EXPORT = qw(new_server add_database eventually stays settled worker_pids
   wait_for_workers wait_for_processed violations count_of log_of);
 
 # How long stays() looks.
@@ -176,6 +176,16 @@ sub stays
 		sleep 0.1;
 	} while (time < $end);
 	return is($result, $expected, $name);
+}
+
+# What the code returns, once that has not changed for a second: sessions that
+# have just ended tell their statistics late.
+sub settled
+{
+	my ($code) = @_;
+	my $result = '';
+	eventually(sub { my $last = $result; sleep 1; ($result = $code->()) eq $last });
+	return $result;
 }
 
 sub count_of

@@ -89,7 +89,7 @@ $session = processor('slow', '1 h', map { "slow-$_" } 1 .. 3);
 processor('quick', '2 s', 'quick-1')->quit;
 ok(eventually(sub { event('status', 'quick-1') eq 'processed' }),
 	'a claim that is made later and runs out earlier is taken back first');
-my $before = transactions();
+my $before = settled(\&transactions);
 stays(sub { transactions() }, $before, 'idle workers run nothing while claims are open');
 is($session->query_safe("SELECT msgstore.complete('slow', array_agg(event_id))
 	FROM msgstore.event_claims"), 3, 'the long claims are completed');

@@ -65,7 +65,7 @@ is(violations($node, 'store'), '', 'all that always holds holds');
 # With handlers registered, an idle worker runs nothing.
 my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database
 	WHERE datname = 'store'";
-my $before = $node->safe_psql('postgres', $transactions);
+my $before = settled(sub { $node->safe_psql('postgres', $transactions) });
 stays(sub { $node->safe_psql('postgres', $transactions) }, $before, 'idle workers run nothing');
 
 # The function is dropped while the workers are at it: its events fail, others

@@ -61,7 +61,7 @@ is(sql('SELECT max(n) FROM (SELECT count(DISTINCT pid) AS n FROM applied GROUP B
 
 # Idle, four workers run nothing.
 my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'store'";
-my $before = $node->safe_psql('postgres', $transactions);
+my $before = settled(sub { $node->safe_psql('postgres', $transactions) });
 stays(sub { $node->safe_psql('postgres', $transactions) }, $before, 'idle workers run nothing');
 
 # The number of workers is changed under load, and workers are terminated.
