@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 
 #include "inbox.h"
+#include "inbox_insert.h"
 #include "inbox_uuid7.h"
 #include "msgstore.h"
 #include "statement.h"
@@ -61,6 +62,7 @@ static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
 static int insert_events(InboxItem **items, int n);
+static void insert_by_statement(InboxItem **items, int n);
 static void count_stored(const text *tenant_id, const text *channel);
 static int find_duplicates(InboxItem **items, int n);
 static int compare_events(const void *a, const void *b);
@@ -226,6 +228,28 @@ store_new(InboxItem **items, int n)
 static int
 insert_events(InboxItem **items, int n)
 {
+	text *tenant_id = cstring_to_text(msgstore_tenant_id);
+	int known = 0;
+	int i;
+
+	if (!inbox_insert(items, n))
+		insert_by_statement(items, n);
+	for (i = 0; i < n; i++)
+	{
+		if (items[i]->stored)
+		{
+			worker_wake_for_event(&items[i]->id, items[i]->lane);
+			count_stored(tenant_id, cstring_to_text(items[i]->channel));
+		}
+		else
+			items[known++] = items[i];
+	}
+	return known;
+}
+
+static void
+insert_by_statement(InboxItem **items, int n)
+{
 	Datum *columns = palloc(sizeof(Datum) * n * 7);
 	bool *nulls = palloc0(sizeof(bool) * n * 7);
 	static const Oid types[] =
@@ -233,7 +257,6 @@ insert_events(InboxItem **items, int n)
 	Datum values[8];
 	bool isnull;
 	uint64 row = 0;
-	int known = 0;
 	int i;
 
 	for (i = 0; i < n; i++)
@@ -258,26 +281,16 @@ insert_events(InboxItem **items, int n)
 	statement_execute(&store_events, values, NULL);
 
 	/* Ids come back in the order of the items; those of known ones do not. */
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && row < SPI_processed; i++)
 	{
-		pg_uuid_t *id = NULL;
+		pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
 
-		if (row < SPI_processed)
-			id = DatumGetUUIDP(statement_value(row, 1, &isnull));
-		if (id != NULL && memcmp(id, &items[i]->id, sizeof(pg_uuid_t)) == 0)
-		{
-			Datum lane = statement_value(row++, 2, &isnull);
-
-			worker_wake_for_event(id, DatumGetInt16(lane));
-			count_stored(DatumGetTextPP(values[0]),
-						 DatumGetTextPP(columns[n + i]));
-		}
-		else
-			items[known++] = items[i];
+		items[i]->stored = memcmp(id, &items[i]->id, sizeof(pg_uuid_t)) == 0;
+		if (items[i]->stored)
+			items[i]->lane = DatumGetInt16(statement_value(row++, 2, &isnull));
 	}
 	if (row != SPI_processed)
 		elog(ERROR, "stored events came back out of order");
-	return known;
 }
 
 static void

@@ -45,6 +45,8 @@ typedef struct InboxItem
 	pg_uuid_t id;
 	bool duplicate;			 /* id is the first one's, nothing was stored */
 	struct InboxItem *first; /* of this call, with the same idempotency key */
+	bool stored;			 /* in the log and the queue, by this call */
+	int16 lane;				 /* of what is stored: see worker_lanes.h */
 } InboxItem;
 
 /* The item that the arguments (channel, payload, two keys) of a call make. */

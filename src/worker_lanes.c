@@ -33,25 +33,32 @@ static void set_tag(LOCKTAG *tag, int lane);
 
 PG_FUNCTION_INFO_V1(msgstore_lane);
 
-/* An event of a channel that is not there goes to the dead letters from any. */
 Datum
 msgstore_lane(PG_FUNCTION_ARGS)
 {
-	text *tenant_id = PG_GETARG_TEXT_PP(0);
-	text *name = PG_GETARG_TEXT_PP(1);
-	const Channel *channel =
-		channels_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	int lane = 0;
+	char *channel = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
-	if (channel != NULL)
-		lane = worker_lane(tenant_id,
-						   address_join_key(channel->thread,
-											PG_GETARG_TEXT_PP(2),
-											PG_GETARG_TEXT_PP(3)));
-	PG_RETURN_INT16((int16) lane);
+	PG_RETURN_INT16(worker_lane_of(PG_GETARG_TEXT_PP(0),
+								   channel,
+								   PG_GETARG_TEXT_PP(2),
+								   PG_GETARG_TEXT_PP(3)));
 }
 
-int
+/* An event of a channel that is not there goes to the dead letters from any. */
+int16
+worker_lane_of(const text *tenant_id,
+			   const char *name,
+			   const text *from,
+			   const text *to)
+{
+	const Channel *channel = channels_find(name, strlen(name));
+
+	if (channel == NULL)
+		return 0;
+	return worker_lane(tenant_id, address_join_key(channel->thread, from, to));
+}
+
+int16
 worker_lane(const text *tenant_id, const text *conversation_key)
 {
 	uint32 hash = hash_bytes((const unsigned char *) VARDATA_ANY(tenant_id),
@@ -61,7 +68,7 @@ worker_lane(const text *tenant_id, const text *conversation_key)
 		hash,
 		hash_bytes((const unsigned char *) VARDATA_ANY(conversation_key),
 				   VARSIZE_ANY_EXHDR(conversation_key)));
-	return (int) (hash % WORKER_LANES);
+	return (int16) (hash % WORKER_LANES);
 }
 
 uint64

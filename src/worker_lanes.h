@@ -8,7 +8,13 @@
 #define WORKER_LANES 64
 #define WORKER_ALL_LANES PG_UINT64_MAX
 
-extern int worker_lane(const text *tenant_id, const text *conversation_key);
+extern int16 worker_lane(const text *tenant_id, const text *conversation_key);
+
+/* The lane of an event of a channel, between two normalized addresses. */
+extern int16 worker_lane_of(const text *tenant_id,
+							const char *channel,
+							const text *from,
+							const text *to);
 
 /*
  * Takes those of the lanes that nobody else holds, until the end of the

@@ -224,5 +224,23 @@ RESET msgstore.tenant_id;
 SELECT tenant_id, count(*) FROM event_log WHERE provider_message_id = 'message-1'
 GROUP BY 1 ORDER BY 1;
 
-DROP FUNCTION sms, email, refused;
+-- The same where a table has a trigger of its own, and with a snapshot that stays.
+CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER pass BEFORE INSERT ON event_log FOR EACH ROW EXECUTE FUNCTION pass();
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "t-1"}'));
+SELECT ordinal, duplicate, error_code FROM ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": "t-1"}')),
+    jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": "t-2"}')),
+    jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": "t-2"}'))));
+DROP TRIGGER pass ON event_log;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "t-2"}'));
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "t-3"}'));
+COMMIT;
+SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "t-3"}'));
+SELECT l.provider_message_id, q.lane = _lane(l.tenant_id, l.channel, l."from", l."to") AS in_its_lane
+FROM event_log l JOIN event_queue q ON q.event_id = l.id
+WHERE l.provider_message_id LIKE 't-%' ORDER BY 1;
+
+DROP FUNCTION sms, email, refused, pass;
 DROP EXTENSION msgstore;

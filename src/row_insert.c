@@ -1,0 +1,199 @@
+/*
+ * row_insert.c: adds rows to a table of ours without a statement.
+ *
+ * Most of what an INSERT of one row costs is the making of an executor for it.
+ * This does what INSERT … ON CONFLICT DO NOTHING does, with the same calls in
+ * the same order, for a table as the extension makes it: who comes second waits
+ * for whoever is inserting the same key, and a row goes in speculatively.
+ *
+ * A table that got triggers, rules, constraints or columns of its own, and a
+ * transaction whose snapshot is older than the call, are for the caller's
+ * statement.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "row_insert.h"
+
+static bool is_plain(Relation table, int ncolumns);
+static void
+fill_slot(RowTarget *target, const Datum *values, const bool *nulls);
+static bool insert_speculatively(RowTarget *target, List *indexes);
+static void
+insert_index_entries(RowTarget *target, bool *conflict, List *indexes);
+
+bool
+row_target_open(RowTarget *target, const char *name, int ncolumns)
+{
+	Relation table;
+
+	if (IsolationUsesXactSnapshot())
+		return false;
+	PreventCommandIfReadOnly("INSERT");
+	PreventCommandIfParallelMode("INSERT");
+	table = table_open(
+		get_relname_relid(name, get_namespace_oid("msgstore", false)),
+		RowExclusiveLock);
+	if (!is_plain(table, ncolumns))
+	{
+		table_close(table, NoLock);
+		return false;
+	}
+	target->table = makeNode(ResultRelInfo);
+	target->estate = CreateExecutorState();
+	target->slot =
+		MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
+	InitResultRelInfo(target->table, table, 1, NULL, 0);
+	ExecOpenIndices(target->table, true);
+	target->estate->es_output_cid = GetCurrentCommandId(true);
+	return true;
+}
+
+static bool
+is_plain(Relation table, int ncolumns)
+{
+	TupleConstr *constraints = RelationGetDescr(table)->constr;
+
+	return table->rd_rel->relkind == RELKIND_RELATION &&
+		   table->trigdesc == NULL && table->rd_rules == NULL &&
+		   check_enable_rls(RelationGetRelid(table), InvalidOid, true) !=
+			   RLS_ENABLED &&
+		   RelationGetDescr(table)->natts == ncolumns &&
+		   (constraints == NULL || (constraints->num_check == 0 &&
+									!constraints->has_generated_stored));
+}
+
+void
+row_target_close(RowTarget *target)
+{
+	Relation table = target->table->ri_RelationDesc;
+
+	ExecCloseIndices(target->table);
+	ExecDropSingleTupleTableSlot(target->slot);
+	FreeExecutorState(target->estate);
+	table_close(table, NoLock);
+	CommandCounterIncrement();
+}
+
+Relation
+row_target_index(const RowTarget *target, const char *name)
+{
+	int i;
+
+	for (i = 0; i < target->table->ri_NumIndices; i++)
+	{
+		Relation index = target->table->ri_IndexRelationDescs[i];
+
+		if (strcmp(RelationGetRelationName(index), name) == 0)
+			return index;
+	}
+	elog(ERROR, "index \"%s\" is not there", name);
+	return NULL;
+}
+
+bool
+row_insert_new(RowTarget *target,
+			   const Datum *values,
+			   const bool *nulls,
+			   List *indexes)
+{
+	fill_slot(target, values, nulls);
+	return insert_speculatively(target, indexes);
+}
+
+void
+row_insert(RowTarget *target, const Datum *values, const bool *nulls)
+{
+	fill_slot(target, values, nulls);
+	table_tuple_insert(target->table->ri_RelationDesc,
+					   target->slot,
+					   target->estate->es_output_cid,
+					   0,
+					   NULL);
+	insert_index_entries(target, NULL, NIL);
+}
+
+static void
+fill_slot(RowTarget *target, const Datum *values, const bool *nulls)
+{
+	TupleTableSlot *slot = target->slot;
+	int n = slot->tts_tupleDescriptor->natts;
+
+	ResetPerTupleExprContext(target->estate);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, sizeof(Datum) * n);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * n);
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(target->table->ri_RelationDesc);
+}
+
+/*
+ * As ExecInsert() does it. A conflict that is found after the row is there was
+ * not there before: the row is killed and all is looked at again, where the
+ * first look waits for the other's end.
+ */
+static bool
+insert_speculatively(RowTarget *target, List *indexes)
+{
+	Relation table = target->table->ri_RelationDesc;
+	TransactionId xid = GetCurrentTransactionId();
+	bool conflict = true;
+
+	while (conflict)
+	{
+		ItemPointerData found;
+		uint32 token;
+
+		CHECK_FOR_INTERRUPTS();
+		ItemPointerSetInvalid(&found);
+		if (!ExecCheckIndexConstraints(target->table,
+									   target->slot,
+									   target->estate,
+									   &found,
+#if PG_VERSION_NUM >= 180000
+									   &target->slot->tts_tid,
+#endif
+									   indexes))
+			return false;
+		token = SpeculativeInsertionLockAcquire(xid);
+		table_tuple_insert_speculative(table,
+									   target->slot,
+									   target->estate->es_output_cid,
+									   0,
+									   NULL,
+									   token);
+		conflict = false;
+		insert_index_entries(target, &conflict, indexes);
+		table_tuple_complete_speculative(table, target->slot, token, !conflict);
+		SpeculativeInsertionLockRelease(xid);
+	}
+	return true;
+}
+
+/* Without a place for a conflict, one is an error. */
+static void
+insert_index_entries(RowTarget *target, bool *conflict, List *indexes)
+{
+	(void) ExecInsertIndexTuples(target->table,
+								 target->slot,
+								 target->estate,
+								 false,
+								 conflict != NULL,
+								 conflict,
+								 indexes
+#if PG_VERSION_NUM >= 160000
+								 ,
+								 false
+#endif
+	);
+}

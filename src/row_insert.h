@@ -1,0 +1,42 @@
+/*
+ * row_insert.h: adds rows to a table of ours without a statement.
+ */
+#ifndef ROW_INSERT_H
+#define ROW_INSERT_H
+
+#include "executor/executor.h"
+
+typedef struct RowTarget
+{
+	ResultRelInfo *table;
+	EState *estate;
+	TupleTableSlot *slot;
+} RowTarget;
+
+/*
+ * Opens a table of the schema msgstore. False: it is not as the extension made
+ * it, or the snapshot is the whole transaction's, and rows are to be added by a
+ * statement.
+ */
+extern bool row_target_open(RowTarget *target, const char *name, int ncolumns);
+
+/* The rows are visible to what follows in the transaction. */
+extern void row_target_close(RowTarget *target);
+
+/* One of its indexes, by the name that the extension gave it. */
+extern Relation row_target_index(const RowTarget *target, const char *name);
+
+/*
+ * Adds a row that has a value or null for each column. False, and no row, when
+ * one of the unique indexes holds its key already; NIL stands for all of them.
+ */
+extern bool row_insert_new(RowTarget *target,
+						   const Datum *values,
+						   const bool *nulls,
+						   List *indexes);
+
+/* Adds a row whose keys are new; a key that is not is an error. */
+extern void
+row_insert(RowTarget *target, const Datum *values, const bool *nulls);
+
+#endif /* ROW_INSERT_H */
