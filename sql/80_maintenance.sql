@@ -1795,4 +1795,3 @@ COMMENT ON FUNCTION msgstore._check_outbox() IS
 COMMENT ON FUNCTION msgstore.check() IS
     'Compares what is stored with what must always hold, in one snapshot: one row for each finding, with a statement that repairs it; none when all is well';
 
-SELECT msgstore._note_objects();

@@ -1,9 +1,9 @@
 /*
  * tenancy.c: whose data this session works on.
  *
- * SQL reads the setting through this function and not by current_setting():
- * the call loads the module, so that a value which an ordinary user planted
- * before the module was loaded has been thrown away.
+ * SQL reads the settings through these functions and not by
+ * current_setting(): the call loads the module, so that a value which an
+ * ordinary user planted before the module was loaded has been thrown away.
  */
 #include "postgres.h"
 
@@ -13,10 +13,19 @@
 #include "msgstore.h"
 
 PG_FUNCTION_INFO_V1(msgstore_tenant_scope);
+PG_FUNCTION_INFO_V1(msgstore_owner_scope);
 
 Datum
 msgstore_tenant_scope(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_TEXT_P(cstring_to_text(msgstore_tenant_id));
+}
+
+/* Who reads for all owners is scoped as who has none. */
+Datum
+msgstore_owner_scope(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(cstring_to_text(msgstore_admin ? "" : msgstore_owner));
 }

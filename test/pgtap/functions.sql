@@ -237,7 +237,26 @@ INSERT INTO expected VALUES
     ('erase_address', 'channel text, address text', 'TABLE(what text, removed bigint)',
      'volatile', false, 'unsafe', true),
     ('check', '', 'TABLE(finding text, subject text, detail text, repair text)',
-     'stable', false, 'unsafe', true);
+     'stable', false, 'unsafe', true),
+    -- access: rights are given with those of who gives them
+    ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
+     'volatile', false, 'unsafe', true),
+    ('revoke_api_key', 'prefix text', 'boolean',
+     'volatile', false, 'unsafe', true),
+    ('list_api_keys', '', 'TABLE(prefix text, tenant_id text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, last_used_at timestamp with time zone, revoked_at timestamp with time zone)',
+     'stable', false, 'safe', true),
+    ('authenticate', 'key text', 'TABLE(prefix text, tenant_id text, scopes text[], expires_at timestamp with time zone, requests_per_second integer, burst integer)',
+     'volatile', false, 'unsafe', true),
+    ('set_tenant_limit', 'tenant text, requests_per_second integer, burst integer DEFAULT NULL::integer', 'void',
+     'volatile', false, 'unsafe', true),
+    ('list_tenant_limits', '', 'TABLE(tenant_id text, requests_per_second integer, burst integer)',
+     'stable', false, 'safe', true),
+    ('tenant_limit', 'tenant text, OUT requests_per_second integer, OUT burst integer', 'record',
+     'stable', false, 'safe', true),
+    ('grant_access', 'role regrole, level text', 'void',
+     'volatile', false, 'unsafe', false),
+    ('revoke_access', 'role regrole, level text DEFAULT NULL::text', 'void',
+     'volatile', false, 'unsafe', false);
 
 CREATE TEMP VIEW actual AS
 SELECT p.proname::text AS name,
@@ -329,6 +348,11 @@ SELECT lives_ok(
       FROM msgstore.claim_outbound('pgtap');
       SELECT msgstore.record_status('sms', 'pgtap-sent', 'read', '{"token": 1}');
       SELECT msgstore.metrics(), msgstore.metrics_detail();
+      SELECT msgstore.authenticate(msgstore.create_api_key('', '{read}'));
+      SELECT msgstore.set_tenant_limit('', 1), msgstore.tenant_limit('');
+      SELECT msgstore.list_tenant_limits(), msgstore.revoke_api_key(prefix)
+      FROM msgstore.list_api_keys();
+      SELECT msgstore.grant_access('pg_monitor', 'operate'), msgstore.revoke_access('pg_monitor');
       RESET search_path$$,
     'functions work with an empty search_path');
 

@@ -113,7 +113,14 @@ INSERT INTO calls VALUES
     ('metrics_detail', 'SELECT msgstore.metrics_detail()'),
     ('channel_metrics', 'SELECT count(*) FROM msgstore.channel_metrics()'),
     ('latency_histogram', 'SELECT count(*) FROM msgstore.latency_histogram()'),
-    ('recount', 'SELECT msgstore.recount()');
+    ('recount', 'SELECT msgstore.recount()'),
+    ('create_api_key', $$SELECT msgstore.create_api_key('', '{read}')$$),
+    ('revoke_api_key', $$SELECT msgstore.revoke_api_key('')$$),
+    ('list_api_keys', 'SELECT msgstore.list_api_keys()'),
+    ('authenticate', $$SELECT msgstore.authenticate('')$$),
+    ('set_tenant_limit', $$SELECT msgstore.set_tenant_limit('', 1)$$),
+    ('list_tenant_limits', 'SELECT msgstore.list_tenant_limits()'),
+    ('tenant_limit', $$SELECT msgstore.tenant_limit('')$$);
 CREATE TEMP TABLE touches (command text);
 INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
@@ -125,7 +132,7 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.dead_letters', 'msgstore.operations_log', 'msgstore.idempotency_keys',
         'msgstore.event_claims', 'msgstore.conversation_holds',
         'msgstore.handlers', 'msgstore.responses', 'msgstore.outbox', 'msgstore.deliveries',
-        'msgstore.delivery_statuses']) relation,
+        'msgstore.delivery_statuses', 'msgstore.api_keys', 'msgstore.tenant_limits']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
 UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),
     ('SELECT count(*) FROM msgstore.outbound_messages');
@@ -170,7 +177,9 @@ GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
     msgstore.metrics, msgstore.metrics_detail, msgstore.channel_metrics,
     msgstore.latency_histogram, msgstore.recount, msgstore.requeue_dead_letters,
     msgstore.requeue, msgstore.replay, msgstore.purge, msgstore.erase_address,
-    msgstore.check TO pgtap_gateway;
+    msgstore.check, msgstore.create_api_key, msgstore.revoke_api_key,
+    msgstore.list_api_keys, msgstore.authenticate, msgstore.set_tenant_limit,
+    msgstore.list_tenant_limits, msgstore.tenant_limit TO pgtap_gateway;
 SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
     format('a gateway may call %s', what))
 FROM calls;
@@ -187,7 +196,7 @@ SELECT throws_ok(
 SELECT throws_ok(
     pg_temp.as_role('pgtap_gateway', format('SET LOCAL msgstore.%s = on', setting)),
     '42501', NULL, format('%s is not the caller''s to choose', setting))
-FROM unnest(ARRAY['owner', 'admin']) setting;
+FROM unnest(ARRAY['tenant_id', 'owner', 'admin']) setting;
 
 SELECT * FROM finish();
 ROLLBACK;
