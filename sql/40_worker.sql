@@ -60,7 +60,7 @@ CREATE FUNCTION msgstore._announce() RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_announce';
 
-CREATE VIEW msgstore.inbound_events AS
+CREATE VIEW msgstore.inbound_events WITH (security_invoker) AS
 SELECT l.id,
        l.tenant_id,
        l.channel,

@@ -696,7 +696,7 @@ CREATE FUNCTION msgstore.record_status(
     FROM msgstore._record_status($1, $2, $3, $4) r
 $$;
 
-CREATE VIEW msgstore.outbound_messages AS
+CREATE VIEW msgstore.outbound_messages WITH (security_invoker) AS
 SELECT m.id,
        m.tenant_id,
        m.channel,

@@ -118,12 +118,27 @@ CREATE FUNCTION msgstore._stat_worker()
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_stat_worker';
 
+-- For a tenant, what is counted by tenant: the rest would tell of the others.
 CREATE FUNCTION msgstore.metrics() RETURNS jsonb
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    RETURN (SELECT jsonb_object_agg(c.name, c.value) FROM msgstore._counters() c)
+    RETURN CASE WHEN msgstore._tenant_scope() = '' THEN (
+            SELECT jsonb_object_agg(c.name, c.value) FROM msgstore._counters() c)
+        ELSE (
+            SELECT jsonb_build_object(
+                'events_ingested', coalesce(sum(c.ingested), 0),
+                'events_duplicate', coalesce(sum(c.duplicate), 0),
+                'messages_sent', coalesce(sum(c.sent), 0),
+                'worker_processed', coalesce(sum(c.processed), 0),
+                'worker_error', coalesce(sum(c.error), 0),
+                'worker_dead_letter', coalesce(sum(c.dead_letter), 0),
+                'worker_queued', coalesce(sum(c.queued), 0),
+                'dead_letters', coalesce(sum(c.dead_letters), 0),
+                'oldest_event_age_us', coalesce(max(c.tenant_oldest_event_age_us), 0))
+            FROM msgstore.channel_metrics() c)
+        END
         || jsonb_build_object(
             'ts_unix_ms',
             floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
@@ -169,8 +184,9 @@ CREATE FUNCTION msgstore.latency_histogram()
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 40
     AS 'MODULE_PATHNAME', 'msgstore_latency_histogram';
 
-CREATE VIEW msgstore.stat_worker AS
-SELECT * FROM msgstore._stat_worker();
+CREATE VIEW msgstore.stat_worker WITH (security_barrier) AS
+SELECT * FROM msgstore._stat_worker()
+WHERE msgstore._tenant_scope() = '';
 
 CREATE FUNCTION msgstore.metrics_detail() RETURNS jsonb
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
@@ -186,7 +202,7 @@ BEGIN
                 ORDER BY w.worker), '[]')
             FROM msgstore.stat_worker w),
         'latency', (
-            SELECT jsonb_agg(h ORDER BY h.le_us)
+            SELECT coalesce(jsonb_agg(h ORDER BY h.le_us), '[]')
             FROM msgstore.latency_histogram() h));
 END
 $$;
@@ -211,7 +227,7 @@ REVOKE ALL ON FUNCTION msgstore.metrics_detail() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.recount() FROM PUBLIC;
 
 COMMENT ON VIEW msgstore.stat_worker IS
-    'This database''s workers: what each does now, and what it did since the server started, whichever process it was';
+    'This database''s workers: what each does now, and what it did since the server started, whichever process it was; no rows for a session of one tenant';
 COMMENT ON COLUMN msgstore.stat_worker.batch IS
     'Events of the batch it works at; 0 when it is idle';
 COMMENT ON FUNCTION msgstore._count(text, bigint, text, text) IS
@@ -233,12 +249,12 @@ COMMENT ON FUNCTION msgstore._channel_counters() IS
 COMMENT ON FUNCTION msgstore._stat_worker() IS
     'What stat_worker shows';
 COMMENT ON FUNCTION msgstore.metrics() IS
-    'One flat object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), latency from acceptance to processing in microseconds (worker_latency_*_us), and what there is now (worker_queued, dead_letters, oldest_event_age_us, workers_running, ts_unix_ms)';
+    'One flat object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), latency from acceptance to processing in microseconds (worker_latency_*_us), and what there is now (worker_queued, dead_letters, oldest_event_age_us, workers_running, ts_unix_ms). A session of one tenant has those of its own events and messages only';
 COMMENT ON FUNCTION msgstore.channel_metrics() IS
     'Counters since the server started and what is queued and dead now, for each tenant and channel in scope. What has no room for counters of its own stands under tenant '''' and channel other';
 COMMENT ON FUNCTION msgstore.latency_histogram() IS
-    'How many events took at most le_us microseconds from acceptance to processing, since the server started; the last row has all of them';
+    'How many events took at most le_us microseconds from acceptance to processing, since the server started; the last row has all of them. No rows for a session of one tenant';
 COMMENT ON FUNCTION msgstore.metrics_detail() IS
-    'What metrics() has no place for, as an object of arrays: channels (channel_metrics), workers (stat_worker), latency (latency_histogram)';
+    'What metrics() has no place for, as an object of arrays: channels (channel_metrics), workers (stat_worker), latency (latency_histogram); a session of one tenant has its channels';
 COMMENT ON FUNCTION msgstore.recount() IS
     'Has worker_queued and dead_letters counted anew when they are next read, after their tables were changed by hand';

@@ -91,7 +91,7 @@ BEGIN
 END
 $$;
 
-CREATE VIEW msgstore.dead_letter_events AS
+CREATE VIEW msgstore.dead_letter_events WITH (security_invoker) AS
 SELECT d.event_id AS id,
        d.tenant_id,
        d.direction,
@@ -1242,8 +1242,10 @@ BEGIN
             (ARRAY[
                 CASE r.relkind
                     WHEN 'S' THEN format('CREATE SEQUENCE %s', r.oid::regclass)
-                    WHEN 'v' THEN format('CREATE VIEW %s AS %s', r.oid::regclass,
-                                         pg_get_viewdef(r.oid))
+                    -- Without its options it would show more than before.
+                    WHEN 'v' THEN format('CREATE VIEW %s%s AS %s', r.oid::regclass,
+                        ' WITH (' || array_to_string(r.reloptions, ', ') || ')',
+                        pg_get_viewdef(r.oid))
                     ELSE format('CREATE TABLE %s (%s)%s', r.oid::regclass, c.list,
                         ' WITH (' || array_to_string(r.reloptions, ', ') || ')')
                 END,
@@ -1257,7 +1259,11 @@ BEGIN
                        ' extcondition = array_append(extcondition, %L)'
                        ' WHERE extname = ''msgstore''',
                        r.oid::regclass, r.dumped)])
-                [:CASE WHEN r.dumped IS NULL THEN 2 ELSE 3 END] AS statements
+                [:CASE WHEN r.dumped IS NULL THEN 2 ELSE 3 END]
+            || CASE WHEN r.relforcerowsecurity
+                    THEN ARRAY[format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY,'
+                                      ' FORCE ROW LEVEL SECURITY', r.oid::regclass)]
+               END AS statements
         FROM relations r
         LEFT JOIN columns c ON c.attrelid = r.oid
         UNION ALL
@@ -1297,7 +1303,14 @@ BEGIN
                END
         FROM relations r
         JOIN pg_trigger t ON t.tgrelid = r.oid
-        WHERE NOT t.tgisinternal)
+        WHERE NOT t.tgisinternal
+        UNION ALL
+        -- All of them are for everybody and for every command.
+        SELECT 'pg_policy'::regclass, y.oid,
+            ARRAY[format('CREATE POLICY %I ON %s USING (%s)', y.polname,
+                         r.oid::regclass, pg_get_expr(y.polqual, y.polrelid))]
+        FROM relations r
+        JOIN pg_policy y ON y.polrelid = r.oid)
     SELECT i.type, i.identity, o.statements
     FROM objects o, pg_identify_object(o.class, o.oid, 0) i;
 END
@@ -1344,8 +1357,31 @@ BEGIN
     FROM msgstore.installed_objects i
     LEFT JOIN msgstore._present_objects() p USING (type, identity)
     WHERE p.type IS NULL
-    ORDER BY array_position('{sequence,function,table,table constraint,index,trigger,view}',
+    ORDER BY array_position('{sequence,function,table,table constraint,index,trigger,policy,view}',
                             i.type), i.identity;
+
+    RETURN QUERY
+    SELECT 'row security is off', format('table %s', c.oid::regclass),
+           'Whoever may read it reads the rows of all tenants.',
+           format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+                  c.oid::regclass)
+    FROM msgstore.installed_objects i
+    JOIN pg_class c ON i.type = 'policy'
+        AND c.oid = to_regclass(split_part(i.identity, ' on ', 2))
+    WHERE NOT (c.relrowsecurity AND c.relforcerowsecurity)
+    ORDER BY c.oid::regclass::text;
+
+    RETURN QUERY
+    SELECT 'view without its options', format('view %s', c.oid::regclass),
+           'It may show the rows of other tenants.',
+           format('ALTER VIEW %s SET (%s)', c.oid::regclass, o.options)
+    FROM msgstore.installed_objects i
+    JOIN pg_class c ON i.type = 'view' AND c.oid = to_regclass(i.identity)
+    CROSS JOIN LATERAL (
+        SELECT substring(i.statements[1] FROM '^CREATE VIEW \S+ WITH \(([^)]*)\)')
+    ) AS o (options)
+    WHERE NOT string_to_array(o.options, ', ') <@ coalesce(c.reloptions, '{}')
+    ORDER BY c.oid::regclass::text;
 
     RETURN QUERY
     SELECT 'invalid index', x.indexrelid::regclass::text,

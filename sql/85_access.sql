@@ -283,9 +283,6 @@ CREATE FUNCTION msgstore._access_rights()
     SELECT l.level, r.kind, n.name
     FROM (VALUES
         ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
-        -- What policies and views call is called with the reader's rights.
-        ('{ingest,read,process,operate}', 'function',
-         '{_tenant_scope,_owner_scope}'),
         ('{ingest,read}', 'function', '{authenticate,tenant_limit}'),
         ('{ingest}', 'function', '{
             ingest,ingest_batch,send,record_status,
@@ -307,9 +304,12 @@ CREATE FUNCTION msgstore._access_rights()
             branches,list_responses,response_input_items,
             metrics,metrics_detail,channel_metrics,latency_histogram}'),
         ('{read}', 'table', '{
-            inbound_events,outbound_messages,messages,conversations,channels,
+            inbound_events,outbound_messages,conversations,channels,
             delivery_statuses,host_events,host_entries_current,
-            host_entries_history}'),
+            host_entries_history,
+            event_queue,event_claims,event_failures,outbox,deliveries}'),
+        -- Views read with the reader's rights, so that policies hold there too.
+        ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),
         ('{process}', 'function', '{
             process,claim,heartbeat,complete,fail,reap_stale,
             claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,
@@ -427,6 +427,35 @@ BEGIN
             WHERE l <> ALL (levels))) c
     LOOP
         EXECUTE format('REVOKE %s ON %s FROM %s', r.privilege, r.clause, role);
+    END LOOP;
+END
+$$;
+
+-- Every table that has a tenant is read and written within the session's. The
+-- owner, too: only who is exempt from row security altogether sees more, as the
+-- functions do, which look to it themselves. The setting is read once for each
+-- statement. Responses have an owner besides.
+DO $$
+DECLARE
+    t regclass;
+BEGIN
+    FOR t IN
+        SELECT c.oid::regclass
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_attribute a
+            ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+        WHERE c.relnamespace = 'msgstore'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p')
+        ORDER BY 1
+    LOOP
+        EXECUTE pg_catalog.format(
+            'ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
+        EXECUTE pg_catalog.format(
+            'CREATE POLICY tenant_scope ON %s'
+            ' USING ((SELECT msgstore._tenant_scope()) IN ('''', tenant_id)%s)', t,
+            CASE WHEN t = 'msgstore.responses'::pg_catalog.regclass THEN
+                ' AND ((SELECT msgstore._owner_scope()) = '''''
+                ' OR (SELECT msgstore._owner_scope()) = owner OR owner = '''')'
+            END);
     END LOOP;
 END
 $$;

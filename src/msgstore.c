@@ -60,6 +60,8 @@ static shmem_startup_hook_type next_shmem_startup = NULL;
 
 void _PG_init(void);
 
+static char *planted_value(const char *name);
+static void refuse_planted_value(const char *name, const char *planted);
 static void define_settings(void);
 static void define_number(const char *name,
 						  const char *description,
@@ -75,7 +77,12 @@ static void start_shmem(void);
 void
 _PG_init(void)
 {
+	char *tenant_id = planted_value("msgstore.tenant_id");
+	char *owner = planted_value("msgstore.owner");
+
 	define_settings();
+	refuse_planted_value("msgstore.tenant_id", tenant_id);
+	refuse_planted_value("msgstore.owner", owner);
 	stats_init();
 	streams_init();
 	worker_init();
@@ -86,6 +93,36 @@ _PG_init(void)
 	shmem_request_hook = request_shmem;
 	next_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = start_shmem;
+}
+
+/*
+ * What a session that loads the module late was begun with under this name:
+ * the server takes any value for a setting that it does not know yet.
+ */
+static char *
+planted_value(const char *name)
+{
+	if (process_shared_preload_libraries_in_progress ||
+		GetConfigOption(name, true, false) == NULL)
+		return NULL;
+	return pstrdup(GetConfigOptionResetString(name));
+}
+
+/*
+ * A value that the client asked for and may not choose has been thrown away
+ * now, and with it what ALTER ROLE or ALTER DATABASE say, over which it stood:
+ * the session would see all tenants. A preloaded module refuses the connection
+ * for this; here the session ends.
+ */
+static void
+refuse_planted_value(const char *name, const char *planted)
+{
+	if (planted != NULL &&
+		strcmp(planted, GetConfigOptionResetString(name)) != 0)
+		ereport(FATAL,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set parameter \"%s\"", name),
+				 errhint("Connect without choosing it.")));
 }
 
 /* Limits and the worker's rules are the operator's, not a session's. */

@@ -12,6 +12,7 @@
 #include "funcapi.h"
 #include "port/pg_bitutils.h"
 
+#include "msgstore.h"
 #include "stats_shared.h"
 
 /* The limits that are shown: from 64 microseconds to 50 days. */
@@ -33,6 +34,9 @@ msgstore_latency_histogram(PG_FUNCTION_ARGS)
 	int power;
 
 	InitMaterializedSRF(fcinfo, 0);
+	/* They are of all tenants' events. */
+	if (msgstore_tenant_id[0] != '\0')
+		return (Datum) 0;
 	for (power = FIRST_SHOWN_POWER; power <= LAST_SHOWN_POWER; power++)
 	{
 		uint64 limit = (uint64) 1 << power;

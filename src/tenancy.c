@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "msgstore.h"
+#include "tenancy.h"
 
 PG_FUNCTION_INFO_V1(msgstore_tenant_scope);
 PG_FUNCTION_INFO_V1(msgstore_owner_scope);
@@ -28,4 +29,16 @@ msgstore_owner_scope(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_TEXT_P(cstring_to_text(msgstore_admin ? "" : msgstore_owner));
+}
+
+void
+tenancy_refuse_tenant(const char *what)
+{
+	if (msgstore_tenant_id[0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_FORBIDDEN),
+				 errmsg("%s is not a tenant's to change", what),
+				 errdetail("This session works for tenant \"%s\".",
+						   msgstore_tenant_id),
+				 errhint("Ask the operator of the database.")));
 }

@@ -48,6 +48,8 @@ SELECT msgstore.park('reader', 1, 'later');
 SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_address": "10.0.0.1",
     "hostname": "h", "tags": ["a", "b"], "comment": "ünïcode"}]');
 
+SELECT msgstore.create_api_key('acme', '{ingest,read}'), msgstore.set_tenant_limit('acme', 10);
+
 -- A message sent, one leased, and a callback that knows its message or waits.
 SELECT msgstore.sent(message_id, 'sent-1', 'a') FROM msgstore.claim_outbound('a', 1);
 SELECT count(*) FROM msgstore.claim_outbound('b', 1);
