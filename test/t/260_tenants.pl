@@ -1,0 +1,316 @@
+# A tenant that does all it may learns nothing of another one.
+#
+# Two databases: in one tenant a is alone, in the other b has been before, with
+# names of its own and with the same ones. What a then sees and does, b's names,
+# ids, keys and cursors in hand, must print the same in both.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_server('tenants', 'msgstore.workers = 0');
+$node->start;
+
+sub sql { return $node->safe_psql($_[1], $_[0]) }
+
+# What a session of the role prints, refusals among it.
+sub session
+{
+	my ($role, $database, $script, %variables) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/script.sql';
+	my $sets = join '', map { "\\set $_ '$variables{$_}'\n" } sort keys %variables;
+	append_to_file($file, "\\set SHOW_CONTEXT always\n\\set VERBOSITY default\n$sets$script");
+	local $ENV{PGHOST} = $node->host;
+	local $ENV{PGPORT} = $node->port;
+	local $ENV{PGOPTIONS} = $variables{options} // '';
+	return scalar `psql -XAt -U $role -d $database -v ON_ERROR_STOP=0 < '$file' 2>&1`;
+}
+
+# Roles are those of the cluster; rights are given in each database.
+sql("CREATE ROLE tenant_$_ LOGIN; ALTER ROLE tenant_$_ SET msgstore.tenant_id = '$_'", 'postgres')
+  for qw(a b);
+for my $database (qw(alone shared))
+{
+	add_database($node, $database);
+	sql("SELECT msgstore.grant_access('tenant_$_', 'operate')", $database) for qw(a b);
+	sql("INSERT INTO msgstore.channels (name, address_kind, strict_order) VALUES ('strict', 'opaque', true)", $database);
+}
+
+# All there can be of a tenant: :t is its name, half of the names are both's.
+my $life = <<'SQL';
+\o /dev/null
+SELECT msgstore.ingest('sms', jsonb_build_object('from', '+15550001', 'to', '+15550002', 'timestamp', '2024-11-01T14:00:00Z',
+    'body', 'secret of ' || :'t', 'messaging_provider_id', n), 'key-' || n, 'trace-' || :'t')
+FROM unnest(ARRAY['p-1', 'p-2', 'only-' || :'t', 'dead-' || :'t']) n;
+SELECT msgstore.ingest('strict', jsonb_build_object('from', 'x', 'to', :'t', 'timestamp', '2024-11-01T14:00:00Z',
+    'body', 'secret', 'messaging_provider_id', 'strict-' || n)) FROM generate_series(1, 3) n;
+SELECT id AS dead FROM msgstore.claim('proc-' || :'t', 20) WHERE provider_message_id LIKE 'dead%' \gset
+SELECT msgstore.fail('proc-' || :'t', :'dead', 'MS400', 'secret of ' || :'t');
+SELECT msgstore.complete('proc-' || :'t', array_agg(id)) FROM msgstore.inbound_events
+WHERE processor_id = 'proc-' || :'t' AND provider_message_id <> 'p-2' AND channel = 'sms';
+SELECT msgstore.fail('proc-' || :'t', id, 'E', 'secret of ' || :'t') FROM msgstore.inbound_events
+WHERE provider_message_id = 'strict-1';
+SELECT msgstore.ingest('sms', jsonb_build_object('from', '+15550001', 'to', '+15550003', 'timestamp', '2024-11-01T14:00:00Z',
+    'body', 'secret', 'messaging_provider_id', 'late-' || :'t'));
+SELECT msgstore.send('sms', jsonb_build_object('from', '+15550002', 'to', '+15550001', 'timestamp', '2024-11-01T14:00:00Z',
+    'body', 'secret ' || n), 'send-' || n) FROM generate_series(1, 4) n;
+SELECT msgstore.send('email', jsonb_build_object('from', 'a@x.org', 'to', :'t' || '@x.org', 'timestamp', '2024-11-01T14:00:00Z', 'body', 'secret'));
+SELECT msgstore.sent(message_id, 'prov-1', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
+SELECT msgstore.sent(message_id, 'prov-' || :'t', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
+SELECT msgstore.send_failed(message_id, 'E', 'secret', 'sender-' || :'t', true) FROM msgstore.claim_outbound('sender-' || :'t', 1);
+SELECT msgstore.claim_outbound('sender-' || :'t', 1);
+SELECT msgstore.record_status('sms', 'prov-' || :'t', 'read', '{"of": "secret"}');
+SELECT msgstore.record_status('sms', 'prov-unknown-' || :'t', 'sent');
+SELECT msgstore.append(s, 'Opened', jsonb_build_object('of', 'secret of ' || :'t')) FROM unnest(ARRAY['order-1', 'order-' || :'t', 'only' || :'t' || '-1']) s;
+SELECT msgstore.append('order-1', 'Changed', '{"more": 1}', event_id => '11111111-1111-4111-8111-111111111111');
+SELECT msgstore.create_subscription(s, 'order', 2) FROM unnest(ARRAY['sub', 'sub-' || :'t']) s;
+SELECT msgstore.park('sub', msgstore.latest_position(), 'secret');
+SELECT msgstore.save_snapshot(jsonb_build_object('snapshot_id', s, 'hosts_content', 'secret')) FROM unnest(ARRAY['snap', 'snap-' || :'t']) s;
+SELECT msgstore.append_host_events(h, jsonb_build_array(jsonb_build_object('type', 'HostCreated',
+    'ip_address', a, 'hostname', h, 'comment', 'secret'))) FROM (VALUES ('host-1', '10.0.0.1'), ('host-' || :'t', '10.0.0.2')) v (h, a);
+SELECT msgstore.save_response(jsonb_build_object('id', 'resp-' || n || :'t', 'status', 'completed', 'model', 'm',
+    'input', '[{"id": "item", "text": "secret"}]'::jsonb, 'previous_response_id', CASE n WHEN 2 THEN 'resp-1' || :'t' END)) FROM generate_series(1, 3) n;
+SELECT msgstore.delete_response('resp-3' || :'t');
+SELECT msgstore.save_background(jsonb_build_object('id', 'back-' || n || :'t', 'status', 'queued', 'model', 'm', 'background', true), '{"of": "secret"}') FROM generate_series(1, 2) n;
+SELECT msgstore.claim_response('worker-' || :'t');
+SELECT msgstore.requeue_dead_letters(dry_run => true), msgstore.erase_address('sms', '+19999999');
+SELECT msgstore.create_api_key(:'t', '{ingest}');
+\o
+SQL
+
+# Numbers are drawn in one row for all tenants: here each from its own.
+session('tenant_b', 'shared', $life, t => 'b');
+sql("SELECT setval('msgstore.conversations_number_seq', 500, false)", 'shared');
+sql("UPDATE msgstore.conversations SET number = number + 100000", 'shared');
+sql("SELECT setval('msgstore.conversations_number_seq', 1, false)", 'shared');
+sql("SELECT msgstore.set_tenant_limit('b', 7)", 'shared');
+my $problems = session('tenant_b', 'shared', 'SELECT * FROM msgstore.check()');
+is($problems, '', 'a whole life');
+for my $database (qw(alone shared))
+{
+	is(session('tenant_a', $database, $life, t => 'a'), '', "and the same in database $database");
+}
+cmp_ok(sql("SELECT count(*) FROM msgstore.$_ WHERE tenant_id = 'b'", 'shared'), '>', 0, "b has rows in $_")
+  for split /\n/, sql("SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'tenant_id'
+	WHERE relnamespace = 'msgstore'::regnamespace AND relkind = 'r'
+		AND relname NOT IN ('purge_skipped', 'operations_log')", 'shared');
+
+# What a gets hold of: everything b has a name for.
+sub of_b { return sql($_[0], 'shared') }
+my %b = (
+	event => of_b("SELECT id FROM msgstore.event_log WHERE tenant_id = 'b' AND provider_message_id = 'only-b'"),
+	claimed => of_b("SELECT event_id FROM msgstore.event_claims WHERE tenant_id = 'b' LIMIT 1"),
+	dead => of_b("SELECT event_id FROM msgstore.dead_letters WHERE tenant_id = 'b' AND direction = 'inbound'"),
+	message => of_b("SELECT message_id FROM msgstore.outbox WHERE tenant_id = 'b' AND sender_id IS NOT NULL"),
+	went => of_b("SELECT message_id FROM msgstore.deliveries WHERE tenant_id = 'b' AND provider_message_id = 'prov-b'"),
+	conversation => of_b("SELECT id FROM msgstore.conversations WHERE tenant_id = 'b' ORDER BY number LIMIT 1"),
+	number => of_b("SELECT min(number) FROM msgstore.conversations WHERE tenant_id = 'b'"),
+	prefix => of_b("SELECT prefix FROM msgstore.api_keys WHERE tenant_id = 'b'"),
+	position => of_b("SELECT max(global_position) FROM msgstore.stream_events WHERE tenant_id = 'b' AND stream = 'order-b'"));
+($b{page}) = session('tenant_b', 'shared', "SELECT msgstore.list_conversations(1, 1) #>> '{meta,next_cursor}'") =~ /(\S+)/;
+($b{place}) = session('tenant_b', 'shared', "SELECT msgstore.list_messages('$b{number}', 1, 1) #>> '{meta,next_cursor}'") =~ /(\S+)/;
+($b{key}) = session('tenant_b', 'shared', "SELECT msgstore.create_api_key('b', '{read}')") =~ /(mk_\w+)/;
+is(join(' ', grep { !length $b{$_} } sort keys %b), '', 'b has all of it');
+
+# Every function, as a calls it; first what reads.
+my $probes = <<'SQL';
+SELECT msgstore.list_conversations(), msgstore.list_conversations(1, 1), msgstore.list_conversations(1, 50, :'page');
+SELECT msgstore.list_messages(c) FROM unnest(ARRAY[:'conversation', :'number', 'nothing']) c;
+SELECT msgstore.list_messages(:'conversation');
+SELECT msgstore.list_messages('1', 1, 50, :'place');
+SELECT msgstore.list_messages(:'number');
+SELECT jsonb_strip_nulls(to_jsonb(e) - 'global_position') FROM msgstore.read_stream('order-1') e;
+SELECT msgstore.read_stream('order-b'), msgstore.read_stream('onlyb-1');
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_stream_backwards('order-1', 1) e;
+SELECT msgstore.read_stream_backwards('order-b');
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_category('order') e;
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_category('order', 0, 100, 1, 2) e;
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_all() e;
+SELECT msgstore.read_category('onlyb'), msgstore.wait_for_events('onlyb', 0, '10 ms');
+SELECT msgstore.stream_version(s), msgstore.count_events(s), msgstore.stream_state(s) FROM unnest(ARRAY['order-1', 'order-b', 'nothing-1']) s;
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.last_event('order-1', 'Opened') e;
+SELECT msgstore.last_event('order-b');
+SELECT msgstore.list_streams(), msgstore.list_streams('onlyb'), msgstore.list_streams(NULL, 'only');
+SELECT msgstore.latest_position() = (SELECT max(global_position) FROM msgstore.read_all());
+SELECT msgstore.latest_event_id() = (SELECT event_id FROM msgstore.read_all() ORDER BY global_position DESC LIMIT 1);
+SELECT msgstore.stream_category('order-b'), msgstore.merge_patch('{}', '{}'), msgstore.fold('{}'), msgstore.last_known(1);
+SELECT msgstore.get_snapshot('snap') - 'created_at';
+SELECT msgstore.get_snapshot('snap-b');
+SELECT snapshot_id FROM msgstore.list_snapshots();
+SELECT to_jsonb(e) - ARRAY['global_position'] FROM msgstore.load_host_events('host-1') e;
+SELECT msgstore.load_host_events('host-b');
+SELECT msgstore.host_version('host-b'), msgstore.host_sequence('host-b'), msgstore.count_host_events('host-b'), msgstore.list_host_ids();
+SELECT msgstore.latest_host_event_id(), msgstore.list_hosts();
+SELECT msgstore.host_by_id('host-b');
+SELECT msgstore.host_by_ip_and_hostname('10.0.0.2', 'host-b'), msgstore.search_hosts('{"query": "host"}');
+SELECT msgstore.hosts_at(now()), msgstore.hosts_health(), msgstore.validate_host('{}');
+SELECT msgstore.new_ulid() < msgstore.ulid_after(msgstore.new_ulid());
+SELECT msgstore.get_response('resp-1b');
+SELECT msgstore.get_response_for_chain('resp-3b');
+SELECT msgstore.response_chain('resp-2b');
+SELECT msgstore.chain_items('resp-2b');
+SELECT msgstore.branches('resp-1b');
+SELECT msgstore.list_responses(), msgstore.list_responses('resp-1b'), msgstore.list_responses(NULL, 'resp-1b');
+SELECT msgstore.response_input_items('resp-1b');
+SELECT msgstore.stale_responses('0 s');
+SELECT msgstore.metrics() - ARRAY['ts_unix_ms', 'oldest_event_age_us'];
+SELECT jsonb_path_query_array(msgstore.metrics_detail(), '$.*');
+SELECT to_jsonb(m) - 'tenant_oldest_event_age_us' FROM msgstore.channel_metrics() m;
+SELECT msgstore.latency_histogram();
+SELECT msgstore.recount();
+SELECT * FROM msgstore.check();
+SELECT prefix = :'prefix', tenant_id FROM msgstore.list_api_keys();
+SELECT msgstore.authenticate(:'key');
+SELECT msgstore.tenant_limit('b');
+SELECT msgstore.list_tenant_limits();
+SELECT msgstore.set_tenant_limit('b', 1);
+SELECT msgstore.create_api_key('b', '{operate}');
+SELECT msgstore.revoke_api_key(:'prefix');
+SELECT msgstore.replay(jsonb_build_object('event_ids', jsonb_build_array(:'event')), true);
+SELECT msgstore.replay(jsonb_build_object('conversation', :'number'), true);
+SELECT msgstore.replay(jsonb_build_object('conversation', :'conversation'), true);
+SELECT * FROM msgstore.purge('0 s', true);
+SELECT msgstore.requeue_dead_letters(dry_run => true), msgstore.requeue_dead_letters(event_ids => ARRAY[:'dead'::uuid], dry_run => true);
+-- What changes things.
+SELECT msgstore.ingest('sms', '{"from": "+1555", "to": "+1556", "timestamp": "2024-11-01T14:00:00Z", "body": "b", "messaging_provider_id": "only-b"}', 'key-only-b');
+SELECT * FROM msgstore.ingest_batch('[{"channel": "sms", "payload": {"from": "+1555", "to": "+1556", "timestamp": "2024-11-01T14:00:00Z", "body": "b", "messaging_provider_id": "late-b"}},
+    {"channel": "sms", "payload": {"messaging_provider_id": "only-b"}}]');
+SELECT msgstore.send('sms', '{"from": "+15550002", "to": "+15550001", "timestamp": "2024-11-01T14:00:00Z", "body": "secret 1"}', 'send-b');
+SELECT msgstore.requeue(:'dead'), msgstore.requeue(:'event');
+SELECT msgstore.requeue_dead_letters(event_ids => ARRAY[:'dead'::uuid]);
+SELECT msgstore.heartbeat('proc-b'), msgstore.heartbeat_outbound('sender-b');
+SELECT msgstore.complete('proc-b', ARRAY[:'claimed'::uuid]);
+SELECT msgstore.complete('proc-a', ARRAY[:'claimed'::uuid]);
+SELECT msgstore.fail('proc-b', :'claimed', 'E', 'no');
+SELECT msgstore.fail('proc-b', :'event', 'E', 'no');
+SELECT msgstore.sent(:'message', 'x', 'sender-b');
+SELECT msgstore.sent(:'went', 'prov-b');
+SELECT msgstore.send_failed(:'message', 'E', 'no', 'sender-b');
+SELECT msgstore.record_status('sms', 'prov-b', 'failed');
+SELECT * FROM msgstore.record_status('sms', 'prov-unknown-b', 'failed');
+SELECT msgstore.reap_stale(), msgstore.reap_outbound(), msgstore.reap_responses('1 s');
+SELECT body FROM msgstore.claim_outbound('sender-b', 100) ORDER BY body;
+SELECT provider_message_id FROM msgstore.claim('proc-b', 100) ORDER BY 1;
+SELECT msgstore.heartbeat('proc-b');
+SELECT msgstore.complete('proc-b', ARRAY(SELECT id FROM msgstore.inbound_events WHERE processor_id = 'proc-b' AND channel = 'sms'));
+SELECT msgstore.process();
+SELECT msgstore.append('order-b', 'Opened', '{}', 0), msgstore.append('order-1', 'Changed', '{"more": 1}', event_id => '11111111-1111-4111-8111-111111111111');
+SELECT msgstore.append('onlyb-1', 'Opened', '{}', 1);
+SELECT stream, version FROM msgstore.append_batch('[{"stream": "onlyb-1", "type": "Opened", "data": {}, "expected_version": 0}]');
+SELECT * FROM msgstore.compact_stream('order-b', '{}');
+SELECT * FROM msgstore.compact_stream('onlyb-2', '{}');
+SELECT msgstore.create_subscription('sub-b', 'order');
+SELECT msgstore.drop_subscription('sub-b');
+SELECT msgstore.drop_subscription('sub-b');
+SELECT msgstore.resize_subscription('sub-b', 3);
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.fetch('sub', 100, 0) e;
+SELECT msgstore.fetch('sub-b');
+SELECT msgstore.ack('sub-b', 1);
+SELECT msgstore.park('sub', :'position', 'of b');
+SELECT msgstore.park('sub-b', 1, 'of b');
+SELECT reason FROM msgstore.list_parked('sub');
+SELECT msgstore.list_parked('sub-b');
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.replay_parked('sub') e;
+SELECT msgstore.replay_parked('sub-b');
+SELECT msgstore.save_snapshot('{"snapshot_id": "snap-b", "hosts_content": "of a"}');
+SELECT msgstore.get_snapshot('snap-b') - 'created_at';
+SELECT msgstore.delete_snapshot('snap-b'), msgstore.apply_snapshot_retention(1, NULL);
+SELECT msgstore.delete_snapshot('snap-b');
+SELECT msgstore.append_host_events('host-b', '[{"type": "CommentUpdated", "new_comment": "c"}]');
+SELECT aggregate_id, seq FROM msgstore.append_host_events('host-b', '[{"type": "HostCreated", "ip_address": "10.0.0.9", "hostname": "host-b"}]', '0');
+SELECT aggregate_id, seq FROM msgstore.append_host_batch('[{"aggregate_id": "host-b", "events": [{"type": "CommentUpdated", "new_comment": "c"}]}]');
+SELECT events_before, events_after FROM msgstore.compact_host('host-b');
+SELECT msgstore.compact_host('host-c');
+SELECT msgstore.update_response('resp-1b', '{"status": "failed"}');
+SELECT msgstore.delete_response('resp-1b');
+SELECT msgstore.cancel_response('back-2b');
+SELECT msgstore.save_background_request('back-2b', '{}');
+SELECT msgstore.heartbeat_response('back-1b', 'worker-b');
+SELECT id FROM msgstore.claim_response('worker-b');
+SELECT id FROM msgstore.claim_response('worker-b');
+SELECT msgstore.save_response('{"id": "leads-to-b", "status": "completed", "model": "m", "previous_response_id": "resp-1a"}');
+SELECT msgstore.save_background('{"id": "back-3a", "status": "queued", "model": "m", "background": true}', '{}');
+SELECT msgstore.cleanup_responses(10000000000), msgstore.purge_responses('0 s');
+SELECT msgstore.add_handler('sms', 'pg_catalog.now');
+SELECT msgstore.remove_handler('sms', 'pg_catalog.now');
+SELECT msgstore.requeue_dead_letters(), msgstore.process();
+SELECT events, added, changed, moved FROM msgstore.replay();
+SELECT * FROM msgstore.erase_address('sms', '+15550001');
+SELECT * FROM msgstore.purge('0 s', false, '{payloads,events,dead_letters}');
+SELECT operation, event_count FROM msgstore.operations_log ORDER BY id;
+SELECT msgstore.grant_access('tenant_a', 'operate');
+SELECT msgstore.revoke_access('tenant_b');
+SELECT msgstore.install_message_store();
+SQL
+my @public = split /\n/, sql("SELECT DISTINCT name FROM msgstore._access_rights() WHERE kind = 'function' AND name !~ '^_'", 'alone');
+is(join(' ', grep { $probes !~ /\b$_\(/ } @public), '', 'every function of every level is called');
+
+# Every table and view: what a may read at all, filters that look at rows they
+# should not see, joins, plans.
+my $looks = <<'SQL';
+CREATE FUNCTION pg_temp.leak(row_seen text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
+$$ BEGIN RAISE NOTICE 'seen: %', row_seen; RETURN true; END $$;
+SQL
+for my $relation (split /\n/, sql("SELECT relname FROM pg_class WHERE relnamespace = 'msgstore'::regnamespace
+	AND relkind IN ('r', 'v', 'p') ORDER BY 1", 'alone'))
+{
+	my $seen = $relation eq 'installed_objects' ? '1' : '(to_jsonb(r) - ARRAY[\'number\', \'global_position\', \'stream\'])::text';
+	$looks .= <<"SQL";
+\\echo $relation
+SELECT count(*), string_agg($seen, ' ' ORDER BY $seen) FROM msgstore.$relation r;
+SELECT count(*) FROM msgstore.$relation r WHERE r::text LIKE '%of b%' OR r::text LIKE '%only-b%';
+SELECT count(*) FROM msgstore.$relation r WHERE pg_temp.leak($seen);
+SELECT count(*) FROM msgstore.$relation r WHERE (r.tenant_id = 'b') AND pg_temp.leak(r.tenant_id);
+SELECT count(*) FROM msgstore.$relation r RIGHT JOIN (VALUES (1)) v ON pg_temp.leak($seen);
+SELECT count(*) FROM msgstore.$relation r JOIN pg_catalog.pg_class c ON c.relname = 'pg_class' AND 1 / (length(r::text) - length(r::text) + 1) = 1;
+INSERT INTO msgstore.$relation SELECT * FROM msgstore.$relation;
+UPDATE msgstore.$relation SET tenant_id = 'a';
+DELETE FROM msgstore.$relation WHERE tenant_id = 'b';
+EXPLAIN (COSTS OFF) SELECT count(*) FROM msgstore.$relation r;
+COPY msgstore.$relation TO '/dev/null';
+SELECT array_agg(attname::text) FROM pg_stats WHERE schemaname = 'msgstore' AND tablename = '$relation';
+SQL
+}
+$looks .= "SELECT last_value FROM msgstore.$_;\nSELECT nextval('msgstore.$_');\n"
+  for qw(conversations_number_seq stream_events_position_seq);
+
+# Of ids and times that are made anew in each database, only that they are there.
+sub comparable
+{
+	my ($text) = @_;
+	$text =~ s/$_/<of b>/g for map { quotemeta } grep { length > 7 } values %b;
+	$text =~ s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/<id>/g;
+	$text =~ s/\b[0-9A-HJKMNP-TV-Z]{26}\b/<ulid>/g;
+	$text =~ s/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?|Z)?/<time>/g;
+	$text =~ s/"(created_at|completed_at|attempt_count)": \d+/"$1": <n>/g;
+	$text =~ s/"(tenant_oldest_event_age_us)": \d+/"$1": <n>/g;
+	$text =~ s/park\('sub', '\d+'/park('sub', <n>/g;
+	$text =~ s/at position \d+/at position <n>/g;
+	$text =~ s/("prefix": ")[0-9a-f]{16}/$1<prefix>/g;
+	return $text;
+}
+
+sql("ANALYZE", $_) for qw(alone shared);
+for my $case ([ 'looks at', $looks ], [ 'calls', $probes ], [ 'looks at again', $looks ])
+{
+	my ($name, $script) = @$case;
+	my %printed;
+	# Where a is alone, b's place in the order of all events is nobody's.
+	$printed{$_} = comparable(session('tenant_a', $_, "\\set ECHO queries\n$script", %b,
+			$_ eq 'alone' ? (position => 999999) : ()))
+	  for qw(alone shared);
+	my @alone = split /\n/, $printed{alone};
+	my @shared = split /\n/, $printed{shared};
+	my @differ = grep { ($alone[$_] // '') ne ($shared[$_] // '') } 0 .. ($#alone > $#shared ? $#alone : $#shared);
+	is(join("\n", map { "$alone[$_]\n$shared[$_]" } grep { defined } @differ[0 .. ($#differ > 4 ? 4 : $#differ)]),
+		'', "what a $name is what it is without b");
+	unlike($printed{shared}, qr/of b(?!>)(?!%)/, "and nothing of b's in it") if $name !~ /calls/;
+	append_to_file("$PostgreSQL::Test::Utils::log_path/$name.$_", $printed{$_}) for keys %printed;
+}
+
+$node->stop;
+done_testing();
