@@ -287,7 +287,8 @@ CREATE FUNCTION msgstore._access_rights()
         ('{ingest}', 'function', '{
             ingest,ingest_batch,send,record_status,
             append,append_batch,save_snapshot,
-            new_ulid,ulid_after,validate_host,_is_ip_address,append_host_events,append_host_batch,
+            new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
+            append_host_events,append_host_batch,
             save_response,save_background,save_background_request,
             delete_response,cancel_response}'),
         ('{read}', 'function', '{

@@ -1,4 +1,4 @@
--- Nobody gets what was not granted; who runs a gateway needs no right on a table.
+-- Nobody gets what was not granted; each level of access gives what it says.
 \set QUIET on
 SET client_min_messages = warning;
 BEGIN;
@@ -103,12 +103,54 @@ INSERT INTO calls VALUES
     ('read_category', $$SELECT msgstore.read_category('pgtap')$$),
     ('stream_state', $$SELECT msgstore.stream_state('pgtap-1')$$),
     ('compact_stream', $$SELECT msgstore.compact_stream('pgtap-1', '{}')$$),
-    ('save_snapshot', $$SELECT msgstore.save_snapshot('{}')$$),
+    ('save_snapshot', $$SELECT msgstore.save_snapshot('{"snapshot_id": "pgtap"}')$$),
     ('list_snapshots', 'SELECT msgstore.list_snapshots()'),
     ('append_host_events', $$SELECT msgstore.append_host_events('pgtap',
         '[{"type": "HostCreated", "ip_address": "::1", "hostname": "h"}]')$$),
     ('list_hosts', 'SELECT msgstore.list_hosts()'),
     ('load_host_events', $$SELECT msgstore.load_host_events('pgtap')$$),
+    ('read_stream_backwards', $$SELECT msgstore.read_stream_backwards('pgtap-1')$$),
+    ('read_all', 'SELECT msgstore.read_all()'),
+    ('wait_for_events', $$SELECT msgstore.wait_for_events('pgtap', 0, '1 ms')$$),
+    ('stream_version', $$SELECT msgstore.stream_version('pgtap-1')$$),
+    ('stream_category', $$SELECT msgstore.stream_category('pgtap-1')$$),
+    ('count_events', $$SELECT msgstore.count_events('pgtap-1')$$),
+    ('last_event', $$SELECT msgstore.last_event('pgtap-1')$$),
+    ('list_streams', 'SELECT msgstore.list_streams()'),
+    ('latest_position', 'SELECT msgstore.latest_position()'),
+    ('latest_event_id', 'SELECT msgstore.latest_event_id()'),
+    ('merge_patch', $$SELECT msgstore.merge_patch('{}', '{}')$$),
+    ('fold', $$SELECT msgstore.fold('{}')$$),
+    ('last_known', 'SELECT msgstore.last_known(1)'),
+    ('get_snapshot', $$SELECT msgstore.get_snapshot('pgtap')$$),
+    ('delete_snapshot', $$SELECT msgstore.delete_snapshot('pgtap')$$),
+    ('apply_snapshot_retention', 'SELECT msgstore.apply_snapshot_retention(1, NULL)'),
+    ('create_subscription', $$SELECT msgstore.create_subscription('pgtap')$$),
+    ('resize_subscription', $$SELECT msgstore.resize_subscription('pgtap', 1)$$),
+    ('fetch', $$SELECT msgstore.fetch('pgtap')$$),
+    ('ack', $$SELECT msgstore.ack('pgtap', 0)$$),
+    ('park', $$DO 'BEGIN PERFORM msgstore.park(''pgtap'', 0, '''');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('list_parked', $$SELECT msgstore.list_parked('pgtap')$$),
+    ('replay_parked', $$SELECT msgstore.replay_parked('pgtap')$$),
+    ('drop_subscription', $$SELECT msgstore.drop_subscription('pgtap')$$),
+    ('append_host_batch', $$SELECT msgstore.append_host_batch('[{"aggregate_id": "pgtap",
+        "expected_version": "-1",
+        "events": [{"type": "CommentUpdated", "new_comment": "c"}]}]')$$),
+    ('new_ulid', 'SELECT msgstore.new_ulid()'),
+    ('ulid_after', $$SELECT msgstore.ulid_after('01ARZ3NDEKTSV4RRFFQ69G5FAV')$$),
+    ('validate_host', $$SELECT msgstore.validate_host('{"ip_address": "::1", "hostname": "h"}')$$),
+    ('host_version', $$SELECT msgstore.host_version('pgtap')$$),
+    ('host_sequence', $$SELECT msgstore.host_sequence('pgtap')$$),
+    ('count_host_events', $$SELECT msgstore.count_host_events('pgtap')$$),
+    ('list_host_ids', 'SELECT msgstore.list_host_ids()'),
+    ('latest_host_event_id', 'SELECT msgstore.latest_host_event_id()'),
+    ('host_by_id', $$SELECT msgstore.host_by_id('pgtap')$$),
+    ('host_by_ip_and_hostname', $$SELECT msgstore.host_by_ip_and_hostname('::1', 'h')$$),
+    ('search_hosts', $$SELECT msgstore.search_hosts('{}')$$),
+    ('hosts_at', 'SELECT msgstore.hosts_at(now())'),
+    ('hosts_health', 'SELECT msgstore.hosts_health()'),
+    ('compact_host', $$SELECT msgstore.compact_host('pgtap')$$),
     ('metrics', 'SELECT msgstore.metrics()'),
     ('metrics_detail', 'SELECT msgstore.metrics_detail()'),
     ('channel_metrics', 'SELECT count(*) FROM msgstore.channel_metrics()'),
@@ -121,6 +163,11 @@ INSERT INTO calls VALUES
     ('set_tenant_limit', $$SELECT msgstore.set_tenant_limit('', 1)$$),
     ('list_tenant_limits', 'SELECT msgstore.list_tenant_limits()'),
     ('tenant_limit', $$SELECT msgstore.tenant_limit('')$$);
+CREATE TEMP TABLE kinds AS
+SELECT c.what, CASE min(p.prokind) WHEN 'a' THEN 'aggregate' ELSE 'function' END AS kind
+FROM calls c
+LEFT JOIN pg_proc p ON p.proname = c.what AND p.pronamespace = 'msgstore'::regnamespace
+GROUP BY c.what;
 CREATE TEMP TABLE touches (command text);
 INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
@@ -149,43 +196,78 @@ SELECT lives_ok(
     'with USAGE what everybody may do');
 SELECT throws_ok(
     pg_temp.as_role('pgtap_nobody', command),
-    '42501', format('permission denied for function %s', what),
+    '42501', format('permission denied for %s %s', kind, what),
     format('without EXECUTE not %s', what))
-FROM calls WHERE what <> 'list_messages';
+FROM calls JOIN kinds USING (what) WHERE what <> 'list_messages';
 
--- With EXECUTE on the functions, and nothing else, a gateway runs.
-GRANT EXECUTE ON FUNCTION msgstore.ingest, msgstore.ingest_batch, msgstore.send,
-    msgstore.process, msgstore.claim, msgstore.heartbeat, msgstore.complete,
-    msgstore.fail, msgstore.reap_stale, msgstore.add_handler,
-    msgstore.remove_handler, msgstore.list_conversations, msgstore.list_messages,
-    msgstore.save_response, msgstore.get_response,
-    msgstore.get_response_for_chain, msgstore.response_chain,
-    msgstore.chain_items, msgstore.branches, msgstore.list_responses,
-    msgstore.response_input_items, msgstore.update_response,
-    msgstore.delete_response, msgstore.save_background,
-    msgstore.save_background_request, msgstore.claim_response,
-    msgstore.heartbeat_response, msgstore.cancel_response,
-    msgstore.stale_responses, msgstore.reap_responses,
-    msgstore.cleanup_responses, msgstore.purge_responses,
-    msgstore.append, msgstore.append_batch, msgstore.read_stream,
-    msgstore.read_category, msgstore.stream_state, msgstore.compact_stream,
-    msgstore.save_snapshot, msgstore.list_snapshots,
-    msgstore.append_host_events, msgstore.append_host_batch, msgstore.list_hosts,
-    msgstore.load_host_events,
-    msgstore.claim_outbound, msgstore.heartbeat_outbound, msgstore.sent,
-    msgstore.send_failed, msgstore.record_status, msgstore.reap_outbound,
-    msgstore.metrics, msgstore.metrics_detail, msgstore.channel_metrics,
-    msgstore.latency_histogram, msgstore.recount, msgstore.requeue_dead_letters,
-    msgstore.requeue, msgstore.replay, msgstore.purge, msgstore.erase_address,
-    msgstore.check, msgstore.create_api_key, msgstore.revoke_api_key,
-    msgstore.list_api_keys, msgstore.authenticate, msgstore.set_tenant_limit,
-    msgstore.list_tenant_limits, msgstore.tenant_limit TO pgtap_gateway;
+-- With all levels every function can be called, and still no table be touched
+-- but those that readers see.
+SELECT set_eq('SELECT what FROM calls',
+    $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function' AND name !~ '^_'$$,
+    'each function of a level is called here');
+SELECT msgstore.grant_access('pgtap_gateway', 'operate');
 SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
     format('a gateway may call %s', what))
 FROM calls;
 SELECT throws_ok(pg_temp.as_role('pgtap_gateway', command),
     '42501', NULL, format('and never %s', command))
-FROM touches;
+FROM touches
+WHERE command NOT IN (SELECT format('SELECT count(*) FROM msgstore.%s', name)
+                      FROM msgstore._access_rights() WHERE kind = 'table');
+
+-- What came of a call with a role's rights, undone: may, or what was refused.
+CREATE FUNCTION pg_temp.outcome(role text, command text) RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', role, true);
+    EXECUTE command;
+    RAISE EXCEPTION USING ERRCODE = 'MS000';
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RETURN SQLERRM;
+    WHEN OTHERS THEN
+        IF SQLSTATE !~ '^MS' THEN
+            RETURN SQLSTATE || ' ' || SQLERRM;
+        END IF;
+        RETURN 'may';
+END
+$$;
+
+-- Each level by itself: all that is in it, and nothing else.
+CREATE TEMP TABLE levels AS
+SELECT level, 'pgtap_' || level AS role
+FROM unnest(ARRAY['ingest', 'read', 'process', 'operate']) level;
+CREATE ROLE pgtap_ingest;
+CREATE ROLE pgtap_read;
+CREATE ROLE pgtap_process;
+CREATE ROLE pgtap_operate;
+SELECT msgstore.grant_access(role::regrole, level) FROM levels;
+SELECT msgstore.revoke_access('pgtap_operate', level) FROM levels WHERE level <> 'operate';
+SELECT is(pg_temp.outcome(l.role, c.command),
+    CASE WHEN EXISTS (SELECT FROM msgstore._access_rights() r
+                      WHERE r.level = l.level AND r.kind = 'function' AND r.name = c.what)
+        THEN 'may' ELSE format('permission denied for %s %s', c.kind, c.what) END,
+    format('%s: %s', l.level, c.what))
+FROM levels l, (calls JOIN kinds USING (what)) c
+-- These call another function before.
+WHERE c.what <> 'list_messages';
+SELECT is(pg_temp.outcome(l.role, 'SELECT * FROM msgstore.' || c.relname) = 'may',
+    EXISTS (SELECT FROM msgstore._access_rights() r
+            WHERE r.level = l.level AND r.kind = 'table' AND r.name = c.relname),
+    format('%s: read %s', l.level, c.relname))
+FROM levels l, pg_class c
+WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm');
+SELECT is_empty(
+    $$SELECT l.level, c.oid::regclass FROM levels l, pg_class c
+      WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+        AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(l.role, c.oid, 'USAGE, SELECT, UPDATE')
+            ELSE has_table_privilege(l.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END$$,
+    'no level writes a table or draws from a sequence');
+SELECT is_empty(
+    $$SELECT l.level, s.name FROM levels l, pg_settings s
+      WHERE s.name LIKE 'msgstore.%' AND s.context = 'superuser'
+        AND has_parameter_privilege(l.role, s.name, 'SET')$$,
+    'or chooses a tenant, or any limit');
 
 -- Limits are the operator's, not the caller's.
 SELECT throws_ok(
