@@ -41,9 +41,8 @@ BEGIN
 END
 $$;
 
--- Among new events the oldest is the first one of the due index. Those that
--- wait for a retry or are claimed stand there by another time, so that it is
--- looked up tenant by tenant, as far as that is cheap.
+-- The oldest event is the first one of some tenant: one probe for each, as far
+-- as that is cheap.
 CREATE FUNCTION msgstore._work_left(
     OUT oldest_event uuid,
     OUT any_dead boolean)
@@ -54,19 +53,10 @@ CREATE FUNCTION msgstore._work_left(
     SET enable_sort = off
     AS $$
 DECLARE
-    most_tenants CONSTANT int := 1000;
+    most_tenants CONSTANT int := 10000;
     first record;
 BEGIN
     any_dead := EXISTS (SELECT FROM msgstore.dead_letters);
-    SELECT q.event_id INTO oldest_event FROM msgstore.event_queue q
-    WHERE q.next_attempt_at IS NULL
-    ORDER BY q.next_attempt_at, q.event_id LIMIT 1;
-    IF NOT EXISTS (
-        SELECT FROM msgstore.event_queue q WHERE q.next_attempt_at IS NOT NULL)
-    THEN
-        RETURN;
-    END IF;
-
     SELECT q.tenant_id, q.event_id INTO first FROM msgstore.event_queue q
     ORDER BY q.tenant_id, q.event_id LIMIT 1;
     FOR n IN 1..most_tenants LOOP

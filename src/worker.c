@@ -94,8 +94,7 @@ msgstore_process(PG_FUNCTION_ARGS)
 {
 	TimestampTz due = GetCurrentTimestamp();
 	int64 most = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
-	WorkerSearch search = {.lanes = WORKER_ALL_LANES,
-						   .retries_from = DT_NOBEGIN};
+	WorkerSearch *search;
 	int64 total = 0;
 	int claimed;
 	int left;
@@ -108,12 +107,13 @@ msgstore_process(PG_FUNCTION_ARGS)
 	worker_refuse_in_handler("process");
 	/* Workers pass by the lanes that are held here, and come back for them. */
 	worker_wake_at_commit();
+	search = worker_search_all();
 	do
 	{
 		/* The connection's memory is the batch's, and goes with it. */
 		SPI_connect();
 		size = Min(msgstore_batch_size, most);
-		claimed = worker_run_batch(size, due, &search, &left);
+		claimed = worker_run_batch(size, due, search, &left);
 		SPI_finish();
 		most -= claimed;
 		total += left;

@@ -35,40 +35,10 @@
 #include "worker_lanes.h"
 #include "worker_message.h"
 #include "worker_order.h"
+#include "worker_search.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
-
-/*
- * Retries take at most half of a batch, so that events that keep failing do
- * not hold back those that never did.
- */
-static Statement claim_events = {
-	.sql = "SELECT " WORKER_EVENT_COLUMNS ", q.next_attempt_at"
-		   " FROM (SELECT * FROM ("
-		   "  SELECT tenant_id, event_id, lane, next_attempt_at"
-		   "  FROM msgstore.event_queue"
-		   "  WHERE next_attempt_at >= $4 AND next_attempt_at <= $2"
-		   "  AND ($5 >> lane) & 1 = 1 AND ($6 = '' OR tenant_id = $6)"
-		   "  ORDER BY next_attempt_at, event_id LIMIT ($1 + 1) / 2"
-		   "  FOR UPDATE SKIP LOCKED) AS retry"
-		   " UNION ALL SELECT * FROM ("
-		   "  SELECT tenant_id, event_id, lane, next_attempt_at"
-		   "  FROM msgstore.event_queue"
-		   "  WHERE next_attempt_at IS NULL AND event_id >= $3"
-		   "  AND ($5 >> lane) & 1 = 1 AND ($6 = '' OR tenant_id = $6)"
-		   "  ORDER BY next_attempt_at, event_id LIMIT $1"
-		   "  FOR UPDATE SKIP LOCKED) AS fresh"
-		   " LIMIT $1) AS q"
-		   " JOIN msgstore.event_log l"
-		   " ON l.tenant_id = q.tenant_id AND l.id = q.event_id",
-	.nargs = 6,
-	.argtypes =
-		{INT8OID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID},
-	.table = "event_log"};
-
-/* The place of the last column. */
-#define CLAIM_NEXT_ATTEMPT_AT (WORKER_EVENT_NCOLUMNS + 1)
 
 static Statement delete_from_queue = {
 	.sql = "DELETE FROM msgstore.event_queue q"
@@ -76,14 +46,6 @@ static Statement delete_from_queue = {
 		   " WHERE q.tenant_id = d.tenant_id AND q.event_id = d.event_id",
 	.nargs = 2,
 	.argtypes = {TEXTARRAYOID, UUIDARRAYOID}};
-
-static Statement next_retry = {
-	.sql = "SELECT next_attempt_at FROM msgstore.event_queue"
-		   " WHERE next_attempt_at > $1 AND next_attempt_at < 'infinity'"
-		   " AND ($2 >> lane) & 1 = 1"
-		   " ORDER BY next_attempt_at LIMIT 1",
-	.nargs = 2,
-	.argtypes = {TIMESTAMPTZOID, INT8OID}};
 
 /*
  * Waits for a conversation, or what a handler wants, that somebody else holds:
@@ -96,10 +58,9 @@ static void claim_in_lanes(int most,
 						   TimestampTz due,
 						   WorkerSearch *search,
 						   WorkerBatch *batch);
-static void read_claims(int most,
-						TimestampTz due,
-						WorkerSearch *search,
-						WorkerBatch *batch);
+static void make_room(WorkerBatch *batch, int n);
+static void *grow(void *array, int n, int size, Size element);
+static void read_event(WorkerBatch *batch, uint64 row);
 static ErrorData *try_apply(WorkerBatch *batch, int first, int n);
 static void set_lock_timeout(const char *value);
 static int apply_each(WorkerBatch *batch,
@@ -163,86 +124,49 @@ claim_in_lanes(int most,
 	search->claim_us = GetCurrentTimestamp() - started_at;
 }
 
-/* Retries are held to half of a batch: see claim_events. */
-bool
-worker_has_more(int claimed, int size)
-{
-	return claimed >= (size + 1) / 2;
-}
-
-TimestampTz
-worker_next_retry(TimestampTz after, uint64 lanes)
-{
-	Datum values[2];
-	bool isnull;
-
-	values[0] = TimestampTzGetDatum(after);
-	values[1] = Int64GetDatum((int64) lanes);
-	statement_execute(&next_retry, values, NULL);
-	if (SPI_processed == 0)
-		return DT_NOEND;
-	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
-}
-
 void
-worker_claim(int most,
-			 TimestampTz due,
-			 WorkerSearch *search,
-			 WorkerBatch *batch)
-{
-	Datum values[6];
-
-	values[0] = Int64GetDatum(most);
-	values[1] = TimestampTzGetDatum(due);
-	values[2] = UUIDPGetDatum(&search->fresh_from);
-	values[3] = TimestampTzGetDatum(search->retries_from);
-	values[4] = Int64GetDatum((int64) search->lanes);
-	values[5] = CStringGetTextDatum(msgstore_tenant_id);
-	statement_execute(&claim_events, values, NULL);
-	worker_make_batch(batch, (int) SPI_processed);
-	read_claims(most, due, search, batch);
-	SPI_freetuptable(SPI_tuptable);
-}
-
-/* What was claimed leaves the place where it stood, whatever becomes of it. */
-static void
-read_claims(int most, TimestampTz due, WorkerSearch *search, WorkerBatch *batch)
-{
-	TimestampTz last_retry = search->retries_from;
-	int retries = 0;
-	bool isnull;
-	uint64 row;
-
-	for (row = 0; row < SPI_processed; row++)
-	{
-		Datum due_at = statement_value(row, CLAIM_NEXT_ATTEMPT_AT, &isnull);
-
-		worker_read_event(batch, row);
-		if (isnull)
-			search->fresh_from = batch->messages[row].id;
-		else
-		{
-			last_retry = DatumGetTimestampTz(due_at);
-			retries++;
-		}
-	}
-	search->retries_from = retries < (most + 1) / 2 ? due : last_retry;
-}
-
-void
-worker_make_batch(WorkerBatch *batch, int size)
+worker_make_batch(WorkerBatch *batch)
 {
 	memset(batch, 0, sizeof(WorkerBatch));
-	size = Max(size, 1);
-	batch->messages = palloc0(sizeof(ConversationMessage) * size);
-	batch->accepted_at = palloc0(sizeof(TimestampTz) * size);
-	batch->lane = palloc0(sizeof(int16) * size);
-	batch->strict = palloc0(sizeof(bool) * size);
-	batch->blocked = palloc0(sizeof(bool) * size);
 }
 
 void
-worker_read_event(WorkerBatch *batch, uint64 row)
+worker_read_events(WorkerBatch *batch)
+{
+	uint64 row;
+
+	make_room(batch, (int) SPI_processed);
+	for (row = 0; row < SPI_processed; row++)
+		read_event(batch, row);
+}
+
+static void
+make_room(WorkerBatch *batch, int n)
+{
+	int size = batch->n + n;
+
+	batch->messages =
+		grow(batch->messages, batch->n, size, sizeof(ConversationMessage));
+	batch->accepted_at =
+		grow(batch->accepted_at, batch->n, size, sizeof(TimestampTz));
+	batch->lane = grow(batch->lane, batch->n, size, sizeof(int16));
+	batch->strict = grow(batch->strict, batch->n, size, sizeof(bool));
+	batch->blocked = grow(batch->blocked, batch->n, size, sizeof(bool));
+}
+
+/* What is new is zero. */
+static void *
+grow(void *array, int n, int size, Size element)
+{
+	if (array == NULL)
+		return palloc0(Max(size, 1) * element);
+	array = repalloc(array, Max(size, 1) * element);
+	memset((char *) array + n * element, 0, (size - n) * element);
+	return array;
+}
+
+static void
+read_event(WorkerBatch *batch, uint64 row)
 {
 	int i = batch->n++;
 	ConversationMessage *message = &batch->messages[i];

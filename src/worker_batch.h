@@ -12,15 +12,6 @@
 #define WORKER_EVENT_COLUMNS WORKER_MESSAGE_COLUMNS ", q.lane"
 #define WORKER_EVENT_NCOLUMNS (WORKER_MESSAGE_NCOLUMNS + 1)
 
-/* Where a queue is looked at: see worker_search.c. */
-typedef struct WorkerSearch
-{
-	uint64 lanes;			  /* events of others are left alone */
-	pg_uuid_t fresh_from;	  /* no fresh event stands below */
-	TimestampTz retries_from; /* no retry is due before */
-	int64 claim_us;			  /* what the last claim took */
-} WorkerSearch;
-
 typedef struct WorkerBatch
 {
 	ConversationMessage *messages; /* that the events make */
@@ -42,29 +33,17 @@ typedef struct WorkerBatch
  * search on. Returns how many were claimed, and in left how many of these
  * left the queue.
  */
-extern int
-worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left);
+struct WorkerSearch;
+extern int worker_run_batch(int most,
+							TimestampTz due,
+							struct WorkerSearch *search,
+							int *left);
 
-/*
- * Only claims, in those lanes of the search that the caller has taken. The
- * batch is in the current memory context.
- */
-extern void worker_claim(int most,
-						 TimestampTz due,
-						 WorkerSearch *search,
-						 WorkerBatch *batch);
+/* An empty one; its events will be in the current memory context. */
+extern void worker_make_batch(WorkerBatch *batch);
 
-/* Whether a batch of this size that claimed so many may have left some. */
-extern bool worker_has_more(int claimed, int size);
-
-/* When the first retry after the given time is due; DT_NOEND: there is none. */
-extern TimestampTz worker_next_retry(TimestampTz after, uint64 lanes);
-
-/* Room for so many events, in the current memory context. */
-extern void worker_make_batch(WorkerBatch *batch, int size);
-
-/* Reads the next event from a row that begins with WORKER_EVENT_COLUMNS. */
-extern void worker_read_event(WorkerBatch *batch, uint64 row);
+/* Adds those of the last result, which begins with WORKER_EVENT_COLUMNS. */
+extern void worker_read_events(WorkerBatch *batch);
 
 /* Makes messages of n events and takes them out of the queue, all or none. */
 extern void worker_apply(WorkerBatch *batch, int first, int n);

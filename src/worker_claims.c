@@ -29,6 +29,7 @@
 #include "worker_failures.h"
 #include "worker_lanes.h"
 #include "worker_order.h"
+#include "worker_search.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -283,8 +284,7 @@ static void
 claim(text *processor_id, int most, WorkerBatch *batch)
 {
 	bool ordered = channels_any_strict();
-	WorkerSearch search = {.lanes = WORKER_ALL_LANES,
-						   .retries_from = DT_NOBEGIN};
+	WorkerSearch *search = worker_search_all();
 	uint64 used = 0;
 	TimestampTz now;
 	int claimed;
@@ -295,20 +295,20 @@ claim(text *processor_id, int most, WorkerBatch *batch)
 	if (ordered)
 	{
 		worker_wake_at_commit();
-		search.lanes = worker_take_lanes(WORKER_ALL_LANES);
+		search->lanes = worker_take_lanes(WORKER_ALL_LANES);
 	}
 	/* What was just taken back is due. */
 	now = GetCurrentTimestamp();
 	do
 	{
-		worker_claim(most, now, &search, batch);
+		worker_claim(most, now, search, batch);
 		claimed = batch->n;
 		used |= strict_lanes(batch);
 		worker_hold_back(batch);
 		/* All had to wait in line: there may be others. */
 	} while (claimed > 0 && batch->n == 0);
 	if (ordered)
-		worker_give_lanes(search.lanes & ~used);
+		worker_give_lanes(search->lanes & ~used);
 	if (batch->n > 0)
 		make_claims_of(processor_id, batch);
 	stats_count(STATS_WORKER_CLAIMED, batch->n);
@@ -341,15 +341,13 @@ static void
 take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
 {
 	Datum values[3];
-	uint64 row;
 
 	values[0] = PointerGetDatum(ids);
 	values[1] = PointerGetDatum(processor_id);
 	values[2] = CStringGetTextDatum(msgstore_tenant_id);
 	statement_execute(&find_claimed, values, NULL);
-	worker_make_batch(batch, (int) SPI_processed);
-	for (row = 0; row < SPI_processed; row++)
-		worker_read_event(batch, row);
+	worker_make_batch(batch);
+	worker_read_events(batch);
 	find_lost(ids, batch, processor_id);
 	if (strict_lanes(batch) != 0)
 	{
@@ -530,14 +528,12 @@ reap(TimestampTz due, uint64 lanes)
 	values[2] = CStringGetTextDatum(msgstore_tenant_id);
 	values[3] = Int64GetDatum(REAP_SIZE);
 	statement_execute(&find_expired, values, NULL);
-	worker_make_batch(&batch, (int) SPI_processed);
+	worker_make_batch(&batch);
+	worker_read_events(&batch);
 	processors = palloc(sizeof(text *) * Max(SPI_processed, 1));
 	for (row = 0; row < SPI_processed; row++)
-	{
-		worker_read_event(&batch, row);
 		processors[row] = DatumGetTextPCopy(
 			statement_value(row, WORKER_EVENT_NCOLUMNS + 1, &isnull));
-	}
 	for (i = 0; i < batch.n; i++)
 		taken += take_back(&batch, i, processors[i]);
 	return taken;

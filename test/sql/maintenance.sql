@@ -429,7 +429,7 @@ DROP INDEX messages_timestamp_idx;
 ALTER TABLE messages DROP CONSTRAINT messages_inbound_event_key;
 ALTER TABLE conversations DROP CONSTRAINT conversations_key_parts;
 DROP TRIGGER keep_operations ON operations_log;
-UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'event_queue_due_idx'::regclass;
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'event_queue_retry_idx'::regclass;
 CREATE INDEX left_behind ON messages (body);
 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'left_behind'::regclass;
 SELECT * FROM found();

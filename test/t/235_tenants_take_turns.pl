@@ -1,0 +1,99 @@
+# Tenants take turns: one tenant's backlog delays another's event by a batch at
+# most, in the workers and for whoever processes or claims by hand.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use Test::More;
+
+my $node = new_server('turns', "msgstore.workers = 0\nmsgstore.batch_size = 500");
+$node->start;
+add_database($node, 'store');
+
+sub sql { return $node->safe_psql('store', $_[0]) }
+
+sub ingest
+{
+	my ($tenant, $from, $until) = @_;
+	return sql("SET msgstore.tenant_id = '$tenant';
+		SELECT count(*) FROM generate_series($from, $until, 1000) s, msgstore.ingest_batch((
+			SELECT jsonb_agg(jsonb_build_object('channel', 'sms',
+				'payload', event('$tenant-' || i, '+1804555' || i % 1000)))
+			FROM generate_series(s, least(s + 999, $until)) i))");
+}
+
+sub set_workers
+{
+	my ($n) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
+	$node->reload;
+	return;
+}
+
+# The tenants in the order of their names: some before, some behind the one
+# with the backlog.
+is(ingest('m', 1, 100_000), 100_000, 'one tenant has a backlog');
+ingest($_, 1, 1) for qw(a b y z);
+
+my $first = sql('SELECT msgstore.process(500)');
+is($first, 500, 'a batch is full');
+is(sql("SELECT string_agg(tenant_id || ' ' || n, ', ' ORDER BY tenant_id) FROM (
+		SELECT tenant_id, count(*) AS n FROM msgstore.messages GROUP BY 1) m"),
+	'a 1, b 1, m 496, y 1, z 1', 'it has the events of all, and of the backlog what is left');
+is(sql("SELECT count(*) FROM (
+		SELECT id, lag(id) OVER (ORDER BY created_at, ctid) AS before
+		FROM msgstore.messages WHERE tenant_id = 'm') o WHERE id < before"),
+	0, 'a tenant\'s events are taken in their order');
+
+# Who claims a few takes them from one tenant after the other.
+ingest($_, 2, 9) for qw(a z);
+is(sql("SELECT string_agg(DISTINCT tenant_id, ',' ORDER BY tenant_id) FROM msgstore.claim('outside', 5)"),
+	'a,m,z', 'a claim has events of all tenants');
+is(sql("SELECT string_agg(tenant, ',' ORDER BY tenant)
+		FROM generate_series(1, 3) n, LATERAL (
+			SELECT c.tenant_id AS tenant FROM msgstore.claim('outside' || left('', n), 1) c) s"),
+	'a,m,z', 'so have claims of one event, one after the other');
+
+# With the worker at work, in both directions of the order of names.
+set_workers(1);
+wait_for_workers($node, 'store', 1);
+for my $tenant (qw(c x))
+{
+	ingest($tenant, 1, 1);
+	ok(eventually(sub { sql("SELECT EXISTS (SELECT FROM msgstore.messages WHERE tenant_id = '$tenant')") eq 't' }),
+		"the event of tenant $tenant is processed");
+	# Of the other tenant, what became a message between the two moments.
+	cmp_ok(sql("SELECT count(*) FROM msgstore.messages m,
+				(SELECT e.created_at, e.processed_at FROM msgstore.inbound_events e
+				 WHERE e.tenant_id = '$tenant') single
+			WHERE m.tenant_id = 'm' AND m.created_at > single.created_at
+			AND m.created_at < single.processed_at"),
+		'<=', 500, 'after a batch of the backlog at most');
+}
+cmp_ok(sql("SELECT count(*) FROM msgstore.event_queue"), '>', 0, 'while the backlog lasts');
+
+# More tenants than a batch has events, and than places are kept.
+set_workers(0);
+wait_for_workers($node, 'store', 0);
+# The backlog is not waited for.
+sql('TRUNCATE msgstore.event_log, msgstore.event_queue, msgstore.event_claims,
+	msgstore.messages, msgstore.conversations');
+sql("DO \$\$ BEGIN
+		FOR i IN 1..2500 LOOP
+			PERFORM set_config('msgstore.tenant_id', 't' || i, true),
+				msgstore.ingest('sms', event('turn-1', '+18045551111')),
+				msgstore.ingest('sms', event('turn-2', '+18045551111'));
+		END LOOP;
+	END \$\$");
+is(sql("SELECT sum(msgstore.process(500)) FROM generate_series(1, 3)"), 1500, 'three batches');
+is(sql("SELECT max(n) FROM (SELECT count(*) AS n FROM msgstore.messages GROUP BY tenant_id) m"), 1,
+	'of one session are of different tenants');
+set_workers(1);
+ok(eventually(sub { sql('SELECT NOT EXISTS (SELECT FROM msgstore.event_queue)') eq 't' }),
+	'a worker gets to all of them');
+is(violations($node, 'store'), '', 'nothing is out of place');
+
+$node->stop;
+done_testing();
