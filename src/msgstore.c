@@ -12,7 +12,9 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/memutils.h"
 
 #include "inbox.h"
@@ -60,8 +62,8 @@ static shmem_startup_hook_type next_shmem_startup = NULL;
 
 void _PG_init(void);
 
-static char *planted_value(const char *name);
-static void refuse_planted_value(const char *name, const char *planted);
+static void refuse_planted_value(const char *name);
+static struct config_generic *find_setting(const char *name);
 static void define_settings(void);
 static void define_number(const char *name,
 						  const char *description,
@@ -77,12 +79,12 @@ static void start_shmem(void);
 void
 _PG_init(void)
 {
-	char *tenant_id = planted_value("msgstore.tenant_id");
-	char *owner = planted_value("msgstore.owner");
-
+	if (!process_shared_preload_libraries_in_progress)
+	{
+		refuse_planted_value("msgstore.tenant_id");
+		refuse_planted_value("msgstore.owner");
+	}
 	define_settings();
-	refuse_planted_value("msgstore.tenant_id", tenant_id);
-	refuse_planted_value("msgstore.owner", owner);
 	stats_init();
 	streams_init();
 	worker_init();
@@ -96,33 +98,45 @@ _PG_init(void)
 }
 
 /*
- * What a session that loads the module late was begun with under this name:
- * the server takes any value for a setting that it does not know yet.
- */
-static char *
-planted_value(const char *name)
-{
-	if (process_shared_preload_libraries_in_progress ||
-		GetConfigOption(name, true, false) == NULL)
-		return NULL;
-	return pstrdup(GetConfigOptionResetString(name));
-}
-
-/*
- * A value that the client asked for and may not choose has been thrown away
- * now, and with it what ALTER ROLE or ALTER DATABASE say, over which it stood:
- * the session would see all tenants. A preloaded module refuses the connection
- * for this; here the session ends.
+ * A session that loads the module late may have been begun with a value for
+ * one of its settings: the server takes any for a name that it does not know
+ * yet. Whoever may not choose it has it thrown away by the definition, and
+ * with it what ALTER ROLE or ALTER DATABASE say, over which it stood: the
+ * session would see all tenants. With the module preloaded the server refuses
+ * such a connection; here the session ends.
  */
 static void
-refuse_planted_value(const char *name, const char *planted)
+refuse_planted_value(const char *name)
 {
-	if (planted != NULL &&
-		strcmp(planted, GetConfigOptionResetString(name)) != 0)
+	struct config_generic *setting = find_setting(name);
+
+	if (setting != NULL && setting->reset_source == PGC_S_CLIENT &&
+		setting->reset_scontext != PGC_SUSET &&
+		pg_parameter_aclcheck(name, setting->reset_srole, ACL_SET) !=
+			ACLCHECK_OK)
 		ereport(FATAL,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set parameter \"%s\"", name),
 				 errhint("Connect without choosing it.")));
+}
+
+/* The setting as it is before it is defined; null: nobody has named it. */
+static struct config_generic *
+find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, ERROR);
+#else
+	struct config_generic **settings = get_guc_variables();
+	int i;
+
+	for (i = 0; i < GetNumConfigOptions(); i++)
+	{
+		if (pg_strcasecmp(name, settings[i]->name) == 0)
+			return settings[i];
+	}
+	return NULL;
+#endif
 }
 
 /* Limits and the worker's rules are the operator's, not a session's. */

@@ -1,0 +1,191 @@
+# Who a session works for is not the session's to say; keys leave no trace; and
+# rights, policies and keys are in a dump and on a standby.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_server('access', 'msgstore.workers = 0', allows_streaming => 1);
+$node->start;
+add_database($node, 'store');
+
+sub sql { return $node->safe_psql($_[1] // 'store', $_[0]) }
+
+# What a login gets: its output and what it was told.
+sub as
+{
+	my ($role, $script, %options) = @_;
+	my ($out, $err) = ('', '');
+	local $ENV{PGOPTIONS} = $options{options} // '';
+	($options{node} // $node)->psql(
+		$options{database} // 'store', $script,
+		stdout => \$out, stderr => \$err, on_error_stop => 0,
+		extra_params => [ '-U', $role ]);
+	$err =~ s/^psql:<stdin>:\d+: //gm;
+	return "$out$err";
+}
+
+sql(<<'SQL');
+CREATE ROLE tenant_a LOGIN;
+CREATE ROLE gateway LOGIN;
+CREATE ROLE anybody LOGIN;
+ALTER ROLE tenant_a SET msgstore.tenant_id = 'a';
+ALTER ROLE tenant_a SET msgstore.owner = 'ann';
+GRANT SET ON PARAMETER msgstore.tenant_id, msgstore.owner TO gateway;
+SELECT msgstore.grant_access('tenant_a', 'read'), msgstore.grant_access('tenant_a', 'ingest'),
+    msgstore.grant_access('gateway', 'read'), msgstore.grant_access('gateway', 'ingest'),
+    msgstore.grant_access('anybody', 'read');
+SET msgstore.tenant_id = 'a';
+SELECT msgstore.send('sms', event(NULL, '+1801', 'of a'));
+SET msgstore.tenant_id = 'b';
+SELECT msgstore.send('sms', event(NULL, '+1802', 'of b'));
+SET msgstore.tenant_id = '';
+SELECT msgstore.send('sms', event(NULL, '+1803', 'of nobody'));
+SQL
+
+my $mine = "SELECT string_agg(body, ', ' ORDER BY body) FROM msgstore.messages;
+SELECT msgstore.list_conversations() #>> '{meta,total}';";
+
+# By the login's settings.
+is(as('tenant_a', $mine), "of a\n1", 'a login sees its tenant');
+is(as('gateway', $mine), "of a, of b, of nobody\n3", 'without a tenant there is no scoping');
+is(as('anybody', $mine), "of a, of b, of nobody\n3", 'for whoever may read');
+
+# No ordinary role changes them, whatever the way.
+for my $setting (qw(tenant_id owner admin))
+{
+	for my $command ("SET msgstore.$setting = 'on'", "SET LOCAL msgstore.$setting = ''",
+		"RESET msgstore.$setting", "SET msgstore.$setting TO DEFAULT",
+		"SELECT set_config('msgstore.$setting', 'on', false)",
+		"ALTER ROLE tenant_a SET msgstore.$setting = 'on'",
+		"ALTER ROLE tenant_a RESET msgstore.$setting",
+		"CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET msgstore.$setting = 'on' AS 'SELECT 1'",
+		"UPDATE pg_settings SET setting = 'on' WHERE name = 'msgstore.$setting'")
+	{
+		like(as('tenant_a', "BEGIN; $command"), qr/permission denied|must be owner/, "no $command");
+	}
+	like(as('tenant_a', 'SELECT 1', options => "-c msgstore.$setting=on"),
+		qr/permission denied to set parameter "msgstore.$setting"/, "nor $setting by the connection");
+}
+is(as('tenant_a', "ALTER ROLE tenant_a RESET ALL; RESET ALL; DISCARD ALL; $mine"), "of a\n1", 'nor by taking all of them back');
+is(as('tenant_a', $mine), "of a\n1", 'in the next session either');
+is(as('tenant_a', "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; SET msgstore.response_store = 'durable'; $mine"),
+	"of a\n1", 'who resets who it is stays whose it is');
+
+# A role that was given the right chooses, for one transaction.
+is(as('gateway', "BEGIN; SET LOCAL msgstore.tenant_id = 'a'; $mine COMMIT; $mine"),
+	"of a\n1\nof a, of b, of nobody\n3", 'a gateway works for a tenant, until its transaction ends');
+is(as('gateway', "BEGIN; SELECT set_config('msgstore.tenant_id', 'a', true); SAVEPOINT s; SET LOCAL msgstore.tenant_id = 'b';
+	ROLLBACK TO s; $mine ROLLBACK; $mine"), "a\nof a\n1\nof a, of b, of nobody\n3", 'also when it is rolled back');
+
+# What runs with the owner's rights appends without a statement: row security
+# does not stand in its way. With the library of the server itself it shows.
+my $offset = -s $node->logfile;
+my $traced = "SET session_preload_libraries = 'auto_explain'";
+sql("ALTER ROLE tenant_a $traced; ALTER ROLE tenant_a SET auto_explain.log_min_duration = 0;
+	ALTER ROLE tenant_a SET auto_explain.log_nested_statements = on;");
+as('tenant_a', "SELECT msgstore.append('fast-1', 'Opened', '{}');
+	SELECT msgstore.ingest('sms', public.event('fast'))");
+unlike(log_of($node, $offset), qr/INSERT INTO msgstore\.(stream_events|event_log)/, 'append and ingest need no statement');
+is(sql("SELECT tenant_id FROM msgstore.stream_events UNION ALL SELECT tenant_id FROM msgstore.event_log"), "a\na", 'and are the tenant\'s');
+sql("CREATE RULE r AS ON INSERT TO msgstore.stream_events WHERE false DO INSTEAD NOTHING");
+as('tenant_a', "SELECT msgstore.append('fast-1', 'Opened', '{}')");
+like(log_of($node, $offset), qr/INSERT INTO msgstore\.stream_events/, 'which would be seen');
+sql("DROP RULE r ON msgstore.stream_events");
+
+# The secret of a key is in no statement that the server could log.
+$offset = -s $node->logfile;
+my $logged = "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+	SET auto_explain.log_analyze = on; SET log_statement = 'all'; SET log_min_messages = debug1; SET debug_print_plan = on;";
+my $key = (split /\n/, sql("$logged CREATE TEMP TABLE k AS SELECT msgstore.create_api_key('a', '{ingest,read}') AS key;
+	SELECT a.tenant_id, k.key FROM k, msgstore.authenticate(k.key) a"))[-1];
+my ($secret) = $key =~ /^a\|mk_[0-9a-f]{16}_([0-9a-f]{48})$/;
+isnt($secret, undef, 'a key');
+$key =~ s/^a\|//;
+like(log_of($node, $offset), qr/msgstore\.api_keys/, 'its statements are logged');
+unlike(log_of($node, $offset), qr/$secret/, 'its secret is not');
+sql("SELECT msgstore.set_tenant_limit('a', 5, 9)");
+my $asks = "SELECT tenant_id, scopes, requests_per_second, burst FROM msgstore.authenticate('$key')";
+is(as('gateway', $asks), 'a|{ingest,read}|5|9', 'a gateway asks whose a key is');
+like(as('gateway', 'SELECT * FROM msgstore.list_api_keys()'), qr/permission denied/, 'and knows of no other');
+like(as('gateway', 'SELECT * FROM msgstore.api_keys'), qr/permission denied/, 'nor its hash');
+
+# Two sessions that use a key at the same time do not wait for each other.
+sql('UPDATE msgstore.api_keys SET last_used_at = NULL');
+my $holder = $node->background_psql('store');
+$holder->query_safe("BEGIN; SELECT * FROM msgstore.authenticate('$key')");
+is(sql("SET statement_timeout = '20s'; SELECT count(*) FROM msgstore.authenticate('$key')"), 1, 'none waits to note that it was used');
+$holder->query_safe('COMMIT');
+$holder->quit;
+isnt(sql('SELECT last_used_at FROM msgstore.list_api_keys()'), '', 'one has noted it');
+my $serial = $node->background_psql('store');
+sql('UPDATE msgstore.api_keys SET last_used_at = NULL');
+$serial->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM msgstore.list_api_keys()');
+sql("SELECT * FROM msgstore.authenticate('$key')");
+is($serial->query_safe("SELECT tenant_id FROM msgstore.authenticate('$key')"), 'a', 'nor fails for it');
+$serial->quit;
+
+# On a standby keys are known and their use is not noted.
+sql('UPDATE msgstore.api_keys SET last_used_at = NULL');
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+is(as('gateway', $asks, node => $standby), 'a|{ingest,read}|5|9', 'a standby knows the key');
+is(as('tenant_a', $mine, node => $standby), "of a\n1", 'and whose rows are whose');
+$standby->stop;
+
+# Rights, policies and keys are in a dump.
+my $guards = <<'SQL';
+SELECT tablename, policyname, permissive, roles, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'msgstore' ORDER BY 1, 2;
+SELECT relname, relrowsecurity, relforcerowsecurity, reloptions FROM pg_class WHERE relnamespace = 'msgstore'::regnamespace ORDER BY 1;
+SELECT rolname, msgstore._levels_of(oid) FROM pg_roles WHERE rolname IN ('tenant_a', 'gateway', 'anybody') ORDER BY 1;
+SELECT p.oid::regprocedure, a.* FROM pg_proc p, aclexplode(p.proacl) a WHERE p.pronamespace = 'msgstore'::regnamespace ORDER BY 1::text, 3, 4;
+SQL
+for my $format (qw(plain custom))
+{
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/access.$format";
+	$node->command_ok([ 'pg_dump', "--format=$format", '-f', $file, $node->connstr('store') ], "dump as $format");
+	sql("CREATE DATABASE from_$format");
+	$node->command_ok($format eq 'plain'
+		? [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, $node->connstr("from_$format") ]
+		: [ 'pg_restore', '--exit-on-error', '-d', $node->connstr("from_$format"), $file ], 'restore it');
+	is(sql($guards, "from_$format"), sql($guards), 'every policy and right is there');
+	is(as('gateway', $asks, database => "from_$format"), 'a|{ingest,read}|5|9', 'so is the key');
+	is(as('tenant_a', $mine, database => "from_$format"), "of a\n1", 'and each tenant has its own');
+}
+
+# Without preloading the server takes any value for a setting that it does not
+# know yet. It does not help.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+is(as('tenant_a', $mine), "of a\n1", 'without preloading a login sees its tenant');
+like(as('tenant_a', "SET msgstore.tenant_id = 'b'; $mine"), qr/^of a\n1WARNING/, 'a value that is planted before the module is loaded is thrown away');
+like(as('tenant_a', "BEGIN; SET LOCAL msgstore.tenant_id = ''; $mine"), qr/^of a\n1WARNING/, 'also an empty one');
+like(as('tenant_a', "RESET msgstore.tenant_id; $mine"), qr/^of a\n1/, 'also the login\'s taken back');
+for my $value ('tenant_id=b', 'tenant_id=', 'tenant_id=a', 'Tenant_Id=', 'tenant-id=')
+{
+	like(as('tenant_a', $mine, options => "-c msgstore.$value"),
+		qr/^(psql:.*)?FATAL:  permission denied to set parameter "msgstore.tenant_id"/m,
+		"one that came with the connection, $value, ends the session");
+}
+like(as('tenant_a', $mine, options => '-c msgstore.owner=bob'),
+	qr/FATAL:  permission denied to set parameter "msgstore.owner"/, 'so does an owner');
+sql("ALTER ROLE tenant_a SET session_preload_libraries = 'msgstore'");
+like(as('tenant_a', $mine, options => '-c msgstore.tenant_id='),
+	qr/FATAL:  permission denied to set parameter/, 'at once where the session loads the module itself');
+is(as('tenant_a', $mine), "of a\n1", 'which sees its tenant');
+sql("ALTER ROLE tenant_a RESET session_preload_libraries");
+sql("ALTER ROLE tenant_a RESET msgstore.tenant_id; ALTER DATABASE store SET msgstore.tenant_id = 'b'");
+is(as('tenant_a', $mine), "of b\n1", 'a database may have a tenant');
+like(as('tenant_a', $mine, options => '-c msgstore.tenant_id='),
+	qr/FATAL:  permission denied to set parameter/, 'which the connection does not take away');
+is(as('gateway', $mine, options => '-c msgstore.tenant_id=a'), "of a\n1", 'who may choose chooses with the connection too');
+
+$node->stop;
+done_testing();
