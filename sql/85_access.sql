@@ -284,8 +284,10 @@ CREATE FUNCTION msgstore._access_rights()
     FROM (VALUES
         ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
         ('{ingest,read}', 'function', '{authenticate,tenant_limit}'),
+        -- Providers report to a gateway, or to whoever sends.
+        ('{ingest,process}', 'function', '{record_status}'),
         ('{ingest}', 'function', '{
-            ingest,ingest_batch,send,record_status,
+            ingest,ingest_batch,send,
             append,append_batch,save_snapshot,
             new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
             append_host_events,append_host_batch,

@@ -150,7 +150,8 @@ sub check_page
 	for my $role (split /\n/, $node->safe_psql('postgres',
 			"SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384"))
 	{
-		$node->safe_psql('postgres', "DROP ROLE $role");
+		# With its rights on settings, which are the cluster's.
+		$node->safe_psql('postgres', "DROP OWNED BY $role; DROP ROLE $role");
 	}
 	return;
 }
