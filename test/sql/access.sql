@@ -115,6 +115,11 @@ SELECT * FROM msgstore.tenant_limit('a');
 SELECT public.refused($$SELECT * FROM msgstore.tenant_limit('b')$$);
 SELECT public.refused($$SELECT * FROM msgstore.tenant_limit('never seen')$$);
 SELECT public.refused($$SELECT msgstore.set_tenant_limit('a', 1000)$$);
+-- Handlers are called for all tenants, and not one's to add or take away.
+CREATE FUNCTION public.handle(m msgstore.messages) RETURNS void LANGUAGE sql AS '';
+SELECT public.refused($$SELECT msgstore.add_handler('sms', 'public.handle')$$);
+SELECT public.refused($$SELECT msgstore.remove_handler('sms', 'public.handle')$$);
+DROP FUNCTION public.handle;
 RESET msgstore.tenant_id;
 
 -- Levels: what is granted adds up, and revoking one leaves the others whole.

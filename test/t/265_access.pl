@@ -83,6 +83,41 @@ is(as('gateway', "BEGIN; SET LOCAL msgstore.tenant_id = 'a'; $mine COMMIT; $mine
 is(as('gateway', "BEGIN; SELECT set_config('msgstore.tenant_id', 'a', true); SAVEPOINT s; SET LOCAL msgstore.tenant_id = 'b';
 	ROLLBACK TO s; $mine ROLLBACK; $mine"), "a\nof a\n1\nof a, of b, of nobody\n3", 'also when it is rolled back');
 
+# Whatever the owner grants beside the levels, the policies hold; for the owner
+# as well, if that is no superuser.
+sql(<<'SQL');
+SELECT msgstore.save_response(jsonb_build_object('id', 'plain', 'status', 'completed', 'model', 'm'));
+SET msgstore.tenant_id = 'a';
+SET msgstore.owner = 'ann';
+SELECT msgstore.save_response(jsonb_build_object('id', 'of ann', 'status', 'completed', 'model', 'm'));
+SET msgstore.owner = 'bob';
+SELECT msgstore.save_response(jsonb_build_object('id', 'of bob', 'status', 'completed', 'model', 'm'));
+SET msgstore.owner = '';
+SELECT msgstore.save_response(jsonb_build_object('id', 'of all', 'status', 'completed', 'model', 'm'));
+GRANT ALL ON ALL TABLES IN SCHEMA msgstore TO tenant_a;
+SQL
+is(as('tenant_a', "SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann',
+	'a response is read by its owner, and by all when it has none');
+is(sql("SET msgstore.admin = on; SET msgstore.owner = 'ann'; SET msgstore.tenant_id = 'a'; SET ROLE tenant_a;
+	SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann, of bob', 'and by who reads those of all owners');
+is(as('tenant_a', "UPDATE msgstore.tenant_limits SET burst = 1; DELETE FROM msgstore.conversations WHERE tenant_id = 'b';
+	DELETE FROM msgstore.responses WHERE id = 'of bob'; SELECT count(*) FROM msgstore.responses"), 2, 'nothing else can be changed');
+is(sql("SELECT count(*) FROM msgstore.responses WHERE id = 'of bob' UNION ALL SELECT count(*) FROM msgstore.conversations"), "1\n3", 'or was');
+like(as('tenant_a', $_), qr/new row violates row-level security policy/, $_)
+  for "INSERT INTO msgstore.tenant_limits VALUES ('b', 1, 1)", "INSERT INTO msgstore.tenant_limits VALUES ('', 1, 1)",
+  "INSERT INTO msgstore.tenant_limits VALUES ('a', 1, 1) ON CONFLICT (tenant_id) DO UPDATE SET tenant_id = 'b';
+	UPDATE msgstore.tenant_limits SET tenant_id = 'b'";
+sql(<<'SQL');
+DELETE FROM msgstore.tenant_limits;
+REVOKE ALL ON ALL TABLES IN SCHEMA msgstore FROM tenant_a;
+SELECT msgstore.grant_access('tenant_a', 'read');
+CREATE ROLE keeper LOGIN;
+SQL
+my $owner = sql("SELECT relowner::regrole FROM pg_class WHERE oid = 'msgstore.messages'::regclass");
+sql("ALTER TABLE msgstore.messages OWNER TO keeper; GRANT USAGE ON SCHEMA msgstore TO keeper");
+is(sql("SET msgstore.tenant_id = 'a'; SET ROLE keeper; SELECT count(*) FROM msgstore.messages"), 1, 'its owner is no exception');
+sql("ALTER TABLE msgstore.messages OWNER TO $owner; DROP OWNED BY keeper; DROP ROLE keeper");
+
 # What runs with the owner's rights appends without a statement: row security
 # does not stand in its way. With the library of the server itself it shows.
 my $offset = -s $node->logfile;
