@@ -113,6 +113,21 @@ SELECT set_eq(
         'conversation_key', 'snippet', 'uuid7',
         'grant_access', 'revoke_access', 'install_message_store'],
     'every public function is in a level of access');
+SELECT set_eq(
+    $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function'
+      GROUP BY name HAVING count(*) > 1$$,
+    -- What a gateway asks whichever level it has, and what providers report.
+    ARRAY['authenticate', 'tenant_limit', 'record_status'],
+    'and in one only');
+SELECT set_eq(
+    $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
+    ARRAY['requeue', 'requeue_dead_letters', 'replay', 'purge', 'erase_address', 'check',
+        'recount', 'add_handler', 'remove_handler', 'create_subscription',
+        'drop_subscription', 'resize_subscription', 'compact_stream', 'compact_host',
+        'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
+        'purge_responses', 'create_api_key', 'revoke_api_key', 'list_api_keys',
+        'set_tenant_limit', 'list_tenant_limits', '_stat_worker'],
+    'what changes much at once, or gives rights, is for operators');
 SELECT is_empty(
     $$SELECT r.name FROM msgstore._access_rights() r
       WHERE r.kind = 'function' AND NOT EXISTS (SELECT FROM pg_proc p
