@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "msgstore.h"
 #include "responses.h"
 #include "statement.h"
 
@@ -96,11 +97,14 @@ static Statement find_chain = {
 	.argtypes = {TEXTOID, INT4OID},
 	.table = "responses"};
 
+/* Nobody waits for another tenant: it would tell that there is a response. */
 static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
 										 " FROM msgstore.responses"
-										 " WHERE id = $1 FOR NO KEY UPDATE",
-								  .nargs = 1,
-								  .argtypes = {TEXTOID},
+										 " WHERE id = $1"
+										 " AND ($2 = '' OR tenant_id = $2)"
+										 " FOR NO KEY UPDATE",
+								  .nargs = 2,
+								  .argtypes = {TEXTOID, TEXTOID},
 								  .table = "responses"};
 
 /* What never changes is not written, and stays where it is stored. */
@@ -197,10 +201,11 @@ responses_durable_find(const char *id, bool lock)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Response *response = NULL;
-	Datum values[1];
+	Datum values[2];
 
 	SPI_connect();
 	values[0] = CStringGetTextDatum(id);
+	values[1] = CStringGetTextDatum(msgstore_tenant_id);
 	statement_execute(lock ? &lock_response : &find_response, values, NULL);
 	if (SPI_processed == 1)
 	{

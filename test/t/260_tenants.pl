@@ -57,11 +57,12 @@ WHERE provider_message_id = 'strict-1';
 SELECT msgstore.ingest('sms', jsonb_build_object('from', '+15550001', 'to', '+15550003', 'timestamp', '2024-11-01T14:00:00Z',
     'body', 'secret', 'messaging_provider_id', 'late-' || :'t'));
 SELECT msgstore.send('sms', jsonb_build_object('from', '+15550002', 'to', '+15550001', 'timestamp', '2024-11-01T14:00:00Z',
-    'body', 'secret ' || n), 'send-' || n) FROM generate_series(1, 4) n;
+    'body', 'secret ' || n), 'send-' || n) FROM generate_series(1, 5) n;
 SELECT msgstore.send('email', jsonb_build_object('from', 'a@x.org', 'to', :'t' || '@x.org', 'timestamp', '2024-11-01T14:00:00Z', 'body', 'secret'));
 SELECT msgstore.sent(message_id, 'prov-1', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.sent(message_id, 'prov-' || :'t', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.send_failed(message_id, 'E', 'secret', 'sender-' || :'t', true) FROM msgstore.claim_outbound('sender-' || :'t', 1);
+SELECT msgstore.send_failed(message_id, 'E', 'secret', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.record_status('sms', 'prov-' || :'t', 'read', '{"of": "secret"}');
 SELECT msgstore.record_status('sms', 'prov-unknown-' || :'t', 'sent');
@@ -88,6 +89,13 @@ sql("SELECT setval('msgstore.conversations_number_seq', 500, false)", 'shared');
 sql("UPDATE msgstore.conversations SET number = number + 100000", 'shared');
 sql("SELECT setval('msgstore.conversations_number_seq', 1, false)", 'shared');
 sql("SELECT msgstore.set_tenant_limit('b', 7)", 'shared');
+# What b has at work is overdue, as a finds it.
+sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
+	UPDATE msgstore.outbox SET next_attempt_at = now() - interval '1 hour' WHERE next_attempt_at IS NOT NULL;
+	UPDATE msgstore.responses SET worker_heartbeat = now() - interval '1 hour' WHERE worker_heartbeat IS NOT NULL;
+	UPDATE msgstore.event_log SET created_at = now() - interval '1 hour';
+	UPDATE msgstore.dead_letters SET died_at = now() - interval '1 hour';
+	UPDATE msgstore.delivery_statuses SET received_at = now() - interval '1 hour'", 'shared');
 my $problems = session('tenant_b', 'shared', 'SELECT * FROM msgstore.check()');
 is($problems, '', 'a whole life');
 for my $database (qw(alone shared))
@@ -234,7 +242,7 @@ SELECT id FROM msgstore.claim_response('worker-b');
 SELECT id FROM msgstore.claim_response('worker-b');
 SELECT msgstore.save_response('{"id": "leads-to-b", "status": "completed", "model": "m", "previous_response_id": "resp-1a"}');
 SELECT msgstore.save_background('{"id": "back-3a", "status": "queued", "model": "m", "background": true}', '{}');
-SELECT msgstore.cleanup_responses(10000000000), msgstore.purge_responses('0 s');
+SELECT msgstore.cleanup_responses(10000000000), msgstore.purge_responses('-1 min');
 SELECT msgstore.add_handler('sms', 'pg_catalog.now');
 SELECT msgstore.remove_handler('sms', 'pg_catalog.now');
 SELECT msgstore.requeue_dead_letters(), msgstore.process();
