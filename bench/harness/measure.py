@@ -1,0 +1,70 @@
+"""How a row is measured: sides in turn, what they used, and what comes out."""
+import contextlib
+import os
+import statistics
+import sys
+import time
+
+from harness.server import Failed
+
+ROUNDS = int(os.environ.get('ROUNDS', 3))
+SECONDS = int(os.environ.get('SECONDS_EACH', 2))
+EVENTS = int(os.environ.get('ROWS', 200000))
+CONVERSATIONS = max(EVENTS // 10, 1)
+
+
+class Usage:
+    """The server's WAL and CPU of the block it is entered for."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def __enter__(self):
+        self.wal = self.server.wal_bytes()
+        self.cpu = self.server.cpu_seconds()
+        return self
+
+    def __exit__(self, *_):
+        # The sessions that just ended are still on their way out.
+        time.sleep(0.2)
+        self.cpu = self.server.cpu_seconds() - self.cpu
+        self.wal = self.server.wal_bytes() - self.wal
+
+    def of(self, events):
+        return {'wal_bytes': self.wal / max(events, 1), 'cpu_us': self.cpu * 1e6 / max(events, 1)}
+
+
+def in_turn(sides, rounds=ROUNDS):
+    """Measures the sides A B A B ...; sides: name to a function that returns one
+    sample, a dict of figures. Returns name to its samples, or to the reason why
+    it has none."""
+    samples = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            if isinstance(samples[name], str):
+                continue
+            try:
+                samples[name].append(measure())
+            except (Failed, OSError) as reason:
+                samples[name] = str(reason)
+    return samples
+
+
+def summarize(samples):
+    """Of each figure its median, its least and its greatest."""
+    return {figure: {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
+            for figure in samples[0]
+            for values in [[sample[figure] for sample in samples if figure in sample]]}
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+@contextlib.contextmanager
+def announced(what):
+    start = time.monotonic()
+    print(f'… {what}', end='', file=sys.stderr, flush=True)
+    yield
+    print(f' {time.monotonic() - start:.0f} s', file=sys.stderr, flush=True)

@@ -1,0 +1,111 @@
+"""What comes out: a table on the terminal, results.json and results.md."""
+import datetime
+import json
+import os
+import pathlib
+import platform
+
+from harness import targets
+from harness.measure import EVENTS, ROUNDS, SECONDS, summarize
+
+OWN = 'msgstore'
+HERE = pathlib.Path(__file__).parent.parent
+
+
+def figure(value):
+    if value >= 100:
+        return f'{value:,.0f}'
+    return f'{value:.1f}' if value >= 10 else f'{value:.2f}'
+
+
+class Report:
+    """Rows of sides; a side has figures or the reason why it has none. The first
+    figure of a row is what is compared."""
+
+    def __init__(self, server):
+        self.server = server
+        self.rows = []
+        self.notes = []
+
+    def add(self, row, unit, samples, main='rate'):
+        sides = {}
+        for name, measured in samples.items():
+            if isinstance(measured, str):
+                sides[name] = {'reason': ' '.join(measured.split())}
+            elif measured:
+                sides[name] = {'figures': summarize(measured), 'samples': measured}
+        self.rows.append({'row': row, 'unit': unit, 'main': main, 'sides': sides})
+        print('\n'.join(self.text(self.rows[-1])), flush=True)
+        self.write()
+
+    def note(self, text):
+        """What a part says that has a table of its own."""
+        self.notes.append(text)
+        self.write()
+
+    def lines(self, row):
+        """Side, median, spread, msgstore's median over it, the other figures."""
+        own = row['sides'].get(OWN, {}).get('figures')
+        for name, side in row['sides'].items():
+            if 'reason' in side:
+                yield name, side['reason'], None, None, {}
+                continue
+            main = side['figures'][row['main']]
+            ratio = own[row['main']]['median'] / main['median'] if own and name != OWN and main['median'] else None
+            others = {key: value['median'] for key, value in side['figures'].items() if key != row['main']}
+            yield name, main['median'], (main['min'], main['max']), ratio, others
+
+    def text(self, row):
+        yield f"\n{row['row']} ({row['unit']})"
+        for name, value, spread, ratio, others in self.lines(row):
+            if spread is None:
+                yield f'  {name:28} does not run: {value}'
+                continue
+            yield (f'  {name:28} {figure(value):>9}  {figure(spread[0]):>8} – {figure(spread[1]):<8}'
+                   f' {"" if ratio is None else f"msgstore {ratio:5.2f} x":18}'
+                   + '  '.join(f'{key} {figure(other)}' for key, other in others.items()))
+
+    def machine(self):
+        model = next((line.partition(':')[2].strip() for line in open('/proc/cpuinfo', encoding='ascii')
+                      if line.startswith('model name')), platform.machine())
+        memory = next(int(line.split()[1]) for line in open('/proc/meminfo', encoding='ascii'))
+        return {
+            'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
+            'processor': model, 'cores': os.cpu_count(), 'memory_gib': round(memory / 2 ** 20),
+            'system': f'{platform.system()} {platform.release()}', 'postgresql': self.server.version,
+            'msgstore': os.environ.get('BENCH_REVISION', ''), 'peers': os.environ.get('BENCH_VERSIONS', ''),
+            'settings': os.environ.get('BENCH_SETTINGS', ''),
+            'rounds': ROUNDS, 'seconds': SECONDS, 'events': EVENTS,
+        }
+
+    def markdown(self):
+        about = self.machine()
+        yield '# What was measured\n'
+        yield (f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, "
+               f"{about['system']}; PostgreSQL {about['postgresql']}, {about['settings']}; msgstore {about['msgstore']}; "
+               f"{about['peers']}. {ROUNDS} rounds in turn of {SECONDS:g} s or {EVENTS:,} events; medians, and the least "
+               "and the greatest. A ratio is msgstore's figure divided by the side's. WAL and CPU are the server's, "
+               'for each event.\n')
+        yield '## Targets\n'
+        yield '| target | reached | |\n| --- | --- | --- |'
+        for text, reached, verdict in targets.check(self.rows):
+            yield f'| {text} | {reached} | {verdict} |'
+        yield '\n## Rows\n'
+        yield '| row | side | median | spread | msgstore | besides |\n| --- | --- | ---: | --- | ---: | --- |'
+        for row in self.rows:
+            title = f"{row['row']} ({row['unit']})"
+            for name, value, spread, ratio, others in self.lines(row):
+                if spread is None:
+                    yield f'| {title} | {name} | | does not run: {value} | | |'
+                else:
+                    yield (f'| {title} | {name} | {figure(value)} | {figure(spread[0])} – {figure(spread[1])} | '
+                           f'{"" if ratio is None else f"{ratio:.2f}×"} | '
+                           + ', '.join(f'{key} {figure(other)}' for key, other in others.items()) + ' |')
+                title = ''
+        for note in self.notes:
+            yield f'\n{note}'
+
+    def write(self):
+        (HERE / 'results.json').write_text(
+            json.dumps({'machine': self.machine(), 'rows': self.rows, 'notes': self.notes}, indent=1) + '\n')
+        (HERE / 'results.md').write_text('\n'.join(self.markdown()) + '\n')

@@ -1,0 +1,178 @@
+"""The private server: its sessions, its settings, its restarts, and what it used.
+
+bench/bench made it and says in the environment where it is. There is no driver
+for PostgreSQL in Python's library, so a session is a psql that stays: it costs
+the server one idle process and no login for each statement.
+"""
+import contextlib
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+
+class Failed(Exception):
+    """What stands beside a row that cannot run."""
+
+
+class Session:
+    """A psql that takes one statement after the other."""
+
+    DONE = 'statement-is-done'
+
+    def __init__(self, server, database):
+        self.psql = subprocess.Popen(
+            [server.program('psql'), '-XqAt', '-d', database],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def sql(self, statement):
+        """The result's first column, as text; None when there is no row."""
+        rows = self.rows(statement)
+        return rows[0] if rows else None
+
+    def number(self, statement):
+        return float(self.sql(statement) or 0)
+
+    def rows(self, statement):
+        self.psql.stdin.write(f'{statement}\n;\n\\echo {self.DONE} :ERROR\n')
+        self.psql.stdin.flush()
+        lines = []
+        for line in self.psql.stdout:
+            if line.startswith(self.DONE):
+                if line.split()[1] == 'true':
+                    raise Failed(' '.join(lines)[:500])
+                return lines
+            lines.append(line.rstrip('\n'))
+        raise Failed('the session ended: ' + ' '.join(lines)[:500])
+
+    def close(self):
+        self.psql.stdin.close()
+        self.psql.wait()
+
+
+class Server:
+    def __init__(self):
+        self.work = pathlib.Path(os.environ['BENCH_WORK'])
+        self.data = self.work / 'data'
+        self.bindir = pathlib.Path(os.environ['BENCH_BINDIR'])
+        self.as_server = os.environ['BENCH_AS_SERVER'].split()
+        self.workers = 0
+        self.admin = Session(self, 'postgres')
+        self.version = self.admin.sql('SHOW server_version')
+
+    def program(self, name):
+        return str(self.bindir / name)
+
+    def set(self, name, value):
+        self.admin.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+
+    def reload(self):
+        self.admin.sql('SELECT pg_reload_conf()')
+
+    def restart(self, preload=None):
+        """Anew, with that library loaded before all others."""
+        self.admin.close()
+        environment = dict(os.environ)
+        if preload:
+            environment['LD_PRELOAD'] = str(preload)
+        subprocess.run(
+            [*self.as_server, self.program('pg_ctl'), '-D', self.data, '-l', self.work / 'server.log',
+             '-m', 'fast', '-w', 'restart'],
+            env=environment, stdout=subprocess.DEVNULL, check=True)
+        self.admin = Session(self, 'postgres')
+
+    def set_workers(self, count):
+        """So many for each database that has the extension, and no template."""
+        if count != self.workers:
+            self.set('msgstore.workers', count)
+            self.reload()
+            self.workers = count
+
+    def no_workers(self):
+        """Until none is left: a database is dropped only without them."""
+        self.set_workers(0)
+        wait_until(30, 'the workers stop', lambda: self.admin.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'msgstore worker'") == '0')
+
+    @contextlib.contextmanager
+    def fresh(self, template):
+        """A new copy of a template: nothing is left in it of what was measured before."""
+        self.admin.sql('DROP DATABASE IF EXISTS bench WITH (FORCE)')
+        self.admin.sql(f'CREATE DATABASE bench TEMPLATE {template}')
+        self.admin.sql('CHECKPOINT')
+        database = Database(self, 'bench')
+        try:
+            yield database
+        finally:
+            database.close()
+            self.no_workers()
+            self.admin.sql('DROP DATABASE bench WITH (FORCE)')
+
+    def make_template(self, name, parent, fill):
+        """A database that copies are made of; fill(database) puts in what it has."""
+        self.admin.sql(f'CREATE DATABASE {name} TEMPLATE {parent}')
+        database = Database(self, name)
+        try:
+            fill(database)
+        finally:
+            database.close()
+        self.admin.sql(f'ALTER DATABASE {name} IS_TEMPLATE true')
+
+    def wal_bytes(self):
+        return self.admin.number("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+
+    def cpu_seconds(self):
+        """Of the server's processes, those that have ended included: no client's."""
+        postmaster = int((self.data / 'postmaster.pid').read_text().split()[0])
+        ticks = 0
+        for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+            try:
+                fields = stat.read_text().rpartition(')')[2].split()
+            except OSError:
+                continue
+            if int(stat.parent.name) == postmaster or int(fields[1]) == postmaster:
+                ticks += sum(int(field) for field in fields[11:15])
+        return ticks / os.sysconf('SC_CLK_TCK')
+
+
+class Database:
+    def __init__(self, server, name):
+        self.server = server
+        self.name = name
+        self.session = Session(server, name)
+        self.sql = self.session.sql
+        self.number = self.session.number
+        self.rows = self.session.rows
+
+    def close(self):
+        self.session.close()
+
+    def environment(self, **more):
+        return {**os.environ, 'PGDATABASE': self.name, **more}
+
+    def run_file(self, path):
+        subprocess.run([self.server.program('psql'), '-Xqo', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', path],
+                       env=self.environment(PGOPTIONS='-c client_min_messages=warning'), check=True)
+
+    def pgbench(self, script, sessions, seconds, *options):
+        """Runs the script so long; transactions a second, and how many they were."""
+        path = self.server.work / 'script.sql'
+        path.write_text(script)
+        run = subprocess.run(
+            [self.server.program('pgbench'), '-n', '-M', 'prepared', '-c', str(sessions),
+             '-j', str(min(sessions, 2)), '-T', str(seconds), *options, '-f', path],
+            env=self.environment(), capture_output=True, text=True, check=False)
+        rate = re.search(r'^tps = ([0-9.]+)', run.stdout, re.M)
+        done = re.search(r'actually processed: ([0-9]+)', run.stdout)
+        if run.returncode or not rate:
+            raise Failed(run.stderr.strip()[-500:])
+        return float(rate[1]), int(done[1])
+
+
+def wait_until(seconds, what, ready, pause=0.02):
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            raise Failed(f'waited {seconds} s in vain until {what}')
+        time.sleep(pause)

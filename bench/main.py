@@ -1,0 +1,34 @@
+"""Runs the rows that are asked for: main.py [ROW]... or $ONLY; all without a word."""
+import os
+import sys
+
+from harness.report import Report
+from harness.server import Server
+from peers.boss import Boss
+from peers.floor import Floor
+from peers.graphile import Graphile
+from peers.own import Own
+from peers.pgq import PgQ
+from rows import drain, ingest
+
+
+def main():
+    server = Server()
+    server.admin.sql('ALTER DATABASE msgstore IS_TEMPLATE true')
+    server.workers = 1
+    server.no_workers()
+    report = Report(server)
+    own, floor, pgq, graphile, boss = (side(server) for side in (Own, Floor, PgQ, Graphile, Boss))
+    parts = {
+        'ingest': lambda: ingest.measure(report, [floor, own, pgq, graphile, boss]),
+        'drain': lambda: drain.measure(report, [floor, own, pgq, graphile, boss]),
+    }
+    asked = sys.argv[1:] or os.environ.get('ONLY', '').replace(',', ' ').split() or list(parts)
+    for part in asked:
+        if part not in parts:
+            sys.exit(f'bench: there is nothing to measure called "{part}"; there are: {", ".join(parts)}')
+    for part in asked:
+        parts[part]()
+
+
+main()

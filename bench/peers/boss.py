@@ -1,0 +1,41 @@
+"""pg-boss, jobs taken and worked on in batches. Jobs are made by the statement
+that its own send and insert run, without the Node.js around it. A job's id is
+made of the message's, so that a second one is refused."""
+from peers import event, node
+from peers.side import Side
+
+
+class Boss(Side):
+    name = 'pg-boss'
+    most_drained = 30000
+
+    def prepare(self, database):
+        node.prepare_work(database)
+        self.statement = {}
+        statements = node.run(database, 'boss.mjs', 'install').split('\0')
+        for queue, statement in zip(('events', 'events_notified'), statements):
+            self.statement[queue] = statement.strip()
+
+    def insert(self, jobs, queue='events'):
+        return ' '.join(self.statement[queue].replace('$1::json', f'({jobs})').split())
+
+    def single(self, payload):
+        return self.insert(f"json_build_array(json_build_object('id', md5('m-' || :id)::uuid, 'data', {payload}))")
+
+    def single_for_latency(self, payload):
+        return self.insert(f"json_build_array(json_build_object('id', md5('m-' || :id)::uuid, 'data', {payload}))",
+                           'events_notified')
+
+    def jobs(self):
+        return "json_agg(json_build_object('id', md5(p ->> 'messaging_provider_id')::uuid, 'data', p))"
+
+    def batch(self):
+        return self.insert(f'SELECT {self.jobs()} FROM {event.batch_payloads()} p')
+
+    def fill_statement(self):
+        statement = self.statement['events'].replace('$1::json', f'(SELECT {self.jobs()} FROM unnest(payloads) p)')
+        return f'PERFORM FROM ({statement}) s' if not statement.lstrip().upper().startswith('INSERT') else \
+            statement.replace('RETURNING id', '')
+
+    def work(self, database, workers, mode):
+        return node.start(database, 'boss.mjs', mode, workers)

@@ -1,0 +1,26 @@
+// graphile-worker: install | drain | latency
+import { run, runMigrations } from 'graphile-worker';
+import pg from 'pg';
+
+const mode = process.argv[2];
+const pgPool = new pg.Pool({ max: 26 });
+
+// One statement an event, prepared once a connection.
+async function store(payload, helpers) {
+    await helpers.withPgClient((client) =>
+        client.query({ name: 'store', text: 'SELECT work.apply_one($1::jsonb)', values: [payload] }));
+}
+
+if (mode === 'install') {
+    await runMigrations({ pgPool });
+    await pgPool.end();
+} else {
+    // For speed: batches. For a short wait: none.
+    const batches = { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 };
+    await run({
+        pgPool,
+        taskList: { store },
+        preset: { worker: { concurrentJobs: mode === 'drain' ? 24 : 10, maxPoolSize: 26, ...(mode === 'drain' ? batches : {}) } },
+        logger: undefined,
+    });
+}

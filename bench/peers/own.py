@@ -1,0 +1,28 @@
+"""msgstore itself."""
+import json
+
+from peers import event
+from peers.side import Side
+
+
+class Own(Side):
+    name = 'msgstore'
+    schema = 'msgstore'
+
+    def prepare(self, database):
+        pass
+
+    def single(self, payload):
+        return f"SELECT * FROM msgstore.ingest('sms', {payload})"
+
+    def batch(self):
+        items = json.dumps([{'channel': 'sms', 'payload': t} for t in event.TEMPLATES])
+        return f'SELECT count(*) FROM msgstore.ingest_batch({event.renewed(items)}::jsonb)'
+
+    def fill_statement(self):
+        return """PERFORM count(*) FROM msgstore.ingest_batch((
+            SELECT jsonb_agg(jsonb_build_object('channel', 'sms', 'payload', p)) FROM unnest(payloads) p))"""
+
+    def work(self, database, workers, mode):
+        self.server.set_workers(workers)
+        return lambda: self.server.set_workers(0)

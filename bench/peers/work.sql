@@ -1,0 +1,50 @@
+-- work: what a user of a queue does with an event, in tables that are those of
+-- msgstore: the same columns, checks and indexes.
+CREATE SCHEMA work;
+CREATE TABLE work.conversations (LIKE msgstore.conversations INCLUDING ALL) WITH (fillfactor = 80);
+CREATE TABLE work.messages (LIKE msgstore.messages INCLUDING ALL);
+
+-- A batch in one statement: the conversations, then the messages.
+CREATE FUNCTION work.apply(payloads jsonb[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    WITH batch AS MATERIALIZED (
+        SELECT msgstore.uuid7() AS event_id, p ->> 'from' AS "from", p ->> 'to' AS "to",
+            least(p ->> 'from', p ->> 'to') AS a, greatest(p ->> 'from', p ->> 'to') AS b,
+            'sms:' || least(p ->> 'from', p ->> 'to') || '<->' || greatest(p ->> 'from', p ->> 'to') AS key,
+            p ->> 'messaging_provider_id' AS provider_message_id,
+            (p ->> 'timestamp')::timestamptz AS at, p ->> 'body' AS body,
+            nullif(p -> 'attachments', 'null') AS attachments
+        FROM unnest(payloads) p
+    ), touched AS (
+        INSERT INTO work.conversations AS c (channel, participant_a, participant_b, key, message_count, last_activity_at)
+        SELECT 'sms', a, b, key, count(*), max(at) FROM batch GROUP BY key, a, b ORDER BY key
+        ON CONFLICT (tenant_id, key) DO UPDATE SET
+            message_count = c.message_count + excluded.message_count,
+            last_activity_at = greatest(c.last_activity_at, excluded.last_activity_at)
+        RETURNING id, key
+    )
+    INSERT INTO work.messages (conversation_id, inbound_event_id, "timestamp", direction, channel, conversation_key,
+        "from", "to", provider_message_id, body, attachments)
+    SELECT t.id, event_id, at, 'inbound', 'sms', key, "from", "to", provider_message_id, body, attachments
+    FROM batch JOIN touched t USING (key);
+END $$;
+
+-- The same for one event, without what only a batch needs.
+CREATE FUNCTION work.apply_one(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    a text := least(p ->> 'from', p ->> 'to');
+    b text := greatest(p ->> 'from', p ->> 'to');
+    named text := 'sms:' || a || '<->' || b;
+    conversation uuid;
+BEGIN
+    INSERT INTO work.conversations AS c (channel, participant_a, participant_b, key, message_count, last_activity_at)
+    VALUES ('sms', a, b, named, 1, (p ->> 'timestamp')::timestamptz)
+    ON CONFLICT (tenant_id, key) DO UPDATE SET
+        message_count = c.message_count + 1,
+        last_activity_at = greatest(c.last_activity_at, excluded.last_activity_at)
+    RETURNING c.id INTO conversation;
+    INSERT INTO work.messages (conversation_id, inbound_event_id, "timestamp", direction, channel, conversation_key,
+        "from", "to", provider_message_id, body, attachments)
+    VALUES (conversation, msgstore.uuid7(), (p ->> 'timestamp')::timestamptz, 'inbound', 'sms', named,
+        p ->> 'from', p ->> 'to', p ->> 'messaging_provider_id', p ->> 'body', nullif(p -> 'attachments', 'null'));
+END $$;

@@ -1,0 +1,12 @@
+"""How fast events that wait become messages in their conversations."""
+from harness.measure import CONVERSATIONS, EVENTS, announced, in_turn
+
+UNIT = 'events/s'
+
+
+def measure(report, sides, prefix='', workers=(1, 2), events=EVENTS):
+    for count in workers:
+        row = f'{prefix}drain, {count} worker{"s" * (count > 1)}, {CONVERSATIONS:,} conversations'
+        with announced(row):
+            report.add(row, UNIT, in_turn({
+                side.name: lambda side=side: side.drain(events, count) for side in sides}))

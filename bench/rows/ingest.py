@@ -1,0 +1,19 @@
+"""What it costs to store events, one a transaction and a hundred."""
+from harness.measure import SECONDS, announced, in_turn
+from peers import event
+
+TITLE = 'ingest'
+UNIT = 'events/s'
+
+
+def measure(report, sides, prefix='', singles=(1, 4, 16), batches=(1, 4)):
+    for sessions in singles:
+        one_row(report, f'{prefix}ingest, {sessions} sessions', sides, sessions, False)
+    for sessions in batches:
+        one_row(report, f'{prefix}ingest, batches of {event.BATCH}, {sessions} sessions', sides, sessions, True)
+
+
+def one_row(report, row, sides, sessions, batch):
+    with announced(row):
+        report.add(row, UNIT, in_turn({
+            side.name: lambda side=side: side.ingest(sessions, SECONDS, batch) for side in sides}))
