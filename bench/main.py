@@ -4,12 +4,13 @@ import sys
 
 from harness.report import Report
 from harness.server import Server
+from peers import http as listeners
 from peers.boss import Boss
 from peers.floor import Floor
 from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
-from rows import drain, ingest
+from rows import drain, growth, held, http, ingest, latency, slow_flush
 
 
 def main():
@@ -19,9 +20,17 @@ def main():
     server.no_workers()
     report = Report(server)
     own, floor, pgq, graphile, boss = (side(server) for side in (Own, Floor, PgQ, Graphile, Boss))
+    constant, service = listeners.constant(floor), listeners.service(floor)
+    gateway, one_by_one = listeners.gateway(own), listeners.gateway(own, '--no-batch')
     parts = {
         'ingest': lambda: ingest.measure(report, [floor, own, pgq, graphile, boss]),
         'drain': lambda: drain.measure(report, [floor, own, pgq, graphile, boss]),
+        'held': lambda: held.measure(report, own),
+        'latency': lambda: latency.measure(report, own, [graphile, boss, pgq]),
+        'http': lambda: http.measure(report, [constant, gateway, one_by_one, service]),
+        'growth': lambda: growth.measure(report, own),
+        'flush': lambda: slow_flush.measure(report, [floor, own, pgq, graphile, boss], [gateway, one_by_one, service]),
+        'sustained': lambda: http.sustain(report, gateway, service),
     }
     asked = sys.argv[1:] or os.environ.get('ONLY', '').replace(',', ' ').split() or list(parts)
     for part in asked:

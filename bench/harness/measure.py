@@ -45,8 +45,9 @@ def in_turn(sides, rounds=ROUNDS):
                 continue
             try:
                 samples[name].append(measure())
-            except (Failed, OSError) as reason:
-                samples[name] = str(reason)
+            # Whatever it is, the other rows are still wanted.
+            except Exception as reason:
+                samples[name] = str(reason) if isinstance(reason, Failed) else repr(reason)
     return samples
 
 

@@ -27,14 +27,14 @@ class Report:
         self.rows = []
         self.notes = []
 
-    def add(self, row, unit, samples, main='rate'):
+    def add(self, row, unit, samples, main='rate', base=OWN):
         sides = {}
         for name, measured in samples.items():
             if isinstance(measured, str):
                 sides[name] = {'reason': ' '.join(measured.split())}
             elif measured:
                 sides[name] = {'figures': summarize(measured), 'samples': measured}
-        self.rows.append({'row': row, 'unit': unit, 'main': main, 'sides': sides})
+        self.rows.append({'row': row, 'unit': unit, 'main': main, 'base': base, 'sides': sides})
         print('\n'.join(self.text(self.rows[-1])), flush=True)
         self.write()
 
@@ -44,25 +44,26 @@ class Report:
         self.write()
 
     def lines(self, row):
-        """Side, median, spread, msgstore's median over it, the other figures."""
-        own = row['sides'].get(OWN, {}).get('figures')
+        """Side, median, spread, the base's median over it, the other figures."""
+        base = row['sides'].get(row['base'], {}).get('figures')
         for name, side in row['sides'].items():
             if 'reason' in side:
                 yield name, side['reason'], None, None, {}
                 continue
             main = side['figures'][row['main']]
-            ratio = own[row['main']]['median'] / main['median'] if own and name != OWN and main['median'] else None
+            ratio = base[row['main']]['median'] / main['median'] if base and name != row['base'] and main['median'] else None
             others = {key: value['median'] for key, value in side['figures'].items() if key != row['main']}
             yield name, main['median'], (main['min'], main['max']), ratio, others
 
     def text(self, row):
+        base = row['base']
         yield f"\n{row['row']} ({row['unit']})"
         for name, value, spread, ratio, others in self.lines(row):
             if spread is None:
                 yield f'  {name:28} does not run: {value}'
                 continue
             yield (f'  {name:28} {figure(value):>9}  {figure(spread[0]):>8} – {figure(spread[1]):<8}'
-                   f' {"" if ratio is None else f"msgstore {ratio:5.2f} x":18}'
+                   f' {"" if ratio is None else f"{base} {ratio:.2f}×":24}'
                    + '  '.join(f'{key} {figure(other)}' for key, other in others.items()))
 
     def machine(self):
@@ -84,14 +85,14 @@ class Report:
         yield (f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, "
                f"{about['system']}; PostgreSQL {about['postgresql']}, {about['settings']}; msgstore {about['msgstore']}; "
                f"{about['peers']}. {ROUNDS} rounds in turn of {SECONDS:g} s or {EVENTS:,} events; medians, and the least "
-               "and the greatest. A ratio is msgstore's figure divided by the side's. WAL and CPU are the server's, "
+               "and the greatest. A ratio is the figure of msgstore, or of the smallest store, divided by the side's. WAL and CPU are the server's, "
                'for each event.\n')
         yield '## Targets\n'
         yield '| target | reached | |\n| --- | --- | --- |'
         for text, reached, verdict in targets.check(self.rows):
             yield f'| {text} | {reached} | {verdict} |'
         yield '\n## Rows\n'
-        yield '| row | side | median | spread | msgstore | besides |\n| --- | --- | ---: | --- | ---: | --- |'
+        yield '| row | side | median | spread | ratio | besides |\n| --- | --- | ---: | --- | ---: | --- |'
         for row in self.rows:
             title = f"{row['row']} ({row['unit']})"
             for name, value, spread, ratio, others in self.lines(row):

@@ -140,7 +140,10 @@ class Database:
     def __init__(self, server, name):
         self.server = server
         self.name = name
-        self.session = Session(server, name)
+        self.open()
+
+    def open(self):
+        self.session = Session(self.server, self.name)
         self.sql = self.session.sql
         self.number = self.session.number
         self.rows = self.session.rows

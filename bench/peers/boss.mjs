@@ -1,4 +1,4 @@
-// pg-boss: install | drain | latency
+// pg-boss: install | drain | delays
 import { PgBoss } from 'pg-boss';
 import pg from 'pg';
 
@@ -15,7 +15,7 @@ async function store(jobs) {
     });
 }
 
-const boss = new PgBoss({ ...options, max: 8, useListenNotify: mode === 'latency' });
+const boss = new PgBoss({ ...options, max: 8, useListenNotify: mode === 'delays' });
 boss.on('error', (error) => console.error(error));
 await boss.start();
 if (mode === 'install') {

@@ -22,7 +22,7 @@ class Boss(Side):
     def single(self, payload):
         return self.insert(f"json_build_array(json_build_object('id', md5('m-' || :id)::uuid, 'data', {payload}))")
 
-    def single_for_latency(self, payload):
+    def single_for_delays(self, payload):
         return self.insert(f"json_build_array(json_build_object('id', md5('m-' || :id)::uuid, 'data', {payload}))",
                            'events_notified')
 

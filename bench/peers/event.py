@@ -43,10 +43,12 @@ def batch_payloads(kind='jsonb'):
     return f"unnest({renewed(array([json.dumps(t) for t in TEMPLATES]))}::{kind}[])"
 
 
-def filled(statement, events):
+ANY_PEER = f'(1 + random() * {CONVERSATIONS - 1})::int'
+
+
+def filled(statement, events, peer=ANY_PEER):
     """So many events in transactions of 500; the statement stores the array "payloads"."""
-    payload = one(peer=f'(1 + random() * {CONVERSATIONS - 1})::int',
-                  message_id="(random() * 9e18)::bigint || '-' || n")
+    payload = one(peer=peer, message_id="(random() * 9e18)::bigint || '-' || n")
     return f"""DO $do$
 DECLARE
     payloads jsonb[];

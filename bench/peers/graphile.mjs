@@ -1,4 +1,4 @@
-// graphile-worker: install | drain | latency
+// graphile-worker: install | drain | delays
 import { run, runMigrations } from 'graphile-worker';
 import pg from 'pg';
 

@@ -42,8 +42,8 @@ class Side:
         """In PL/pgSQL, stores the events of the array "payloads"."""
         raise NotImplementedError
 
-    def fill(self, database, events):
-        database.sql(event.filled(self.fill_statement(), events))
+    def fill(self, database, events, peer=event.ANY_PEER):
+        database.sql(event.filled(self.fill_statement(), events, peer))
 
     def work(self, database, workers, mode):
         """Begins to process what waits, or comes, and returns how to end it."""
@@ -55,49 +55,83 @@ class Side:
         size = event.BATCH if batch else 1
         with self.fresh() as database:
             statement = self.batch() if batch else self.single(event.one())
-            self.before_ingest(database)
-            with Usage(self.server) as usage:
-                rate, done = database.pgbench(event.DRAW + statement + ';\n', sessions, seconds)
-        return {'rate': rate * size, **usage.of(done * size)}
+            return self.ingested(database, statement, size, sessions, seconds)
 
-    def before_ingest(self, database):
-        """A queue that its library wants analyzed, for one."""
+    def ingested(self, database, statement, size, sessions, seconds, draw=event.DRAW):
+        with Usage(self.server) as usage:
+            rate, done = database.pgbench(f'{draw}{statement};\n', sessions, seconds)
+        return {'rate': rate * size, **usage.of(done * size)}
 
     def drain(self, events, workers):
         events = min(events, self.most_drained)
         with self.fresh() as database:
             self.fill(database, events)
-            database.sql('VACUUM ANALYZE')
-            self.server.admin.sql('CHECKPOINT')
-            with Usage(self.server) as usage:
-                stop = self.work(database, workers, 'drain')
-                try:
-                    self.wait_for(database, events)
-                finally:
-                    stop()
-            # A message has the time at which its transaction began: those of the
-            # last one came after the time between the first and the last.
-            rate = database.number(f"""WITH times AS (
-                SELECT min(created_at) AS first, max(created_at) AS last FROM {self.schema}.messages)
-                SELECT count(*) FILTER (WHERE m.created_at < times.last)
-                    / extract(epoch FROM min(times.last) - min(times.first))
-                FROM {self.schema}.messages m, times""")
-            counted = database.number(f'SELECT sum(message_count) FROM {self.schema}.conversations')
-            if counted != events:
-                raise Failed(f'the conversations count {counted:.0f} of {events} messages')
+            return self.drained(database, events, workers)
+
+    def drained(self, database, events, workers):
+        """Of what waits, and is so much: the rate at which it is processed."""
+        database.sql('VACUUM ANALYZE')
+        self.server.admin.sql('CHECKPOINT')
+        start = database.sql('SELECT clock_timestamp()')
+        before = database.number(f'SELECT count(*) FROM {self.schema}.messages')
+        with Usage(self.server) as usage:
+            stop = self.work(database, workers, 'drain')
+            try:
+                self.wait_for(database, before, events)
+            finally:
+                stop()
+        # A message has the time at which its transaction began: those of the
+        # last one came after the time between the first and the last.
+        rate = database.number(f"""WITH made AS MATERIALIZED (
+                SELECT created_at FROM {self.schema}.messages WHERE created_at > '{start}'),
+            times AS (SELECT min(created_at) AS first, max(created_at) AS last FROM made)
+            SELECT count(*) FILTER (WHERE created_at < last) / extract(epoch FROM min(last) - min(first))
+            FROM made, times""")
+        counted = database.number(f'SELECT sum(message_count) FROM {self.schema}.conversations')
+        if counted != before + events:
+            raise Failed(f'the conversations count {counted:.0f} of {before + events:.0f} messages')
         return {'rate': rate, **usage.of(events)}
 
-    def wait_for(self, database, events):
-        """Until so many messages are there. To count them costs the server time,
-        so it is done a few times: when they could be nearly done."""
+    def delays(self, rate, seconds):
+        """Milliseconds from the commit of an event to that of its message, at so
+        many events a second; the server keeps the times of commits, and an
+        event's text is the number of its transaction."""
+        with self.fresh() as database:
+            statement = self.single_for_delays(event.one('pg_current_xact_id()::text'))
+            stop = self.work(database, 1, 'delays')
+            try:
+                # What is started once does not count.
+                database.pgbench(event.DRAW + statement + ';\n', 1, 1, '-R', '50')
+                wait_until(20, 'the first events are processed', lambda: database.number(
+                    f'SELECT count(*) FROM {self.schema}.messages') > 20)
+                begin = database.sql('SELECT pg_current_xact_id()')
+                with Usage(self.server) as usage:
+                    _, done = database.pgbench(event.DRAW + statement + ';\n', 4, seconds, '-R', str(rate))
+                    made = f"FROM {self.schema}.messages WHERE body::xid8 > '{begin}'"
+                    wait_until(60, 'all events are processed',
+                               lambda: database.number(f'SELECT count(*) {made}') >= done, 0.5)
+            finally:
+                stop()
+            delays = database.sql(f"""SELECT percentile_disc('{{0.5,0.95,0.99,1}}'::float[]) WITHIN GROUP (ORDER BY
+                1000 * extract(epoch FROM pg_xact_commit_timestamp(xmin)
+                    - pg_xact_commit_timestamp(body::xid8::xid))::float) {made}""")
+        names = ('p50_ms', 'p95_ms', 'p99_ms', 'max_ms')
+        return {**dict(zip(names, map(float, delays.strip('{}').split(',')))), **usage.of(done)}
+
+    def single_for_delays(self, payload):
+        return self.single(payload)
+
+    def wait_for(self, database, before, events):
+        """Until there are so many messages more. To count them costs the server
+        time, so it is done a few times: when they could be nearly done."""
         start = time.monotonic()
         pause = 0.5
         while True:
             time.sleep(pause)
-            done = database.number(f'SELECT count(*) FROM {self.schema}.messages')
+            done = database.number(f'SELECT count(*) FROM {self.schema}.messages') - before
             if done >= events:
                 return
             elapsed = time.monotonic() - start
             if elapsed > 300:
                 raise Failed(f'{done:.0f} of {events} events were processed in {elapsed:.0f} s')
-            pause = min(max((events - done) * elapsed / max(done, 1) * 0.9, 0.1), 20)
+            pause = min(max((events - done) * elapsed / max(done, 1) * 0.9, 0.1), elapsed)

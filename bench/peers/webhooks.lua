@@ -1,0 +1,30 @@
+-- webhooks: what wrk sends: webhooks of which no two have the same message id.
+-- Prints its figures on one line of their own.
+local threads = 0
+
+function setup(thread)
+	thread:set("id", threads)
+	threads = threads + 1
+end
+
+function init(args)
+	sent = 0
+	math.randomseed(os.time() + id)
+	run = math.random(1000000000) .. "-" .. id .. "-"
+	headers = { ["Content-Type"] = "application/json" }
+end
+
+function request()
+	sent = sent + 1
+	return wrk.format("POST", "/api/webhooks/sms", headers,
+		'{"from": "+1555' .. math.random(20000) .. '", "to": "+12016661234", "type": "sms", '
+		.. '"messaging_provider_id": "' .. run .. sent .. '", "body": "Hello! This is a test SMS message.", '
+		.. '"attachments": null, "timestamp": "2024-11-01T14:00:00Z"}')
+end
+
+function done(summary, latency)
+	local errors = summary.errors
+	print(string.format("figures %d %d %d %d %d", summary.requests, summary.duration,
+		latency:percentile(50), latency:percentile(99),
+		errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end

@@ -1,0 +1,137 @@
+"""What an ingest, a processed event and a page of each list cost in a small store
+and in large ones.
+
+A store is filled the way all events come: by ingest_batch and the worker. One
+in a hundred is of one conversation, so that there is a long one; the others are
+of as many conversations as there are tens of events. What is then ingested and
+drained is of the same number of conversations in each store, spread over all
+there are."""
+import contextlib
+import os
+
+from harness.measure import SECONDS, announced, in_turn, percentile
+from harness.server import Database, Failed, wait_until
+from peers import event
+
+SIZES = [int(size) for size in os.environ.get('STORED', '10000,1000000,5000000').split(',')]
+TOUCHED = 1000
+DRAINED = 20000
+PAGE = 50
+CALLS = 60
+
+
+def label(size):
+    return f'{size:,} stored'
+
+
+def measure(report, own):
+    with announced(f'stores of {", ".join(f"{size:,}" for size in SIZES)} events'):
+        make_stores(own)
+    with contextlib.ExitStack() as stack:
+        stores = {}
+        for size in SIZES:
+            stores[size] = Database(own.server, f'store_{size}')
+            stack.callback(stores[size].close)
+        cost_of_events(report, own, stores)
+        cost_of_pages(report, stores)
+    own.server.no_workers()
+    for size in SIZES:
+        own.server.admin.sql(f'DROP DATABASE store_{size} WITH (FORCE)')
+
+
+def make_stores(own):
+    server = own.server
+    server.set('synchronous_commit', 'off')
+    server.set('msgstore.batch_size', 2000)
+    server.reload()
+    with own.fresh() as database:
+        stored = 0
+        for size in SIZES:
+            peer = f'CASE WHEN random() < 0.01 THEN 0 ELSE (1 + random() * {size // 10 - 1})::int END'
+            server.set_workers(1)
+            for piece in pieces(size - stored, 250000):
+                own.fill(database, piece, peer)
+                stored += piece
+                wait_until(300, 'the store is filled', lambda: database.number(
+                    'SELECT sum(message_count) FROM msgstore.conversations') >= stored, 0.2)
+            server.no_workers()
+            database.sql('VACUUM ANALYZE')
+            database.close()
+            server.admin.sql(f'CREATE DATABASE store_{size} TEMPLATE bench STRATEGY file_copy')
+            database.open()
+    server.admin.sql('ALTER SYSTEM RESET synchronous_commit')
+    server.admin.sql('ALTER SYSTEM RESET msgstore.batch_size')
+    server.reload()
+
+
+def pieces(total, most):
+    while total > 0:
+        yield min(total, most)
+        total -= most
+
+
+def cost_of_events(report, own, stores):
+    def drained(database, size):
+        own.fill(database, DRAINED, f'(1 + random() * {TOUCHED - 1})::int * {step(size)}')
+        return own.drained(database, DRAINED, 1)
+
+    def ingested(database, size):
+        draw = f'\\set peer random(1, {TOUCHED}) * {step(size)}\n\\set id random(1, 9000000000000000000)\n'
+        sample = own.ingested(database, own.single(event.one()), 1, 4, SECONDS, draw)
+        empty_queue(own, database)
+        return sample
+
+    def step(size):
+        return max(size // 10 // TOUCHED, 1)
+
+    for row, each in (('ingest, 4 sessions', ingested), (f'drain, 1 worker, {DRAINED:,} events', drained)):
+        with announced(f'growth: {row}'):
+            report.add(f'growth: {row}', 'events/s', in_turn({
+                label(size): lambda size=size: each(stores[size], size) for size in stores}), base=label(SIZES[0]))
+
+
+def empty_queue(own, database):
+    """Lets the worker do what was ingested, so that the next finds nothing left."""
+    own.server.set_workers(1)
+    wait_until(120, 'the queue is empty', lambda: database.number(
+        'SELECT count(*) - (SELECT sum(message_count) FROM msgstore.conversations) FROM msgstore.event_log') == 0, 0.5)
+    own.server.set_workers(0)
+
+
+def cost_of_pages(report, stores):
+    for function, total in (
+            ('list_conversations(', lambda database: database.number('SELECT count(*) FROM msgstore.conversations')),
+            (long_conversation, lambda database: database.number('SELECT max(message_count) FROM msgstore.conversations'))):
+        for place in ('first', 'middle', 'last'):
+            for way in ('page', 'cursor'):
+                if (place, way) == ('first', 'cursor'):
+                    continue
+                name = 'list_conversations' if isinstance(function, str) else 'list_messages'
+                row = f'{name}, {place} page of {PAGE} by {way}'
+                with announced(row):
+                    report.add(row, 'ms', in_turn({
+                        label(size): lambda database=database: page_time(database, function, total(database), place, way)
+                        for size, database in stores.items()}), 'p50_ms', base=label(SIZES[0]))
+
+
+def long_conversation(database):
+    number = database.sql('SELECT number FROM msgstore.conversations ORDER BY message_count DESC LIMIT 1')
+    return f"list_messages('{number}', "
+
+
+def page_time(database, function, total, place, way):
+    """The server's time for a page with its exact total. The cursor to a page is
+    what the page before says."""
+    call = 'msgstore.' + (function if isinstance(function, str) else function(database))
+    last = max(int(-(-total // PAGE)), 1)
+    number = {'first': 1, 'middle': max(last // 2, 2), 'last': max(last, 2)}[place]
+    arguments = f'page => {number}, page_size => {PAGE}'
+    if way == 'cursor':
+        cursor = database.sql(
+            f"SELECT {call}page => {number - 1}, page_size => {PAGE}) #>> '{{meta,next_cursor}}'")
+        if not cursor:
+            raise Failed('there is but one page')
+        arguments = f"page_size => {PAGE}, after => '{cursor}'"
+    times = [float(line.split()[2]) for _ in range(CALLS) for line in database.rows(
+        f'EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT {call}{arguments})') if line.startswith('Execution Time')]
+    return {'p50_ms': percentile(times, 0.5), 'p99_ms': percentile(times, 0.99)}

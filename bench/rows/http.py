@@ -1,0 +1,43 @@
+"""Webhooks accepted over HTTP, each durable before its answer; wrk, on the same
+cores, sends them."""
+import os
+import time
+
+from harness.measure import SECONDS, Usage, announced, in_turn
+from harness.server import Failed
+from peers import http
+
+UNIT = 'requests/s'
+SUSTAINED = int(os.environ.get('SUSTAINED', 60))
+
+
+def measure(report, listeners, prefix='', connections=(1, 16, 64, 256)):
+    for count in connections:
+        row = f'{prefix}HTTP webhooks, {count} connection{"s" * (count > 1)}, worker paused'
+        with announced(row):
+            report.add(row, UNIT, in_turn({
+                listener.name: lambda listener=listener: listener.load(count, SECONDS) for listener in listeners}))
+
+
+def sustain(report, gateway, service):
+    """Accepted and processed with the worker at work, and a service that only
+    stores: once, because it is long."""
+    row = f'HTTP webhooks, 64 connections, {SUSTAINED} s, worker on'
+    with announced(row):
+        report.add(row, UNIT, in_turn({
+            gateway.name: lambda: accepted_and_processed(gateway),
+            f'{service.name}, only stores': lambda: service.load(64, SUSTAINED)}, rounds=1))
+
+
+def accepted_and_processed(gateway):
+    server = gateway.side.server
+    with gateway.running() as database:
+        server.set_workers(1)
+        start = time.monotonic()
+        with Usage(server) as usage:
+            accepted, figures = http.send(64, SUSTAINED)
+            processed = database.number('SELECT count(*) FROM msgstore.messages')
+            elapsed = time.monotonic() - start
+    if processed == 0:
+        raise Failed('the worker processed nothing')
+    return {**figures, 'rate': processed / elapsed, 'accepted/s': figures['rate'], **usage.of(accepted)}

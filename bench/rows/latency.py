@@ -1,0 +1,17 @@
+"""How long an event waits, from its commit to its message's."""
+from harness.measure import SECONDS, announced, in_turn
+
+
+def measure(report, own, peers):
+    server = own.server
+    server.set('track_commit_timestamp', 'on')
+    server.restart()
+    try:
+        for rate, sides in ((200, [own, *peers]), (2000, [own])):
+            row = f'commit to processed, {rate:,} events/s'
+            with announced(row):
+                report.add(row, 'ms', in_turn({
+                    side.name: lambda side=side: side.delays(rate, SECONDS * 4) for side in sides}), 'p50_ms')
+    finally:
+        server.set('track_commit_timestamp', 'off')
+        server.restart()

@@ -1,0 +1,15 @@
+"""Ingest, drain and HTTP once more, on a disk that takes a millisecond longer to
+flush the WAL: a fast one hides what it is worth to flush for many at once."""
+from rows import drain, http, ingest
+
+
+def measure(report, sides, listeners):
+    server = sides[0].server
+    prefix = 'WAL flush + 1 ms: '
+    server.restart(preload=server.work / 'slow_flush.so')
+    try:
+        ingest.measure(report, sides, prefix, batches=(1,))
+        drain.measure(report, sides[:3], prefix, workers=(1,))
+        http.measure(report, listeners, prefix, connections=(64,))
+    finally:
+        server.restart()
