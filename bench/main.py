@@ -1,7 +1,10 @@
 """Runs the rows that are asked for: main.py [ROW]... or $ONLY; all without a word."""
 import os
+import pathlib
+import subprocess
 import sys
 
+from harness.measure import announced
 from harness.report import Report
 from harness.server import Server
 from peers import http as listeners
@@ -11,6 +14,21 @@ from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
 from rows import drain, growth, held, http, ingest, latency, slow_flush
+
+
+HERE = pathlib.Path(__file__).parent
+
+
+def script(report, name, **more):
+    """A part that measures on a server of its own and prints its own table."""
+    with announced(name):
+        run = subprocess.run([HERE / name], env={**os.environ, **more}, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, check=False)
+    text = run.stdout.strip()
+    if run.returncode:
+        text = f'does not run: {text[:500]}'
+    print(f'\n{name}\n{text}', flush=True)
+    report.note(f'## bench/{name}\n\n```text\n{text}\n```')
 
 
 def main():
@@ -31,6 +49,8 @@ def main():
         'growth': lambda: growth.measure(report, own),
         'flush': lambda: slow_flush.measure(report, [floor, own, pgq, graphile, boss], [gateway, one_by_one, service]),
         'sustained': lambda: http.sustain(report, gateway, service),
+        'streams': lambda: script(report, 'streams', EVENTS=os.environ.get('EVENTS', '100000')),
+        'responses': lambda: script(report, 'responses'),
     }
     asked = sys.argv[1:] or os.environ.get('ONLY', '').replace(',', ' ').split() or list(parts)
     for part in asked:
@@ -38,6 +58,7 @@ def main():
             sys.exit(f'bench: there is nothing to measure called "{part}"; there are: {", ".join(parts)}')
     for part in asked:
         parts[part]()
+    report.verdicts()
 
 
 main()

@@ -8,7 +8,7 @@ import platform
 from harness import targets
 from harness.measure import EVENTS, ROUNDS, SECONDS, summarize
 
-OWN = 'msgstore'
+OWN = targets.OWN
 HERE = pathlib.Path(__file__).parent.parent
 
 
@@ -105,6 +105,13 @@ class Report:
                 title = ''
         for note in self.notes:
             yield f'\n{note}'
+
+    def verdicts(self):
+        """Of the targets that what was measured says something about."""
+        print('\ntargets')
+        for text, reached, verdict in targets.check(self.rows):
+            if verdict != 'not measured':
+                print(f'  {verdict:12} {text}: {reached}')
 
     def write(self):
         (HERE / 'results.json').write_text(

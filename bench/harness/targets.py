@@ -1,5 +1,113 @@
-"""The figures to reach, each a ratio within one run."""
+"""The figures to reach, each a ratio of medians within one run, and whether they were."""
+
+OWN = 'msgstore'
+KEYED = ('graphile-worker', 'pg-boss')
+FLOORS = ('floor', 'constant answer')
+SMALL, LARGE, LARGEST = '10,000 stored', '1,000,000 stored', '5,000,000 stored'
 
 
-def check(rows):
-    return []
+class Missing(Exception):
+    """What has to be known and was not measured."""
+
+
+class Rows:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def median(self, row, side=OWN, figure=None):
+        for found in self.rows:
+            if found['row'].startswith(row) and 'figures' in found['sides'].get(side, {}):
+                return found['sides'][side]['figures'][figure or found['main']]['median']
+        raise Missing(f'{side} in {row}')
+
+    def ratio(self, row, other, side=OWN, figure=None):
+        return self.median(row, side, figure) / self.median(row, other, figure=figure)
+
+    def wal(self, side):
+        return self.median('ingest, 4 sessions', side, 'wal_bytes') + self.median('drain, 1 worker', side, 'wal_bytes')
+
+    def best(self, row, sides):
+        """The greatest median among those that have one."""
+        found = []
+        for side in sides:
+            try:
+                found.append(self.median(row, side))
+            except Missing:
+                pass
+        if not found:
+            raise Missing(row)
+        return max(found)
+
+
+def targets():
+    """What it is called, how it is computed, and the least or the most it may be."""
+    for sessions in (1, 4, 16):
+        yield from against_floor(f'ingest, {sessions} sessions', 0.85)
+    for sessions in (1, 4):
+        yield from against_floor(f'ingest, batches of 100, {sessions} sessions', 0.75)
+    for other, least in (('floor', 0.9), ('pgq', 1.1), ('graphile-worker', 8)):
+        yield (f'drain, one worker, {other}', lambda rows, other=other: rows.ratio('drain, 1 worker', other), '>=', least)
+    yield ('drain, two workers, one worker',
+           lambda rows: rows.median('drain, 2 workers') / rows.median('drain, 1 worker'), '>=', 1.4)
+    for other, most in (('pgq', 1.15), ('graphile-worker', 1), ('pg-boss', 1)):
+        yield (f'WAL of ingest and processing, {other}',
+               lambda rows, other=other: rows.wal(OWN) / rows.wal(other), '<=', most)
+    for figure in ('p50_ms', 'p99_ms'):
+        yield (f'commit to processed at 200/s, {figure[:3]}, graphile-worker',
+               lambda rows, figure=figure: rows.ratio('commit to processed, 200 ', 'graphile-worker', figure=figure),
+               '<=', 0.8)
+    yield ('commit to processed at 2,000/s, p99 in ms',
+           lambda rows: rows.median('commit to processed, 2,000 ', figure='p99_ms'), '<=', 25)
+    for other, least in (('Fastify service', 3), ('gateway --no-batch', 1.8)):
+        yield (f'HTTP, 64 connections, {other}',
+               lambda rows, other=other: rows.ratio('HTTP webhooks, 64 connections, worker paused', other), '>=', least)
+    yield ('HTTP, sustained, accepted and processed, Fastify service that only stores',
+           lambda rows: rows.ratio('sustained: HTTP webhooks', 'Fastify service, only stores'), '>=', 1.3)
+    for function in ('list_conversations', 'list_messages'):
+        for place in ('first', 'middle', 'last'):
+            row = f'{function}, {place} page of 50 by {"page" if place == "first" else "cursor"}'
+            yield (f'{row}, 1,000,000 stored to 10,000',
+                   lambda rows, row=row: rows.ratio(row, SMALL, LARGE), '<=', 1.5)
+        yield (f'{function}, first page with total at 1,000,000, p99 in ms',
+               lambda rows, function=function: rows.median(f'{function}, first page of 50 by page', LARGE, 'p99_ms'),
+               '<=', 3)
+    for row in ('ingest', 'drain'):
+        yield (f'{row} at 10,000 stored to 5,000,000',
+               lambda rows, row=row: rows.median(f'growth: {row}', SMALL) / rows.median(f'growth: {row}', LARGEST),
+               '<=', 1.25)
+
+
+def against_floor(row, least):
+    yield f'{row}, bare INSERT', lambda rows: rows.ratio(row, 'floor'), '>=', least
+    yield (f'{row}, best peer that checks a key',
+           lambda rows: rows.median(row) / rows.best(row, KEYED), '>', 1)
+
+
+def check(measured):
+    """Text, what was reached, and the verdict of each target."""
+    rows = Rows(measured)
+    for text, compute, sign, bound in targets():
+        wanted = f'{text} {sign.replace(">=", "≥").replace("<=", "≤")} {bound:g}'
+        try:
+            reached = compute(rows)
+        except Missing as missing:
+            yield wanted, f'{missing}', 'not measured'
+            continue
+        met = {'>=': reached >= bound, '<=': reached <= bound, '>': reached > bound}[sign]
+        yield wanted, f'{reached:.2f}', 'met' if met else 'not met'
+    behind = [f"{row['row']}: {name}" for row in measured for name in ahead_of_us(row)]
+    if measured:
+        yield 'no peer is ahead in any row', '; '.join(behind) or '—', 'not met' if behind else 'met'
+
+
+def ahead_of_us(row):
+    """The peers with a better median; a time is better when it is less."""
+    own = row['sides'].get(OWN, {}).get('figures')
+    if row['base'] != OWN or own is None:
+        return
+    for name, side in row['sides'].items():
+        if name == OWN or name in FLOORS or 'figures' not in side or name == 'none is held':
+            continue
+        difference = side['figures'][row['main']]['median'] - own[row['main']]['median']
+        if (difference < 0) == (row['unit'] == 'ms') and difference != 0:
+            yield name

@@ -48,12 +48,11 @@ def make_stores(own):
         stored = 0
         for size in SIZES:
             peer = f'CASE WHEN random() < 0.01 THEN 0 ELSE (1 + random() * {size // 10 - 1})::int END'
-            server.set_workers(1)
-            for piece in pieces(size - stored, 250000):
-                own.fill(database, piece, peer)
-                stored += piece
-                wait_until(300, 'the store is filled', lambda: database.number(
-                    'SELECT sum(message_count) FROM msgstore.conversations') >= stored, 0.2)
+            server.set_workers(2)
+            own.fill(database, size - stored, peer)
+            stored = size
+            wait_until(600, 'the store is filled', lambda: database.number(
+                'SELECT sum(message_count) FROM msgstore.conversations') >= stored, 1)
             server.no_workers()
             database.sql('VACUUM ANALYZE')
             database.close()
@@ -62,12 +61,6 @@ def make_stores(own):
     server.admin.sql('ALTER SYSTEM RESET synchronous_commit')
     server.admin.sql('ALTER SYSTEM RESET msgstore.batch_size')
     server.reload()
-
-
-def pieces(total, most):
-    while total > 0:
-        yield min(total, most)
-        total -= most
 
 
 def cost_of_events(report, own, stores):

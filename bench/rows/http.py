@@ -22,7 +22,7 @@ def measure(report, listeners, prefix='', connections=(1, 16, 64, 256)):
 def sustain(report, gateway, service):
     """Accepted and processed with the worker at work, and a service that only
     stores: once, because it is long."""
-    row = f'HTTP webhooks, 64 connections, {SUSTAINED} s, worker on'
+    row = f'sustained: HTTP webhooks, 64 connections, {SUSTAINED} s, worker on'
     with announced(row):
         report.add(row, UNIT, in_turn({
             gateway.name: lambda: accepted_and_processed(gateway),
