@@ -50,9 +50,10 @@ install-gateway: $(GATEWAY)
 
 deps:
 	@test/deps
-demo run test bench: deps
+demo run test bench:
+	@test/deps $(filter bench,$@)
 	@$(MAKE) --no-print-directory -s all
-	@$(if $(filter bench,$@),bench/bench && bench/responses,test/$@)
+	@$(if $(filter bench,$@),bench/bench,test/$@)
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD

@@ -91,6 +91,8 @@ class Report:
         yield '| target | reached | |\n| --- | --- | --- |'
         for text, reached, verdict in targets.check(self.rows):
             yield f'| {text} | {reached} | {verdict} |'
+        yield '\n## In short\n'
+        yield from self.pivot()
         yield '\n## Rows\n'
         yield '| row | side | median | spread | ratio | besides |\n| --- | --- | ---: | --- | ---: | --- |'
         for row in self.rows:
@@ -105,6 +107,18 @@ class Report:
                 title = ''
         for note in self.notes:
             yield f'\n{note}'
+
+    def pivot(self):
+        """A line a row, a column a side: for the README."""
+        rows = [row for row in self.rows if row['base'] == OWN]
+        sides = sorted({side for row in rows for side in row['sides']}, key=lambda side: (
+            side != OWN, side != targets.FLOOR, side))
+        yield '| | ' + ' | '.join(sides) + ' |'
+        yield '| --- |' + ' ---: |' * len(sides)
+        for row in rows:
+            figures = [row['sides'].get(side, {}).get('figures') for side in sides]
+            yield (f"| {row['row']}, {row['unit']} | "
+                   + ' | '.join(figure(found[row['main']]['median']) if found else '' for found in figures) + ' |')
 
     def verdicts(self):
         """Of the targets that what was measured says something about."""

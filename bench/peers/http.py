@@ -67,7 +67,7 @@ def send(connections, seconds):
 
 
 def constant(floor):
-    return Listener('constant answer', floor, lambda: [floor.server.work / 'constant', str(PORT)])
+    return Listener(floor.name, floor, lambda: [floor.server.work / 'constant', str(PORT)])
 
 
 def service(floor):

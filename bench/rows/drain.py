@@ -6,7 +6,7 @@ UNIT = 'events/s'
 
 def measure(report, sides, prefix='', workers=(1, 2), events=EVENTS):
     for count in workers:
-        row = f'{prefix}drain, {count} worker{"s" * (count > 1)}, {CONVERSATIONS:,} conversations'
+        row = f'{prefix}drain, {count} worker{"s" * (count > 1)}, {events:,} events of {CONVERSATIONS:,} conversations'
         with announced(row):
             report.add(row, UNIT, in_turn({
                 side.name: lambda side=side: side.drain(events, count) for side in sides}))

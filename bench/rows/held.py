@@ -16,7 +16,7 @@ def measure(report, own):
     for which, words in enumerate((row, f'{row}, a quarter more after them')):
         report.add(words, UNIT, {
             name: samples[held] if isinstance(samples[held], str) else [pair[which] for pair in samples[held]]
-            for held, name in ((False, 'none is held'), (True, own.name))})
+            for held, name in ((False, 'none is held'), (True, 'held'))}, base='none is held')
 
 
 def rates(own, held):

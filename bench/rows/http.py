@@ -22,11 +22,11 @@ def measure(report, listeners, prefix='', connections=(1, 16, 64, 256)):
 def sustain(report, gateway, service):
     """Accepted and processed with the worker at work, and a service that only
     stores: once, because it is long."""
-    row = f'sustained: HTTP webhooks, 64 connections, {SUSTAINED} s, worker on'
+    row = f'sustained: HTTP webhooks, 64 connections, {SUSTAINED} s, worker on; the service only stores'
     with announced(row):
         report.add(row, UNIT, in_turn({
             gateway.name: lambda: accepted_and_processed(gateway),
-            f'{service.name}, only stores': lambda: service.load(64, SUSTAINED)}, rounds=1))
+            service.name: lambda: service.load(64, SUSTAINED)}, rounds=1))
 
 
 def accepted_and_processed(gateway):

@@ -2,15 +2,18 @@
 from harness.measure import SECONDS, announced, in_turn
 from peers import event
 
-TITLE = 'ingest'
 UNIT = 'events/s'
 
 
 def measure(report, sides, prefix='', singles=(1, 4, 16), batches=(1, 4)):
     for sessions in singles:
-        one_row(report, f'{prefix}ingest, {sessions} sessions', sides, sessions, False)
+        one_row(report, f'{prefix}ingest, {counted(sessions)}', sides, sessions, False)
     for sessions in batches:
-        one_row(report, f'{prefix}ingest, batches of {event.BATCH}, {sessions} sessions', sides, sessions, True)
+        one_row(report, f'{prefix}ingest, batches of {event.BATCH}, {counted(sessions)}', sides, sessions, True)
+
+
+def counted(sessions):
+    return f'{sessions} session{"s" * (sessions > 1)}'
 
 
 def one_row(report, row, sides, sessions, batch):

@@ -1,5 +1,6 @@
 """Ingest, drain and HTTP once more, on a disk that takes a millisecond longer to
 flush the WAL: a fast one hides what it is worth to flush for many at once."""
+from harness.measure import EVENTS
 from rows import drain, http, ingest
 
 
@@ -8,8 +9,8 @@ def measure(report, sides, listeners):
     prefix = 'WAL flush + 1 ms: '
     server.restart(preload=server.work / 'slow_flush.so')
     try:
-        ingest.measure(report, sides, prefix, batches=(1,))
-        drain.measure(report, sides[:3], prefix, workers=(1,))
+        ingest.measure(report, sides, prefix, batches=())
+        drain.measure(report, sides[:3], prefix, workers=(1,), events=EVENTS // 4)
         http.measure(report, listeners, prefix, connections=(64,))
     finally:
         server.restart()
