@@ -107,7 +107,7 @@ msgstore_process(PG_FUNCTION_ARGS)
 	worker_refuse_in_handler("process");
 	/* Workers pass by the lanes that are held here, and come back for them. */
 	worker_wake_at_commit();
-	search = worker_search_all();
+	search = worker_search_all(false);
 	do
 	{
 		/* The connection's memory is the batch's, and goes with it. */

@@ -1,12 +1,12 @@
 /*
  * worker_batch.c: events become messages.
  *
- * A batch is claimed by row locks that the transaction holds, so that a crash
- * lets go of it at once, and within lanes, so that nobody else applies events
- * of its conversations meanwhile. Its messages are added and its queue rows
- * deleted by a few statements for all of it, in a subtransaction. Only when
- * that fails are its events tried one by one, each in a subtransaction of its
- * own: one bad event costs its neighbours nothing but time.
+ * A batch is read within lanes that the transaction holds, so that nobody else
+ * applies events of its conversations meanwhile and a crash lets go of it at
+ * once. Its queue rows are deleted and its messages added by a few statements
+ * for all of it, in a subtransaction. Only when that fails are its rows locked
+ * and its events tried one by one, each in a subtransaction of its own: one bad
+ * event costs its neighbours nothing but time.
  *
  * An event's failure is kept with its SQLSTATE and counted, except for errors
  * that are nobody's fault (deadlocks, lock timeouts): these are tried again
@@ -36,16 +36,10 @@
 #include "worker_message.h"
 #include "worker_order.h"
 #include "worker_search.h"
+#include "worker_take.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
-
-static Statement delete_from_queue = {
-	.sql = "DELETE FROM msgstore.event_queue q"
-		   " USING unnest($1, $2) AS d (tenant_id, event_id)"
-		   " WHERE q.tenant_id = d.tenant_id AND q.event_id = d.event_id",
-	.nargs = 2,
-	.argtypes = {TEXTARRAYOID, UUIDARRAYOID}};
 
 /*
  * Waits for a conversation, or what a handler wants, that somebody else holds:
@@ -87,6 +81,9 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 	*left = 0;
 	stats_count(STATS_WORKER_CLAIMED, claimed);
 	stats_worker_batch(claimed);
+	/* Who stands in line has a row to be changed, without waiting for it. */
+	if (channels_any_strict())
+		worker_lock_events(&batch);
 	worker_hold_back(&batch);
 	if (batch.n == 0)
 		return claimed;
@@ -99,7 +96,10 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 	else if (worker_is_unexpected(error, culprit != NULL))
 		ReThrowError(error);
 	else
+	{
+		worker_lock_events(&batch);
 		*left = apply_each(&batch, culprit, error);
+	}
 	stats_worker_done(*left - batch.dead, batch.errors, batch.dead);
 	return claimed;
 }
@@ -149,6 +149,7 @@ make_room(WorkerBatch *batch, int n)
 		grow(batch->messages, batch->n, size, sizeof(ConversationMessage));
 	batch->accepted_at =
 		grow(batch->accepted_at, batch->n, size, sizeof(TimestampTz));
+	batch->row = grow(batch->row, batch->n, size, sizeof(ItemPointerData));
 	batch->lane = grow(batch->lane, batch->n, size, sizeof(int16));
 	batch->strict = grow(batch->strict, batch->n, size, sizeof(bool));
 	batch->blocked = grow(batch->blocked, batch->n, size, sizeof(bool));
@@ -172,9 +173,11 @@ read_event(WorkerBatch *batch, uint64 row)
 	ConversationMessage *message = &batch->messages[i];
 	const Channel *channel;
 	bool isnull;
-	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
+	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS - 1, &isnull);
+	Datum place = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
 
 	batch->accepted_at[i] = worker_read_message(row, message);
+	batch->row[i] = *(ItemPointer) DatumGetPointer(place);
 	batch->lane[i] = DatumGetInt16(lane);
 	batch->lanes |= UINT64CONST(1) << batch->lane[i];
 	channel = channels_find(VARDATA_ANY(message->channel),
@@ -184,6 +187,38 @@ read_event(WorkerBatch *batch, uint64 row)
 	batch->strict[i] = true;
 	message->conversation_key =
 		address_join_key(channel->thread, message->from, message->to);
+}
+
+void
+worker_move_event(WorkerBatch *batch, int from, int to)
+{
+	batch->messages[to] = batch->messages[from];
+	batch->accepted_at[to] = batch->accepted_at[from];
+	batch->row[to] = batch->row[from];
+	batch->lane[to] = batch->lane[from];
+	batch->strict[to] = batch->strict[from];
+	batch->blocked[to] = batch->blocked[from];
+}
+
+void
+worker_keys(const WorkerBatch *batch,
+			int first,
+			int n,
+			Datum *tenants,
+			Datum *ids)
+{
+	Datum *columns = palloc(sizeof(Datum) * 2 * n);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		const ConversationMessage *message = &batch->messages[first + i];
+
+		columns[i] = PointerGetDatum(message->tenant_id);
+		columns[n + i] = UUIDPGetDatum(&message->id);
+	}
+	*tenants = statement_array(TEXTOID, columns, NULL, n);
+	*ids = statement_array(UUIDOID, columns + n, NULL, n);
 }
 
 /*
@@ -205,6 +240,7 @@ try_apply(WorkerBatch *batch, int first, int n)
 		int nest_level = NewGUCNestLevel();
 
 		set_lock_timeout(n > 1 ? BATCH_LOCK_TIMEOUT : EVENT_LOCK_TIMEOUT);
+		n = worker_take_events(batch, first, n);
 		worker_apply(batch, first, n);
 		AtEOXact_GUC(true, nest_level);
 		ReleaseCurrentSubTransaction();
@@ -239,28 +275,19 @@ void
 worker_apply(WorkerBatch *batch, int first, int n)
 {
 	ConversationMessage *messages = batch->messages + first;
-	Datum *tenants = palloc(sizeof(Datum) * n);
-	Datum *ids = palloc(sizeof(Datum) * n);
 	Datum values[2];
 	int created;
 	int i;
 
+	if (n == 0)
+		return;
 	created = conversations_add(messages, n);
 	worker_call_handlers(batch->handlers, messages, n);
-
-	/* The queue row goes last: a reader finds the event in one place. */
-	for (i = 0; i < n; i++)
-	{
-		tenants[i] = PointerGetDatum(messages[i].tenant_id);
-		ids[i] = UUIDPGetDatum(&messages[i].id);
-	}
-	values[0] = statement_array(TEXTOID, tenants, NULL, n);
-	values[1] = statement_array(UUIDOID, ids, NULL, n);
-	statement_execute(&delete_from_queue, values, NULL);
-	if (SPI_processed != (uint64) n)
-		elog(ERROR, "a claimed event is not in the queue");
 	if (batch->has_lines)
+	{
+		worker_keys(batch, first, n, &values[0], &values[1]);
 		worker_leave_line(values[0], values[1]);
+	}
 
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
 	stats_count(STATS_CONVERSATIONS_REUSED, n - created);

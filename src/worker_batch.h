@@ -4,18 +4,21 @@
 #ifndef WORKER_BATCH_H
 #define WORKER_BATCH_H
 
+#include "storage/itemptr.h"
+
 #include "conversations.h"
 #include "worker_handlers.h"
 #include "worker_message.h"
 
 /* Of an event: rows l of event_log and q of event_queue. */
-#define WORKER_EVENT_COLUMNS WORKER_MESSAGE_COLUMNS ", q.lane"
-#define WORKER_EVENT_NCOLUMNS (WORKER_MESSAGE_NCOLUMNS + 1)
+#define WORKER_EVENT_COLUMNS WORKER_MESSAGE_COLUMNS ", q.lane, q.row"
+#define WORKER_EVENT_NCOLUMNS (WORKER_MESSAGE_NCOLUMNS + 2)
 
 typedef struct WorkerBatch
 {
 	ConversationMessage *messages; /* that the events make */
 	TimestampTz *accepted_at;
+	ItemPointerData *row; /* of event_queue, as it was read */
 	int16 *lane;
 	bool *strict;  /* of a channel with strict_order; has its key already */
 	bool *blocked; /* others of its conversation must not be applied */
@@ -45,7 +48,17 @@ extern void worker_make_batch(WorkerBatch *batch);
 /* Adds those of the last result, which begins with WORKER_EVENT_COLUMNS. */
 extern void worker_read_events(WorkerBatch *batch);
 
-/* Makes messages of n events and takes them out of the queue, all or none. */
+/* Puts an event into the place of another one. */
+extern void worker_move_event(WorkerBatch *batch, int from, int to);
+
+/* Arrays of the tenants and ids of n events. */
+extern void worker_keys(const WorkerBatch *batch,
+						int first,
+						int n,
+						Datum *tenants,
+						Datum *ids);
+
+/* Makes messages of n events that are out of the queue, of all or of none. */
 extern void worker_apply(WorkerBatch *batch, int first, int n);
 
 #endif /* WORKER_BATCH_H */

@@ -30,6 +30,7 @@
 #include "worker_lanes.h"
 #include "worker_order.h"
 #include "worker_search.h"
+#include "worker_take.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -67,7 +68,7 @@ static Statement find_claimed = {
 		   " AND c.processor_id = $2 AND ($3 = '' OR c.tenant_id = $3)"
 		   " JOIN msgstore.event_log l"
 		   " ON l.tenant_id = c.tenant_id AND l.id = c.event_id"
-		   " JOIN msgstore.event_queue q"
+		   " JOIN (SELECT *, ctid AS row FROM msgstore.event_queue) q"
 		   " ON q.tenant_id = c.tenant_id AND q.event_id = c.event_id"
 		   " ORDER BY l.id",
 	.nargs = 3,
@@ -85,7 +86,7 @@ static Statement end_claims = {
 static Statement find_expired = {
 	.sql = "SELECT " WORKER_EVENT_COLUMNS ", c.processor_id"
 		   " FROM msgstore.event_claims c"
-		   " JOIN msgstore.event_queue q"
+		   " JOIN (SELECT *, ctid AS row FROM msgstore.event_queue) q"
 		   " ON q.tenant_id = c.tenant_id AND q.event_id = c.event_id"
 		   " JOIN msgstore.event_log l"
 		   " ON l.tenant_id = c.tenant_id AND l.id = c.event_id"
@@ -120,8 +121,6 @@ static void end_claims_of(text *processor_id, WorkerBatch *batch);
 static const pg_uuid_t *
 find_missing(const WorkerBatch *batch, const Datum *ids, uint64 n);
 static uint64 strict_lanes(const WorkerBatch *batch);
-static void
-keys_of(const WorkerBatch *batch, int first, int n, Datum *tenants, Datum *ids);
 static int reap(TimestampTz due, uint64 lanes);
 static bool take_back(WorkerBatch *batch, int i, text *processor_id);
 
@@ -183,8 +182,8 @@ msgstore_complete(PG_FUNCTION_ARGS)
 			 errdetail(
 				 "Its channel has strict_order: events of a conversation are completed in their order.")));
 	batch.handlers = worker_find_handlers();
-	if (batch.n > 0)
-		worker_apply(&batch, 0, batch.n);
+	worker_delete_events(&batch, 0, batch.n);
+	worker_apply(&batch, 0, batch.n);
 	SPI_finish();
 	PG_RETURN_INT32(batch.n);
 }
@@ -284,7 +283,7 @@ static void
 claim(text *processor_id, int most, WorkerBatch *batch)
 {
 	bool ordered = channels_any_strict();
-	WorkerSearch *search = worker_search_all();
+	WorkerSearch *search = worker_search_all(true);
 	uint64 used = 0;
 	TimestampTz now;
 	int claimed;
@@ -323,7 +322,7 @@ make_claims_of(text *processor_id, WorkerBatch *batch)
 	Datum values[5];
 	int i;
 
-	keys_of(batch, 0, batch->n, &values[0], &values[1]);
+	worker_keys(batch, 0, batch->n, &values[0], &values[1]);
 	values[2] = PointerGetDatum(processor_id);
 	values[3] = TimestampTzGetDatum(now);
 	values[4] = TimestampTzGetDatum(expiry);
@@ -426,7 +425,7 @@ end_claims_of(text *processor_id, WorkerBatch *batch)
 
 	if (batch->n == 0)
 		return;
-	keys_of(batch, 0, batch->n, &values[0], &values[1]);
+	worker_keys(batch, 0, batch->n, &values[0], &values[1]);
 	values[2] = PointerGetDatum(processor_id);
 	statement_execute(&end_claims, values, NULL);
 	if (SPI_processed == (uint64) batch->n)
@@ -471,24 +470,6 @@ strict_lanes(const WorkerBatch *batch)
 			lanes |= UINT64CONST(1) << batch->lane[i];
 	}
 	return lanes;
-}
-
-/* Arrays of the tenants and ids of n events. */
-static void
-keys_of(const WorkerBatch *batch, int first, int n, Datum *tenants, Datum *ids)
-{
-	Datum *columns = palloc(sizeof(Datum) * 2 * n);
-	int i;
-
-	for (i = 0; i < n; i++)
-	{
-		const ConversationMessage *message = &batch->messages[first + i];
-
-		columns[i] = PointerGetDatum(message->tenant_id);
-		columns[n + i] = UUIDPGetDatum(&message->id);
-	}
-	*tenants = statement_array(TEXTOID, columns, NULL, n);
-	*ids = statement_array(UUIDOID, columns + n, NULL, n);
 }
 
 TimestampTz
@@ -560,7 +541,7 @@ take_back(WorkerBatch *batch, int i, text *processor_id)
 
 	if (batch->strict[i] && worker_take_lanes(lane) == 0)
 		return false;
-	keys_of(batch, i, 1, &values[0], &values[1]);
+	worker_keys(batch, i, 1, &values[0], &values[1]);
 	values[2] = PointerGetDatum(processor_id);
 	statement_execute(&end_claims, values, NULL);
 	dead = worker_keep_failure(&batch->messages[i], &failure);

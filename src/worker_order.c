@@ -69,6 +69,7 @@ typedef struct Event
 {
 	ConversationMessage message;
 	TimestampTz accepted_at;
+	ItemPointerData row;
 	int16 lane;
 	bool strict;
 } Event;
@@ -77,7 +78,6 @@ static void look_for_lines(WorkerBatch *batch);
 static void put_in_order(WorkerBatch *batch);
 static int compare_events(const void *a, const void *b);
 static bool *find_waiting(WorkerBatch *batch);
-static void move_event(WorkerBatch *batch, int from, int to);
 
 void
 worker_hold_back(WorkerBatch *batch)
@@ -96,7 +96,7 @@ worker_hold_back(WorkerBatch *batch)
 		if (waiting[i])
 			worker_stand_in_line(batch, i);
 		else
-			move_event(batch, i, kept++);
+			worker_move_event(batch, i, kept++);
 	}
 	if (waiting == NULL)
 		return;
@@ -146,6 +146,7 @@ put_in_order(WorkerBatch *batch)
 	for (i = 0; i < batch->n; i++)
 		events[i] = (Event){.message = batch->messages[i],
 							.accepted_at = batch->accepted_at[i],
+							.row = batch->row[i],
 							.lane = batch->lane[i],
 							.strict = batch->strict[i]};
 	qsort(events, batch->n, sizeof(Event), compare_events);
@@ -153,6 +154,7 @@ put_in_order(WorkerBatch *batch)
 	{
 		batch->messages[i] = events[i].message;
 		batch->accepted_at[i] = events[i].accepted_at;
+		batch->row[i] = events[i].row;
 		batch->lane[i] = events[i].lane;
 		batch->strict[i] = events[i].strict;
 	}
@@ -209,15 +211,6 @@ find_waiting(WorkerBatch *batch)
 										   sizeof(pg_uuid_t)) < 0;
 	}
 	return waiting;
-}
-
-static void
-move_event(WorkerBatch *batch, int from, int to)
-{
-	batch->messages[to] = batch->messages[from];
-	batch->accepted_at[to] = batch->accepted_at[from];
-	batch->lane[to] = batch->lane[from];
-	batch->strict[to] = batch->strict[from];
 }
 
 void

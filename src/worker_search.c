@@ -40,35 +40,47 @@
 /* Tenants that are looked at by one statement, and whose places are kept. */
 #define MAX_TENANTS 1000
 
-static Statement claim_retries = {
-	.sql = "SELECT " WORKER_EVENT_COLUMNS ", q.next_attempt_at FROM ("
-		   "  SELECT tenant_id, event_id, lane, next_attempt_at"
-		   "  FROM msgstore.event_queue"
-		   "  WHERE next_attempt_at >= $3 AND next_attempt_at <= $2"
-		   "  AND ($4 >> lane) & 1 = 1 AND ($5 = '' OR tenant_id = $5)"
-		   "  ORDER BY next_attempt_at, event_id LIMIT $1"
-		   "  FOR UPDATE SKIP LOCKED) AS q"
-		   " JOIN msgstore.event_log l"
-		   " ON l.tenant_id = q.tenant_id AND l.id = q.event_id",
-	.nargs = 5,
-	.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, TEXTOID},
-	.table = "event_log"};
+/* Workers take what they read as they apply it: see worker_take.c. */
+#define FIND_RETRIES(lock)                                                     \
+	"SELECT " WORKER_EVENT_COLUMNS ", q.next_attempt_at FROM ("                \
+	"  SELECT tenant_id, event_id, lane, ctid AS row, next_attempt_at"         \
+	"  FROM msgstore.event_queue"                                              \
+	"  WHERE next_attempt_at >= $3 AND next_attempt_at <= $2"                  \
+	"  AND ($4 >> lane) & 1 = 1 AND ($5 = '' OR tenant_id = $5)"               \
+	"  ORDER BY next_attempt_at, event_id LIMIT $1" lock ") AS q"              \
+	" JOIN msgstore.event_log l"                                               \
+	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
 
-static Statement claim_fresh = {
-	.sql = "SELECT " WORKER_EVENT_COLUMNS ", t.ordinal"
-		   " FROM unnest($1, $2) WITH ORDINALITY"
-		   " AS t (tenant_id, place, ordinal) CROSS JOIN LATERAL ("
-		   "  SELECT tenant_id, event_id, lane FROM msgstore.event_queue"
-		   "  WHERE tenant_id = t.tenant_id AND event_id > t.place"
-		   "  AND next_attempt_at IS NULL AND ($3 >> lane) & 1 = 1"
-		   "  ORDER BY event_id LIMIT $4 FOR UPDATE SKIP LOCKED) AS q"
-		   " JOIN msgstore.event_log l"
-		   " ON l.tenant_id = q.tenant_id AND l.id = q.event_id",
-	.nargs = 4,
-	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, INT8OID, INT8OID},
-	.table = "event_log"};
+#define FIND_FRESH(lock)                                                       \
+	"SELECT " WORKER_EVENT_COLUMNS ", t.ordinal"                               \
+	" FROM unnest($1, $2) WITH ORDINALITY"                                     \
+	" AS t (tenant_id, place, ordinal) CROSS JOIN LATERAL ("                   \
+	"  SELECT tenant_id, event_id, lane, ctid AS row"                          \
+	"  FROM msgstore.event_queue"                                              \
+	"  WHERE tenant_id = t.tenant_id AND event_id > t.place"                   \
+	"  AND next_attempt_at IS NULL AND ($3 >> lane) & 1 = 1"                   \
+	"  ORDER BY event_id LIMIT $4" lock ") AS q"                               \
+	" JOIN msgstore.event_log l"                                               \
+	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
 
-/* What both statements have behind the event's columns. */
+#define RETRY_ARGUMENTS                                                        \
+	.nargs = 5,                                                                \
+	.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, TEXTOID},   \
+	.table = "event_log"
+
+#define FRESH_ARGUMENTS                                                        \
+	.nargs = 4, .argtypes = {TEXTARRAYOID, UUIDARRAYOID, INT8OID, INT8OID},    \
+	.table = "event_log"
+
+static Statement find_retries = {.sql = FIND_RETRIES(""), RETRY_ARGUMENTS};
+static Statement find_fresh = {.sql = FIND_FRESH(""), FRESH_ARGUMENTS};
+
+static Statement lock_retries = {.sql = FIND_RETRIES(" FOR UPDATE SKIP LOCKED"),
+								 RETRY_ARGUMENTS};
+static Statement lock_fresh = {.sql = FIND_FRESH(" FOR UPDATE SKIP LOCKED"),
+							   FRESH_ARGUMENTS};
+
+/* What the statements have behind the event's columns. */
 #define CLAIM_PLACE (WORKER_EVENT_NCOLUMNS + 1)
 
 static Statement next_retry = {
@@ -124,8 +136,10 @@ static int claim_due_retries(int most,
 static void claim_in_turns(int most, WorkerSearch *search, WorkerBatch *batch);
 static int
 serve(Round *round, int most, WorkerSearch *search, WorkerBatch *batch);
-static int
-serve_once(Round *round, int quota, uint64 lanes, WorkerBatch *batch);
+static int serve_once(Round *round,
+					  int quota,
+					  const WorkerSearch *search,
+					  WorkerBatch *batch);
 static void
 list_round(WorkerSearch *search, Circle *circle, int most, Round *round);
 static int list_tenants(Circle *circle, int most, text **tenants);
@@ -165,11 +179,12 @@ worker_end_search(void)
 }
 
 WorkerSearch *
-worker_search_all(void)
+worker_search_all(bool locks)
 {
 	WorkerSearch *search = &session_search;
 
 	forget_places(search);
+	search->locks = locks;
 	search->lanes = WORKER_ALL_LANES;
 	search->retries_from = DT_NOBEGIN;
 	if (search->last_tenant == NULL)
@@ -271,7 +286,9 @@ claim_due_retries(int most,
 	values[2] = TimestampTzGetDatum(search->retries_from);
 	values[3] = Int64GetDatum((int64) search->lanes);
 	values[4] = CStringGetTextDatum(msgstore_tenant_id);
-	statement_execute(&claim_retries, values, NULL);
+	statement_execute(search->locks ? &lock_retries : &find_retries,
+					  values,
+					  NULL);
 	n = (int) SPI_processed;
 	worker_read_events(batch);
 	if (n > 0)
@@ -360,7 +377,7 @@ serve(Round *round, int most, WorkerSearch *search, WorkerBatch *batch)
 		int i;
 
 		round->n = Min(round->n, most - claimed);
-		claimed += serve_once(round, quota, search->lanes, batch);
+		claimed += serve_once(round, quota, search, batch);
 		keep_places(search, round);
 		for (i = 0; i < round->n; i++)
 		{
@@ -375,7 +392,10 @@ serve(Round *round, int most, WorkerSearch *search, WorkerBatch *batch)
 }
 
 static int
-serve_once(Round *round, int quota, uint64 lanes, WorkerBatch *batch)
+serve_once(Round *round,
+		   int quota,
+		   const WorkerSearch *search,
+		   WorkerBatch *batch)
 {
 	Datum *columns = palloc(sizeof(Datum) * round->n * 2);
 	Datum values[4];
@@ -392,9 +412,9 @@ serve_once(Round *round, int quota, uint64 lanes, WorkerBatch *batch)
 	}
 	values[0] = statement_array(TEXTOID, columns, NULL, round->n);
 	values[1] = statement_array(UUIDOID, columns + round->n, NULL, round->n);
-	values[2] = Int64GetDatum((int64) lanes);
+	values[2] = Int64GetDatum((int64) search->lanes);
 	values[3] = Int64GetDatum(quota);
-	statement_execute(&claim_fresh, values, NULL);
+	statement_execute(search->locks ? &lock_fresh : &find_fresh, values, NULL);
 	n = (int) SPI_processed;
 	for (row = 0; row < SPI_processed; row++)
 	{

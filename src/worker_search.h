@@ -14,6 +14,7 @@ typedef struct WorkerSearch
 	uint64 lanes;			  /* events of others are left alone */
 	TimestampTz retries_from; /* no retry is due before */
 	bool everything;		  /* wherever it has been before */
+	bool locks;				  /* rows are held until the transaction ends */
 	HTAB *places;			  /* up to where each tenant's events were taken */
 	MemoryContext memory;	  /* of the places */
 	text *last_tenant;		  /* that was served; NULL: none */
@@ -29,8 +30,8 @@ extern WorkerSearch *worker_begin_search(uint64 share, const WorkerNews *news);
 /* The search has been used. */
 extern void worker_end_search(void);
 
-/* A session's search of all that there is. */
-extern WorkerSearch *worker_search_all(void);
+/* A session's search of all that there is; locks: the rows that it finds. */
+extern WorkerSearch *worker_search_all(bool locks);
 
 /*
  * Claims at most most events that are due, in those lanes of the search that

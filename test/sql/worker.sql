@@ -151,6 +151,18 @@ SELECT status, count(*), count(m.id) AS messages
 FROM inbound_events e LEFT JOIN messages m ON m.inbound_event_id = e.id
 GROUP BY 1 ORDER BY 1;
 
+-- A queue with a trigger is worked off the same way.
+CREATE TABLE public.gone (event_id uuid);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO public.gone VALUES (OLD.event_id); RETURN OLD; END';
+CREATE TRIGGER note BEFORE DELETE ON event_queue FOR EACH ROW EXECUTE FUNCTION note();
+SELECT put('noted-' || n) FROM generate_series(1, 3) n;
+SELECT process();
+SELECT e.provider_message_id, e.status FROM public.gone g JOIN inbound_events e ON e.id = g.event_id ORDER BY 1;
+DROP TRIGGER note ON event_queue;
+
 DROP VIEW places;
+DROP TABLE public.gone;
+DROP FUNCTION note;
 DROP FUNCTION put, refuse, clash, full_disk, attempt;
 DROP EXTENSION msgstore;
