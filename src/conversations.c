@@ -19,6 +19,7 @@
 #include "address.h"
 #include "channels.h"
 #include "conversations.h"
+#include "conversations_insert.h"
 #include "inbox.h"
 #include "inbox_uuid7.h"
 #include "msgstore.h"
@@ -60,29 +61,6 @@ static Statement make_conversations = {
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID}};
-
-static Statement insert_messages = {
-	.sql = "INSERT INTO msgstore.messages (tenant_id, id, inbound_event_id,"
-		   " direction, channel, \"from\", \"to\", provider_message_id,"
-		   " correlation_id, body, attachments, \"timestamp\","
-		   " conversation_key, conversation_id)"
-		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-		   " $11, $12, $13, $14) AS n",
-	.nargs = 14,
-	.argtypes = {TEXTARRAYOID,
-				 UUIDARRAYOID,
-				 UUIDARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 JSONBARRAYOID,
-				 TIMESTAMPTZARRAYOID,
-				 TEXTARRAYOID,
-				 UUIDARRAYOID}};
 
 /* Only of channels whose order is kept does the outbox know conversations. */
 static Statement queue_outbound = {
@@ -126,7 +104,6 @@ static void move(Touch *touches, int n);
 static int make(Touch **touches, int n);
 static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);
-static void insert(ConversationMessage *messages, int n);
 static void send_item(InboxItem *item);
 static void add_outbound(const InboxItem *item);
 static void queue(const ConversationMessage *message);
@@ -161,7 +138,7 @@ conversations_add(ConversationMessage *messages, int n)
 	qsort(sorted, n, sizeof(ConversationMessage *), compare_keys);
 	ntouches = gather(sorted, n, touches);
 	created = touch(touches, ntouches, sorted);
-	insert(messages, n);
+	conversations_insert(messages, n);
 	return created;
 }
 
@@ -342,63 +319,6 @@ log_assignment(const ConversationMessage *message, bool is_new)
 							 id,
 							 is_new ? "creates" : "joins",
 							 text_to_cstring(message->conversation_key))));
-}
-
-static void
-insert(ConversationMessage *messages, int n)
-{
-	Datum *columns = palloc(sizeof(Datum) * n * 14);
-	bool *nulls = palloc0(sizeof(bool) * n * 14);
-	static const Oid types[] = {TEXTOID,
-								UUIDOID,
-								UUIDOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								JSONBOID,
-								TIMESTAMPTZOID,
-								TEXTOID,
-								UUIDOID};
-	Datum values[14];
-	int i;
-	int column;
-
-	for (i = 0; i < n; i++)
-	{
-		const ConversationMessage *m = &messages[i];
-		Datum row[14] = {
-			PointerGetDatum(m->tenant_id),
-			UUIDPGetDatum(&m->id),
-			UUIDPGetDatum(m->inbound ? &m->id : NULL),
-			CStringGetTextDatum(m->inbound ? "inbound" : "outbound"),
-			PointerGetDatum(m->channel),
-			PointerGetDatum(m->from),
-			PointerGetDatum(m->to),
-			PointerGetDatum(m->provider_message_id),
-			PointerGetDatum(m->correlation_id),
-			PointerGetDatum(m->body),
-			PointerGetDatum(m->attachments),
-			TimestampTzGetDatum(m->timestamp),
-			PointerGetDatum(m->conversation_key),
-			UUIDPGetDatum(&m->conversation_id)};
-
-		for (column = 0; column < 14; column++)
-		{
-			columns[column * n + i] = row[column];
-			nulls[column * n + i] = types[column] != TIMESTAMPTZOID &&
-									DatumGetPointer(row[column]) == NULL;
-		}
-	}
-	for (column = 0; column < 14; column++)
-		values[column] = statement_array(types[column],
-										 columns + column * n,
-										 nulls + column * n,
-										 n);
-	statement_execute(&insert_messages, values, NULL);
 }
 
 /*

@@ -42,15 +42,25 @@ enum
 	QUEUE_COLUMNS
 };
 
-static bool add_to_log(RowTarget *log, Datum tenant, const InboxItem *item);
-static void add_to_queue(RowTarget *queue, Datum tenant, const InboxItem *item);
+/* What goes into the queue. */
+typedef struct NewEvents
+{
+	text *tenant_id;
+	InboxItem **items;
+} NewEvents;
+
+static bool add_to_log(RowTarget *log, text *tenant_id, const InboxItem *item);
+static void read_queue_row(const void *rows, int i, Datum *values, bool *nulls);
 
 bool
 inbox_insert(InboxItem **items, int n)
 {
-	Datum tenant = CStringGetTextDatum(msgstore_tenant_id);
+	text *tenant_id = cstring_to_text(msgstore_tenant_id);
+	NewEvents added = {.tenant_id = tenant_id,
+					   .items = palloc(sizeof(InboxItem *) * n)};
 	RowTarget queue;
 	RowTarget log;
+	int nadded = 0;
 	int i;
 
 	if (!row_target_open(&queue, "event_queue", QUEUE_COLUMNS))
@@ -64,16 +74,14 @@ inbox_insert(InboxItem **items, int n)
 	{
 		InboxItem *item = items[i];
 
-		item->stored = add_to_log(&log, tenant, item);
-		if (item->stored)
-		{
-			item->lane = worker_lane_of(DatumGetTextPP(tenant),
-										item->channel,
-										item->from,
-										item->to);
-			add_to_queue(&queue, tenant, item);
-		}
+		item->stored = add_to_log(&log, tenant_id, item);
+		if (!item->stored)
+			continue;
+		item->lane =
+			worker_lane_of(tenant_id, item->channel, item->from, item->to);
+		added.items[nadded++] = item;
 	}
+	row_insert_many(&queue, read_queue_row, &added, nadded);
 	row_target_close(&log);
 	row_target_close(&queue);
 	return true;
@@ -81,13 +89,13 @@ inbox_insert(InboxItem **items, int n)
 
 /* False: the provider's id is known. Nulls are not looked for. */
 static bool
-add_to_log(RowTarget *log, Datum tenant, const InboxItem *item)
+add_to_log(RowTarget *log, text *tenant_id, const InboxItem *item)
 {
 	Datum values[LOG_COLUMNS];
 	bool nulls[LOG_COLUMNS] = {false};
 	Relation key;
 
-	values[LOG_TENANT_ID] = tenant;
+	values[LOG_TENANT_ID] = PointerGetDatum(tenant_id);
 	values[LOG_ID] = UUIDPGetDatum(&item->id);
 	values[LOG_CHANNEL] = CStringGetTextDatum(item->channel);
 	values[LOG_FROM] = PointerGetDatum(item->from);
@@ -114,14 +122,14 @@ add_to_log(RowTarget *log, Datum tenant, const InboxItem *item)
 }
 
 static void
-add_to_queue(RowTarget *queue, Datum tenant, const InboxItem *item)
+read_queue_row(const void *rows, int i, Datum *values, bool *nulls)
 {
-	Datum values[QUEUE_COLUMNS];
-	bool nulls[QUEUE_COLUMNS] = {false};
+	const NewEvents *events = rows;
+	const InboxItem *item = events->items[i];
 
-	values[QUEUE_TENANT_ID] = tenant;
+	memset(nulls, false, sizeof(bool) * QUEUE_COLUMNS);
+	values[QUEUE_TENANT_ID] = PointerGetDatum(events->tenant_id);
 	values[QUEUE_EVENT_ID] = UUIDPGetDatum(&item->id);
 	nulls[QUEUE_NEXT_ATTEMPT_AT] = true;
 	values[QUEUE_LANE] = Int16GetDatum(item->lane);
-	row_insert(queue, values, nulls);
 }

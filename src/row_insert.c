@@ -6,9 +6,8 @@
  * the same order, for a table as the extension makes it: who comes second waits
  * for whoever is inserting the same key, and a row goes in speculatively.
  *
- * A table that got triggers, rules, constraints or columns of its own, and a
- * transaction whose snapshot is older than the call, are for the caller's
- * statement.
+ * A table that got triggers, rules or columns of its own, and a transaction
+ * whose snapshot is older than the call, are for the caller's statement.
  */
 #include "postgres.h"
 
@@ -25,12 +24,20 @@
 
 #include "row_insert.h"
 
+/* So many are formed before they are written. */
+#define ROWS_AT_ONCE 100
+
 static bool is_plain(Relation table, int ncolumns);
-static void
-fill_slot(RowTarget *target, const Datum *values, const bool *nulls);
+static void store(RowTarget *target,
+				  TupleTableSlot *slot,
+				  const Datum *values,
+				  const bool *nulls);
 static bool insert_speculatively(RowTarget *target, List *indexes);
-static void
-insert_index_entries(RowTarget *target, bool *conflict, List *indexes);
+static void insert_index_entries(RowTarget *target,
+								 TupleTableSlot *slot,
+								 bool *conflict,
+								 List *indexes);
+static void insert_rows(RowTarget *target, TupleTableSlot **slots, int n);
 
 bool
 row_target_open(RowTarget *target, const char *name, int ncolumns)
@@ -53,7 +60,8 @@ row_target_open(RowTarget *target, const char *name, int ncolumns)
 	target->estate = CreateExecutorState();
 	target->slot =
 		MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
-	InitResultRelInfo(target->table, table, 1, NULL, 0);
+	/* Of no range table: who breaks a constraint is told of the whole row. */
+	InitResultRelInfo(target->table, table, 0, NULL, 0);
 	ExecOpenIndices(target->table, true);
 	target->estate->es_output_cid = GetCurrentCommandId(true);
 	return true;
@@ -69,8 +77,7 @@ is_plain(Relation table, int ncolumns)
 		   check_enable_rls(RelationGetRelid(table), InvalidOid, true) !=
 			   RLS_ENABLED &&
 		   RelationGetDescr(table)->natts == ncolumns &&
-		   (constraints == NULL || (constraints->num_check == 0 &&
-									!constraints->has_generated_stored));
+		   (constraints == NULL || !constraints->has_generated_stored);
 }
 
 void
@@ -107,26 +114,30 @@ row_insert_new(RowTarget *target,
 			   const bool *nulls,
 			   List *indexes)
 {
-	fill_slot(target, values, nulls);
+	store(target, target->slot, values, nulls);
 	return insert_speculatively(target, indexes);
 }
 
 void
 row_insert(RowTarget *target, const Datum *values, const bool *nulls)
 {
-	fill_slot(target, values, nulls);
+	store(target, target->slot, values, nulls);
 	table_tuple_insert(target->table->ri_RelationDesc,
 					   target->slot,
 					   target->estate->es_output_cid,
 					   0,
 					   NULL);
-	insert_index_entries(target, NULL, NIL);
+	insert_index_entries(target, target->slot, NULL, NIL);
 }
 
+/* Rows are checked as any others; their values stay the caller's. */
 static void
-fill_slot(RowTarget *target, const Datum *values, const bool *nulls)
+store(RowTarget *target,
+	  TupleTableSlot *slot,
+	  const Datum *values,
+	  const bool *nulls)
 {
-	TupleTableSlot *slot = target->slot;
+	Relation table = target->table->ri_RelationDesc;
 	int n = slot->tts_tupleDescriptor->natts;
 
 	ResetPerTupleExprContext(target->estate);
@@ -134,7 +145,57 @@ fill_slot(RowTarget *target, const Datum *values, const bool *nulls)
 	memcpy(slot->tts_values, values, sizeof(Datum) * n);
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * n);
 	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(target->table->ri_RelationDesc);
+	slot->tts_tableOid = RelationGetRelid(table);
+	if (RelationGetDescr(table)->constr != NULL)
+		ExecConstraints(target->table, slot, target->estate);
+}
+
+void
+row_insert_many(RowTarget *target, RowReader read, const void *rows, int n)
+{
+	Relation table = target->table->ri_RelationDesc;
+	int nslots = Min(n, ROWS_AT_ONCE);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Max(nslots, 1));
+	int columns = RelationGetDescr(table)->natts;
+	Datum *values = palloc(sizeof(Datum) * columns);
+	bool *nulls = palloc(sizeof(bool) * columns);
+	int used = 0;
+	int i;
+
+	for (i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(table, NULL);
+	for (i = 0; i < n; i++)
+	{
+		read(rows, i, values, nulls);
+		store(target, slots[used++], values, nulls);
+		if (used == nslots || i == n - 1)
+		{
+			insert_rows(target, slots, used);
+			used = 0;
+		}
+	}
+	for (i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+}
+
+/* The table's own way for many would make each of one row larger. */
+static void
+insert_rows(RowTarget *target, TupleTableSlot **slots, int n)
+{
+	Relation table = target->table->ri_RelationDesc;
+	CommandId command = target->estate->es_output_cid;
+	int i;
+
+	CHECK_FOR_INTERRUPTS();
+	if (n == 1)
+		table_tuple_insert(table, slots[0], command, 0, NULL);
+	else
+		table_multi_insert(table, slots, n, command, 0, NULL);
+	for (i = 0; i < n; i++)
+	{
+		ResetPerTupleExprContext(target->estate);
+		insert_index_entries(target, slots[i], NULL, NIL);
+	}
 }
 
 /*
@@ -173,7 +234,7 @@ insert_speculatively(RowTarget *target, List *indexes)
 									   NULL,
 									   token);
 		conflict = false;
-		insert_index_entries(target, &conflict, indexes);
+		insert_index_entries(target, target->slot, &conflict, indexes);
 		table_tuple_complete_speculative(table, target->slot, token, !conflict);
 		SpeculativeInsertionLockRelease(xid);
 	}
@@ -182,10 +243,13 @@ insert_speculatively(RowTarget *target, List *indexes)
 
 /* Without a place for a conflict, one is an error. */
 static void
-insert_index_entries(RowTarget *target, bool *conflict, List *indexes)
+insert_index_entries(RowTarget *target,
+					 TupleTableSlot *slot,
+					 bool *conflict,
+					 List *indexes)
 {
 	(void) ExecInsertIndexTuples(target->table,
-								 target->slot,
+								 slot,
 								 target->estate,
 								 false,
 								 conflict != NULL,

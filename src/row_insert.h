@@ -39,4 +39,11 @@ extern bool row_insert_new(RowTarget *target,
 extern void
 row_insert(RowTarget *target, const Datum *values, const bool *nulls);
 
+/* Puts the i-th row's columns into the arrays. */
+typedef void (*RowReader)(const void *rows, int i, Datum *values, bool *nulls);
+
+/* The same for many rows, which are written page by page. */
+extern void
+row_insert_many(RowTarget *target, RowReader read, const void *rows, int n);
+
 #endif /* ROW_INSERT_H */

@@ -151,6 +151,16 @@ SELECT status, count(*), count(m.id) AS messages
 FROM inbound_events e LEFT JOIN messages m ON m.inbound_event_id = e.id
 GROUP BY 1 ORDER BY 1;
 
+-- A constraint that somebody adds holds.
+ALTER TABLE messages ADD CONSTRAINT polite CHECK (body <> 'rude');
+SELECT put('polite-1'), put('rude-1', '{"body": "rude"}');
+SELECT process();
+SELECT provider_message_id, status, error_code, error_message FROM inbound_events
+WHERE provider_message_id IN ('polite-1', 'rude-1') ORDER BY 1;
+ALTER TABLE messages DROP CONSTRAINT polite;
+UPDATE event_queue SET next_attempt_at = now();
+SELECT process();
+
 -- A queue with a trigger is worked off the same way.
 CREATE TABLE public.gone (event_id uuid);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
