@@ -73,7 +73,7 @@ stays(sub { $node->safe_psql('postgres', $transactions) }, $before, 'idle worker
 my @pids = worker_pids($node, 'store');
 sql(<<'SQL');
 CREATE FUNCTION slow(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
-    $$ BEGIN PERFORM pg_sleep(0.005); END $$;
+    $$ BEGIN PERFORM pg_sleep(0.02); END $$;
 SELECT msgstore.remove_handler('sms', 'book'), msgstore.add_handler('sms', 'slow');
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('pigeon', 'opaque');
 SQL
@@ -97,7 +97,7 @@ CREATE ROLE clerk;
 GRANT USAGE ON SCHEMA msgstore TO clerk;
 GRANT EXECUTE ON FUNCTION msgstore.add_handler TO clerk;
 CREATE FUNCTION slow(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
-    $$ BEGIN PERFORM pg_sleep(0.005); END $$;
+    $$ BEGIN PERFORM pg_sleep(0.02); END $$;
 SET ROLE clerk;
 SELECT msgstore.add_handler('sms', 'slow');
 SQL
@@ -223,6 +223,7 @@ ok(eventually(sub { my %old = map { $_ => 1 } @pids; 4 == grep { !$old{$_} } wor
 	'new workers');
 sql("SET msgstore.tenant_id = 'third'; SELECT msgstore.ingest('sms', event('third'))");
 wait_for_processed($node, 'store', 'workers work for all tenants, whatever the database is set to', 30);
+$node->safe_psql('postgres', 'ALTER DATABASE store RESET msgstore.tenant_id');
 
 # A commit for a worker's lanes while it runs a handler that sleeps is heard of,
 # though the handler waits at the worker's latch.
