@@ -212,12 +212,16 @@ bracketed_part(Span address)
 
 /*
  * Without the tag, unless the tag is all there is: every such address would
- * become the same participant.
+ * become the same participant. Nor if the part has an angle bracket: without
+ * what the tag holds it could be one of a pair the next time.
  */
 static size_t
 write_local_part(Span local, char *out)
 {
-	cut_before(&local, "+");
+	size_t len = (size_t) (local.end - local.start);
+
+	if (memchr(local.start, '<', len) == NULL)
+		cut_before(&local, "+");
 	return write_lower(local, out);
 }
 

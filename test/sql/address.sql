@@ -123,7 +123,8 @@ WITH input(address) AS (
         ('a@ü＠b＋c@d'), ('a@ü。'), ('a@ü..'), ('a@.ü'), ('a@xn--ü'), ('a@ü b'),
         (E'a@\u00ad'), (E'a@\u200d'), ('a@faß＜b'), ('A@Ü' || repeat('x', 300)),
         ('a@' || repeat('ü.', 200)), (E'\u00a0<\u00a0>\u00a0'), ('>a<'), ('<'),
-        ('"<a>"@b'), ('a@1.2.3.4'), ('a@[::1]'), ('a@Ⅳ.ﷺ'), ('a@K.K')
+        ('"<a>"@b'), ('a@1.2.3.4'), ('a@[::1]'), ('a@Ⅳ.ﷺ'), ('a@K.K'),
+        ('<+<>@>')
 )
 SELECT i.address, n.kind, n.once, n.twice
 FROM input AS i,
