@@ -78,7 +78,11 @@ extern bool inbox_refuse(InboxItem *item,
 extern bool
 inbox_find_field(Jsonb *payload, const char *field, JsonbValue *value);
 
-/* Bytes of the payload as JSON text without optional white space. */
+/*
+ * Bytes of the payload as JSON text without optional white space. Beyond
+ * msgstore.max_payload_bytes it may be less: then it is not read to its end,
+ * and has_redacted_key says nothing.
+ */
 extern Size inbox_measure_payload(Jsonb *payload, bool *has_redacted_key);
 
 /* A copy in which the values of msgstore.redact_keys are "***". */

@@ -3,7 +3,9 @@
  *
  * The size is that of the shortest JSON text of the payload, so that what came
  * as a body of exactly the limit is never over it here, however the server
- * keeps or prints it. Measuring and looking for secrets is one walk; only a
+ * keeps or prints it. Numbers alone count as they are printed, without an
+ * exponent: ten bytes can stand for 128 kB, in which everybody who reads the
+ * payload would pay. Measuring and looking for secrets is one walk; only a
  * payload that has some is built again.
  */
 #include "postgres.h"
@@ -25,6 +27,7 @@ static void split_redact_keys(void);
 static bool is_redacted(const JsonbValue *key);
 static Size measure_string(const JsonbValue *string);
 static Size measure_scalar(const JsonbValue *scalar);
+static Size measure_number(Numeric number);
 
 bool
 inbox_find_field(Jsonb *payload, const char *field, JsonbValue *value)
@@ -66,6 +69,10 @@ inbox_measure_payload(Jsonb *payload, bool *has_redacted_key)
 			case WJB_VALUE:
 			case WJB_ELEM:
 				bytes += measure_scalar(&value);
+				/* Each further one could cost as much; it is too large. */
+				if (value.type == jbvNumeric &&
+					bytes > (Size) msgstore_max_payload_bytes)
+					return bytes;
 				break;
 			default:
 				break;
@@ -191,12 +198,21 @@ measure_scalar(const JsonbValue *scalar)
 		case jbvString:
 			return measure_string(scalar);
 		case jbvNumeric:
-			return strlen(DatumGetCString(
-				DirectFunctionCall1(numeric_out,
-									NumericGetDatum(scalar->val.numeric))));
+			return measure_number(scalar->val.numeric);
 		case jbvBool:
 			return scalar->val.boolean ? strlen("true") : strlen("false");
 		default:
 			return strlen("null");
 	}
+}
+
+static Size
+measure_number(Numeric number)
+{
+	char *text = DatumGetCString(
+		DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	Size bytes = strlen(text);
+
+	pfree(text);
+	return bytes;
 }

@@ -136,6 +136,12 @@ SELECT size, (ingest_batch(jsonb_build_array(jsonb_build_object('channel', 'sms'
         'body', repeat('x', size - :rest)))))).error_message
 FROM (VALUES (262144), (262145)) AS v (size);
 
+-- A number is as large as it is printed, and the first that is too large is
+-- the last that is looked at: of twenty thousand each has 128 kB.
+SELECT error_message FROM ingest_batch(jsonb_build_array(jsonb_build_object(
+    'channel', 'sms', 'payload',
+    sms() || ('{"n":[' || repeat('1e131071,', 20000) || '0]}')::jsonb)));
+
 -- Secrets are not stored, at any depth and in any case; the rest is.
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "secret",
     "Authorization": "Bearer x", "headers": [{"X-API-Key": {"a": 1}, "host": "h"},
