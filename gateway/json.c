@@ -8,6 +8,7 @@
  * takes more than the standard (raw control characters, bytes that are not
  * UTF-8) and less (numbers of more than 63 characters), so it cannot judge.
  */
+#include <limits.h>
 #include <string.h>
 
 #include "json.h"
@@ -15,6 +16,14 @@
 
 /* cJSON reads the fields later and goes no deeper than this. */
 #define MAX_DEPTH 512
+
+/*
+ * The server's numbers: the greatest place of a digit before the point and the
+ * last one behind it. Exponents beyond the bound it does not even look at.
+ */
+#define NUMBER_PLACE_MAX 131071
+#define NUMBER_SCALE_MAX 16383
+#define NUMBER_EXPONENT_MAX (INT_MAX / 2)
 
 typedef struct Scanner
 {
@@ -32,8 +41,10 @@ static bool scan_string(Scanner *scanner);
 static bool scan_escape(Scanner *scanner);
 static bool scan_hex4(Scanner *scanner, unsigned *code);
 static bool scan_number(Scanner *scanner);
+static bool scan_exponent(Scanner *scanner, long *exponent);
+static long greatest_place(const char *digits, long whole, long fraction);
 static bool scan_word(Scanner *scanner, const char *word);
-static bool scan_digits(Scanner *scanner);
+static bool scan_digits(Scanner *scanner, long *count);
 static void skip_space(Scanner *scanner);
 static bool take(Scanner *scanner, char c);
 static bool fail(Scanner *scanner, const char *why);
@@ -41,7 +52,8 @@ static bool fail(Scanner *scanner, const char *why);
 bool
 json_is_object(const char *text, size_t length, const char **why)
 {
-	Scanner scanner = {.at = text, .end = text + length};
+	/* Of no bytes at all there need not be a text. */
+	Scanner scanner = {.at = text, .end = length > 0 ? text + length : text};
 	bool finished = false;
 
 	*why = NULL;
@@ -224,29 +236,73 @@ scan_hex4(Scanner *scanner, unsigned *code)
 static bool
 scan_number(Scanner *scanner)
 {
+	const char *digits;
+	long whole = 1;
+	long fraction = 0;
+	long exponent = 0;
+	long place;
+
 	take(scanner, '-');
-	if (!take(scanner, '0') && !scan_digits(scanner))
+	digits = scanner->at;
+	if (!take(scanner, '0') && !scan_digits(scanner, &whole))
 		return false;
-	if (take(scanner, '.') && !scan_digits(scanner))
+	if (take(scanner, '.') && !scan_digits(scanner, &fraction))
 		return false;
-	if (take(scanner, 'e') || take(scanner, 'E'))
-	{
-		if (!take(scanner, '+'))
-			take(scanner, '-');
-		return scan_digits(scanner);
-	}
+	place = greatest_place(digits, whole, fraction);
+	if ((take(scanner, 'e') || take(scanner, 'E')) &&
+		!scan_exponent(scanner, &exponent))
+		return false;
+	if (exponent >= NUMBER_EXPONENT_MAX || exponent <= -NUMBER_EXPONENT_MAX ||
+		fraction - exponent > NUMBER_SCALE_MAX ||
+		(place > LONG_MIN && place + exponent > NUMBER_PLACE_MAX))
+		return fail(scanner, "body has a number that is too long");
 	return true;
 }
 
+/* Beyond the bound it is the bound. */
 static bool
-scan_digits(Scanner *scanner)
+scan_exponent(Scanner *scanner, long *exponent)
+{
+	bool negative = take(scanner, '-');
+	const char *digit;
+	long count;
+
+	if (!negative)
+		take(scanner, '+');
+	digit = scanner->at;
+	if (!scan_digits(scanner, &count))
+		return false;
+	for (; digit < scanner->at && *exponent < NUMBER_EXPONENT_MAX; digit++)
+		*exponent = *exponent * 10 + (*digit - '0');
+	if (*exponent > NUMBER_EXPONENT_MAX)
+		*exponent = NUMBER_EXPONENT_MAX;
+	if (negative)
+		*exponent = -*exponent;
+	return true;
+}
+
+/* The place of the first digit that is not 0: 0 for ones; LONG_MIN: none. */
+static long
+greatest_place(const char *digits, long whole, long fraction)
+{
+	for (long i = 0; i < whole + fraction; i++)
+	{
+		if (digits[i < whole ? i : i + 1] != '0')
+			return whole - 1 - i;
+	}
+	return LONG_MIN;
+}
+
+static bool
+scan_digits(Scanner *scanner, long *count)
 {
 	const char *start = scanner->at;
 
 	while (scanner->at < scanner->end && *scanner->at >= '0' &&
 		   *scanner->at <= '9')
 		scanner->at++;
-	return scanner->at > start;
+	*count = scanner->at - start;
+	return *count > 0;
 }
 
 static bool

@@ -18,7 +18,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(start_cluster sms email inbound_sms inbound_email
+our @EXPORT = qw(start_cluster fail_on_marked sms email inbound_sms inbound_email
   decode eventually);
 
 use constant DEADLINE => 30;
@@ -39,6 +39,23 @@ sub start_cluster
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION msgstore');
 	return $node;
+}
+
+# From now on a call with an event that has a field "fail" fails as a whole, as
+# if a value could not be stored.
+sub fail_on_marked
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION fail_on_marked() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = '22003', MESSAGE = 'out of range';
+END
+$$;
+CREATE TRIGGER fail_on_marked BEFORE INSERT ON msgstore.event_log
+FOR EACH ROW WHEN (NEW.payload ? 'fail') EXECUTE FUNCTION fail_on_marked();
+SQL
+	return;
 }
 
 # Options: env (a hash), flags (a list), url (query of DATABASE_URL), user,

@@ -99,6 +99,9 @@ my %broken = (
 	'a bare minus' => '{"a":-}',
 	'a bare point' => '{"a":1.}',
 	'a bare exponent' => '{"a":1e}',
+	'a number too long before the point' => '{"a":1e131072}',
+	'a number too long behind the point' => '{"a":0.1e-16383}',
+	'a number with an exponent of 2^30' => '{"a":0e1073741824}',
 	'an unknown escape' => '{"a":"\\x"}',
 	'a short escape' => '{"a":"\\u12"}',
 	'an open string' => '{"a":"b',
@@ -123,6 +126,15 @@ for my $what (sort keys %broken)
 	refused($gateway->post('/api/webhooks/sms', $broken{$what}),
 		400, "body of $what");
 }
+
+# The database is not asked about a number that it cannot hold, and takes the
+# longest that it can.
+is($gateway->post('/api/webhooks/sms', '{"a":1e131072}')->{json}{message},
+	'body has a number that is too long', 'a long number costs no batch');
+like(
+	$gateway->post('/api/webhooks/sms', "{\"a\":$_}")->{json}{message},
+	qr/exceeds the limit|field "from" is missing/,
+	"$_ is no too long number") for qw(1e131071 0.1e131072 1e-16383 0e131072);
 
 # What the database finds wrong is answered in its words, for psql and for us.
 my %wrong = (

@@ -9,6 +9,7 @@ use MsgstoreGateway;
 use Test::More;
 
 my $node = start_cluster('batching');
+fail_on_marked($node);
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
@@ -81,9 +82,9 @@ for my $flag ('--batch', '--no-batch')
 	# Bad ones among them are refused alone: those that the gateway sees, those
 	# that the database sees, and those that make a whole call fail.
 	my @bad = (
-		'{"a":"\\u0000"}', inbound_sms('', body => 'no provider id'),
-		'{"from":"+1","to":"+2","messaging_provider_id":"x","body":"x","timestamp":"2024-11-01T14:00:00Z","n":1e400000}'
-	);
+		'{"a":"\\u0000"}',
+		inbound_sms('', body => 'no provider id'),
+		inbound_sms('x', fail => 1));
 	@answers = $gateway->parallel(
 		map {
 			$_ % 10 == 5

@@ -253,7 +253,11 @@ $gateway->post('/api/webhooks/sms', inbound_sms('logged', body => $word));
 $gateway->post('/api/messages/sms',
 	sms(body => $word, n => JSON::PP->new->decode('[1]')));
 $gateway->post('/api/webhooks/sms', qq({"body":"$word","n":1e400000}));
-$gateway->post('/api/messages/sms', qq({"body":"$word","n":1e400000}));
+fail_on_marked($node);
+is( $gateway->post('/api/webhooks/sms',
+		inbound_sms('failed', body => $word, fail => $word))->{status},
+	400,
+	'an error of the database');
 $gateway->post('/api/webhooks/sms', qq({"body":"$word));
 $gateway->get("/api/conversations?page=1&nonsense=$word");
 $gateway->raw("GET /a\"b%0aFAKE%c3( HTTP/1.1\r\nX-Request-Id: odd\r\n\r\n");
