@@ -16,7 +16,7 @@ PG_CFLAGS = -Wall -Wextra -Werror $(if $(findstring clang,$(CC)),-Wno-ignored-at
 # As system headers, the server's own warnings do not stop our build.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 SHLIB_LINK = -lutf8proc -lidn2
-EXTRA_CLEAN = $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
+EXTRA_CLEAN = test/fuzz/build $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
 
 # Both runners start servers of their own; the worker is met in test/t.
 TEST_SERVER = --inputdir=test --outputdir=. --temp-config=test/server.conf --encoding=UTF8 --no-locale $(if $(filter 15,$(PG_MAJOR)),,--expecteddir=.)
@@ -32,7 +32,7 @@ PROVE_TESTS = test/t/*.pl
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test bench dist,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test bench fuzz test-sanitize dist,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -52,9 +52,16 @@ deps:
 	@test/deps
 demo run test bench:
 	@test/deps $(filter bench,$@)
-	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory -s all $(if $(filter test,$@),sanitized)
 	@$(if $(filter bench,$@),bench/bench,test/$@)
+# Both build with the sanitizers, by the clang that the server was built with.
+FUZZ_SECONDS = 60
+fuzz test-sanitize: deps
+	@$(MAKE) --no-print-directory -s all sanitized
+	@$(if $(filter fuzz,$@),test/fuzz/run $(FUZZ_SECONDS) &&) test/fuzz/sanitize
+sanitized:
+	@$(MAKE) --no-print-directory -s -C test/fuzz CLANG='$(or $(CLANG),clang)' PG_CONFIG='$(PG_CONFIG)'
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway deps demo run test bench dist
+.PHONY: install-gateway deps demo run test bench fuzz test-sanitize sanitized dist

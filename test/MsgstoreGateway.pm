@@ -23,7 +23,8 @@ our @EXPORT = qw(start_cluster fail_on_marked sms email inbound_sms inbound_emai
 
 use constant DEADLINE => 30;
 
-my $program = abs_path(dirname(__FILE__) . '/../gateway/msgstore-gateway');
+my $program = $ENV{MSGSTORE_GATEWAY}
+  // abs_path(dirname(__FILE__) . '/../gateway/msgstore-gateway');
 my $runs = 0;
 
 # A server with the extension in database postgres. The worker is off unless

@@ -1,0 +1,68 @@
+/*
+ * backend_json.c: the gateway's check of JSON and the server's parser.
+ *
+ * A body goes into a batch with the bodies of others once the gateway has
+ * found it to be an object, so the server must take all that the gateway
+ * takes, and what the gateway refuses must not have been an object to the
+ * server, save for its depth. What the gateway writes itself the server must
+ * read as it was meant.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#include "../../gateway/json.h"
+#include "../../gateway/text.h"
+#include "backend.h"
+
+static void check_object(const char *data, size_t size);
+static void check_written(const char *data, size_t size);
+
+void
+backend_json(const char *data, size_t size)
+{
+	check_object(data, size);
+	check_written(data, size);
+}
+
+static void
+check_object(const char *data, size_t size)
+{
+	Jsonb *parsed = backend_parse_json(data, size);
+	bool is_object = parsed != NULL && JB_ROOT_IS_OBJECT(parsed) &&
+					 !JB_ROOT_IS_SCALAR(parsed);
+	const char *why;
+
+	if (json_is_object(data, size, &why))
+		PROMISE(is_object);
+	else
+		PROMISE(!is_object || strcmp(why, "body is nested too deeply") == 0);
+	free(parsed);
+}
+
+/* Bytes become a JSON string, those that are not UTF-8 a sign for it. */
+static void
+check_written(const char *data, size_t size)
+{
+	Text text = {0};
+	Jsonb *parsed;
+	JsonbValue value;
+	const char *why;
+
+	if (memchr(data, '\0', size) != NULL)
+		return;
+	text_add_string(&text, "{\"a\":");
+	text_add_json(&text, data, size);
+	text_add_string(&text, "}");
+	PROMISE(json_is_object(text.data, text.length, &why));
+	parsed = backend_parse_json(text.data, text.length);
+	PROMISE(parsed != NULL);
+	getKeyJsonValueFromContainer(&parsed->root, "a", 1, &value);
+	PROMISE(value.type == jbvString);
+	if (pg_verify_mbstr(PG_UTF8, data, (int) size, true))
+		PROMISE((size_t) value.val.string.len == size &&
+				memcmp(value.val.string.val, data, size) == 0);
+	free(parsed);
+	text_free(&text);
+}
