@@ -40,7 +40,7 @@ inbox_find_field(Jsonb *payload, const char *field, JsonbValue *value)
 }
 
 Size
-inbox_measure_payload(Jsonb *payload, bool *has_redacted_key)
+inbox_measure_payload(Jsonb *payload, Size limit, bool *has_redacted_key)
 {
 	JsonbIterator *it = JsonbIteratorInit(&payload->root);
 	JsonbIteratorToken token;
@@ -70,8 +70,7 @@ inbox_measure_payload(Jsonb *payload, bool *has_redacted_key)
 			case WJB_ELEM:
 				bytes += measure_scalar(&value);
 				/* Each further one could cost as much; it is too large. */
-				if (value.type == jbvNumeric &&
-					bytes > (Size) msgstore_max_payload_bytes)
+				if (value.type == jbvNumeric && bytes > limit)
 					return bytes;
 				break;
 			default:

@@ -59,7 +59,8 @@ check_size(Jsonb *payload)
 
 	if (JB_ROOT_IS_SCALAR(payload))
 		return;
-	measured = inbox_measure_payload(payload, &secret);
+	measured =
+		inbox_measure_payload(payload, msgstore_max_payload_bytes, &secret);
 	if (measured > (Size) msgstore_max_payload_bytes)
 		return;
 	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));

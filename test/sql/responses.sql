@@ -130,6 +130,9 @@ SELECT regexp_replace(pg_temp.refusal($$SELECT save_response(jsonb_build_object(
     'status', 'completed', 'model', 'm', 'text', repeat('a', 10485760)))$$), 'of \d+', 'of n');
 SELECT regexp_replace(pg_temp.refusal($$SELECT update_response('resp_bare',
     jsonb_build_object('output', jsonb_build_array(repeat('a', 10485760))))$$), 'of \d+', 'of n');
+-- Numbers count as they are printed: each of these has 128 kB.
+SELECT regexp_replace(pg_temp.refusal($$SELECT save_response(('{"id": "resp_larger", "status": "completed",
+    "model": "m", "n": [' || repeat('1e131071,', 20000) || '0]}')::jsonb)$$), 'of \d+', 'of n');
 -- So is what becomes too large by a change.
 SELECT regexp_replace(pg_temp.refusal($$SELECT update_response('resp_large', '{"metadata": {"a": 1}}')$$), 'of \d+', 'of n');
 SELECT pg_temp.refusal($$SELECT update_response('resp_large', '{"output": []}')$$);
