@@ -101,6 +101,7 @@ my %broken = (
 	'a bare exponent' => '{"a":1e}',
 	'a number too long before the point' => '{"a":1e131072}',
 	'a number too long behind the point' => '{"a":0.1e-16383}',
+	'a fraction too long' => '{"a":0.' . ('0' x 16384) . '}',
 	'a number with an exponent of 2^30' => '{"a":0e1073741824}',
 	'an unknown escape' => '{"a":"\\x"}',
 	'a short escape' => '{"a":"\\u12"}',
@@ -135,6 +136,10 @@ like(
 	$gateway->post('/api/webhooks/sms', "{\"a\":$_}")->{json}{message},
 	qr/exceeds the limit|field "from" is missing/,
 	"$_ is no too long number") for qw(1e131071 0.1e131072 1e-16383 0e131072);
+is($gateway->post('/api/webhooks/sms', '{"a":0.' . ('0' x 16383) . '}')
+	  ->{json}{message},
+	'field "from" is missing',
+	'nor is a fraction of 16383 digits');
 
 # What the database finds wrong is answered in its words, for psql and for us.
 my %wrong = (
