@@ -38,6 +38,15 @@ static const char *const sqlstates[] =
 static Gateway gateway;
 static const char *sqlstate;
 
+/* Declared as what they stand in for, so that the compiler compares them. */
+__typeof__(server_watch) __wrap_server_watch;
+__typeof__(server_unwatch) __wrap_server_unwatch;
+__typeof__(batch_store) __wrap_batch_store;
+__typeof__(pool_borrow) __wrap_pool_borrow;
+__typeof__(pool_return) __wrap_pool_return;
+__typeof__(pool_counts) __wrap_pool_counts;
+__typeof__(pool_query) __wrap_pool_query;
+
 static void make_gateway(void);
 static bool parse(char *text, size_t size, struct mg_connection *conn);
 static char *take_line(char **at, char *end);
