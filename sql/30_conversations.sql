@@ -33,6 +33,17 @@ ALTER SEQUENCE msgstore.conversations_number_seq
 CREATE INDEX conversations_activity_idx
     ON msgstore.conversations (tenant_id, last_activity_at DESC, id DESC);
 
+-- How many conversations a tenant has is the sum of these: a list says it on
+-- each page. Writers take a row that nobody holds, or add one, so that nobody
+-- waits; whoever comes across more than one makes them one. Triggers keep them,
+-- also while a dump is read, so that they need not be dumped.
+CREATE TABLE msgstore.conversation_counts (
+    tenant_id text COLLATE "C" NOT NULL,
+    part bigint GENERATED ALWAYS AS IDENTITY,
+    n bigint NOT NULL,
+    CONSTRAINT conversation_counts_pkey PRIMARY KEY (tenant_id, part)
+) WITH (fillfactor = 50);
+
 -- No foreign keys: who adds a message has just made or locked its conversation
 -- and holds its event's row of the queue. A key to the log would lock, and so
 -- write to, a log that is never rewritten: a third more WAL for each event. One
@@ -69,6 +80,84 @@ CREATE INDEX messages_timestamp_idx ON msgstore.messages ("timestamp");
 SELECT pg_catalog.pg_extension_config_dump('msgstore.conversations', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.conversations_number_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.messages', '');
+
+CREATE FUNCTION msgstore._add_to_count(tenant_id text, change bigint)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    AS $$
+#variable_conflict use_column
+BEGIN
+    -- With a snapshot that stays, a row that others have changed is an error.
+    IF current_setting('transaction_isolation') = 'read committed' THEN
+        WITH free AS MATERIALIZED (
+            SELECT c.part, c.n
+            FROM msgstore.conversation_counts c
+            WHERE c.tenant_id = _add_to_count.tenant_id
+            ORDER BY c.part LIMIT 4
+            FOR UPDATE SKIP LOCKED
+        ), kept AS MATERIALIZED (
+            SELECT min(f.part) AS part, sum(f.n) AS n FROM free f
+        ), merged AS (
+            DELETE FROM msgstore.conversation_counts c
+            USING free f, kept k
+            WHERE c.tenant_id = _add_to_count.tenant_id
+                AND c.part = f.part AND f.part <> k.part)
+        UPDATE msgstore.conversation_counts c SET n = k.n + change
+        FROM kept k
+        WHERE c.tenant_id = _add_to_count.tenant_id AND c.part = k.part;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    INSERT INTO msgstore.conversation_counts (tenant_id, n)
+    VALUES (_add_to_count.tenant_id, change);
+END
+$$;
+
+CREATE FUNCTION msgstore._count_conversations() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM msgstore.conversation_counts;
+    ELSE
+        PERFORM msgstore._add_to_count(
+            c.tenant_id, CASE TG_OP WHEN 'DELETE' THEN -c.n ELSE c.n END)
+        FROM (SELECT c.tenant_id, count(*) AS n
+              FROM changed c GROUP BY c.tenant_id ORDER BY c.tenant_id) c;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER count_inserted AFTER INSERT ON msgstore.conversations
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION msgstore._count_conversations();
+CREATE TRIGGER count_deleted AFTER DELETE ON msgstore.conversations
+    REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION msgstore._count_conversations();
+CREATE TRIGGER count_truncated AFTER TRUNCATE ON msgstore.conversations
+    FOR EACH STATEMENT EXECUTE FUNCTION msgstore._count_conversations();
+
+-- Nobody makes or removes a conversation meanwhile.
+CREATE FUNCTION msgstore._recount_tenant(tenant_id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    LOCK TABLE msgstore.conversations IN SHARE MODE;
+    PERFORM msgstore._add_to_count(
+        _recount_tenant.tenant_id,
+        (SELECT count(*) FROM msgstore.conversations c
+         WHERE c.tenant_id = _recount_tenant.tenant_id)
+        - (SELECT coalesce(sum(c.n), 0) FROM msgstore.conversation_counts c
+           WHERE c.tenant_id = _recount_tenant.tenant_id)::bigint);
+END
+$$;
 
 CREATE FUNCTION msgstore.send(
     channel text,
@@ -198,9 +287,9 @@ DECLARE
     total bigint;
     items jsonb[];
 BEGIN
-    SELECT coalesce(sum((SELECT count(*) FROM msgstore.conversations c
-                         WHERE c.tenant_id = t)), 0)
-    INTO total FROM msgstore._tenants_in_scope() t;
+    SELECT coalesce(sum(c.n), 0) INTO total
+    FROM msgstore.conversation_counts c
+    WHERE msgstore._tenant_scope() IN ('', c.tenant_id);
     IF place.at IS NOT NULL THEN
         meta.skip := 0;
     END IF;
@@ -333,6 +422,9 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._add_to_count(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._count_conversations() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._recount_tenant(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.send(text, jsonb, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._tenants_in_scope() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._cursor(timestamptz, uuid) FROM PUBLIC;
@@ -345,12 +437,20 @@ REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.conversations IS
     'One row per channel (thread) and pair of addresses; participant_a is the smaller one by byte order. message_count and last_activity_at (greatest timestamp) are right in every snapshot';
+COMMENT ON TABLE msgstore.conversation_counts IS
+    'How many conversations each tenant has: the sum of n of its rows, in every snapshot';
 COMMENT ON TABLE msgstore.messages IS
     'Messages of both directions; an inbound one has the id of its event';
 COMMENT ON COLUMN msgstore.conversations.number IS
     'A short name, accepted wherever an id is; the first conversation has 1';
 COMMENT ON COLUMN msgstore.messages."timestamp" IS
     'The instant the source gave: received inbound, sent outbound';
+COMMENT ON FUNCTION msgstore._add_to_count(text, bigint) IS
+    'So many conversations of the tenant came, or went when negative; does not wait for others that count';
+COMMENT ON FUNCTION msgstore._count_conversations() IS
+    'Trigger: keeps conversation_counts';
+COMMENT ON FUNCTION msgstore._recount_tenant(text) IS
+    'Puts a tenant''s conversation_counts right; waits for those who make conversations';
 COMMENT ON FUNCTION msgstore.send(text, jsonb, text, text) IS
     'Stores an outbound message in its conversation, and in the outbox when its channel has a provider. Without idempotency_key the same channel, addresses, body, attachments and timestamp again are a duplicate of the first; a key is remembered for two hours. Raises MS400, MS409, MS413';
 COMMENT ON FUNCTION msgstore.list_conversations(int, int, text) IS

@@ -1482,6 +1482,21 @@ BEGIN
             (c.message_count::bigint, c.last_activity_at);
 
     RETURN QUERY
+    SELECT 'wrong number of conversations', format('tenant "%s"', t.tenant_id),
+           format('It says %s; there are %s.', sum(t.said), sum(t.n)),
+           format('SELECT msgstore._recount_tenant(%L)', t.tenant_id)
+    FROM (
+        SELECT c.tenant_id, c.n AS said, 0 AS n
+        FROM msgstore.conversation_counts c
+        WHERE scope IN ('', c.tenant_id)
+        UNION ALL
+        SELECT c.tenant_id, 0, 1
+        FROM msgstore.conversations c
+        WHERE scope IN ('', c.tenant_id)) t
+    GROUP BY t.tenant_id
+    HAVING sum(t.said) <> sum(t.n);
+
+    RETURN QUERY
     SELECT CASE WHEN c.id IS NULL THEN 'message without conversation'
                 ELSE 'message in another conversation' END,
            format('message %s', m.id),

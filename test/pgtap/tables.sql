@@ -13,6 +13,7 @@ INSERT INTO expected VALUES
     ('delivery_statuses', 'tenant_id text, id uuid, channel text, provider_message_id text, status text, detail jsonb, received_at timestamptz'),
     ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
+    ('conversation_counts', 'tenant_id text, part bigint, n bigint'),
     ('event_claims', 'tenant_id text, event_id uuid, processor_id text, claimed_at timestamptz, renewed_at timestamptz, expires_at timestamptz'),
     ('conversation_holds', 'tenant_id text, conversation_key text, event_id uuid'),
     ('handlers', 'channel text, handler text, registered_by regrole, search_path text, created_at timestamptz'),

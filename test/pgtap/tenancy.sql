@@ -139,7 +139,7 @@ SELECT set_eq(
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'table'$$,
     -- Read by functions only.
     ARRAY['api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers',
-        'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
+        'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'stream_events',
         'stream_consumers', 'stream_subscriptions'],
     'so is every view and table, or nobody reads it');

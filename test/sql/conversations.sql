@@ -155,5 +155,19 @@ RESET msgstore.tenant_id;
 SELECT (page(list_conversations())).*;
 SELECT tenant_id, key, message_count FROM conversations ORDER BY tenant_id;
 
+-- The total is counted as conversations come and go, and starts anew with none.
+SELECT count(*) AS counted FROM (SELECT tenant_id, sum(n) FROM conversation_counts GROUP BY 1) c
+JOIN (SELECT tenant_id, count(*) FROM conversations GROUP BY 1) t USING (tenant_id)
+WHERE sum = count;
+BEGIN;
+SAVEPOINT before;
+DELETE FROM conversations WHERE tenant_id = 'acme';
+SELECT (page(list_conversations())).*;
+ROLLBACK TO before;
+TRUNCATE conversations;
+SELECT list_conversations() #> '{meta,total}' AS total;
+ROLLBACK;
+SELECT (page(list_conversations())).*;
+
 DROP FUNCTION message, page, walk;
 DROP EXTENSION msgstore;

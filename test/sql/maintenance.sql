@@ -350,6 +350,13 @@ SELECT finding, count(*) FROM found() GROUP BY 1 ORDER BY 1;
 SELECT * FROM repair();
 SELECT key, message_count FROM conversations ORDER BY 1;
 
+UPDATE conversation_counts SET n = n + 5;
+SELECT * FROM found();
+SELECT * FROM repair();
+DELETE FROM conversation_counts;
+SELECT finding, count(*) FROM found() GROUP BY 1;
+SELECT * FROM repair();
+
 -- Events in two places, or in none.
 INSERT INTO event_queue (tenant_id, event_id) SELECT tenant_id, id FROM event_log WHERE provider_message_id IN ('c-1', 'c-4');
 INSERT INTO event_claims VALUES ('', event('c-4'), 'p', now(), now(), now());
