@@ -73,15 +73,50 @@ SELECT msgstore.park('sub', msgstore.latest_position(), 'secret');
 SELECT msgstore.save_snapshot(jsonb_build_object('snapshot_id', s, 'hosts_content', 'secret')) FROM unnest(ARRAY['snap', 'snap-' || :'t']) s;
 SELECT msgstore.append_host_events(h, jsonb_build_array(jsonb_build_object('type', 'HostCreated',
     'ip_address', a, 'hostname', h, 'comment', 'secret'))) FROM (VALUES ('host-1', '10.0.0.1'), ('host-' || :'t', '10.0.0.2')) v (h, a);
-SELECT msgstore.save_response(jsonb_build_object('id', 'resp-' || n || :'t', 'status', 'completed', 'model', 'm',
-    'input', '[{"id": "item", "text": "secret"}]'::jsonb, 'previous_response_id', CASE n WHEN 2 THEN 'resp-1' || :'t' END)) FROM generate_series(1, 3) n;
-SELECT msgstore.delete_response('resp-3' || :'t');
-SELECT msgstore.save_background(jsonb_build_object('id', 'back-' || n || :'t', 'status', 'queued', 'model', 'm', 'background', true), '{"of": "secret"}') FROM generate_series(1, 2) n;
-SELECT msgstore.claim_response('worker-' || :'t');
+:responses
 SELECT msgstore.requeue_dead_letters(dry_run => true), msgstore.erase_address('sms', '+19999999');
 SELECT msgstore.create_api_key(:'t', '{ingest}');
 \o
 SQL
+
+# Responses are in the table and in memory.
+my $life_of_responses = <<'SQL';
+SELECT msgstore.save_response(jsonb_build_object('id', 'resp-' || n || :'t', 'status', 'completed', 'model', 'm',
+    'input', '[{"id": "item", "text": "secret"}]'::jsonb, 'previous_response_id', CASE n WHEN 2 THEN 'resp-1' || :'t' END)) FROM generate_series(1, 3) n;
+SELECT msgstore.delete_response('resp-3' || :'t');
+SELECT msgstore.save_background(jsonb_build_object('id', 'back-' || n || :'t', 'status', 'queued', 'model', 'm', 'background', true), '{"of": "secret"}') FROM generate_series(1, 3) n;
+SELECT msgstore.claim_response('worker-' || :'t') FROM generate_series(1, 2);
+SELECT msgstore.update_response('back-2' || :'t', '{"status": "completed"}');
+SQL
+my $probes_of_responses = <<'SQL';
+SELECT msgstore.get_response('resp-1b');
+SELECT msgstore.get_response_for_chain('resp-3b');
+SELECT msgstore.response_chain('resp-2b');
+SELECT msgstore.chain_items('resp-2b');
+SELECT msgstore.branches('resp-1b');
+SELECT msgstore.branches('resp-1a');
+SELECT msgstore.response_chain('resp-2a');
+SELECT msgstore.list_responses(), msgstore.list_responses('resp-1b'), msgstore.list_responses(NULL, 'resp-1b');
+SELECT msgstore.response_input_items('resp-1b');
+SELECT msgstore.stale_responses('0 s');
+SELECT msgstore.update_response('resp-1b', '{"status": "failed"}');
+SELECT msgstore.delete_response('resp-1b');
+SELECT msgstore.cancel_response('back-3b');
+SELECT msgstore.save_background_request('back-3b', '{}');
+SELECT msgstore.heartbeat_response('back-1b', 'worker-b');
+SELECT id FROM msgstore.claim_response('worker-b');
+SELECT id FROM msgstore.claim_response('worker-b');
+SELECT msgstore.save_response('{"id": "leads-to-b", "status": "completed", "model": "m", "previous_response_id": "resp-1a"}');
+SELECT msgstore.save_background('{"id": "back-4a", "status": "queued", "model": "m", "background": true}', '{}');
+SELECT msgstore.cleanup_responses(10000000000), msgstore.purge_responses('-1 min');
+SQL
+sub in_both_stores
+{
+	my ($script, $responses) = @_;
+	my $both = join '', map { "SET msgstore.response_store = $_;\n$responses" } qw(memory durable);
+	return $script =~ s/^:responses\n/$both/mr;
+}
+$life = in_both_stores($life, $life_of_responses);
 
 # Numbers are drawn in one row for all tenants: here each from its own.
 session('tenant_b', 'shared', $life, t => 'b');
@@ -122,7 +157,30 @@ my %b = (
 ($b{page}) = session('tenant_b', 'shared', "SELECT msgstore.list_conversations(1, 1) #>> '{meta,next_cursor}'") =~ /(\S+)/;
 ($b{place}) = session('tenant_b', 'shared', "SELECT msgstore.list_messages('$b{number}', 1, 1) #>> '{meta,next_cursor}'") =~ /(\S+)/;
 ($b{key}) = session('tenant_b', 'shared', "SELECT msgstore.create_api_key('b', '{read}')") =~ /(mk_\w+)/;
-is(join(' ', grep { !length $b{$_} } sort keys %b), '', 'b has all of it');
+is(join(' ', grep { $b{$_} !~ /^\S+$/ } sort keys %b), '', 'b has all of it');
+
+# b goes on, also from what is a's, and what is kept of it is not as it must be.
+session('tenant_b', 'shared', <<'SQL');
+SELECT msgstore.append(s, 'Late', '{}') FROM unnest(ARRAY['order-1', 'order-9', 'onlyb-9']) s;
+SELECT msgstore.save_response('{"id": "branch-of-a", "status": "completed", "model": "secret", "previous_response_id": "resp-1a"}');
+SET msgstore.response_store = memory;
+SELECT msgstore.save_response('{"id": "branch-of-a", "status": "completed", "model": "secret", "previous_response_id": "resp-1a"}');
+SQL
+sql(<<'SQL', 'shared');
+UPDATE msgstore.conversations SET message_count = 99 WHERE tenant_id = 'b';
+UPDATE msgstore.messages SET conversation_id = msgstore.uuid7() WHERE tenant_id = 'b' AND inbound_event_id IS NOT NULL;
+DELETE FROM msgstore.event_queue WHERE tenant_id = 'b' AND next_attempt_at IS NULL;
+INSERT INTO msgstore.event_queue (tenant_id, event_id) SELECT 'b', msgstore.uuid7();
+INSERT INTO msgstore.event_queue (tenant_id, event_id) SELECT tenant_id, event_id FROM msgstore.dead_letters WHERE tenant_id = 'b' AND direction = 'inbound';
+INSERT INTO msgstore.event_claims SELECT 'b', msgstore.uuid7(), 'p', now(), now(), now();
+INSERT INTO msgstore.event_failures SELECT 'b', msgstore.uuid7(), 1, 'E', 'm', now(), '[]';
+INSERT INTO msgstore.dead_letters SELECT 'b', msgstore.uuid7(), 'inbound', 1, 'E', 'm', now(), '[]';
+INSERT INTO msgstore.outbox SELECT 'b', msgstore.uuid7();
+INSERT INTO msgstore.deliveries SELECT 'b', msgstore.uuid7(), 'sms', 'x', msgstore.uuid7(), 'p', 'sent', now();
+INSERT INTO msgstore.delivery_statuses SELECT 'b', msgstore.uuid7(), 'sms', 'y', 'sent', NULL, now();
+SQL
+cmp_ok(sql("SET msgstore.tenant_id = 'b'; SELECT count(DISTINCT finding) FROM msgstore.check()", 'shared'), '>', 8, 'b is broken in many ways');
+
 
 # Every function, as a calls it; first what reads.
 my $probes = <<'SQL';
@@ -157,14 +215,6 @@ SELECT msgstore.host_by_id('host-b');
 SELECT msgstore.host_by_ip_and_hostname('10.0.0.2', 'host-b'), msgstore.search_hosts('{"query": "host"}');
 SELECT msgstore.hosts_at(now()), msgstore.hosts_health(), msgstore.validate_host('{}');
 SELECT msgstore.new_ulid() < msgstore.ulid_after(msgstore.new_ulid());
-SELECT msgstore.get_response('resp-1b');
-SELECT msgstore.get_response_for_chain('resp-3b');
-SELECT msgstore.response_chain('resp-2b');
-SELECT msgstore.chain_items('resp-2b');
-SELECT msgstore.branches('resp-1b');
-SELECT msgstore.list_responses(), msgstore.list_responses('resp-1b'), msgstore.list_responses(NULL, 'resp-1b');
-SELECT msgstore.response_input_items('resp-1b');
-SELECT msgstore.stale_responses('0 s');
 SELECT msgstore.metrics() - ARRAY['ts_unix_ms', 'oldest_event_age_us'];
 SELECT jsonb_path_query_array(msgstore.metrics_detail(), '$.*');
 SELECT to_jsonb(m) - 'tenant_oldest_event_age_us' FROM msgstore.channel_metrics() m;
@@ -233,16 +283,7 @@ SELECT aggregate_id, seq FROM msgstore.append_host_events('host-b', '[{"type": "
 SELECT aggregate_id, seq FROM msgstore.append_host_batch('[{"aggregate_id": "host-b", "events": [{"type": "CommentUpdated", "new_comment": "c"}]}]');
 SELECT events_before, events_after FROM msgstore.compact_host('host-b');
 SELECT msgstore.compact_host('host-c');
-SELECT msgstore.update_response('resp-1b', '{"status": "failed"}');
-SELECT msgstore.delete_response('resp-1b');
-SELECT msgstore.cancel_response('back-2b');
-SELECT msgstore.save_background_request('back-2b', '{}');
-SELECT msgstore.heartbeat_response('back-1b', 'worker-b');
-SELECT id FROM msgstore.claim_response('worker-b');
-SELECT id FROM msgstore.claim_response('worker-b');
-SELECT msgstore.save_response('{"id": "leads-to-b", "status": "completed", "model": "m", "previous_response_id": "resp-1a"}');
-SELECT msgstore.save_background('{"id": "back-3a", "status": "queued", "model": "m", "background": true}', '{}');
-SELECT msgstore.cleanup_responses(10000000000), msgstore.purge_responses('-1 min');
+:responses
 SELECT msgstore.add_handler('sms', 'pg_catalog.now');
 SELECT msgstore.remove_handler('sms', 'pg_catalog.now');
 SELECT msgstore.requeue_dead_letters(), msgstore.process();
@@ -254,6 +295,7 @@ SELECT msgstore.grant_access('tenant_a', 'operate');
 SELECT msgstore.revoke_access('tenant_b');
 SELECT msgstore.install_message_store();
 SQL
+$probes = in_both_stores($probes, $probes_of_responses);
 my @public = split /\n/, sql("SELECT DISTINCT name FROM msgstore._access_rights() WHERE kind = 'function' AND name !~ '^_'", 'alone');
 is(join(' ', grep { $probes !~ /\b$_\(/ } @public), '', 'every function of every level is called');
 
@@ -311,6 +353,8 @@ for my $case ([ 'looks at', $looks ], [ 'calls', $probes ], [ 'looks at again', 
 	$printed{$_} = comparable(session('tenant_a', $_, "\\set ECHO queries\n$script", %b,
 			$_ eq 'alone' ? (position => 999999) : ()))
 	  for qw(alone shared);
+	my ($last) = $script =~ /^([^\n]*)\n\z/m;
+	isnt(index($printed{$_}, $last), -1, "a $name to the end") for qw(alone shared);
 	my @alone = split /\n/, $printed{alone};
 	my @shared = split /\n/, $printed{shared};
 	my @differ = grep { ($alone[$_] // '') ne ($shared[$_] // '') } 0 .. ($#alone > $#shared ? $#alone : $#shared);
