@@ -41,7 +41,7 @@ def main():
     report = Report(server)
     own, floor, pgq, graphile, boss = (side(server) for side in (Own, Floor, PgQ, Graphile, Boss))
     constant, service = listeners.constant(floor), listeners.service(floor)
-    gateway, one_by_one = listeners.gateway(own), listeners.gateway(own, '--no-batch')
+    gateway, one_by_one = listeners.gateway(own), listeners.gateway(own, '--no-batch', pool=32)
     parts = {
         'ingest': lambda: ingest.measure(report, [floor, own, pgq, graphile, boss]),
         'drain': lambda: drain.measure(report, [floor, own, pgq, graphile, boss]),
@@ -60,7 +60,11 @@ def main():
         if part not in parts:
             sys.exit(f'bench: there is nothing to measure called "{part}"; there are: {", ".join(parts)}')
     for part in asked:
-        parts[part]()
+        try:
+            parts[part]()
+        # The other parts are still wanted.
+        except Exception as reason:
+            report.add(part, 'part', {part: repr(reason)})
     report.verdicts()
 
 

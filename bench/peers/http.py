@@ -74,18 +74,19 @@ def service(floor):
     return Listener('Fastify service', floor, lambda: [*node.program('service.mjs'), str(PORT)])
 
 
-def gateway(own, *flags):
+def gateway(own, *flags, pool=10):
     program = own.server.program('msgstore-gateway')
 
     def command():
         known = subprocess.run([program, '--help'], capture_output=True, text=True, check=False)
         for flag in flags:
-            if flag not in known.stdout + known.stderr:
+            if flag not in (known.stdout + known.stderr).replace('[no-]', 'no-'):
                 raise Failed(f'this gateway has no flag {flag}')
         return [*own.server.as_server, program, *flags]
 
     return Listener(
         ' '.join(['gateway', *flags]) if flags else 'msgstore', own, command,
         lambda database: {
-            'DATABASE_URL': f'postgresql://msgstore_gateway@/{database.name}?host={own.server.work}&port=5432',
+            'DATABASE_URL': f'postgresql://msgstore_gateway@/{database.name}?host={own.server.work}&port=5432'
+                            f'&max_connections={pool}',
             'HOST': '127.0.0.1', 'PORT': str(PORT), 'HTTP_MAX_CONNECTIONS': '300', 'LOG_LEVEL': 'warn'})

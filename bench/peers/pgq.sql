@@ -1,7 +1,7 @@
 CREATE EXTENSION pgq;
 SELECT pgq.create_queue('events');
 -- As large as its batches are still better for it.
-SELECT pgq.set_queue_config('events', 'ticker_max_count', '2000');
+SELECT pgq.set_queue_config('events', 'ticker_max_count', '5000');
 SELECT pgq.register_consumer('events', 'worker');
 
 CREATE PROCEDURE work.drain_queue() LANGUAGE plpgsql AS $$
