@@ -51,7 +51,8 @@ class Report:
                 yield name, side['reason'], None, None, {}
                 continue
             main = side['figures'][row['main']]
-            ratio = base[row['main']]['median'] / main['median'] if base and name != row['base'] and main['median'] else None
+            comparable = base and name != row['base'] and main['median']
+            ratio = base[row['main']]['median'] / main['median'] if comparable else None
             others = {key: value['median'] for key, value in side['figures'].items() if key != row['main']}
             yield name, main['median'], (main['min'], main['max']), ratio, others
 
@@ -85,8 +86,8 @@ class Report:
         yield (f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, "
                f"{about['system']}; PostgreSQL {about['postgresql']}, {about['settings']}; msgstore {about['msgstore']}; "
                f"{about['peers']}. {ROUNDS} rounds in turn of {SECONDS:g} s or {EVENTS:,} events; medians, and the least "
-               "and the greatest. A ratio is the figure of msgstore, or of the smallest store, divided by the side's. WAL and CPU are the server's, "
-               'for each event.\n')
+               "and the greatest. A ratio is the figure of msgstore, or of the smallest store, divided by the side's. WAL "
+               "and CPU are the server's, for each event.\n")
         yield '## Targets\n'
         yield '| target | reached | |\n| --- | --- | --- |'
         for text, reached, verdict in targets.check(self.rows):

@@ -57,7 +57,7 @@ class Server:
         self.data = self.work / 'data'
         self.bindir = pathlib.Path(os.environ['BENCH_BINDIR'])
         self.as_server = os.environ['BENCH_AS_SERVER'].split()
-        self.workers = 0
+        self.workers = None
         self.admin = Session(self, 'postgres')
         self.version = self.admin.sql('SHOW server_version')
 
@@ -115,8 +115,11 @@ class Server:
         database = Database(self, name)
         try:
             fill(database)
-        finally:
+        except Exception:
             database.close()
+            self.admin.sql(f'DROP DATABASE {name} WITH (FORCE)')
+            raise
+        database.close()
         self.admin.sql(f'ALTER DATABASE {name} IS_TEMPLATE true')
 
     def wal_bytes(self):

@@ -43,12 +43,13 @@ class Rows:
 
 def targets():
     """What it is called, how it is computed, and the least or the most it may be."""
-    for sessions in (1, 4, 16):
-        yield from against_floor(f'ingest, {sessions} session', 0.85)
-    for sessions in (1, 4):
-        yield from against_floor(f'ingest, batches of 100, {sessions} session', 0.75)
+    for sessions in ('1 session', '4 sessions', '16 sessions'):
+        yield from against_floor(f'ingest, {sessions}', 0.85)
+    for sessions in ('1 session', '4 sessions'):
+        yield from against_floor(f'ingest, batches of 100, {sessions}', 0.75)
     for other, least in (('floor', 0.9), ('pgq', 1.1), ('graphile-worker', 8)):
-        yield (f'drain, one worker, {other}', lambda rows, other=other: rows.ratio('drain, 1 worker', other), '>=', least)
+        yield (f'drain, one worker, {other}',
+               lambda rows, other=other: rows.ratio('drain, 1 worker', other), '>=', least)
     yield ('drain, two workers, one worker',
            lambda rows: rows.median('drain, 2 workers') / rows.median('drain, 1 worker'), '>=', 1.4)
     for other, most in (('pgq', 1.15), ('graphile-worker', 1), ('pg-boss', 1)):

@@ -23,7 +23,8 @@ class Graphile(Side):
         return f"SELECT count(*) FROM graphile_worker.add_jobs((SELECT {self.jobs()} FROM {event.batch_payloads()} p))"
 
     def jobs(self):
-        return """array_agg(('store', p, NULL, NULL, NULL, p ->> 'messaging_provider_id', NULL, NULL)::graphile_worker.job_spec)"""
+        return ("array_agg(('store', p, NULL, NULL, NULL, p ->> 'messaging_provider_id', NULL, NULL)"
+                '::graphile_worker.job_spec)')
 
     def fill_statement(self):
         return f"PERFORM graphile_worker.add_jobs((SELECT {self.jobs()} FROM unnest(payloads) p))"

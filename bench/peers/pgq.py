@@ -12,7 +12,6 @@ HERE = pathlib.Path(__file__).parent
 
 class PgQ(Side):
     name = 'pgq'
-    checks_key = False
 
     def prepare(self, database):
         if database.number("SELECT count(*) FROM pg_available_extensions WHERE name = 'pgq'") == 0:
@@ -25,7 +24,8 @@ class PgQ(Side):
 
     def batch(self):
         # Its pages say that many events at once go right into the current table.
-        return f"INSERT INTO pgq.event_1_0 (ev_time, ev_type, ev_data) SELECT now(), 'sms', p FROM {event.batch_payloads('text')} p"
+        return ('INSERT INTO pgq.event_1_0 (ev_time, ev_type, ev_data) '
+                f"SELECT now(), 'sms', p FROM {event.batch_payloads('text')} p")
 
     def fill_statement(self):
         # Each transaction is followed by what its daemon does.

@@ -8,12 +8,11 @@ from peers import event
 
 class Side:
     name = ''
-    # Where its events wait for work, and how to take them from there.
+    # Of the messages and conversations that it makes.
     schema = 'work'
     # So many events at most are drained of it in a round: a slow one need not
     # have them all to show its rate.
     most_drained = 10 ** 9
-    checks_key = True
 
     def __init__(self, server):
         self.server = server
