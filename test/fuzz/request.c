@@ -49,6 +49,8 @@ __typeof__(pool_query) __wrap_pool_query;
 
 static void make_gateway(void);
 static bool parse(char *text, size_t size, struct mg_connection *conn);
+static bool parse_first_line(char *line, struct mg_request_info *info);
+static bool parse_headers(char **at, char *end, struct mg_request_info *info);
 static char *take_line(char **at, char *end);
 static void check_answer(const Request *request, const Text *answer);
 static void check_body(const Request *request, const char *body, size_t size);
@@ -112,13 +114,29 @@ parse(char *text, size_t size, struct mg_connection *conn)
 	struct mg_request_info *info = &conn->info;
 	char *at = text;
 	char *end = text + size;
-	char *line = take_line(&at, end);
-	char *rest;
 	const char *length;
-	char *query;
 
 	info->content_length = -1;
 	strcpy(info->remote_addr, "127.0.0.1");
+	if (!parse_first_line(take_line(&at, end), info) ||
+		!parse_headers(&at, end, info))
+		return false;
+	conn->body = at;
+	conn->body_left = (size_t) (end - at);
+	length = mg_get_header(conn, "Content-Length");
+	if (length != NULL)
+		info->content_length = strtoll(length, NULL, 10);
+	else if (mg_get_header(conn, "Transfer-Encoding") == NULL)
+		info->content_length = 0;
+	return info->content_length >= -1;
+}
+
+static bool
+parse_first_line(char *line, struct mg_request_info *info)
+{
+	char *rest;
+	char *query;
+
 	if (line == NULL ||
 		(info->request_method = strtok_r(line, " ", &rest)) == NULL ||
 		(info->local_uri = strtok_r(NULL, " ", &rest)) == NULL ||
@@ -131,27 +149,30 @@ parse(char *text, size_t size, struct mg_connection *conn)
 		*query = '\0';
 		info->query_string = query + 1;
 	}
-	while ((line = take_line(&at, end)) != NULL && *line != '\0')
+	return true;
+}
+
+/* The blank line stays as it came: civetweb looks at it and no more. */
+static bool
+parse_headers(char **at, char *end, struct mg_request_info *info)
+{
+	while (*at < end && **at != '\r' && **at != '\n')
 	{
-		char *value = strchr(line, ':');
+		char *line = take_line(at, end);
+		char *value = line != NULL ? strchr(line, ':') : NULL;
 
 		if (value == NULL || value == line)
 			return false;
 		*value++ = '\0';
-		value += strspn(value, " \t");
+		value += strspn(value, " ");
 		if (info->num_headers == MG_MAX_HEADERS)
 			continue;
 		info->http_headers[info->num_headers].name = line;
 		info->http_headers[info->num_headers++].value = value;
 	}
-	conn->body = at;
-	conn->body_left = (size_t) (end - at);
-	length = mg_get_header(conn, "Content-Length");
-	if (length != NULL)
-		info->content_length = strtoll(length, NULL, 10);
-	else if (mg_get_header(conn, "Transfer-Encoding") == NULL)
-		info->content_length = 0;
-	return info->content_length >= -1;
+	if (*at < end && **at == '\r')
+		(*at)++;
+	return *at < end && *(*at)++ == '\n';
 }
 
 /* The next line, its end replaced by a NUL; NULL if there is none. */
