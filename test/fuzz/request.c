@@ -149,6 +149,9 @@ parse_first_line(char *line, struct mg_request_info *info)
 		*query = '\0';
 		info->query_string = query + 1;
 	}
+	/* They differ in what civetweb has decoded or cleaned. */
+	info->request_uri = info->local_uri;
+	info->local_uri_raw = info->local_uri;
 	return true;
 }
 
