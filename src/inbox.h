@@ -79,13 +79,14 @@ extern bool
 inbox_find_field(Jsonb *payload, const char *field, JsonbValue *value);
 
 /*
- * Bytes of the payload as JSON text without optional white space. Beyond the
- * limit it may be less: then it is not read to its end, and has_redacted_key
- * says nothing.
+ * Bytes of the payload as JSON text without optional white space. Beyond
+ * msgstore.max_payload_bytes it may be less: then it is not read to its end,
+ * and has_redacted_key says nothing.
  */
-extern Size inbox_measure_payload(Jsonb *payload,
-								  Size limit,
-								  bool *has_redacted_key);
+extern Size inbox_measure_payload(Jsonb *payload, bool *has_redacted_key);
+
+/* Those of its numbers alone, counted until they are more than the limit. */
+extern Size inbox_measure_numbers(Jsonb *payload, Size limit);
 
 /* A copy in which the values of msgstore.redact_keys are "***". */
 extern Jsonb *inbox_redact_payload(Jsonb *payload);

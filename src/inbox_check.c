@@ -70,9 +70,7 @@ inbox_check_item(InboxItem *item, bool inbound)
 	channel = channels_find(item->channel, strlen(item->channel));
 	if (channel == NULL)
 		return refuse_channel(item);
-	bytes = inbox_measure_payload(item->payload,
-								  msgstore_max_payload_bytes,
-								  &has_secret);
+	bytes = inbox_measure_payload(item->payload, &has_secret);
 	if (bytes > (Size) msgstore_max_payload_bytes)
 		return inbox_refuse(
 			item,

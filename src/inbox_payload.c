@@ -40,7 +40,7 @@ inbox_find_field(Jsonb *payload, const char *field, JsonbValue *value)
 }
 
 Size
-inbox_measure_payload(Jsonb *payload, Size limit, bool *has_redacted_key)
+inbox_measure_payload(Jsonb *payload, bool *has_redacted_key)
 {
 	JsonbIterator *it = JsonbIteratorInit(&payload->root);
 	JsonbIteratorToken token;
@@ -70,12 +70,31 @@ inbox_measure_payload(Jsonb *payload, Size limit, bool *has_redacted_key)
 			case WJB_ELEM:
 				bytes += measure_scalar(&value);
 				/* Each further one could cost as much; it is too large. */
-				if (value.type == jbvNumeric && bytes > limit)
+				if (value.type == jbvNumeric &&
+					bytes > (Size) msgstore_max_payload_bytes)
 					return bytes;
 				break;
 			default:
 				break;
 		}
+	}
+	return bytes;
+}
+
+Size
+inbox_measure_numbers(Jsonb *payload, Size limit)
+{
+	JsonbIterator *it = JsonbIteratorInit(&payload->root);
+	JsonbIteratorToken token;
+	JsonbValue value;
+	Size bytes = 0;
+
+	while (bytes <= limit &&
+		   (token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		if ((token == WJB_VALUE || token == WJB_ELEM) &&
+			value.type == jbvNumeric)
+			bytes += measure_number(value.val.numeric);
 	}
 	return bytes;
 }

@@ -34,8 +34,7 @@ msgstore_clean_detail(PG_FUNCTION_ARGS)
 {
 	Jsonb *detail = PG_GETARG_JSONB_P(0);
 	bool has_secret;
-	Size bytes =
-		inbox_measure_payload(detail, msgstore_max_payload_bytes, &has_secret);
+	Size bytes = inbox_measure_payload(detail, &has_secret);
 
 	if (bytes > (Size) msgstore_max_payload_bytes)
 		ereport(

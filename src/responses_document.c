@@ -218,18 +218,14 @@ responses_apply_patch(Response *response, Jsonb *patch)
 }
 
 /*
- * As it is kept, and as it is printed: there a number of ten bytes can have
- * 128 kB, and whoever reads the response would pay for each.
+ * As it is kept; and its numbers as they are printed, where ten bytes can have
+ * become 128 kB: whoever reads the response would pay for each.
  */
 void
 responses_check_size(Jsonb *document)
 {
-	bool has_secret;
-
 	check_bytes(VARSIZE(document));
-	check_bytes(inbox_measure_payload(document,
-									  msgstore_max_response_bytes,
-									  &has_secret));
+	check_bytes(inbox_measure_numbers(document, msgstore_max_response_bytes));
 }
 
 void

@@ -59,8 +59,7 @@ check_size(Jsonb *payload)
 
 	if (JB_ROOT_IS_SCALAR(payload))
 		return;
-	measured =
-		inbox_measure_payload(payload, msgstore_max_payload_bytes, &secret);
+	measured = inbox_measure_payload(payload, &secret);
 	if (measured > (Size) msgstore_max_payload_bytes)
 		return;
 	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));

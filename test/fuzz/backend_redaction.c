@@ -38,11 +38,11 @@ backend_redaction(const char *data, size_t size)
 		free(payload);
 		return;
 	}
-	inbox_measure_payload(payload, msgstore_max_payload_bytes, &found);
+	inbox_measure_payload(payload, &found);
 	redacted = inbox_redact_payload(payload);
 	changed = check_container(&payload->root, &redacted->root);
 	PROMISE(found == changed);
-	inbox_measure_payload(redacted, msgstore_max_payload_bytes, &found);
+	inbox_measure_payload(redacted, &found);
 	PROMISE(found == changed);
 	free(payload);
 }
