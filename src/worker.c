@@ -80,7 +80,7 @@ static void do_chore(Chore *chore);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
 static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
-static bool hold_extension(Oid *owner);
+static Oid hold_extension(void);
 static Oid find_extension(Oid *owner);
 static void wait_for_work(long timeout);
 static bool fall_asleep(void);
@@ -276,8 +276,7 @@ begin_turn(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!hold_extension(&owner))
-		leave(WORKER_ABSENT);
+	owner = hold_extension();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!own_slot->ready)
 		announce_start();
@@ -398,20 +397,31 @@ announce_start(void)
 }
 
 /*
- * Keeps the extension as it is until the end of the transaction; false when it
- * is not in this database. A DROP EXTENSION that has begun is waited for here,
- * where nothing is held that it needs, not even a snapshot, and not met
- * half-way.
+ * Keeps the extension as it is until the end of the transaction; returns its
+ * owner. A DROP EXTENSION that has begun is waited for here, where nothing is
+ * held that it needs, not even a snapshot, and not met half-way. Who finds
+ * another extension than the one it began with makes room for a new worker.
  */
-static bool
-hold_extension(Oid *owner)
+static Oid
+hold_extension(void)
 {
-	Oid extension = find_extension(owner);
+	static Oid own_extension = InvalidOid;
+	Oid owner;
+	Oid found = find_extension(&owner);
+	Oid held = found;
 
-	if (!OidIsValid(extension))
-		return false;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	return find_extension(owner) == extension;
+	if (OidIsValid(found))
+	{
+		LockDatabaseObject(ExtensionRelationId, found, 0, AccessShareLock);
+		held = find_extension(&owner);
+	}
+	if (!OidIsValid(held))
+		leave(WORKER_ABSENT);
+	if (!OidIsValid(own_extension))
+		own_extension = found;
+	if (held != own_extension)
+		leave(WORKER_STOPPED);
+	return owner;
 }
 
 static Oid

@@ -19,7 +19,7 @@ typedef enum WorkerOutcome
 {
 	WORKER_FAILED, /* without a word: an error, a signal */
 	WORKER_ABSENT, /* the extension is not in its database */
-	WORKER_STOPPED /* it was not wanted any more */
+	WORKER_STOPPED /* it was not wanted any more, or not as it was */
 } WorkerOutcome;
 
 /*
