@@ -82,7 +82,7 @@ SELECT set_eq(
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses',
         'list_responses', 'branches', 'response_input_items', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
-        'count_host_events', 'list_host_ids', 'hosts_health'])$$,
+        'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations'])$$,
     $$SELECT NULL::name WHERE false$$,
     'every function with the owner''s rights looks to the tenant');
 
