@@ -130,6 +130,22 @@ BEGIN
 END
 $$;
 
+-- For a gateway that would be of no use without.
+CREATE FUNCTION msgstore.has_api_keys() RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM msgstore.api_keys k
+        WHERE k.revoked_at IS NULL
+            AND coalesce(k.expires_at, 'infinity') > clock_timestamp()
+            AND scope IN ('', k.tenant_id));
+END
+$$;
+
 -- Once a minute is often enough, and never worth waiting or failing for.
 CREATE FUNCTION msgstore._note_key_use(tenant text, key_prefix text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -283,7 +299,7 @@ CREATE FUNCTION msgstore._access_rights()
     SELECT l.level, r.kind, n.name
     FROM (VALUES
         ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
-        ('{ingest,read}', 'function', '{authenticate,tenant_limit}'),
+        ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit}'),
         -- Providers report to a gateway, or to whoever sends.
         ('{ingest,process}', 'function', '{record_status}'),
         ('{ingest}', 'function', '{
@@ -469,6 +485,7 @@ REVOKE ALL ON FUNCTION msgstore._key_scopes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.revoke_api_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_api_keys() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.has_api_keys() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._note_key_use(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.authenticate(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.set_tenant_limit(text, int, int) FROM PUBLIC;
@@ -507,6 +524,8 @@ COMMENT ON FUNCTION msgstore._note_key_use(text, text) IS
     'Notes that a key was used, if nothing is in the way';
 COMMENT ON FUNCTION msgstore.authenticate(text) IS
     'Whose the API key is, what for and how often it may be used; no row for a key that is unknown, revoked or expired';
+COMMENT ON FUNCTION msgstore.has_api_keys() IS
+    'Is there a key that is neither revoked nor expired? A gateway that asks for keys wants to know when it starts';
 COMMENT ON FUNCTION msgstore.set_tenant_limit(text, int, int) IS
     'Limits the requests of a tenant; burst is requests_per_second unless given, a null requests_per_second removes the limit. Raises MS400, MS403';
 COMMENT ON FUNCTION msgstore.list_tenant_limits() IS

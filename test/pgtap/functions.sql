@@ -245,6 +245,8 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('list_api_keys', '', 'TABLE(prefix text, tenant_id text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, last_used_at timestamp with time zone, revoked_at timestamp with time zone)',
      'stable', false, 'safe', true),
+    ('has_api_keys', '', 'boolean',
+     'stable', false, 'safe', true),
     ('authenticate', 'key text', 'TABLE(prefix text, tenant_id text, scopes text[], expires_at timestamp with time zone, requests_per_second integer, burst integer)',
      'volatile', false, 'unsafe', true),
     ('set_tenant_limit', 'tenant text, requests_per_second integer, burst integer DEFAULT NULL::integer', 'void',
@@ -350,7 +352,8 @@ SELECT lives_ok(
       SELECT msgstore.metrics(), msgstore.metrics_detail();
       SELECT msgstore.authenticate(msgstore.create_api_key('', '{read}'));
       SELECT msgstore.set_tenant_limit('', 1), msgstore.tenant_limit('');
-      SELECT msgstore.list_tenant_limits(), msgstore.revoke_api_key(prefix)
+      SELECT msgstore.list_tenant_limits(), msgstore.has_api_keys();
+      SELECT msgstore.revoke_api_key(prefix)
       FROM msgstore.list_api_keys();
       SELECT msgstore.grant_access('pg_monitor', 'operate'), msgstore.revoke_access('pg_monitor');
       RESET search_path$$,

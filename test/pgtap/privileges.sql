@@ -159,6 +159,7 @@ INSERT INTO calls VALUES
     ('create_api_key', $$SELECT msgstore.create_api_key('', '{read}')$$),
     ('revoke_api_key', $$SELECT msgstore.revoke_api_key('')$$),
     ('list_api_keys', 'SELECT msgstore.list_api_keys()'),
+    ('has_api_keys', 'SELECT msgstore.has_api_keys()'),
     ('authenticate', $$SELECT msgstore.authenticate('')$$),
     ('set_tenant_limit', $$SELECT msgstore.set_tenant_limit('', 1)$$),
     ('list_tenant_limits', 'SELECT msgstore.list_tenant_limits()'),

@@ -117,7 +117,7 @@ SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function'
       GROUP BY name HAVING count(*) > 1$$,
     -- What a gateway asks whichever level it has, and what providers report.
-    ARRAY['authenticate', 'tenant_limit', 'record_status'],
+    ARRAY['authenticate', 'has_api_keys', 'tenant_limit', 'record_status'],
     'and in one only');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,

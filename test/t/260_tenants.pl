@@ -224,6 +224,7 @@ SELECT msgstore.recount();
 SELECT * FROM msgstore.check();
 SELECT prefix = :'prefix', tenant_id FROM msgstore.list_api_keys();
 SELECT msgstore.authenticate(:'key');
+SELECT msgstore.has_api_keys();
 SELECT msgstore.tenant_limit('b');
 SELECT msgstore.list_tenant_limits();
 SELECT msgstore.set_tenant_limit('b', 1);
