@@ -44,7 +44,7 @@ $(GATEWAY_OBJS): $(wildcard gateway/*.h)
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(ROOMS) > $@
 $(GATEWAY): $(GATEWAY_OBJS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcivetweb -lcjson -lpq -lpthread
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lpthread
 install-gateway: $(GATEWAY)
 	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'
 

@@ -7,7 +7,12 @@
  * the answers. There is no timer: while one batcher waits for its commit, the
  * other one collects, so a lone request is not delayed and a crowd shares.
  *
- * The call is a transaction of its own, so its result means that it has
+ * Events of several tenants share the transaction and its flush: it has one
+ * call for each tenant, with that tenant in effect. The tenants come in one
+ * order in every transaction, as do the keys within a call, so that two
+ * transactions do not wait for each other.
+ *
+ * The transaction is the call's own, so its result means that it has
  * committed; no item is done before. When the whole call fails in a way that
  * the content of one item can cause, its items are sent again one at a time:
  * a bad request costs its neighbours a moment and nothing else.
@@ -28,6 +33,22 @@
 static const char ingest_sql[] =
 	"SELECT ordinal, event_id, error_code, error_message"
 	" FROM msgstore.ingest_batch($1::jsonb)";
+
+/* What is sent for one tenant of a batch. */
+typedef struct Share
+{
+	BatchItem *first;
+	BatchItem *end; /* the first of the next tenant, or NULL */
+	Text array;
+	const char *value; /* its data */
+} Share;
+
+/* An item and where it stood in the line. */
+typedef struct Place
+{
+	BatchItem *item;
+	int number;
+} Place;
 
 struct Batch
 {
@@ -52,8 +73,15 @@ static void
 store_on(Batch *batch, PoolConnection *connection, BatchItem *items);
 static void
 store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items);
+static BatchItem *sort_by_tenant(BatchItem *items);
+static int compare_places(const void *left, const void *right);
 static QueryOutcome call_ingest(PoolConnection *connection, BatchItem *items);
-static void distribute(BatchItem *items, PGresult *result);
+static QueryOutcome
+call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
+static BatchItem *end_of_tenant(BatchItem *items);
+static void
+join_json(const BatchItem *items, const BatchItem *end, Text *array);
+static void distribute(BatchItem *items, BatchItem *end, PGresult *result);
 static bool is_content_error(const char *sqlstate);
 static void
 set_error(BatchItem *item, const char *sqlstate, const char *message);
@@ -173,7 +201,42 @@ take_waiting(Batch *batch)
 		pthread_cond_signal(&batch->filled);
 	*end = NULL;
 	pthread_mutex_unlock(&batch->mutex);
+	return sort_by_tenant(items);
+}
+
+/* In the order of the line within a tenant; nothing to do for one tenant. */
+static BatchItem *
+sort_by_tenant(BatchItem *items)
+{
+	Place places[BATCH_MAX_ITEMS];
+	BatchItem **link = &items;
+	int count = 0;
+
+	if (items == NULL || end_of_tenant(items) == NULL)
+		return items;
+	for (BatchItem *item = items; item != NULL; item = item->next)
+	{
+		places[count] = (Place){item, count};
+		count++;
+	}
+	qsort(places, (size_t) count, sizeof(places[0]), compare_places);
+	for (int i = 0; i < count; i++)
+	{
+		*link = places[i].item;
+		link = &places[i].item->next;
+	}
+	*link = NULL;
 	return items;
+}
+
+static int
+compare_places(const void *left, const void *right)
+{
+	const Place *a = left;
+	const Place *b = right;
+	int order = strcmp(a->item->tenant, b->item->tenant);
+
+	return order != 0 ? order : a->number - b->number;
 }
 
 static void
@@ -198,8 +261,11 @@ store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 
 	metrics_add(batch->metrics, METRIC_BATCHES, 1);
 	if (strcmp(outcome.sqlstate, "00000") == 0)
-		distribute(items, outcome.result);
-	else if (items->next != NULL && is_content_error(outcome.sqlstate))
+	{
+		PQclear(outcome.result);
+		return;
+	}
+	if (items->next != NULL && is_content_error(outcome.sqlstate))
 	{
 		log_event(batch->log,
 				  LOG_WARN,
@@ -244,36 +310,111 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 	}
 }
 
+/* On success the items have their answers. */
 static QueryOutcome
 call_ingest(PoolConnection *connection, BatchItem *items)
 {
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
 	Text array = {0};
+	int tenants = 0;
 
-	for (BatchItem *item = items; item != NULL; item = item->next)
-	{
-		text_add(&array, item == items ? "[" : ",", 1);
-		text_add(&array, item->json.data, item->json.length);
-	}
-	text_add(&array, "]", 1);
+	for (BatchItem *item = items; item != NULL; item = end_of_tenant(item))
+		tenants++;
+	if (tenants > 1)
+		return call_for_tenants(connection, items, tenants);
+	join_json(items, NULL, &array);
 	if (!array.failed)
-	{
-		const char *values[] = {array.data};
-
-		outcome = pool_query(connection, ingest_sql, 1, values);
-	}
+		outcome = pool_query(connection,
+							 items->tenant,
+							 ingest_sql,
+							 1,
+							 (const char *[]){array.data});
+	if (strcmp(outcome.sqlstate, "00000") == 0)
+		distribute(items, NULL, outcome.result);
 	text_free(&array);
 	return outcome;
 }
 
+/*
+ * One call for each tenant, in one transaction. Items of no tenant are the
+ * first, before one is set.
+ */
+static QueryOutcome
+call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
+	Share *shares = calloc((size_t) count, sizeof(*shares));
+	Statement *statements = calloc((size_t) count, 2 * sizeof(*statements));
+	PGresult **results = calloc((size_t) count, 2 * sizeof(PGresult *));
+	bool ready = shares != NULL && statements != NULL && results != NULL;
+	int last = 0;
+
+	for (int i = 0; i < count && ready; i++)
+	{
+		Share *share = &shares[i];
+
+		share->first = items;
+		share->end = items = end_of_tenant(items);
+		join_json(share->first, share->end, &share->array);
+		share->value = share->array.data;
+		ready = !share->array.failed;
+		if (share->first->tenant[0] != '\0')
+			statements[last++] =
+				(Statement){pool_tenant_sql, 1, &share->first->tenant};
+		statements[last++] = (Statement){ingest_sql, 1, &share->value};
+	}
+	if (ready)
+		outcome = pool_transaction(connection, statements, last, results);
+	last = 0;
+	for (int i = 0; i < count && shares != NULL; i++)
+	{
+		Share *share = &shares[i];
+
+		if (strcmp(outcome.sqlstate, "00000") == 0)
+		{
+			if (share->first->tenant[0] != '\0')
+				PQclear(results[last++]);
+			distribute(share->first, share->end, results[last]);
+			PQclear(results[last++]);
+		}
+		text_free(&share->array);
+	}
+	free(results);
+	free(statements);
+	free(shares);
+	return outcome;
+}
+
+/* The first item of another tenant, or NULL. */
+static BatchItem *
+end_of_tenant(BatchItem *items)
+{
+	const char *tenant = items->tenant;
+
+	while (items != NULL && strcmp(items->tenant, tenant) == 0)
+		items = items->next;
+	return items;
+}
+
+static void
+join_json(const BatchItem *items, const BatchItem *end, Text *array)
+{
+	for (const BatchItem *item = items; item != end; item = item->next)
+	{
+		text_add(array, item == items ? "[" : ",", 1);
+		text_add(array, item->json.data, item->json.length);
+	}
+	text_add(array, "]", 1);
+}
+
 /* An item without a row is not known to be stored, and is not called so. */
 static void
-distribute(BatchItem *items, PGresult *result)
+distribute(BatchItem *items, BatchItem *end, PGresult *result)
 {
 	int rows = PQntuples(result);
 	int ordinal = 0;
 
-	for (BatchItem *item = items; item != NULL; item = item->next)
+	for (BatchItem *item = items; item != end; item = item->next)
 	{
 		int row = ordinal++;
 

@@ -17,12 +17,13 @@ typedef struct Batch Batch;
 
 /*
  * One event on its way; lives on the stack of the thread that waits for it.
- * The caller fills in json, everything else belongs to the batch until
- * batch_store returns.
+ * The caller fills in json and tenant, everything else belongs to the batch
+ * until batch_store returns.
  */
 typedef struct BatchItem
 {
 	Text json; /* an object as ingest_batch takes it; stays the caller's */
+	const char *tenant; /* whose event it is; "": the role's own, or nobody's */
 
 	char event_id[40]; /* set on success */
 	char sqlstate[6];  /* 00000: committed; 08xxx: not reached or lost */

@@ -6,8 +6,10 @@
  * that cannot be used ends the start: a gateway that runs with other limits
  * than its operator wrote down is worse than one that does not run.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +51,18 @@ static const Option options[] = {
 	 SETTING(host), "address to listen on"},
 	{"port", "PORT", OPTION_NUMBER, "8080", 1, 65535,
 	 SETTING(port), "port to listen on"},
+	{"auth", "AUTH_ENABLED", OPTION_TEXT, "auto", 0, 0,
+	 SETTING(auth_name),
+	 "on: requests need a key; off: they do not; auto: on unless HOST is a\n"
+	 "      loopback address"},
+	{"insecure", "INSECURE", OPTION_SWITCH, "false", 0, 0,
+	 SETTING(insecure),
+	 "listen beyond loopback also without keys; auto is then off"},
+	{"tls-cert", "TLS_CERT", OPTION_TEXT, "", 0, 0,
+	 SETTING(tls_cert),
+	 "file with the certificate and its chain, PEM: HTTPS and nothing else"},
+	{"tls-key", "TLS_KEY", OPTION_TEXT, "", 0, 0,
+	 SETTING(tls_key), "file with the certificate's key, PEM"},
 	{"health-path", "HEALTH_PATH", OPTION_TEXT, "/healthz", 0, 0,
 	 SETTING(health_path), "path of the liveness probe"},
 	{"log-level", "LOG_LEVEL", OPTION_TEXT, "info", 0, 0,
@@ -172,6 +186,8 @@ static bool derive_provider(const Config *config,
 							ProviderConfig *provider,
 							const char *prefix,
 							Text *error);
+static bool derive_auth(Config *config, Text *error);
+static bool is_loopback(const char *host);
 static bool derive_health_path(Config *config, Text *error);
 static void *setting(const Config *config, size_t offset);
 
@@ -511,7 +527,8 @@ derive_settings(Config *config, Text *error)
 	return derive_provider(config, &config->provider, "", error) &&
 		   derive_provider(config, &config->provider_sms, "SMS_", error) &&
 		   derive_provider(config, &config->provider_email, "EMAIL_", error) &&
-		   derive_health_path(config, error) && config_read_url(config, error);
+		   derive_auth(config, error) && derive_health_path(config, error) &&
+		   config_read_url(config, error);
 }
 
 /* What is not set for a provider alone is as for all. */
@@ -541,6 +558,51 @@ derive_provider(const Config *config,
 			  prefix,
 			  prefix);
 	return false;
+}
+
+/*
+ * Whoever can be reached by others asks for keys, unless its operator has said
+ * twice that it shall not: where it listens, and that this is meant so.
+ */
+static bool
+derive_auth(Config *config, Text *error)
+{
+	config->beyond_loopback = !is_loopback(config->host);
+	config->auth = config->beyond_loopback && !config->insecure;
+	if (strcasecmp(config->auth_name, "auto") != 0 &&
+		!parse_switch(config->auth_name, &config->auth))
+	{
+		text_addf(error,
+				  "invalid value \"%s\" for AUTH_ENABLED: on, off or auto "
+				  "expected",
+				  config->auth_name);
+		return false;
+	}
+	if (config->beyond_loopback && !config->auth && !config->insecure)
+	{
+		text_addf(error,
+				  "without keys anyone who reaches %s could read and write: "
+				  "leave authentication on or say --insecure",
+				  config->host);
+		return false;
+	}
+	if ((config->tls_cert[0] == '\0') != (config->tls_key[0] == '\0'))
+	{
+		text_add_string(error, "TLS_CERT and TLS_KEY go together");
+		return false;
+	}
+	return true;
+}
+
+static bool
+is_loopback(const char *host)
+{
+	struct in_addr address;
+
+	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+		   strcmp(host, "[::1]") == 0 ||
+		   (inet_pton(AF_INET, host, &address) == 1 &&
+			(ntohl(address.s_addr) >> 24) == IN_LOOPBACKNET);
 }
 
 /* Blank means the default; a slash that was forgotten is put in front. */

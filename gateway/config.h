@@ -28,6 +28,10 @@ typedef struct Config
 	long port;
 	char *health_path;
 	char *log_level_name;
+	char *auth_name; /* auto, on or off */
+	bool insecure;
+	char *tls_cert; /* files; "": no TLS */
+	char *tls_key;
 	long max_connections;
 	long max_header_bytes;
 	long max_body_bytes;
@@ -52,6 +56,8 @@ typedef struct Config
 
 	/* What follows from them. */
 	LogLevel log_level;
+	bool beyond_loopback;	   /* others than this machine can connect */
+	bool auth;				   /* requests need a key */
 	char *conninfo;			   /* the URL without the pool's parameters */
 	long pool_min;			   /* connections */
 	long pool_max;			   /* connections */

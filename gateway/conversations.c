@@ -60,6 +60,7 @@ list(Request *request, const char *sql, const char *conversation)
 		return;
 	}
 	outcome = pool_query(connection,
+						 request->caller.tenant,
 						 sql,
 						 conversation != NULL ? 4 : 3,
 						 (const char *[]){page_text,

@@ -1,10 +1,13 @@
 /*
- * limits.c: how many requests a minute, and routes that rest when they fail.
+ * limits.c: how many requests, and routes that rest when they fail.
  *
  * A window is fixed: 60 s from the first request of a name. Names are kept as
  * keyed hashes in a table of fixed size, so nobody can make it grow; when all
  * places of a bucket are taken the oldest window is given up. The table is
  * this process's own: two gateways are two budgets.
+ *
+ * A tenant has a bucket: what it does not use is saved up to its burst. What
+ * it may do is said at every request, so that a new limit holds at once.
  *
  * A route's breaker counts internal errors only. A database that is away
  * answers with 503 at once and must be used again the moment it is back, so 503
@@ -22,6 +25,7 @@
 #define WINDOW_US (60 * SECOND_US)
 #define BUCKETS 8192 /* a power of two */
 #define PLACES 8	 /* of a bucket: 65536 names, 2.6 MB */
+#define TENANTS 1024 /* times PLACES, 260 kB */
 
 typedef struct Window
 {
@@ -30,14 +34,22 @@ typedef struct Window
 	long count;
 } Window;
 
+typedef struct Allowance
+{
+	uint64_t key[2];
+	int64_t at_us; /* when there was so much of it; 0: free */
+	double saved;  /* requests */
+} Allowance;
+
 struct Limits
 {
 	const Config *config;
 	Metrics *metrics;
 	uint64_t seed[2]; /* makes places of names unpredictable */
 
-	pthread_mutex_t mutex; /* guards the two tables */
+	pthread_mutex_t mutex; /* guards the tables */
 	Window (*windows)[PLACES];
+	Allowance (*allowances)[PLACES];
 	Breaker breakers[LIMITS_BREAKERS_MAX];
 };
 
@@ -47,6 +59,8 @@ static void hash_name(const Limits *limits,
 					  uint64_t key[2]);
 static uint64_t mix(uint64_t value);
 static Window *find_window(Limits *limits, const uint64_t key[2], int64_t now);
+static Allowance *
+find_allowance(Limits *limits, const uint64_t key[2], double burst);
 
 Limits *
 limits_create(const Config *config, Metrics *metrics)
@@ -59,7 +73,8 @@ limits_create(const Config *config, Metrics *metrics)
 	limits->metrics = metrics;
 	pthread_mutex_init(&limits->mutex, NULL);
 	limits->windows = calloc(BUCKETS, sizeof(*limits->windows));
-	if (limits->windows == NULL ||
+	limits->allowances = calloc(TENANTS, sizeof(*limits->allowances));
+	if (limits->windows == NULL || limits->allowances == NULL ||
 		getrandom(limits->seed, sizeof(limits->seed), 0) !=
 			sizeof(limits->seed))
 	{
@@ -74,6 +89,7 @@ limits_free(Limits *limits)
 {
 	pthread_mutex_destroy(&limits->mutex);
 	free(limits->windows);
+	free(limits->allowances);
 	free(limits);
 }
 
@@ -98,6 +114,35 @@ limits_take(Limits *limits,
 	ticket->window_us = granted ? window->start_us : 0;
 	*reset = (long) ((window->start_us + WINDOW_US - now) / SECOND_US) + 1;
 	pthread_mutex_unlock(&limits->mutex);
+	return granted;
+}
+
+bool
+limits_take_tenant(Limits *limits,
+				   const char *tenant,
+				   long rate,
+				   long burst,
+				   long *retry_after)
+{
+	int64_t now = clock_us();
+	uint64_t key[2];
+	Allowance *allowance;
+	double saved;
+	bool granted;
+
+	hash_name(limits, LIMIT_TENANT, tenant, key);
+	pthread_mutex_lock(&limits->mutex);
+	allowance = find_allowance(limits, key, (double) burst);
+	saved = allowance->saved;
+	if (allowance->at_us != 0 && now > allowance->at_us)
+		saved += (double) (now - allowance->at_us) * (double) rate / SECOND_US;
+	if (saved > (double) burst)
+		saved = (double) burst;
+	granted = saved >= 1;
+	allowance->saved = granted ? saved - 1 : saved;
+	allowance->at_us = now;
+	pthread_mutex_unlock(&limits->mutex);
+	*retry_after = (long) ((1 - saved) / (double) rate) + 1;
 	return granted;
 }
 
@@ -194,5 +239,27 @@ find_window(Limits *limits, const uint64_t key[2], int64_t now)
 	place->key[1] = key[1];
 	place->start_us = now;
 	place->count = 0;
+	return place;
+}
+
+/*
+ * What that tenant has saved; a new one has its whole burst. The place of who
+ * has not come for the longest time is given away: it has saved the most.
+ */
+static Allowance *
+find_allowance(Limits *limits, const uint64_t key[2], double burst)
+{
+	Allowance *places = limits->allowances[key[0] % TENANTS];
+	Allowance *place = &places[0];
+
+	for (int i = 0; i < PLACES; i++)
+	{
+		if (places[i].at_us != 0 && places[i].key[0] == key[0] &&
+			places[i].key[1] == key[1])
+			return &places[i];
+		if (places[i].at_us < place->at_us)
+			place = &places[i];
+	}
+	*place = (Allowance){.key = {key[0], key[1]}, .saved = burst};
 	return place;
 }

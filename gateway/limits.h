@@ -1,5 +1,5 @@
 /*
- * limits.h: how many requests a minute, and routes that rest when they fail.
+ * limits.h: how many requests, and routes that rest when they fail.
  */
 #ifndef LIMITS_H
 #define LIMITS_H
@@ -18,7 +18,8 @@ typedef struct Limits Limits;
 typedef enum LimitKind
 {
 	LIMIT_IP,
-	LIMIT_SENDER
+	LIMIT_SENDER,
+	LIMIT_TENANT
 } LimitKind;
 
 /* One request counted against one window; zeros: nothing was counted. */
@@ -41,6 +42,16 @@ bool limits_take(Limits *limits,
 				 long limit,
 				 LimitTicket *ticket,
 				 long *reset);
+
+/*
+ * Takes one of the requests that the tenant has saved up: rate a second, and
+ * never more than burst. If there is none, retry_after is in seconds.
+ */
+bool limits_take_tenant(Limits *limits,
+						const char *tenant,
+						long rate,
+						long burst,
+						long *retry_after);
 
 /* Takes a count back: what was refused later does not use up the limit. */
 void limits_give_back(Limits *limits, const LimitTicket *ticket);

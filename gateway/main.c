@@ -6,7 +6,7 @@
  * the other way round. First no request and no sending begins any more and
  * those in flight are answered, then the port is closed, then the sender, the
  * batch and the pool end. All of it fits into five seconds, because
- * whoever stops us will not wait longer.
+ * whoever stops us will not wait longer. SIGHUP has the certificate read again.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -28,6 +28,10 @@
 #define STOP_SECS_MAX 4
 
 static bool start_gateway(Gateway *gateway);
+static bool start_door(Gateway *gateway, Text *error);
+static bool check_keys(Gateway *gateway, Text *error);
+static int await_end(Gateway *gateway, const sigset_t *signals);
+static void reload_certificate(Gateway *gateway);
 static bool start_sender(Gateway *gateway);
 static void stop_gateway(Gateway *gateway);
 static void free_gateway(Gateway *gateway);
@@ -69,7 +73,7 @@ main(int argc, char **argv)
 	}
 	if (started)
 	{
-		sigwait(&signals, &signal);
+		signal = await_end(&gateway, &signals);
 		server_refuse(gateway.server);
 		log_event(&gateway.log,
 				  LOG_INFO,
@@ -102,7 +106,8 @@ start_gateway(Gateway *gateway)
 		return false;
 	}
 	log_start(gateway);
-	gateway->server = server_start(gateway, &error);
+	if (start_door(gateway, &error))
+		gateway->server = server_start(gateway, &error);
 	if (gateway->server == NULL)
 		log_event(&gateway->log,
 				  LOG_ERROR,
@@ -118,6 +123,64 @@ start_gateway(Gateway *gateway)
 	return gateway->server != NULL;
 }
 
+/* Who may come in, and how. On failure error says why nobody can. */
+static bool
+start_door(Gateway *gateway, Text *error)
+{
+	const Config *config = &gateway->config;
+
+	if (config->tls_cert[0] != '\0')
+	{
+		gateway->tls = tls_create(config, error);
+		if (gateway->tls == NULL)
+			return false;
+	}
+	else if (config->beyond_loopback && config->auth)
+		log_event(&gateway->log,
+				  LOG_WARN,
+				  "keys are sent in clear text: give TLS_CERT and TLS_KEY, or "
+				  "let a proxy with TLS stand in front");
+	if (config->auth)
+		gateway->keys = keys_create(config, &gateway->log, gateway->pool);
+	else
+		gateway->own_limit = own_limit_create(gateway->pool);
+	if (gateway->keys == NULL && gateway->own_limit == NULL)
+	{
+		text_add_string(error, "out of memory or threads");
+		return false;
+	}
+	return gateway->keys == NULL || check_keys(gateway, error);
+}
+
+/*
+ * A gateway that nobody has a key for is of no use, and it is better said at
+ * the start. Of a database that is away nothing is known: that is no reason to
+ * stay away as well, because without a key nobody comes in anyway.
+ */
+static bool
+check_keys(Gateway *gateway, Text *error)
+{
+	KeysThere there = keys_look(gateway->keys);
+
+	if (there == KEYS_NOT_KNOWN)
+		log_event(&gateway->log,
+				  LOG_WARN,
+				  "requests need keys; whether there are any is not known");
+	if (there != KEYS_NONE)
+		return true;
+	if (gateway->config.beyond_loopback && !gateway->config.insecure)
+	{
+		text_add_string(error,
+						"requests need keys and there are none: make one with "
+						"msgstore.create_api_key, or say --insecure");
+		return false;
+	}
+	log_event(&gateway->log,
+			  LOG_WARN,
+			  "requests need keys and there are none yet");
+	return true;
+}
+
 /* Last, so that a gateway that cannot listen has sent nothing. */
 static bool
 start_sender(Gateway *gateway)
@@ -131,6 +194,34 @@ start_sender(Gateway *gateway)
 	if (gateway->sender == NULL)
 		log_event(&gateway->log, LOG_ERROR, "out of memory or threads");
 	return gateway->sender != NULL;
+}
+
+/* Returns the signal that ends it. */
+static int
+await_end(Gateway *gateway, const sigset_t *signals)
+{
+	int signal;
+
+	while (sigwait(signals, &signal) == 0 && signal == SIGHUP)
+		reload_certificate(gateway);
+	return signal;
+}
+
+static void
+reload_certificate(Gateway *gateway)
+{
+	Text error = {0};
+
+	if (gateway->tls == NULL)
+		return;
+	if (tls_reload(gateway->tls, &error))
+		log_event(&gateway->log, LOG_INFO, "TLS certificate is read again");
+	else
+		log_event(&gateway->log,
+				  LOG_ERROR,
+				  "%s; the one from before stays in use",
+				  error.data != NULL ? error.data : "out of memory");
+	text_free(&error);
 }
 
 static void
@@ -162,8 +253,14 @@ free_gateway(Gateway *gateway)
 		sender_stop(gateway->sender);
 	if (gateway->batch != NULL)
 		batch_stop(gateway->batch);
+	if (gateway->own_limit != NULL)
+		own_limit_stop(gateway->own_limit);
 	if (gateway->pool != NULL)
 		pool_stop(gateway->pool);
+	if (gateway->keys != NULL)
+		keys_free(gateway->keys);
+	if (gateway->tls != NULL)
+		tls_free(gateway->tls);
 	if (gateway->limits != NULL)
 		limits_free(gateway->limits);
 	metrics_free(&gateway->metrics);
@@ -181,6 +278,7 @@ prepare_threads(sigset_t *signals)
 	sigemptyset(signals);
 	sigaddset(signals, SIGTERM);
 	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGHUP);
 	pthread_attr_init(&attributes);
 	done = pthread_sigmask(SIG_BLOCK, signals, NULL) == 0 &&
 		   pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES) == 0 &&

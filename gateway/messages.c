@@ -43,7 +43,8 @@ send_message(Request *request, const char *channel)
 		reply_sqlstate(request, "08001", why, NULL, false);
 		return;
 	}
-	outcome = pool_query(connection, send_sql, 4, values);
+	outcome =
+		pool_query(connection, request->caller.tenant, send_sql, 4, values);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 		reply_query_error(request, &outcome, true);

@@ -6,6 +6,10 @@
  * none falls. The flat JSON object and the Prometheus text say the same; the
  * text has more: what is counted of each channel and worker, and a histogram,
  * which only labels can tell apart.
+ *
+ * A key of one tenant is shown what the database counts for that tenant: what
+ * is counted of all, by the gateway too, tells of the others. Nothing of it is
+ * kept, so it cannot be shown to another one later.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +42,7 @@ typedef struct Description
 /* In the order of enum Metric. */
 static const Description own[METRIC_COUNT] = {
 	COUNTER("rate_limited", "Requests answered with 429."),
+	COUNTER("unauthorized", "Requests answered with 401 or 403."),
 	COUNTER("breaker_open", "Requests turned away by an open breaker."),
 	COUNTER("breaker_transitions", "Breakers opened or closed."),
 	COUNTER("dispatch_attempts", "Outcomes rolled by the mock provider."),
@@ -180,6 +185,11 @@ collect(Request *request, bool with_detail, Answer *answer)
 	ask_database(request, with_detail, answer);
 	if (answer->all == NULL)
 		return false;
+	if (request->caller.tenant[0] != '\0')
+	{
+		set_number(answer->all, "database_up", answer->up);
+		return true;
+	}
 	for (size_t i = 0; i < DATABASE_COUNT; i++)
 	{
 		if (!cJSON_HasObjectItem(answer->all, database[i].name))
@@ -194,19 +204,33 @@ ask_database(Request *request, bool with_detail, Answer *answer)
 {
 	Metrics *metrics = &request->gateway->metrics;
 	Pool *pool = request->gateway->pool;
+	const char *tenant = request->caller.tenant;
 	const char *why;
 	PoolConnection *connection = pool_borrow(pool, METRICS_WAIT_MS, &why);
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "08001"};
 
 	if (connection != NULL)
 	{
-		outcome =
-			pool_query(connection, with_detail ? text_sql : json_sql, 0, NULL);
+		outcome = pool_query(connection,
+							 tenant,
+							 with_detail ? text_sql : json_sql,
+							 0,
+							 NULL);
 		pool_return(pool, connection);
 	}
-	answer->up = strcmp(outcome.sqlstate, "00000") == 0;
+	answer->up = strcmp(outcome.sqlstate, "00000") == 0 &&
+				 PQntuples(outcome.result) == 1;
+	if (tenant[0] != '\0')
+	{
+		answer->all =
+			cJSON_Parse(answer->up ? PQgetvalue(outcome.result, 0, 0) : "{}");
+		if (with_detail && answer->up)
+			answer->detail = cJSON_Parse(PQgetvalue(outcome.result, 0, 1));
+		PQclear(outcome.result);
+		return;
+	}
 	pthread_mutex_lock(&metrics->mutex);
-	if (answer->up && PQntuples(outcome.result) == 1)
+	if (answer->up)
 	{
 		keep_answer(&metrics->last_known, outcome.result, 0);
 		keep_answer(&metrics->last_detail, outcome.result, 1);

@@ -31,6 +31,9 @@ typedef enum SlotState
 	SLOT_LENT
 } SlotState;
 
+const char pool_tenant_sql[] =
+	"SELECT pg_catalog.set_config('msgstore.tenant_id', $1, true)";
+
 struct PoolConnection
 {
 	Session session;
@@ -154,6 +157,7 @@ pool_return(Pool *pool, PoolConnection *connection)
 {
 	bool fit = !connection->broken &&
 			   PQstatus(connection->session.pg) == CONNECTION_OK &&
+			   PQpipelineStatus(connection->session.pg) == PQ_PIPELINE_OFF &&
 			   PQtransactionStatus(connection->session.pg) == PQTRANS_IDLE;
 
 	pthread_mutex_lock(&pool->mutex);
@@ -170,13 +174,51 @@ pool_return(Pool *pool, PoolConnection *connection)
 
 QueryOutcome
 pool_query(PoolConnection *connection,
+		   const char *tenant,
 		   const char *sql,
 		   int count,
 		   const char *const *values)
 {
-	QueryOutcome outcome =
-		session_query(&connection->session, sql, count, values);
+	const Statement statements[] = {{pool_tenant_sql, 1, &tenant},
+									{sql, count, values}};
+	PGresult *results[2];
+	QueryOutcome outcome;
 
+	if (tenant[0] == '\0')
+	{
+		outcome = session_query(&connection->session, sql, count, values);
+		if (strncmp(outcome.sqlstate, "08", 2) == 0)
+			connection->broken = true;
+		return outcome;
+	}
+	outcome = pool_transaction(connection, statements, 2, results);
+	if (strcmp(outcome.sqlstate, "00000") == 0)
+	{
+		PQclear(outcome.result);
+		PQclear(results[0]);
+		outcome.result = results[1];
+	}
+	return outcome;
+}
+
+QueryOutcome
+pool_transaction(PoolConnection *connection,
+				 const Statement *statements,
+				 int count,
+				 PGresult **results)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "55000"};
+
+	if (!connection->session.scoped)
+	{
+		log_event(connection->pool->log,
+				  LOG_ERROR,
+				  "\"msgstore\" is not in shared_preload_libraries: no "
+				  "request for a tenant is served");
+		return outcome;
+	}
+	outcome =
+		session_transaction(&connection->session, statements, count, results);
 	if (strncmp(outcome.sqlstate, "08", 2) == 0)
 		connection->broken = true;
 	return outcome;

@@ -35,13 +35,24 @@ PoolConnection *pool_borrow(Pool *pool, long max_wait_ms, const char **why);
 void pool_return(Pool *pool, PoolConnection *connection);
 
 /*
- * One statement with text parameters in a transaction of its own. Success
- * means that it has committed.
+ * One statement with text parameters in a transaction of its own, for that
+ * tenant; "": for the role's own, or for none. Success means that it has
+ * committed. The tenant does not outlive the transaction.
  */
 QueryOutcome pool_query(PoolConnection *connection,
+						const char *tenant,
 						const char *sql,
 						int count,
 						const char *const *values);
+
+/* As session_transaction, for statements that may set a tenant. */
+QueryOutcome pool_transaction(PoolConnection *connection,
+							  const Statement *statements,
+							  int count,
+							  PGresult **results);
+
+/* Sets the tenant that is its one value, until the transaction ends. */
+extern const char pool_tenant_sql[];
 
 PoolCounts pool_counts(Pool *pool);
 

@@ -38,7 +38,7 @@ get_readiness(Request *request)
 		reply_unavailable(request, why, 1);
 		return;
 	}
-	outcome = pool_query(connection, extension_sql, 0, NULL);
+	outcome = pool_query(connection, "", extension_sql, 0, NULL);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 		reply_unavailable(request, "database is not available", 1);

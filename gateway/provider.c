@@ -19,6 +19,7 @@
 #define CHANNEL_MAX 64
 
 static Metric first_metric(ProviderName name);
+static bool is_operators(Request *request);
 static void reply_outcome(Request *request, Outcome outcome);
 static void reseed(Provider *provider);
 static void reply_config(Request *request);
@@ -141,17 +142,22 @@ post_mock_inbound(Request *request)
 void
 get_mock_config(Request *request)
 {
-	reply_config(request);
+	if (is_operators(request))
+		reply_config(request);
 }
 
 void
 put_mock_config(Request *request)
 {
 	Provider *provider = &request->gateway->provider;
-	cJSON *body =
-		cJSON_ParseWithLength(request->body.data, request->body.length);
 	ProviderConfig config = {.seed = -1};
-	bool valid =
+	cJSON *body;
+	bool valid;
+
+	if (!is_operators(request))
+		return;
+	body = cJSON_ParseWithLength(request->body.data, request->body.length);
+	valid =
 		body != NULL &&
 		read_percent(body, "timeout_pct", &config.timeout_pct) &&
 		read_percent(body, "error_pct", &config.error_pct) &&
@@ -175,6 +181,16 @@ put_mock_config(Request *request)
 	reseed(provider);
 	pthread_mutex_unlock(&provider->mutex);
 	reply_config(request);
+}
+
+/* The provider is the gateway's own, and so that of all tenants. */
+static bool
+is_operators(Request *request)
+{
+	if (request->caller.tenant[0] == '\0')
+		return true;
+	reply_forbidden(request, "key of a tenant is not good for this path");
+	return false;
 }
 
 /* Of the five of a provider. */

@@ -91,6 +91,27 @@ reply_error(Request *request, int status, const char *message)
 }
 
 void
+reply_unauthorized(Request *request, const char *message)
+{
+	set_error_body(request,
+				   401,
+				   message,
+				   "A key is sent as \"Authorization: Bearer KEY\".");
+	request->reply.challenge = request_header(request, "Authorization") == NULL
+								   ? "Bearer"
+								   : "Bearer error=\"invalid_token\"";
+	metrics_add(&request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
+}
+
+void
+reply_forbidden(Request *request, const char *message)
+{
+	set_error_body(request, 403, message, NULL);
+	request->reply.challenge = "Bearer error=\"insufficient_scope\"";
+	metrics_add(&request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
+}
+
+void
 reply_unavailable(Request *request, const char *message, long seconds)
 {
 	set_error_body(request, 503, message, NULL);
@@ -321,6 +342,8 @@ add_headers(const Request *request, Text *out)
 			  request->id);
 	if (request->traceparent[0] != '\0')
 		text_addf(out, "traceparent: %s\r\n", request->traceparent);
+	if (reply->challenge != NULL)
+		text_addf(out, "WWW-Authenticate: %s\r\n", reply->challenge);
 	if (reply->allow[0] != '\0')
 		text_addf(out, "Allow: %s\r\n", reply->allow);
 	if (reply->retry_after > 0)

@@ -19,6 +19,10 @@ reply_body(Request *request, int status, const char *content_type, Text *body);
 /* An error of the gateway's own; the code follows from the status. */
 void reply_error(Request *request, int status, const char *message);
 
+/* 401 and 403, each with the header that says what was expected. */
+void reply_unauthorized(Request *request, const char *message);
+void reply_forbidden(Request *request, const char *message);
+
 /* 503 that asks to come again after that many seconds. */
 void reply_unavailable(Request *request, const char *message, long seconds);
 

@@ -10,6 +10,7 @@
 
 #include <civetweb.h>
 
+#include "caller.h"
 #include "gateway.h"
 #include "limits.h"
 #include "text.h"
@@ -27,6 +28,7 @@ typedef struct Reply
 	Text body;
 	const char *content_type; /* NULL: JSON */
 	char allow[64];			  /* for 405 */
+	const char *challenge;	  /* for 401 and 403; NULL: no header */
 	long retry_after;		  /* seconds; 0: no header */
 	long limit;				  /* requests a minute; 0: no headers */
 	long limit_reset;		  /* seconds */
@@ -44,6 +46,7 @@ typedef struct Request
 	char id[REQUEST_ID_MAX + 1];
 	char traceparent[56]; /* "" if none was sent or it was not valid */
 	char client[48];	  /* address, as the rate limit and the log see it */
+	Caller caller;		  /* whose key it has */
 	const char *path;	  /* without the query; never NULL */
 	char segment[PATH_SEGMENT_MAX + 1]; /* what stands for {id}, decoded */
 	char key[IDEMPOTENCY_KEY_MAX + 1];	/* idempotency key, "" if none */

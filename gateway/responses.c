@@ -165,7 +165,8 @@ answer(Request *request, const char *sql, int nvalues, const char **values)
 		reply_sqlstate(request, "08001", why, NULL, false);
 		return;
 	}
-	outcome = pool_query(connection, sql, nvalues, values);
+	outcome =
+		pool_query(connection, request->caller.tenant, sql, nvalues, values);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 		reply_query_error(request, &outcome, request->body.length > 0);

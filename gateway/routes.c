@@ -3,13 +3,15 @@
  * out of it.
  *
  * What is the same for all routes is done here in one order: path, method,
- * Accept or media type, size, JSON, idempotency key, breaker, rate, handler.
+ * key and scope, Accept or media type, size, JSON, idempotency key, breaker,
+ * rate, handler.
  * A request that fails at one of them has touched nothing that comes later,
  * so it uses up neither a key nor a sender's limit.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "auth.h"
 #include "reply.h"
 #include "routes.h"
 
@@ -18,6 +20,7 @@ typedef struct Route
 	const char *method;
 	const char *path; /* {id} stands for one segment; NULL: HEALTH_PATH */
 	void (*handler)(Request *request);
+	Scope scope;	  /* what a key has to be good for; none for probes */
 	bool guarded;	  /* has a breaker and counts for the rate limits */
 	const char *type; /* what else than JSON a GET can answer with */
 } Route;
@@ -25,27 +28,35 @@ typedef struct Route
 /* A table reads by its columns. */
 /* clang-format off */
 static const Route routes[] = {
-	{"POST", "/api/messages/sms", post_message_sms, true, NULL},
-	{"POST", "/api/messages/email", post_message_email, true, NULL},
-	{"POST", "/api/webhooks/sms", post_webhook_sms, true, NULL},
-	{"POST", "/api/webhooks/email", post_webhook_email, true, NULL},
-	{"POST", "/api/webhooks/status", post_webhook_status, true, NULL},
-	{"POST", "/api/provider/mock/inbound", post_mock_inbound, true, NULL},
-	{"GET", "/api/provider/mock/config", get_mock_config, false, NULL},
-	{"PUT", "/api/provider/mock/config", put_mock_config, false, NULL},
-	{"GET", "/api/conversations", get_conversations, true, NULL},
-	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
+	{"POST", "/api/messages/sms", post_message_sms, SCOPE_SEND, true, NULL},
+	{"POST", "/api/messages/email", post_message_email, SCOPE_SEND, true, NULL},
+	{"POST", "/api/webhooks/sms", post_webhook_sms, SCOPE_INGEST, true, NULL},
+	{"POST", "/api/webhooks/email", post_webhook_email, SCOPE_INGEST, true,
+	 NULL},
+	{"POST", "/api/webhooks/status", post_webhook_status, SCOPE_INGEST, true,
+	 NULL},
+	{"POST", "/api/provider/mock/inbound", post_mock_inbound, SCOPE_INGEST,
 	 true, NULL},
-	{"POST", "/v1/responses", post_response, true, NULL},
-	{"GET", "/v1/responses", get_responses, true, NULL},
-	{"GET", "/v1/responses/{id}", get_response, true, NULL},
-	{"DELETE", "/v1/responses/{id}", delete_response, true, NULL},
-	{"GET", "/v1/responses/{id}/input_items", get_response_items, true, NULL},
-	{"POST", "/v1/responses/{id}/cancel", post_response_cancel, true, NULL},
-	{"GET", NULL, get_health, false, NULL},
-	{"GET", "/health", get_health, false, NULL},
-	{"GET", "/readyz", get_readiness, false, NULL},
-	{"GET", "/metrics", get_metrics, false, "text/plain"},
+	{"GET", "/api/provider/mock/config", get_mock_config, SCOPE_OPERATE,
+	 false, NULL},
+	{"PUT", "/api/provider/mock/config", put_mock_config, SCOPE_OPERATE,
+	 false, NULL},
+	{"GET", "/api/conversations", get_conversations, SCOPE_READ, true, NULL},
+	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
+	 SCOPE_READ, true, NULL},
+	{"POST", "/v1/responses", post_response, SCOPE_RESPONSES, true, NULL},
+	{"GET", "/v1/responses", get_responses, SCOPE_RESPONSES, true, NULL},
+	{"GET", "/v1/responses/{id}", get_response, SCOPE_RESPONSES, true, NULL},
+	{"DELETE", "/v1/responses/{id}", delete_response, SCOPE_RESPONSES, true,
+	 NULL},
+	{"GET", "/v1/responses/{id}/input_items", get_response_items,
+	 SCOPE_RESPONSES, true, NULL},
+	{"POST", "/v1/responses/{id}/cancel", post_response_cancel,
+	 SCOPE_RESPONSES, true, NULL},
+	{"GET", NULL, get_health, SCOPE_NONE, false, NULL},
+	{"GET", "/health", get_health, SCOPE_NONE, false, NULL},
+	{"GET", "/readyz", get_readiness, SCOPE_NONE, false, NULL},
+	{"GET", "/metrics", get_metrics, SCOPE_OPERATE, false, "text/plain"},
 };
 /* clang-format on */
 
@@ -73,6 +84,8 @@ routes_dispatch(Request *request)
 	if (found < 0)
 		return;
 	route = &routes[found];
+	if (!auth_admit(request, route->scope))
+		return;
 	if (strcmp(route->method, "GET") == 0
 			? !accept_answer(request, route)
 			: takes_body(route) && !accept_body(request))
@@ -221,10 +234,23 @@ take_limits(Request *request)
 {
 	const Config *config = &request->gateway->config;
 	Limits *limits = request->gateway->limits;
+	const Caller *caller = &request->caller;
 	LimitTicket ticket;
 	char sender[512];
 	long reset;
 
+	if (caller->rate > 0 && !limits_take_tenant(limits,
+												caller->tenant,
+												caller->rate,
+												caller->burst,
+												&reset))
+	{
+		reply_limited(request,
+					  "too many requests of this tenant",
+					  caller->rate,
+					  reset);
+		return false;
+	}
 	if (config->rate_limit_per_ip > 0 && !limits_take(limits,
 													  LIMIT_IP,
 													  request->client,

@@ -90,6 +90,7 @@ static int handle_request(struct mg_connection *conn);
 static int handle_broken_request(struct mg_connection *conn,
 								 int status,
 								 const char *message);
+static int give_tls(void **context, void *data);
 static int log_civetweb(const struct mg_connection *conn, const char *message);
 static bool enter_request(Server *server);
 static void leave_request(Server *server);
@@ -215,6 +216,7 @@ start_civetweb(Server *server, Text *error)
 		.begin_request = handle_request,
 		.http_error = handle_broken_request,
 		.log_message = log_civetweb,
+		.external_ssl_ctx = server->gateway->tls != NULL ? give_tls : NULL,
 		.init_connection = open_connection,
 		.connection_close = close_connection,
 	};
@@ -241,7 +243,12 @@ start_civetweb(Server *server, Text *error)
 						   config->request_timeout * 1000,
 						   config->keep_alive * 1000};
 
-	snprintf(address, sizeof(address), "%s:%ld", config->host, config->port);
+	snprintf(address,
+			 sizeof(address),
+			 "%s:%ld%s",
+			 config->host,
+			 config->port,
+			 server->gateway->tls != NULL ? "s" : "");
 	for (int i = 0; i < 4; i++)
 		snprintf(numbers[i], sizeof(numbers[i]), "%ld", values[i]);
 	server->context = mg_start(&callbacks, server, options);
@@ -392,6 +399,17 @@ handle_broken_request(struct mg_connection *conn,
 	return 0;
 }
 
+/* Called for its one context, and once more, without a place, at the end. */
+static int
+give_tls(void **context, void *data)
+{
+	Server *server = data;
+
+	if (context != NULL)
+		*context = tls_context(server->gateway->tls);
+	return 1;
+}
+
 static int
 log_civetweb(const struct mg_connection *conn, const char *message)
 {
@@ -457,6 +475,13 @@ log_request(const Request *request)
 	text_add_json(&line, request->id, strlen(request->id));
 	if (request->traceparent[0] != '\0')
 		text_addf(&line, ",\"traceparent\":\"%s\"", request->traceparent);
+	if (request->caller.prefix[0] != '\0')
+	{
+		text_add_string(&line, ",\"key\":");
+		text_add_json(&line,
+					  request->caller.prefix,
+					  strlen(request->caller.prefix));
+	}
 	if (request->mock)
 		text_add_string(&line, ",\"mock\":true");
 	log_members(&request->gateway->log,

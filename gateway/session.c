@@ -23,6 +23,11 @@ static const char *describe_failure(PGconn *pg);
 static bool wait_socket(PGconn *pg, short events, int64_t deadline);
 static bool send_all(PGconn *pg, int64_t deadline);
 static PGresult *receive_last(PGconn *pg, int64_t deadline);
+static bool send_pipeline(PGconn *pg, const Statement *statements, int count);
+static PGresult *
+receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline);
+static bool await_result(PGconn *pg, PGresult **result, int64_t deadline);
+static void take_outcome(Session *session, QueryOutcome *outcome);
 
 bool
 session_open(Session *session, const char *name, LogLevel level)
@@ -83,7 +88,6 @@ session_query(Session *session,
 	PGconn *pg = session->pg;
 	int64_t deadline = clock_us() + SERVER_GRACE_US +
 					   session->config->query_timeout * SECOND_US;
-	const char *state;
 
 	/*
 	 * Not prepared: reading and planning the call was measured at 0.06 ms,
@@ -93,25 +97,143 @@ session_query(Session *session,
 	if (PQsendQueryParams(pg, sql, count, NULL, values, NULL, NULL, 0) &&
 		send_all(pg, deadline))
 		outcome.result = receive_last(pg, deadline);
-	if (outcome.result == NULL)
+	take_outcome(session, &outcome);
+	return outcome;
+}
+
+/*
+ * A pipeline up to its one synchronization point is one transaction. Settings
+ * that are local to it end with it, however it ends, so a session that comes
+ * back from here is what it was before.
+ */
+QueryOutcome
+session_transaction(Session *session,
+					const Statement *statements,
+					int count,
+					PGresult **results)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
+	PGconn *pg = session->pg;
+	int64_t deadline = clock_us() + SERVER_GRACE_US +
+					   session->config->query_timeout * SECOND_US;
+
+	for (int i = 0; i < count; i++)
+		results[i] = NULL;
+	if (send_pipeline(pg, statements, count) && send_all(pg, deadline))
+		outcome.result = receive_pipeline(pg, count, results, deadline);
+	take_outcome(session, &outcome);
+	if (strcmp(outcome.sqlstate, "00000") == 0)
+		return outcome;
+	for (int i = 0; i < count; i++)
+	{
+		PQclear(results[i]);
+		results[i] = NULL;
+	}
+	return outcome;
+}
+
+static bool
+send_pipeline(PGconn *pg, const Statement *statements, int count)
+{
+	if (!PQenterPipelineMode(pg))
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		if (!PQsendQueryParams(pg,
+							   statements[i].sql,
+							   statements[i].count,
+							   NULL,
+							   statements[i].values,
+							   NULL,
+							   NULL,
+							   0))
+			return false;
+	}
+	return PQpipelineSync(pg);
+}
+
+/*
+ * What decides: the first error, or the synchronization point, which comes
+ * after the commit. NULL if it was not reached in time. A pipeline that is
+ * not left stays visible to whoever asks whether the session can be kept.
+ */
+static PGresult *
+receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline)
+{
+	PGresult *error = NULL;
+	PGresult *result;
+	int at = 0;
+	int ends = 0;
+
+	/* Between two statements there is one NULL; two are the end of all. */
+	while (ends < 2 && await_result(pg, &result, deadline))
+	{
+		ExecStatusType status = PQresultStatus(result);
+
+		if (result == NULL)
+		{
+			ends++;
+			at++;
+			continue;
+		}
+		ends = 0;
+		if (status == PGRES_PIPELINE_SYNC)
+		{
+			if (!PQexitPipelineMode(pg) || error != NULL)
+			{
+				PQclear(result);
+				return error;
+			}
+			return result;
+		}
+		if (status == PGRES_TUPLES_OK && at < count && results[at] == NULL)
+			results[at] = result;
+		else if (status == PGRES_FATAL_ERROR && error == NULL)
+			error = result;
+		else
+			PQclear(result);
+	}
+	return error;
+}
+
+/* The next result, NULL where one statement ends; false: not in time. */
+static bool
+await_result(PGconn *pg, PGresult **result, int64_t deadline)
+{
+	while (PQisBusy(pg))
+	{
+		if (!wait_socket(pg, POLLIN, deadline) || !PQconsumeInput(pg))
+			return false;
+	}
+	*result = PQgetResult(pg);
+	return true;
+}
+
+/* What the result says about the call. */
+static void
+take_outcome(Session *session, QueryOutcome *outcome)
+{
+	ExecStatusType status = PQresultStatus(outcome->result);
+	const char *state;
+
+	if (outcome->result == NULL)
 	{
 		log_event(session->log,
 				  LOG_ERROR,
 				  "lost the database during a call: %s",
-				  describe_failure(pg));
-		return outcome;
+				  describe_failure(session->pg));
+		return;
 	}
-	if (PQresultStatus(outcome.result) == PGRES_TUPLES_OK ||
-		PQresultStatus(outcome.result) == PGRES_COMMAND_OK)
-		memcpy(outcome.sqlstate, "00000", 6);
-	else
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK ||
+		status == PGRES_PIPELINE_SYNC)
 	{
-		/* Without a SQLSTATE the message is libpq's: the connection broke. */
-		state = PQresultErrorField(outcome.result, PG_DIAG_SQLSTATE);
-		if (state != NULL && strlen(state) == 5)
-			memcpy(outcome.sqlstate, state, 6);
+		memcpy(outcome->sqlstate, "00000", 6);
+		return;
 	}
-	return outcome;
+	/* Without a SQLSTATE the message is libpq's: the connection broke. */
+	state = PQresultErrorField(outcome->result, PG_DIAG_SQLSTATE);
+	if (state != NULL && strlen(state) == 5)
+		memcpy(outcome->sqlstate, state, 6);
 }
 
 static bool
@@ -138,6 +260,10 @@ finish_connecting(Session *session, int64_t deadline)
  * Bounds what the server does for us, and makes sure that a commit is on disk
  * when it returns, whatever the server's default is: an answer 202 is a
  * promise. The other values of synchronous_commit are durable here as well.
+ *
+ * Where the module is not preloaded, msgstore.tenant_id is a name that anyone
+ * may set, and what was set may be thrown away when the module comes: such a
+ * session must not be taken for one that works for a tenant.
  */
 static bool
 prepare_session(Session *session, int64_t deadline)
@@ -145,7 +271,9 @@ prepare_session(Session *session, int64_t deadline)
 	static const char sql[] =
 		"SELECT set_config('statement_timeout', $1, false),"
 		" CASE WHEN current_setting('synchronous_commit') = 'off'"
-		" THEN set_config('synchronous_commit', 'on', false) END";
+		" THEN set_config('synchronous_commit', 'on', false) END,"
+		" EXISTS (SELECT FROM pg_catalog.pg_settings"
+		" WHERE name = 'msgstore.tenant_id' AND context = 'superuser')";
 	char timeout[32];
 	const char *values[] = {timeout};
 	PGconn *pg = session->pg;
@@ -158,6 +286,7 @@ prepare_session(Session *session, int64_t deadline)
 		return false;
 	result = receive_last(pg, deadline);
 	done = PQresultStatus(result) == PGRES_TUPLES_OK;
+	session->scoped = done && strcmp(PQgetvalue(result, 0, 2), "t") == 0;
 	PQclear(result);
 	return done;
 }
@@ -212,15 +341,11 @@ receive_last(PGconn *pg, int64_t deadline)
 
 	for (;;)
 	{
-		while (PQisBusy(pg))
+		if (!await_result(pg, &next, deadline))
 		{
-			if (!wait_socket(pg, POLLIN, deadline) || !PQconsumeInput(pg))
-			{
-				PQclear(last);
-				return NULL;
-			}
+			PQclear(last);
+			return NULL;
 		}
-		next = PQgetResult(pg);
 		if (next == NULL)
 			return last;
 		PQclear(last);

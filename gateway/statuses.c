@@ -39,7 +39,8 @@ post_webhook_status(Request *request)
 		reply_sqlstate(request, "08001", why, NULL, false);
 		return;
 	}
-	outcome = pool_query(connection, status_sql, 1, values);
+	outcome =
+		pool_query(connection, request->caller.tenant, status_sql, 1, values);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 		reply_query_error(request, &outcome, true);

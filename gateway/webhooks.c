@@ -23,7 +23,7 @@ post_webhook_email(Request *request)
 void
 store_inbound(Request *request, const char *channel, bool mock)
 {
-	BatchItem item = {0};
+	BatchItem item = {.tenant = request->caller.tenant};
 	Text *json = &item.json;
 
 	/* The body goes in as text: it was seen to be one JSON object. */

@@ -46,6 +46,7 @@ __typeof__(pool_borrow) __wrap_pool_borrow;
 __typeof__(pool_return) __wrap_pool_return;
 __typeof__(pool_counts) __wrap_pool_counts;
 __typeof__(pool_query) __wrap_pool_query;
+__typeof__(own_limit_get) __wrap_own_limit_get;
 
 static void make_gateway(void);
 static bool parse(char *text, size_t size, struct mg_connection *conn);
@@ -330,6 +331,14 @@ __wrap_pool_return(Pool *pool, PoolConnection *connection)
 	(void) connection;
 }
 
+/* There is no limit. */
+void
+__wrap_own_limit_get(OwnLimit *limit, Caller *caller)
+{
+	(void) limit;
+	(void) caller;
+}
+
 PoolCounts
 __wrap_pool_counts(Pool *pool)
 {
@@ -340,6 +349,7 @@ __wrap_pool_counts(Pool *pool)
 /* A row of two columns: what all statements of the handlers can do with. */
 QueryOutcome
 __wrap_pool_query(PoolConnection *connection,
+				  const char *tenant,
 				  const char *sql,
 				  int count,
 				  const char *const *values)
@@ -351,6 +361,7 @@ __wrap_pool_query(PoolConnection *connection,
 
 	(void) connection;
 	(void) sql;
+	PROMISE(tenant[0] == '\0');
 	for (int i = 0; i < count; i++)
 		check_parameter(values[i]);
 	strcpy(outcome.sqlstate, sqlstate);

@@ -226,7 +226,7 @@ fails(
 fails(
 	'an address that is not ours',
 	qr/failed to bind/,
-	env => { HOST => '203.0.113.1' });
+	env => { HOST => '203.0.113.1', INSECURE => 'on' });
 $gateway = MsgstoreGateway->new($node);
 fails(
 	'a port in use',

@@ -1,0 +1,373 @@
+# Keys: nobody comes in without one, a key opens its scopes of its tenant and
+# nothing else, and ends within five seconds of being revoked.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreGateway;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = start_cluster('keys');
+$node->safe_psql(
+	'postgres', q{
+	CREATE ROLE gw LOGIN;
+	SELECT msgstore.grant_access('gw', 'ingest'), msgstore.grant_access('gw', 'read');
+	GRANT SET ON PARAMETER msgstore.tenant_id TO gw});
+
+sub create_key
+{
+	my ($tenant, $scopes, $expires) = @_;
+	my $end = $expires ? "clock_timestamp() + interval '$expires'" : 'NULL';
+	return $node->safe_psql('postgres',
+		"SELECT msgstore.create_api_key('$tenant', '{$scopes}', $end)");
+}
+
+sub bearer { return (Authorization => "Bearer $_[0]") }
+
+sub count
+{
+	my ($what) = @_;
+	return $node->safe_psql('postgres', "SELECT count(*) FROM msgstore.$what");
+}
+
+sub response
+{
+	my ($id, @more) = @_;
+	return {
+		id => $id,
+		object => 'response',
+		status => 'completed',
+		model => 'm',
+		created_at => 1730469600,
+		input => [ { id => "in_$id", type => 'message', role => 'user' } ],
+		output => [],
+		@more
+	};
+}
+
+# A start that has to fail: its exit code and its last words.
+sub fails
+{
+	my ($what, $pattern, %option) = @_;
+	my $gateway = MsgstoreGateway->new($node, %option, wait => 0);
+	is($gateway->wait_exit, 1, "$what: does not start");
+	like($gateway->log_text, $pattern, "$what: says why");
+	return;
+}
+
+# Beyond loopback it asks for keys by itself, and does not start before there
+# are any, unless that is said to be meant.
+fails('no keys yet', qr/requests need keys and there are none: make one with/,
+	user => 'gw', env => { HOST => '0.0.0.0' });
+fails('authentication off', qr/anyone who reaches 0\.0\.0\.0 could read and write/,
+	env => { HOST => '0.0.0.0', AUTH_ENABLED => 'off' });
+fails('neither on nor off', qr/invalid value \\"maybe\\" for AUTH_ENABLED/,
+	env => { AUTH_ENABLED => 'maybe' });
+my $gateway =
+  MsgstoreGateway->new($node, user => 'gw', flags => [ '--host', '0.0.0.0', '--insecure' ]);
+is($gateway->get('/api/conversations')->{status}, 200, '--insecure: no key is asked for');
+$gateway->stop;
+$gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ]);
+like($gateway->log_text, qr/requests need keys and there are none yet/,
+	'on loopback it starts without keys, and says so');
+is($gateway->get('/api/conversations')->{status}, 401, 'and lets nobody in');
+$gateway->stop;
+
+my %key = map { $_ => create_key('', $_) } qw(ingest send read responses operate);
+$key{all} = create_key('', 'ingest,send,read,responses,operate');
+$gateway = MsgstoreGateway->new($node, user => 'gw', env => { HOST => '0.0.0.0' });
+like($gateway->log_text, qr/keys are sent in clear text/, 'without TLS it warns');
+
+# Each route, what it needs, and what it answers to who has it.
+my @routes = (
+	[ send => 'POST', '/api/messages/sms', sms() ],
+	[ send => 'POST', '/api/messages/email', email() ],
+	[ ingest => 'POST', '/api/webhooks/sms', inbound_sms('a') ],
+	[ ingest => 'POST', '/api/webhooks/email', inbound_email('b') ],
+	[ ingest => 'POST', '/api/webhooks/status', { channel => 'sms', provider_message_id => 'x', status => 'read' } ],
+	[ ingest => 'POST', '/api/provider/mock/inbound', sms(channel => 'sms', body => 'm') ],
+	[ operate => 'GET', '/api/provider/mock/config' ],
+	[ operate => 'PUT', '/api/provider/mock/config', { timeout_pct => 0, error_pct => 0, ratelimit_pct => 0 } ],
+	[ read => 'GET', '/api/conversations' ],
+	[ read => 'GET', '/api/conversations/1/messages' ],
+	[ responses => 'POST', '/v1/responses', response('resp_1') ],
+	[ responses => 'GET', '/v1/responses' ],
+	[ responses => 'GET', '/v1/responses/resp_1' ],
+	[ responses => 'GET', '/v1/responses/resp_1/input_items' ],
+	[ responses => 'DELETE', '/v1/responses/resp_1' ],
+	[ responses => 'POST', '/v1/responses/resp_1/cancel', undef, 404 ],
+	[ operate => 'GET', '/metrics' ]);
+
+sub ask
+{
+	my ($route, @headers) = @_;
+	my (undef, $method, $path, $body) = @$route;
+	return $gateway->request(
+		$method, $path,
+		{ 'Content-Type' => 'application/json', @headers },
+		$body && JSON::PP->new->utf8->canonical->encode($body));
+}
+my ($answer, $before);
+$before = count('inbound_events') + count('messages');
+for my $route (@routes)
+{
+	my ($scope, $method, $path) = @$route;
+	$answer = ask($route);
+	is($answer->{status}, 401, "$method $path: 401 without a key");
+	is($answer->{headers}{'www-authenticate'}, 'Bearer', 'says what is expected');
+	if ($path =~ m{^/v1/})
+	{
+		is($answer->{json}{error}{type}, 'authentication_error', 'as clients of /v1 read it');
+	}
+	else
+	{
+		is($answer->{json}{code}, 'unauthorized', 'its code');
+	}
+	for my $other (grep { $_ ne $scope && $_ ne 'all' } sort keys %key)
+	{
+		is(ask($route, bearer($key{$other}))->{status}, 403, "403 with $other");
+	}
+}
+is($answer->{status}, 401, 'the last was refused');
+is(ask($routes[0], bearer($key{read}))->{json}{code}, 'forbidden', 'code of 403');
+like(ask($routes[0], bearer($key{read}))->{headers}{'www-authenticate'}, qr/insufficient_scope/, 'its header');
+is(count('inbound_events') + count('messages'), $before, 'nothing refused was stored');
+for my $route (@routes)
+{
+	my ($scope, $method, $path, undef, $status) = @$route;
+	$answer = ask($route, bearer($key{$scope}));
+	is($answer->{status}, $status // ($answer->{success} ? $answer->{status} : 200), "$method $path with $scope");
+}
+cmp_ok(ask($_, bearer($key{all}))->{status}, '<', 405, "all scopes: $_->[2]") for $routes[0], $routes[8];
+
+# Probes are open, and what does not exist needs no key to be 404.
+is($gateway->get($_)->{status}, 200, "$_ is open") for '/healthz', '/health', '/readyz';
+is($gateway->get('/nothing')->{status}, 404, 'no such path');
+is($gateway->request('DELETE', '/metrics')->{status}, 405, 'no such method');
+
+# Keys that are none.
+my $good = $key{read};
+my %bad = (
+	'another scheme' => "Basic $good",
+	'no scheme' => $good,
+	'no key' => 'Bearer ',
+	'a key with a blank in it' => "Bearer $good x",
+	'two keys' => "Bearer $good, Bearer $good",
+	'a key cut short' => 'Bearer ' . substr($good, 0, -1),
+	'a key with more' => "Bearer ${good}0",
+	'another secret' => 'Bearer ' . substr($good, 0, -8) . '00000000',
+	'another prefix' => "Bearer mk_0000000000000000_" . ('0' x 48),
+	'SQL' => "Bearer ' OR true --",
+	'a long one' => 'Bearer ' . ('x' x 10000));
+for my $what (sort keys %bad)
+{
+	$answer = $gateway->get('/api/conversations', Authorization => $bad{$what});
+	is($answer->{status}, 401, "$what: 401");
+	is($answer->{headers}{'www-authenticate'}, 'Bearer error="invalid_token"', 'as one that is not good');
+}
+is( $gateway->raw(
+		"GET /api/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $good\r\nAuthorization: Bearer $good\r\n\r\n")
+	  ->{status},
+	401, 'two headers: 401');
+is($gateway->raw("GET /api/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")->{status},
+	401, 'bytes: 401');
+is($gateway->get('/api/conversations', Authorization => "bearer  $good")->{status},
+	200, 'the scheme has any case');
+is($gateway->get("/api/conversations?access_token=$good")->{status}, 401,
+	'a key in the query is none');
+cmp_ok($gateway->metrics->{unauthorized} // -1, '==', -1, 'metrics need a key as well');
+cmp_ok($gateway->get('/metrics', Accept => 'application/json', bearer($key{operate}))->{json}{unauthorized},
+	'>', 50, 'the refused are counted');
+
+# No key is ever in the log, only the part that is no secret.
+unlike($gateway->log_text, qr/\Q@{[ substr $_, 20 ]}\E/, 'key not in the log') for values %key;
+my ($prefix) = $good =~ /^mk_([0-9a-f]+)_/;
+ok((grep { ($_->{key} // '') eq $prefix } $gateway->log_lines), 'its prefix is');
+
+# Tenants. One connection for all of them, so that each meets what the one
+# before has left behind.
+$gateway->stop;
+my %tenant = map { $_ => create_key($_, 'ingest,send,read,responses,operate') } qw(acme bolt);
+$gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ],
+	url => 'max_connections=1');
+for my $round (1 .. 3)
+{
+	for my $name ('acme', 'bolt')
+	{
+		is($gateway->post('/api/webhooks/sms', inbound_sms("$name-$round"), bearer($tenant{$name}))->{status},
+			202, "$name: webhook $round");
+		is($gateway->post('/api/messages/sms', sms(body => "$name $round"), bearer($tenant{$name}))->{status},
+			202, "$name: message $round");
+	}
+	is($gateway->post('/api/webhooks/sms', inbound_sms("nobody-$round"), bearer($key{ingest}))->{status},
+		202, "a key of no tenant: webhook $round");
+}
+is( $node->safe_psql('postgres',
+		"SELECT string_agg(DISTINCT tenant_id || ':' || split_part(provider_message_id, '-', 1), ' ') FROM msgstore.inbound_events WHERE provider_message_id ~ '-[123]\$'"
+	),
+	':nobody acme:acme bolt:bolt',
+	'each event has the tenant of its key');
+$node->safe_psql('postgres', 'SELECT msgstore.process()');
+for my $name ('acme', 'bolt')
+{
+	my $items = $gateway->get('/api/conversations', bearer($tenant{$name}))->{json}{items};
+	is(scalar @$items, 1, "$name sees one conversation");
+	is($items->[0]{message_count}, 6, 'with its own messages');
+	my $messages = $gateway->get("/api/conversations/$items->[0]{id}/messages", bearer($tenant{$name}))->{json};
+	is((grep { ($_->{body} // '') =~ /^(acme|bolt) / && $1 ne $name } @{ $messages->{items} }), 0, 'and no other');
+	my $other = $name eq 'acme' ? 'bolt' : 'acme';
+	is( $gateway->get("/api/conversations/$items->[0]{id}/messages", bearer($tenant{$other}))->{status},
+		404, "which does not exist for $other");
+	is($gateway->post('/v1/responses',
+			response("resp_$name"),
+			bearer($tenant{$name}))->{status}, 201, "$name: response");
+}
+is($gateway->get('/v1/responses/resp_acme', bearer($tenant{acme}))->{status}, 200, 'a response of its tenant');
+is($gateway->get('/v1/responses/resp_acme', bearer($tenant{bolt}))->{status}, 404, 'is there for no other');
+# The same provider's id of two tenants is two events.
+my @ids = map { $gateway->post('/api/webhooks/sms', inbound_sms('same'), bearer($tenant{$_}))->{json}{id} } qw(acme bolt acme);
+isnt($ids[0], $ids[1], 'duplicates are a matter of one tenant');
+is($ids[0], $ids[2], 'and are found there');
+
+# After a request that failed the session has no tenant either.
+is($gateway->post('/api/messages/sms', sms(body => ''), bearer($tenant{acme}))->{status}, 400, 'a request fails');
+is($gateway->get('/v1/responses', bearer($key{responses}))->{status}, 200, 'a key of no tenant');
+cmp_ok(scalar @{ $gateway->get('/api/conversations', bearer($key{read}))->{json}{items} }, '>', 2,
+	'sees all tenants, as its role does');
+
+# What tells of the others a tenant's operator does not see.
+my $metrics = $gateway->get('/metrics', Accept => 'application/json', bearer($tenant{acme}))->{json};
+is($metrics->{events_ingested}, 4, 'metrics of a tenant are its own');
+ok(!exists $metrics->{http_requests}, 'without those of the gateway');
+unlike($gateway->get('/metrics', bearer($tenant{acme}))->{content}, qr/bolt/, 'and without names of others');
+is($gateway->request('PUT', '/api/provider/mock/config', { 'Content-Type' => 'application/json', bearer($tenant{acme}) },
+		'{"error_pct":100}')->{status}, 403, 'the mock provider is not a tenant\'s');
+
+# Many tenants in one batch: one transaction, each event where it belongs.
+$gateway->stop;
+$gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ]);
+$gateway->get('/api/conversations', bearer($_)) for values %tenant, $key{ingest};
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE msgstore.event_log IN SHARE MODE');
+my @names = ('acme', 'bolt', '');
+my @posts = map {
+	my $name = $names[ $_ % 3 ];
+	MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("batch-$name-$_"),
+		bearer($name ? $tenant{$name} : $key{ingest}))
+} 1 .. 60;
+my @sockets = map { $gateway->connection } @posts;
+MsgstoreGateway::syswrite_all($sockets[$_], $posts[$_]) for 0 .. $#posts;
+ok(eventually(sub { $node->safe_psql('postgres',
+	"SELECT count(*) FROM pg_stat_activity WHERE usename = 'gw' AND wait_event_type = 'Lock'") >= 1 }), 'they wait');
+ok(eventually(sub { ($gateway->get('/metrics', Accept => 'application/json', bearer($key{operate}))->{json}{http_connections} // 0) >= 61 }),
+	'all are there');
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+my @answers = map { $gateway->read_answer($_) } @sockets;
+is((grep { $_->{status} == 202 } @answers), 60, 'sixty posts of three tenants at once');
+is( $node->safe_psql('postgres',
+		q{SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id ~ '^batch-' AND tenant_id = split_part(provider_message_id, '-', 2)}),
+	60, 'each is stored under its own');
+cmp_ok( $node->safe_psql('postgres',
+		q{SELECT max(n) FROM (SELECT count(DISTINCT tenant_id) AS n FROM msgstore.event_log WHERE payload->>'messaging_provider_id' ~ '^batch-' GROUP BY xmin::text) t}),
+	'==', 3, 'those of three tenants share a transaction');
+for my $i (0 .. $#answers)
+{
+	my $name = $names[ ($i + 1) % 3 ];
+	next if $answers[$i]{json}{id} eq $node->safe_psql('postgres',
+		"SELECT id FROM msgstore.inbound_events WHERE provider_message_id = 'batch-$name-" . ($i + 1) . "'");
+	fail("answer $i has the id of its event");
+}
+
+# An event that spoils the transaction costs the other tenants nothing.
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN IF NEW.payload->>'body' = 'spoil' THEN RAISE EXCEPTION 'spoilt'; END IF; RETURN NEW; END$$;
+	CREATE TRIGGER fail BEFORE INSERT ON msgstore.event_log FOR EACH ROW EXECUTE FUNCTION public.fail()});
+@answers = $gateway->parallel(map {
+	MsgstoreGateway::post_bytes('/api/webhooks/sms',
+		inbound_sms("spoil-$_", body => $_ == 7 ? 'spoil' : 'good'), bearer($tenant{ $_ % 2 ? 'acme' : 'bolt' }))
+} 1 .. 20);
+is((grep { $_->{status} == 202 } @answers), 19, 'all but one are stored');
+is($answers[6]{status}, 500, 'and the one is not');
+$node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
+is( $node->safe_psql('postgres',
+		q{SELECT string_agg(DISTINCT tenant_id, ' ' ORDER BY tenant_id) FROM msgstore.inbound_events WHERE provider_message_id ~ '^spoil-'}),
+	'acme bolt', 'each under its tenant');
+
+# A key that is revoked, and one that expires, while they are used all the time.
+my $start = time;
+my %ending = (revoked => create_key('acme', 'read'), expired => create_key('acme', 'read', '3 s'));
+is($gateway->get('/api/conversations', bearer($ending{$_}))->{status}, 200, "$_ later: good now") for sort keys %ending;
+my ($revoked) = $ending{revoked} =~ /^mk_([0-9a-f]+)_/;
+$node->safe_psql('postgres', "SELECT msgstore.revoke_api_key('$revoked')");
+my $end = time;
+ok(eventually(sub { $gateway->get('/api/conversations', bearer($ending{revoked}))->{status} == 401 }), 'a revoked key ends');
+cmp_ok(time - $end, '<', 5, 'within five seconds');
+ok(eventually(sub { $gateway->get('/api/conversations', bearer($ending{expired}))->{status} == 401 }), 'an expired one too');
+cmp_ok(time - $start, '<', 3.9, 'at its time, and not when it is asked for again');
+
+# A key that is used all the time is asked for now and then only, and one that
+# does not exist too.
+my $asked = sub { $node->safe_psql('postgres',
+	"SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'authenticate'") };
+$node->safe_psql('postgres', "ALTER ROLE gw SET track_functions = 'all'");
+$gateway->stop;
+$gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ], url => 'max_lifetime=1');
+my $missing = 'mk_0123456789abcdef_' . ('a' x 48);
+$start = time;
+for (1 .. 100)
+{
+	$gateway->get('/api/conversations', bearer($tenant{acme}));
+	$gateway->get('/api/conversations', bearer($missing));
+}
+my $spent = time - $start;
+$gateway->stop;
+cmp_ok($asked->(), '<=', 2 * (int($spent / 2) + 1), 'a hundred requests of two keys ask a few times');
+cmp_ok($asked->(), '>=', 2, 'and not never');
+
+# The database goes: a key that was good a moment ago gets the usual 503, so
+# does one that is not known, and none gets in.
+$gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ]);
+is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 200, 'good');
+$node->stop('immediate');
+for my $which ($tenant{acme}, $tenant{bolt}, $missing)
+{
+	$answer = $gateway->get('/api/conversations', bearer($which));
+	is($answer->{status}, 503, 'database away: 503');
+	cmp_ok($answer->{headers}{'retry-after'}, '>', 0, 'with Retry-After');
+}
+sleep 5;
+is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 503, 'and so later');
+is($gateway->get('/api/conversations')->{status}, 401, 'without a key 401 all the same');
+
+# A database that is away at the start is no reason not to start.
+my $early = MsgstoreGateway->new($node, user => 'gw', flags => [ '--host', '0.0.0.0' ]);
+like($early->log_text, qr/whether there are any is not known/, 'it starts and says what it does not know');
+is($early->get('/api/conversations')->{status}, 401, 'and lets nobody in');
+$node->start;
+ok(eventually(sub { $early->get('/api/conversations', bearer($tenant{acme}))->{status} == 200 }), 'the database is back: so are the keys');
+ok(eventually(sub { $gateway->get('/api/conversations', bearer($tenant{acme}))->{status} == 200 }), 'for both');
+$early->stop;
+
+# A role that may not set the tenant works for none of them, and not for all.
+$node->safe_psql('postgres', 'REVOKE SET ON PARAMETER msgstore.tenant_id FROM gw');
+$before = count('inbound_events');
+is($gateway->post('/api/webhooks/sms', inbound_sms('unset'), bearer($tenant{acme}))->{status}, 500, 'no right to set the tenant: 500');
+is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 500, 'nor is anything read');
+is(count('inbound_events'), $before, 'nothing is stored');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+# Where the module is not preloaded a tenant would be a word: refused as well.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+$gateway = MsgstoreGateway->new($node, flags => [ '--auth', 'on' ]);
+is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 500, 'not preloaded: 500');
+like($gateway->log_text, qr/is not in shared_preload_libraries: no request for a tenant/, 'the log says why');
+is($gateway->get('/api/conversations', bearer($key{read}))->{status}, 200, 'a key of no tenant is served');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+done_testing();

@@ -1,0 +1,201 @@
+# TLS on both sides: what clients are shown, from which version on, a new
+# certificate without a restart, and a database that has to prove who it is.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use IPC::Open2;
+use lib "$FindBin::Bin/..";
+use MsgstoreGateway;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my $node = start_cluster('tls');
+my ($gateway, $answer);
+
+sub run
+{
+	my (@command) = @_;
+	system("@command >>'$directory/log' 2>&1") == 0
+	  or die "@command: " . slurp_file("$directory/log");
+	return;
+}
+
+# A certificate of a throw-away CA, for a name and an address, and its key.
+sub certify
+{
+	my ($name, $alternative, $ca) = @_;
+	my $file = "$directory/$name";
+	append_to_file("$file.ext", "subjectAltName=$alternative\n");
+	run("openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=$name -keyout $file.key -out $file.csr");
+	run("openssl x509 -req -in $file.csr -CA $directory/$ca.crt -CAkey $directory/$ca.key -CAcreateserial -days 2 -extfile $file.ext -out $file.crt");
+	chmod 0600, "$file.key";
+	return;
+}
+
+run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=ca$_ -days 2 -keyout $directory/ca$_.key -out $directory/ca$_.crt") for 1, 2;
+certify('one', 'IP:127.0.0.1,DNS:localhost', 'ca1');
+certify('two', 'IP:127.0.0.1,DNS:localhost', 'ca2');
+certify('database', 'IP:127.0.0.1', 'ca1');
+certify('elsewhere', 'DNS:elsewhere.example', 'ca1');
+
+# What the gateway shows is what stands in these two files.
+sub install
+{
+	my ($name) = @_;
+	for my $kind ('crt', 'key')
+	{
+		unlink "$directory/gateway.$kind";
+		append_to_file("$directory/gateway.$kind", slurp_file("$directory/$name.$kind"));
+	}
+	return;
+}
+my %files = (TLS_CERT => "$directory/gateway.crt", TLS_KEY => "$directory/gateway.key");
+
+# One request by curl; returns the answer, or curl's exit code.
+sub curl
+{
+	my (@more) = @_;
+	my $output = `curl -sS --max-time 20 @more 2>&1`;
+	return $? == 0 ? $output : 'exit ' . ($? >> 8) . ": $output";
+}
+
+sub trusting { return "--cacert $directory/$_[0].crt https://127.0.0.1:$gateway->{port}/healthz" }
+
+sub fails
+{
+	my ($what, $pattern, %env) = @_;
+	my $gateway = MsgstoreGateway->new($node, env => \%env, wait => 0);
+	is($gateway->wait_exit, 1, "$what: does not start");
+	like($gateway->log_text, $pattern, "$what: says why");
+	return;
+}
+
+# Files that are not what they should be end the start.
+install('one');
+fails('a certificate without a key', qr/TLS_CERT and TLS_KEY go together/, TLS_CERT => $files{TLS_CERT});
+fails('no such certificate', qr/could not read TLS certificate \\".*none\\": No such file/, %files, TLS_CERT => "$directory/none");
+fails('no such key', qr/could not read TLS key \\".*none\\": No such file/, %files, TLS_KEY => "$directory/none");
+append_to_file("$directory/nonsense", "nonsense\n");
+fails('a certificate of nonsense', qr/TLS certificate \\".*nonsense\\" cannot be used: /, %files, TLS_CERT => "$directory/nonsense");
+fails('a key of nonsense', qr/TLS key \\".*nonsense\\" cannot be used/, %files, TLS_KEY => "$directory/nonsense");
+fails('the key of another certificate', qr/TLS key \\".*two\.key\\" cannot be used with this certificate: key values mismatch/, %files, TLS_KEY => "$directory/two.key");
+run("openssl ec -in $directory/one.key -aes256 -passout pass:x -out $directory/locked.key");
+fails('a key with a password', qr/TLS key \\".*locked\.key\\" cannot be used/, %files, TLS_KEY => "$directory/locked.key");
+
+# HTTPS and nothing else, from TLS 1.2 on.
+$gateway = MsgstoreGateway->new($node, env => \%files);
+is(curl(trusting('ca1')), '{"status":"ok"}', 'a client that trusts the CA is answered');
+like(curl(trusting('ca2')), qr/^exit 60/, 'one that trusts another one is not');
+is(curl('--tls-max 1.2', trusting('ca1')), '{"status":"ok"}', 'TLS 1.2');
+is(curl('--tlsv1.3', trusting('ca1')), '{"status":"ok"}', 'TLS 1.3');
+like(curl('--tlsv1.0 --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0', trusting('ca1')), qr/^exit 35.*protocol version/s, 'TLS 1.1 is refused, by us');
+unlike(curl("http://127.0.0.1:$gateway->{port}/healthz"), qr/status/, 'plain HTTP has no answer');
+my $body = "-H 'Content-Type: application/json' -d '"
+  . '{"from":"+18045551234","to":"+12016661234","type":"sms","messaging_provider_id":"tls","body":"hi","attachments":null,"timestamp":"2024-11-01T14:00:00Z"}'
+  . "' --cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/webhooks/sms";
+like(curl($body), qr/"status":"accepted"/, 'a webhook');
+like(curl("-H 'Content-Type: application/json' -H 'Expect:' --data-binary \@$directory/log.large --cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/webhooks/sms"),
+	qr/payload_too_large/, 'a body that is too large is refused in words')
+  if append_to_file("$directory/log.large", 'x' x 300000) // 1;
+
+# Connections on which nobody speaks TLS, or nobody speaks at all, end in time
+# and keep nobody else out.
+my @mute = map { $gateway->connection } 1 .. 40;
+MsgstoreGateway::syswrite_all($_, "GET /healthz HTTP/1.1\r\n\r\n") for @mute[ 0 .. 9 ];
+MsgstoreGateway::syswrite_all($_, "\x16\x03\x01\x02\x00\x01") for @mute[ 10 .. 19 ];
+my $start = time;
+is(curl(trusting('ca1')), '{"status":"ok"}', 'others are served');
+for my $socket (@mute)
+{
+	IO::Select->new($socket)->can_read(30);
+	1 while sysread $socket, my $alert, 1000;
+}
+cmp_ok(time - $start, '<', 20, 'they end by themselves');
+
+# A new certificate: SIGHUP, and what is open stays open.
+my $kept = start_client();
+install('two');
+kill 'HUP', $gateway->{pid};
+ok(eventually(sub { $gateway->log_text =~ /TLS certificate is read again/ }), 'SIGHUP reads it again');
+is(curl(trusting('ca2')), '{"status":"ok"}', 'new connections are shown the new one');
+like(curl(trusting('ca1')), qr/^exit 60/, 'and not the old one');
+like(ask_client($kept), qr/\{"status":"ok"\}/, 'a connection from before goes on');
+unlink $files{TLS_KEY};
+kill 'HUP', $gateway->{pid};
+ok(eventually(sub { $gateway->log_text =~ /could not read TLS key .*the one from before stays in use/ }), 'a file that is missing is said');
+is(curl(trusting('ca2')), '{"status":"ok"}', 'and harms nothing');
+install('one');
+unlink $files{TLS_KEY};
+append_to_file($files{TLS_KEY}, slurp_file("$directory/two.key"));
+kill 'HUP', $gateway->{pid};
+ok(eventually(sub { $gateway->log_text =~ /key values mismatch; the one from before/ }), 'so is a pair that does not match');
+is(curl(trusting('ca2')), '{"status":"ok"}', 'which is not shown');
+$kept = undef;
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+# Without TLS the signal does nothing.
+$gateway = MsgstoreGateway->new($node);
+kill 'HUP', $gateway->{pid};
+is($gateway->get('/healthz')->{status}, 200, 'SIGHUP without a certificate');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+# The database has to prove who it is.
+sub serve_database
+{
+	my ($name) = @_;
+	$node->append_conf('postgresql.conf',
+		"listen_addresses = '127.0.0.1'\nssl = on\nssl_cert_file = '$directory/$name.crt'\nssl_key_file = '$directory/$name.key'");
+	$node->restart;
+	return;
+}
+
+sub connected
+{
+	my ($ca) = @_;
+	my $url = 'postgresql://127.0.0.1:' . $node->port . "/postgres?sslmode=verify-full&sslrootcert=$directory/$ca.crt";
+	my $gateway = MsgstoreGateway->new($node, env => { DATABASE_URL => $url });
+	my $status = $gateway->get('/readyz')->{status};
+	my $secret = $status == 200
+	  && $node->safe_psql('postgres',
+		"SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'msgstore-gateway'");
+	$gateway->stop;
+	return ($status, $secret || '', $gateway->log_text);
+}
+my $user = (getpwuid $>)[0];
+$node->append_conf('pg_hba.conf', "hostssl all $user 127.0.0.1/32 trust");
+serve_database('database');
+is_deeply([ (connected('ca1'))[ 0, 1 ] ], [ 200, 't' ], 'verify-full: connected, and encrypted');
+my ($status, undef, $log) = connected('ca2');
+is($status, 503, 'the certificate of another CA: not connected');
+like($log, qr/certificate verify failed/, 'the log says why');
+serve_database('elsewhere');
+($status, undef, $log) = connected('ca1');
+is($status, 503, 'the certificate of another host: not connected');
+like($log, qr/does not match host name/, 'the log says why');
+
+done_testing();
+
+# A client that keeps its connection: two pipes to openssl s_client.
+sub start_client
+{
+	my $pid = IPC::Open2::open2(my $out, my $in,
+		"openssl s_client -quiet -connect 127.0.0.1:$gateway->{port} 2>/dev/null");
+	my $client = { pid => $pid, in => $in, out => $out };
+	like(ask_client($client), qr/\{"status":"ok"\}/, 'a connection is kept');
+	return $client;
+}
+
+sub ask_client
+{
+	my ($client) = @_;
+	my $data = '';
+	syswrite $client->{in}, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+	while ($data !~ /\}/ && IO::Select->new($client->{out})->can_read(10))
+	{
+		last if !sysread $client->{out}, $data, 4096, length $data;
+	}
+	return $data;
+}
