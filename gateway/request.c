@@ -23,6 +23,7 @@
 
 #define READ_BYTES 16384
 
+static bool has_whole_lines(const struct mg_request_info *info);
 static void read_request_id(Request *request);
 static void make_uuid(char *out);
 static void read_traceparent(Request *request);
@@ -48,8 +49,12 @@ request_open(Request *request, Gateway *gateway, struct mg_connection *conn)
 	request->conn = conn;
 	request->info = mg_get_request_info(conn);
 	request->started_us = clock_us();
+	/*
+	 * As it was sent: in local_uri /public/../metrics has become /metrics, and
+	 * whoever stands in front and looks at paths would have let it through.
+	 */
 	request->path =
-		request->info->local_uri != NULL ? request->info->local_uri : "";
+		request->info->request_uri != NULL ? request->info->request_uri : "";
 	request->body_read = !declares_body(request);
 	read_request_id(request);
 	read_traceparent(request);
@@ -83,13 +88,15 @@ request_is_head(const Request *request)
 }
 
 /*
- * Two readers that disagree about where a body ends see different requests on
- * one connection. civetweb takes the first of several lengths, prefers
- * chunked to a length and leaves out headers beyond its maximum.
+ * Two readers that disagree about where a request ends see different requests
+ * on one connection. civetweb takes the first of several lengths, prefers
+ * chunked to a length, takes any other coding for none and leaves out headers
+ * beyond its maximum.
  */
 bool
 request_is_ambiguous(const Request *request)
 {
+	int hosts = 0;
 	int lengths = 0;
 	int codings = 0;
 
@@ -105,10 +112,17 @@ request_is_ambiguous(const Request *request)
 				return true;
 		}
 		else if (strcasecmp(name, "Transfer-Encoding") == 0)
+		{
 			codings++;
+			if (strcasecmp(value, "chunked") != 0)
+				return true;
+		}
+		else if (strcasecmp(name, "Host") == 0)
+			hosts++;
 	}
-	return lengths + codings > 1 ||
-		   request->info->num_headers >= MG_MAX_HEADERS;
+	return lengths + codings > 1 || hosts > 1 ||
+		   request->info->num_headers >= MG_MAX_HEADERS ||
+		   !has_whole_lines(request->info);
 }
 
 bool
@@ -269,6 +283,20 @@ request_query_text(Request *request,
 	return false;
 }
 
+const cJSON *
+request_json_member(const cJSON *object, const char *name)
+{
+	const cJSON *found = NULL;
+	const cJSON *member;
+
+	cJSON_ArrayForEach(member, object)
+	{
+		if (strcmp(member->string, name) == 0)
+			found = member;
+	}
+	return found;
+}
+
 bool
 request_body_member(const Request *request,
 					const char *name,
@@ -277,13 +305,41 @@ request_body_member(const Request *request,
 {
 	cJSON *body =
 		cJSON_ParseWithLength(request->body.data, request->body.length);
-	const cJSON *member = cJSON_GetObjectItemCaseSensitive(body, name);
+	const cJSON *member = request_json_member(body, name);
 	bool found = cJSON_IsString(member);
 
 	if (found)
 		snprintf(value, size, "%s", member->valuestring);
 	cJSON_Delete(body);
 	return found;
+}
+
+/*
+ * Is every line of the head one header, and were all of them read? civetweb
+ * lets a line end with a line feed alone and a name with blanks, skips blanks
+ * at the start of the first line, and at another line that starts so it stops
+ * and takes no further headers, a length neither. None of that is in what it
+ * tells, but it can be seen in the buffer: there each line stands as it came,
+ * but for zeros in the place of the colon and of what ended it.
+ */
+static bool
+has_whole_lines(const struct mg_request_info *info)
+{
+	const char *end = info->http_version + strlen(info->http_version);
+
+	for (int i = 0; i < info->num_headers; i++)
+	{
+		const char *name = info->http_headers[i].name;
+		const char *value = info->http_headers[i].value;
+		const char *colon = name + strlen(name);
+
+		if (name != end + 2 || (value > colon + 1 && colon[1] == '\0'))
+			return false;
+		end = value + strlen(value);
+	}
+	/* Then comes the blank line; without headers it was made zeros as well. */
+	return end[1] == '\0' &&
+		   (end[2] == '\r' || (info->num_headers == 0 && end[2] == '\0'));
 }
 
 /* Taken over as far as it is printable ASCII, so that it can be in a header. */

@@ -67,7 +67,8 @@ const char *request_header(const Request *request, const char *name);
 
 bool request_is_head(const Request *request);
 
-/* True if HTTP itself is broken in a way that makes the body's end unclear. */
+/* True if HTTP itself is broken in a way that makes the request's end unclear.
+ */
 bool request_is_ambiguous(const Request *request);
 
 /* Is the body declared to be JSON? */
@@ -90,6 +91,13 @@ bool request_query_text(Request *request,
 						char *value,
 						size_t size,
 						bool *given);
+
+/*
+ * The member of that name, or NULL. Of several the last one counts, as it does
+ * for the database: what is looked at here is what is stored there.
+ */
+const struct cJSON *request_json_member(const struct cJSON *object,
+										const char *name);
 
 /* Copies a string member of the body; false if there is none. */
 bool request_body_member(const Request *request,

@@ -4,7 +4,8 @@
  * civetweb gives a thread to a connection for as long as it is kept alive. So
  * there is one thread for every connection that is allowed, and some more
  * that do nothing but tell further clients with 503 that there are too many:
- * within the limit no client waits for another one to hang up.
+ * within the limit no client waits for another one to hang up. When all places
+ * are taken, whoever has not sent a request yet loses his (crowd.c).
  *
  * civetweb bounds how long headers may take, but a body that trickles in, or
  * an answer that trickles out, may hold a thread for ever, and it would read
@@ -27,6 +28,7 @@
 #include <civetweb.h>
 
 #include "clock.h"
+#include "crowd.h"
 #include "gateway.h"
 #include "reply.h"
 #include "request.h"
@@ -42,6 +44,9 @@
 /* How late the timekeeper may be. */
 #define TICK_US (SECOND_US / 4)
 
+/* How often it looks for places while there are none. */
+#define CROWDED_TICK_US (SECOND_US / 20)
+
 /* After a refusal: how much a client may still send to read the answer. */
 #define LINGER_US SECOND_US
 #define LINGER_BYTES (4 << 20)
@@ -53,8 +58,9 @@
 /* One connection; belongs to the thread that serves it. */
 typedef struct Connection
 {
-	bool refused; /* beyond the limit */
-	int socket;	  /* -1: not looked for yet; set before the first watch */
+	bool refused;			/* beyond the limit */
+	atomic_uint keeps_port; /* the peer's; 0: it has not earned its place */
+	int socket; /* -1: not looked for yet; set before the first watch */
 	WatchKind kind;
 	_Atomic int64_t deadline_us; /* the timekeeper changes it to CUT_OFF */
 
@@ -68,6 +74,7 @@ struct Server
 	Gateway *gateway;
 	struct mg_context *context;
 	pthread_t timekeeper;
+	Crowd *crowd;		   /* the timekeeper's */
 	char start_error[256]; /* civetweb's first words of a start that failed */
 	atomic_bool started;
 	atomic_long in_flight; /* requests */
@@ -103,6 +110,7 @@ static int find_socket(const struct mg_request_info *info, long files);
 static bool is_peer(int file, const struct mg_request_info *info);
 static void *keep_time(void *argument);
 static void cut_overdue(Server *server);
+static void thin_crowd(Server *server);
 
 Server *
 server_start(Gateway *gateway, Text *error)
@@ -129,9 +137,12 @@ server_start(Gateway *gateway, Text *error)
 	pthread_cond_init(&server->changed, &attributes);
 	pthread_cond_init(&server->calm, &attributes);
 	pthread_condattr_destroy(&attributes);
-	if (pthread_create(&server->timekeeper, NULL, keep_time, server) != 0)
+	server->crowd = crowd_create(count_files(&gateway->config));
+	if (server->crowd == NULL ||
+		pthread_create(&server->timekeeper, NULL, keep_time, server) != 0)
 	{
-		text_add_string(error, "could not start a thread");
+		text_add_string(error, "out of memory or threads");
+		crowd_free(server->crowd);
 		free(server);
 		return NULL;
 	}
@@ -175,6 +186,7 @@ server_stop(Server *server)
 	pthread_cond_destroy(&server->calm);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->mutex);
+	crowd_free(server->crowd);
 	free(server);
 }
 
@@ -343,12 +355,14 @@ static int
 handle_request(struct mg_connection *conn)
 {
 	Server *server = server_of(conn);
-	const Connection *connection = mg_get_user_connection_data(conn);
+	Connection *connection = mg_get_user_connection_data(conn);
 	bool entered = enter_request(server);
 	Request request;
 	int status;
 
 	request_open(&request, server->gateway, conn);
+	if (connection != NULL)
+		connection->keeps_port = (unsigned) request.info->remote_port;
 	if (connection == NULL || connection->refused)
 	{
 		request.close = true;
@@ -362,12 +376,16 @@ handle_request(struct mg_connection *conn)
 	else if (request_is_ambiguous(&request))
 	{
 		request.close = true;
-		reply_error(&request, 400, "headers contradict each other");
+		reply_error(&request, 400, "request can be read in more than one way");
 	}
 	else
 		routes_dispatch(&request);
 	finish_request(&request);
 	status = request.reply.status;
+	/* Where keys are asked for, who has none is still a stranger. */
+	if (connection != NULL && server->gateway->keys != NULL &&
+		request.caller.prefix[0] == '\0')
+		connection->keeps_port = 0;
 	request_close(&request);
 	leave_request(server);
 	return status;
@@ -387,6 +405,8 @@ handle_broken_request(struct mg_connection *conn,
 	request_open(&request, server->gateway, conn);
 	request.close = true;
 	request.body_read = false;
+	/* What it asked for may not have been read to its end. */
+	request.path = "";
 	if (status == 404)
 		reply_error(&request, 404, "path does not exist");
 	else
@@ -588,13 +608,18 @@ keep_time(void *argument)
 	pthread_mutex_lock(&server->mutex);
 	while (!server->stopping)
 	{
-		struct timespec until = clock_timespec(clock_us() + TICK_US);
+		bool crowded =
+			server->connection_count >= server->gateway->config.max_connections;
+		struct timespec until =
+			clock_timespec(clock_us() + (crowded ? CROWDED_TICK_US : TICK_US));
 
 		if (server->connection_count == 0)
 			pthread_cond_wait(&server->changed, &server->mutex);
 		else
 			pthread_cond_timedwait(&server->changed, &server->mutex, &until);
 		cut_overdue(server);
+		if (crowded)
+			thin_crowd(server);
 	}
 	pthread_mutex_unlock(&server->mutex);
 	return NULL;
@@ -619,4 +644,20 @@ cut_overdue(Server *server)
 			shutdown(connection->socket,
 					 connection->kind == WATCH_READING ? SHUT_RD : SHUT_RDWR);
 	}
+}
+
+/* The mutex is held. */
+static void
+thin_crowd(Server *server)
+{
+	CrowdPorts kept = {0};
+
+	for (const Connection *connection = server->connections.next;
+		 connection != &server->connections;
+		 connection = connection->next)
+	{
+		if (connection->keeps_port != 0)
+			crowd_keep(&kept, connection->keeps_port);
+	}
+	crowd_thin(server->crowd, (unsigned) server->gateway->config.port, &kept);
 }

@@ -65,7 +65,7 @@ check_strings(Request *request)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && valid; i++)
 	{
-		const cJSON *member = cJSON_GetObjectItemCaseSensitive(body, names[i]);
+		const cJSON *member = request_json_member(body, names[i]);
 
 		valid =
 			member == NULL || cJSON_IsNull(member) || cJSON_IsString(member);
