@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -20,6 +21,7 @@
 #include "utils/builtins.h"
 
 #include "inbox.h"
+#include "inbox_guard.h"
 #include "inbox_insert.h"
 #include "inbox_uuid7.h"
 #include "msgstore.h"
@@ -62,6 +64,7 @@ static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
 static int insert_events(InboxItem **items, int n);
+static void insert_fresh(InboxItem **items, int n);
 static void insert_by_statement(InboxItem **items, int n);
 static void count_stored(const text *tenant_id, const text *channel);
 static int find_duplicates(InboxItem **items, int n);
@@ -207,7 +210,7 @@ keep_new(InboxItem **items, int n)
 
 /*
  * An event that was there already and could not be found went in between: it
- * is stored again.
+ * is stored again. For a snapshot that is older than the event it stays unseen.
  */
 static void
 store_new(InboxItem **items, int n)
@@ -221,6 +224,13 @@ store_new(InboxItem **items, int n)
 		if (known < n)
 			worker_wake_at_commit();
 		n = known > 0 ? find_duplicates(items, known) : 0;
+		if (n > 0 && IsolationUsesXactSnapshot())
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg(
+					 "could not serialize access due to concurrent update")));
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 
@@ -232,8 +242,8 @@ insert_events(InboxItem **items, int n)
 	int known = 0;
 	int i;
 
-	if (!inbox_insert(items, n))
-		insert_by_statement(items, n);
+	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
+		insert_fresh(items + i, Min(n - i, INBOX_GUARDED_MOST));
 	for (i = 0; i < n; i++)
 	{
 		if (items[i]->stored)
@@ -245,6 +255,18 @@ insert_events(InboxItem **items, int n)
 			items[known++] = items[i];
 	}
 	return known;
+}
+
+static void
+insert_fresh(InboxItem **items, int n)
+{
+	InboxItem *fresh[INBOX_GUARDED_MOST];
+	InboxGuard guard;
+	int nfresh = inbox_guard(&guard, items, n, fresh);
+
+	if (nfresh > 0 && !inbox_insert(fresh, nfresh))
+		insert_by_statement(fresh, nfresh);
+	inbox_guard_release(&guard);
 }
 
 static void

@@ -42,25 +42,23 @@ enum
 	QUEUE_COLUMNS
 };
 
-/* What goes into the queue. */
+/* Whose rows are read. */
 typedef struct NewEvents
 {
 	text *tenant_id;
 	InboxItem **items;
 } NewEvents;
 
-static bool add_to_log(RowTarget *log, text *tenant_id, const InboxItem *item);
+static void read_log_row(const void *rows, int i, Datum *values, bool *nulls);
 static void read_queue_row(const void *rows, int i, Datum *values, bool *nulls);
 
 bool
 inbox_insert(InboxItem **items, int n)
 {
-	text *tenant_id = cstring_to_text(msgstore_tenant_id);
-	NewEvents added = {.tenant_id = tenant_id,
-					   .items = palloc(sizeof(InboxItem *) * n)};
+	NewEvents events = {.tenant_id = cstring_to_text(msgstore_tenant_id),
+						.items = items};
 	RowTarget queue;
 	RowTarget log;
-	int nadded = 0;
 	int i;
 
 	if (!row_target_open(&queue, "event_queue", QUEUE_COLUMNS))
@@ -74,28 +72,27 @@ inbox_insert(InboxItem **items, int n)
 	{
 		InboxItem *item = items[i];
 
-		item->stored = add_to_log(&log, tenant_id, item);
-		if (!item->stored)
-			continue;
-		item->lane =
-			worker_lane_of(tenant_id, item->channel, item->from, item->to);
-		added.items[nadded++] = item;
+		item->lane = worker_lane_of(events.tenant_id,
+									item->channel,
+									item->from,
+									item->to);
+		item->stored = true;
 	}
-	row_insert_many(&queue, read_queue_row, &added, nadded);
+	row_insert_many(&log, read_log_row, &events, n);
+	row_insert_many(&queue, read_queue_row, &events, n);
 	row_target_close(&log);
 	row_target_close(&queue);
 	return true;
 }
 
-/* False: the provider's id is known. Nulls are not looked for. */
-static bool
-add_to_log(RowTarget *log, text *tenant_id, const InboxItem *item)
+static void
+read_log_row(const void *rows, int i, Datum *values, bool *nulls)
 {
-	Datum values[LOG_COLUMNS];
-	bool nulls[LOG_COLUMNS] = {false};
-	Relation key;
+	const NewEvents *events = rows;
+	const InboxItem *item = events->items[i];
 
-	values[LOG_TENANT_ID] = PointerGetDatum(tenant_id);
+	memset(nulls, false, sizeof(bool) * LOG_COLUMNS);
+	values[LOG_TENANT_ID] = PointerGetDatum(events->tenant_id);
 	values[LOG_ID] = UUIDPGetDatum(&item->id);
 	values[LOG_CHANNEL] = CStringGetTextDatum(item->channel);
 	values[LOG_FROM] = PointerGetDatum(item->from);
@@ -109,16 +106,6 @@ add_to_log(RowTarget *log, text *tenant_id, const InboxItem *item)
 	values[LOG_CREATED_AT] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	values[LOG_PAYLOAD] = JsonbPGetDatum(item->payload);
-	if (item->provider_message_id == NULL)
-	{
-		row_insert(log, values, nulls);
-		return true;
-	}
-	key = row_target_index(log, "event_log_provider_message_key");
-	return row_insert_new(log,
-						  values,
-						  nulls,
-						  list_make1_oid(RelationGetRelid(key)));
 }
 
 static void

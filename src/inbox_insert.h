@@ -7,7 +7,7 @@
 #include "inbox.h"
 
 /*
- * Stores the items that are new, and marks them. False: nothing was done, a
+ * Stores the items, which are new, and marks them. False: nothing was done, a
  * statement has to do it.
  */
 extern bool inbox_insert(InboxItem **items, int n);

@@ -144,7 +144,7 @@ CREATE TRIGGER dawdle AFTER INSERT ON msgstore.messages
 FOR EACH ROW EXECUTE FUNCTION dawdle();
 SQL
 my $before = count_of($node, 'store', 'msgstore.messages');
-sql("SELECT ingest_many('killed', 500, 20)");
+sql("SELECT ingest_many('killed', 1000, 20)");
 my $kills = 0;
 my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 while (count_of($node, 'store', 'msgstore.event_queue') > 0 && time < $deadline)
@@ -161,7 +161,7 @@ while (count_of($node, 'store', 'msgstore.event_queue') > 0 && time < $deadline)
 cmp_ok($kills, '>', 3, 'processes were terminated while they worked');
 wait_for_processed($node, 'store', 'the events are processed all the same');
 is(count_of($node, 'store', 'msgstore.messages') - $before,
-	500, '500 events, 500 messages');
+	1000, '1000 events, 1000 messages');
 is( count_of($node, 'store', 'msgstore.event_failures')
 	  + count_of($node, 'store', 'msgstore.dead_letters'),
 	0, 'no event is blamed for it');
