@@ -13,12 +13,16 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "inbox.h"
 #include "inbox_guard.h"
@@ -64,7 +68,7 @@ static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
 static int insert_events(InboxItem **items, int n);
-static void insert_fresh(InboxItem **items, int n);
+static void insert_guarded(InboxItem **items, int n);
 static void insert_by_statement(InboxItem **items, int n);
 static void count_stored(const text *tenant_id, const text *channel);
 static int find_duplicates(InboxItem **items, int n);
@@ -242,8 +246,8 @@ insert_events(InboxItem **items, int n)
 	int known = 0;
 	int i;
 
-	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
-		insert_fresh(items + i, Min(n - i, INBOX_GUARDED_MOST));
+	if (!inbox_insert(items, n))
+		insert_guarded(items, n);
 	for (i = 0; i < n; i++)
 	{
 		if (items[i]->stored)
@@ -257,16 +261,31 @@ insert_events(InboxItem **items, int n)
 	return known;
 }
 
+/* Beside sessions that insert without a statement. */
 static void
-insert_fresh(InboxItem **items, int n)
+insert_guarded(InboxItem **items, int n)
 {
+	Relation log = table_open(
+		get_relname_relid("event_log", get_namespace_oid("msgstore", false)),
+		RowExclusiveLock);
 	InboxItem *fresh[INBOX_GUARDED_MOST];
 	InboxGuard guard;
-	int nfresh = inbox_guard(&guard, items, n, fresh);
+	int i;
 
-	if (nfresh > 0 && !inbox_insert(fresh, nfresh))
-		insert_by_statement(fresh, nfresh);
-	inbox_guard_release(&guard);
+	inbox_guard_open(&guard, log);
+	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
+	{
+		int nfresh = inbox_guard_take(&guard,
+									  items + i,
+									  Min(n - i, INBOX_GUARDED_MOST),
+									  fresh);
+
+		if (nfresh > 0)
+			insert_by_statement(fresh, nfresh);
+		inbox_guard_release(&guard);
+	}
+	inbox_guard_close(&guard);
+	table_close(log, NoLock);
 }
 
 static void

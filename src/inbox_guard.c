@@ -14,10 +14,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -40,17 +37,6 @@
 /* The columns of event_log_provider_message_key. */
 #define KEY_COLUMNS 3
 
-/* The log, and a place in its index. */
-typedef struct Lookup
-{
-	Relation table;
-	Relation index;
-	SnapshotData snapshot;
-	TupleTableSlot *slot;
-	IndexScanDesc scan;
-	Datum tenant_id;
-} Lookup;
-
 /* Whom to wait for. */
 typedef struct Unfinished
 {
@@ -59,47 +45,72 @@ typedef struct Unfinished
 	ItemPointerData row;
 } Unfinished;
 
-static int find_fresh(Lookup *lookup,
+static int find_fresh(InboxGuard *guard,
 					  InboxItem **items,
 					  int n,
 					  InboxItem **fresh,
 					  Unfinished *unfinished);
 static bool is_same(const InboxItem *a, const InboxItem *b);
-static uint32 hash_key(const InboxItem *item);
+static bool
+find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished);
 static void lock_keys(InboxGuard *guard, InboxItem **items, int n);
+static uint32 hash_key(const InboxItem *item);
 static int compare_locks(const void *a, const void *b);
 static void set_tag(LOCKTAG *tag, uint32 lock);
-static void lookup_open(Lookup *lookup);
-static void lookup_close(Lookup *lookup);
-static bool
-lookup_find(Lookup *lookup, const InboxItem *item, Unfinished *unfinished);
-static void wait_for(Lookup *lookup, Unfinished *unfinished);
+static void wait_for(InboxGuard *guard, Unfinished *unfinished);
+
+void
+inbox_guard_open(InboxGuard *guard, Relation log)
+{
+	Oid schema = RelationGetNamespace(log);
+
+	guard->log = log;
+	guard->index =
+		index_open(get_relname_relid("event_log_provider_message_key", schema),
+				   AccessShareLock);
+	InitDirtySnapshot(guard->snapshot);
+	guard->slot = table_slot_create(log, NULL);
+	guard->scan = index_beginscan(log,
+								  guard->index,
+								  &guard->snapshot,
+#if PG_VERSION_NUM >= 180000
+								  NULL,
+#endif
+								  KEY_COLUMNS,
+								  0);
+	guard->tenant_id = CStringGetTextDatum(msgstore_tenant_id);
+	guard->nlocks = 0;
+}
+
+void
+inbox_guard_close(InboxGuard *guard)
+{
+	index_endscan(guard->scan);
+	ExecDropSingleTupleTableSlot(guard->slot);
+	index_close(guard->index, AccessShareLock);
+}
 
 int
-inbox_guard(InboxGuard *guard, InboxItem **items, int n, InboxItem **fresh)
+inbox_guard_take(InboxGuard *guard, InboxItem **items, int n, InboxItem **fresh)
 {
 	Unfinished unfinished;
-	Lookup lookup;
 	int nfresh;
 
 	Assert(n <= INBOX_GUARDED_MOST);
-	lookup_open(&lookup);
 	for (;;)
 	{
 		lock_keys(guard, items, n);
-		nfresh = find_fresh(&lookup, items, n, fresh, &unfinished);
+		nfresh = find_fresh(guard, items, n, fresh, &unfinished);
 		if (!TransactionIdIsValid(unfinished.xid))
-			break;
+			return nfresh;
 		inbox_guard_release(guard);
-		wait_for(&lookup, &unfinished);
+		wait_for(guard, &unfinished);
 	}
-	lookup_close(&lookup);
-	return nfresh;
 }
 
 /* Of the same event the first is the one that is new. */
 static int
-find_fresh(Lookup *lookup,
+find_fresh(InboxGuard *guard,
 		   InboxItem **items,
 		   int n,
 		   InboxItem **fresh,
@@ -113,7 +124,7 @@ find_fresh(Lookup *lookup,
 	{
 		if (items[i]->provider_message_id != NULL &&
 			((i > 0 && is_same(items[i - 1], items[i])) ||
-			 lookup_find(lookup, items[i], unfinished)))
+			 find_row(guard, items[i], unfinished)))
 			continue;
 		if (TransactionIdIsValid(unfinished->xid))
 			break;
@@ -134,6 +145,38 @@ is_same(const InboxItem *a, const InboxItem *b)
 		   strcmp(a->channel, b->channel) == 0;
 }
 
+/* True: it is there for good, or by this transaction. */
+static bool
+find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
+{
+	Datum values[KEY_COLUMNS] = {guard->tenant_id,
+								 CStringGetTextDatum(item->channel),
+								 PointerGetDatum(item->provider_message_id)};
+	ScanKeyData keys[KEY_COLUMNS];
+	TransactionId xid;
+	int i;
+
+	for (i = 0; i < KEY_COLUMNS; i++)
+		ScanKeyEntryInitialize(&keys[i],
+							   0,
+							   i + 1,
+							   BTEqualStrategyNumber,
+							   InvalidOid,
+							   guard->index->rd_indcollation[i],
+							   F_TEXTEQ,
+							   values[i]);
+	index_rescan(guard->scan, keys, KEY_COLUMNS, NULL, 0);
+	if (!index_getnext_slot(guard->scan, ForwardScanDirection, guard->slot))
+		return false;
+	xid = TransactionIdIsValid(guard->snapshot.xmin) ? guard->snapshot.xmin
+													 : guard->snapshot.xmax;
+	unfinished->xid = xid;
+	unfinished->token = guard->snapshot.speculativeToken;
+	unfinished->row = guard->slot->tts_tid;
+	ExecClearTuple(guard->slot);
+	return !TransactionIdIsValid(xid);
+}
+
 /* In one order, so that two who wait do not deadlock. */
 static void
 lock_keys(InboxGuard *guard, InboxItem **items, int n)
@@ -142,14 +185,14 @@ lock_keys(InboxGuard *guard, InboxItem **items, int n)
 	LOCKTAG tag;
 	int i;
 
-	guard->n = 0;
+	guard->nlocks = 0;
 	for (i = 0; i < n; i++)
 	{
 		if (items[i]->provider_message_id != NULL)
-			guard->locks[guard->n++] = hash_key(items[i]);
+			guard->locks[guard->nlocks++] = hash_key(items[i]);
 	}
-	qsort(guard->locks, guard->n, sizeof(uint32), compare_locks);
-	for (i = 0; i < guard->n; i++)
+	qsort(guard->locks, guard->nlocks, sizeof(uint32), compare_locks);
+	for (i = 0; i < guard->nlocks; i++)
 	{
 		if (kept > 0 && guard->locks[kept - 1] == guard->locks[i])
 			continue;
@@ -157,7 +200,7 @@ lock_keys(InboxGuard *guard, InboxItem **items, int n)
 		set_tag(&tag, guard->locks[i]);
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	}
-	guard->n = kept;
+	guard->nlocks = kept;
 }
 
 void
@@ -166,12 +209,12 @@ inbox_guard_release(InboxGuard *guard)
 	LOCKTAG tag;
 	int i;
 
-	for (i = 0; i < guard->n; i++)
+	for (i = 0; i < guard->nlocks; i++)
 	{
 		set_tag(&tag, guard->locks[i]);
 		(void) LockRelease(&tag, ExclusiveLock, false);
 	}
-	guard->n = 0;
+	guard->nlocks = 0;
 }
 
 static uint32
@@ -206,77 +249,13 @@ set_tag(LOCKTAG *tag, uint32 lock)
 }
 
 static void
-lookup_open(Lookup *lookup)
-{
-	Oid schema = get_namespace_oid("msgstore", false);
-
-	lookup->table =
-		table_open(get_relname_relid("event_log", schema), RowExclusiveLock);
-	lookup->index =
-		index_open(get_relname_relid("event_log_provider_message_key", schema),
-				   AccessShareLock);
-	InitDirtySnapshot(lookup->snapshot);
-	lookup->slot = table_slot_create(lookup->table, NULL);
-	lookup->scan = index_beginscan(lookup->table,
-								   lookup->index,
-								   &lookup->snapshot,
-#if PG_VERSION_NUM >= 180000
-								   NULL,
-#endif
-								   KEY_COLUMNS,
-								   0);
-	lookup->tenant_id = CStringGetTextDatum(msgstore_tenant_id);
-}
-
-static void
-lookup_close(Lookup *lookup)
-{
-	index_endscan(lookup->scan);
-	ExecDropSingleTupleTableSlot(lookup->slot);
-	index_close(lookup->index, AccessShareLock);
-	table_close(lookup->table, NoLock);
-}
-
-/* True: it is there for good, or by this transaction. */
-static bool
-lookup_find(Lookup *lookup, const InboxItem *item, Unfinished *unfinished)
-{
-	Datum values[KEY_COLUMNS] = {lookup->tenant_id,
-								 CStringGetTextDatum(item->channel),
-								 PointerGetDatum(item->provider_message_id)};
-	ScanKeyData keys[KEY_COLUMNS];
-	TransactionId xid;
-	int i;
-
-	for (i = 0; i < KEY_COLUMNS; i++)
-		ScanKeyEntryInitialize(&keys[i],
-							   0,
-							   i + 1,
-							   BTEqualStrategyNumber,
-							   InvalidOid,
-							   lookup->index->rd_indcollation[i],
-							   F_TEXTEQ,
-							   values[i]);
-	index_rescan(lookup->scan, keys, KEY_COLUMNS, NULL, 0);
-	if (!index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot))
-		return false;
-	xid = TransactionIdIsValid(lookup->snapshot.xmin) ? lookup->snapshot.xmin
-													  : lookup->snapshot.xmax;
-	unfinished->xid = xid;
-	unfinished->token = lookup->snapshot.speculativeToken;
-	unfinished->row = lookup->slot->tts_tid;
-	ExecClearTuple(lookup->slot);
-	return !TransactionIdIsValid(xid);
-}
-
-static void
-wait_for(Lookup *lookup, Unfinished *unfinished)
+wait_for(InboxGuard *guard, Unfinished *unfinished)
 {
 	if (unfinished->token != 0)
 		SpeculativeInsertionWait(unfinished->xid, unfinished->token);
 	else
 		XactLockTableWait(unfinished->xid,
-						  lookup->table,
+						  guard->log,
 						  &unfinished->row,
 						  XLTW_InsertIndex);
 }

@@ -12,6 +12,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "inbox_guard.h"
 #include "inbox_insert.h"
 #include "msgstore.h"
 #include "row_insert.h"
@@ -49,14 +50,17 @@ typedef struct NewEvents
 	InboxItem **items;
 } NewEvents;
 
+static void
+insert_fresh(RowTarget *log, RowTarget *queue, InboxItem **items, int n);
 static void read_log_row(const void *rows, int i, Datum *values, bool *nulls);
 static void read_queue_row(const void *rows, int i, Datum *values, bool *nulls);
 
+/* The queue is locked first, as the worker does it. */
 bool
 inbox_insert(InboxItem **items, int n)
 {
-	NewEvents events = {.tenant_id = cstring_to_text(msgstore_tenant_id),
-						.items = items};
+	InboxItem *fresh[INBOX_GUARDED_MOST];
+	InboxGuard guard;
 	RowTarget queue;
 	RowTarget log;
 	int i;
@@ -68,6 +72,30 @@ inbox_insert(InboxItem **items, int n)
 		row_target_close(&queue);
 		return false;
 	}
+	inbox_guard_open(&guard, log.table->ri_RelationDesc);
+	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
+	{
+		int nfresh = inbox_guard_take(&guard,
+									  items + i,
+									  Min(n - i, INBOX_GUARDED_MOST),
+									  fresh);
+
+		insert_fresh(&log, &queue, fresh, nfresh);
+		inbox_guard_release(&guard);
+	}
+	inbox_guard_close(&guard);
+	row_target_close(&log);
+	row_target_close(&queue);
+	return true;
+}
+
+static void
+insert_fresh(RowTarget *log, RowTarget *queue, InboxItem **items, int n)
+{
+	NewEvents events = {.tenant_id = cstring_to_text(msgstore_tenant_id),
+						.items = items};
+	int i;
+
 	for (i = 0; i < n; i++)
 	{
 		InboxItem *item = items[i];
@@ -78,11 +106,8 @@ inbox_insert(InboxItem **items, int n)
 									item->to);
 		item->stored = true;
 	}
-	row_insert_many(&log, read_log_row, &events, n);
-	row_insert_many(&queue, read_queue_row, &events, n);
-	row_target_close(&log);
-	row_target_close(&queue);
-	return true;
+	row_insert_many(log, read_log_row, &events, n);
+	row_insert_many(queue, read_queue_row, &events, n);
 }
 
 static void

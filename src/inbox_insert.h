@@ -7,8 +7,8 @@
 #include "inbox.h"
 
 /*
- * Stores the items, which are new, and marks them. False: nothing was done, a
- * statement has to do it.
+ * Stores the items that are new, and marks them. They are in the order of their
+ * provider's ids. False: nothing was done, a statement has to do it.
  */
 extern bool inbox_insert(InboxItem **items, int n);
 
