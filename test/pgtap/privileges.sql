@@ -252,6 +252,25 @@ SELECT is(pg_temp.outcome(l.role, c.command),
 FROM levels l, (calls JOIN kinds USING (what)) c
 -- These call another function before.
 WHERE c.what <> 'list_messages';
+-- What each is for, said here once more.
+SELECT set_eq(
+    $$SELECT l.level, p.proname FROM levels l, pg_proc p
+      WHERE p.pronamespace = 'msgstore'::regnamespace
+        AND p.proname IN ('ingest', 'ingest_batch', 'send', 'append', 'save_response',
+            'list_conversations', 'list_messages', 'read_all', 'get_response',
+            'process', 'claim', 'complete', 'sent', 'requeue_dead_letters', 'replay',
+            'purge', 'erase_address', 'add_handler', 'create_api_key', 'set_tenant_limit',
+            'grant_access', 'install_message_store')
+        AND has_function_privilege(l.role, p.oid, 'EXECUTE')$$,
+    $$VALUES ('ingest', 'ingest'), ('ingest', 'ingest_batch'), ('ingest', 'send'),
+        ('ingest', 'append'), ('ingest', 'save_response'),
+        ('read', 'list_conversations'), ('read', 'list_messages'), ('read', 'read_all'),
+        ('read', 'get_response'),
+        ('process', 'process'), ('process', 'claim'), ('process', 'complete'), ('process', 'sent'),
+        ('operate', 'requeue_dead_letters'), ('operate', 'replay'), ('operate', 'purge'),
+        ('operate', 'erase_address'), ('operate', 'add_handler'), ('operate', 'create_api_key'),
+        ('operate', 'set_tenant_limit')$$,
+    'a level is what it says');
 SELECT is(pg_temp.outcome(l.role, 'SELECT * FROM msgstore.' || c.relname) = 'may',
     EXISTS (SELECT FROM msgstore._access_rights() r
             WHERE r.level = l.level AND r.kind = 'table' AND r.name = c.relname),
