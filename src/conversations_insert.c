@@ -86,7 +86,7 @@ conversations_insert(const ConversationMessage *messages, int n)
 {
 	RowTarget target;
 
-	if (!row_target_open(&target, "messages", COLUMNS))
+	if (!row_target_open(&target, "messages", COLUMNS, false))
 	{
 		insert_by_statement(messages, n);
 		return;

@@ -65,9 +65,9 @@ inbox_insert(InboxItem **items, int n)
 	RowTarget log;
 	int i;
 
-	if (!row_target_open(&queue, "event_queue", QUEUE_COLUMNS))
+	if (!row_target_open(&queue, "event_queue", QUEUE_COLUMNS, false))
 		return false;
-	if (!row_target_open(&log, "event_log", LOG_COLUMNS))
+	if (!row_target_open(&log, "event_log", LOG_COLUMNS, false))
 	{
 		row_target_close(&queue);
 		return false;

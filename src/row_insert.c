@@ -40,7 +40,10 @@ static void insert_index_entries(RowTarget *target,
 static void insert_rows(RowTarget *target, TupleTableSlot **slots, int n);
 
 bool
-row_target_open(RowTarget *target, const char *name, int ncolumns)
+row_target_open(RowTarget *target,
+				const char *name,
+				int ncolumns,
+				bool may_be_known)
 {
 	Relation table;
 
@@ -62,7 +65,7 @@ row_target_open(RowTarget *target, const char *name, int ncolumns)
 		MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
 	/* Of no range table: who breaks a constraint is told of the whole row. */
 	InitResultRelInfo(target->table, table, 0, NULL, 0);
-	ExecOpenIndices(target->table, true);
+	ExecOpenIndices(target->table, may_be_known);
 	target->estate->es_output_cid = GetCurrentCommandId(true);
 	return true;
 }
@@ -116,18 +119,6 @@ row_insert_new(RowTarget *target,
 {
 	store(target, target->slot, values, nulls);
 	return insert_speculatively(target, indexes);
-}
-
-void
-row_insert(RowTarget *target, const Datum *values, const bool *nulls)
-{
-	store(target, target->slot, values, nulls);
-	table_tuple_insert(target->table->ri_RelationDesc,
-					   target->slot,
-					   target->estate->es_output_cid,
-					   0,
-					   NULL);
-	insert_index_entries(target, target->slot, NULL, NIL);
 }
 
 /* Rows are checked as any others; their values stay the caller's. */

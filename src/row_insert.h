@@ -14,11 +14,15 @@ typedef struct RowTarget
 } RowTarget;
 
 /*
- * Opens a table of the schema msgstore. False: it is not as the extension made
- * it, or the snapshot is the whole transaction's, and rows are to be added by a
+ * Opens a table of the schema msgstore; keys may be known already if
+ * row_insert_new() is to be called. False: it is not as the extension made it,
+ * or the snapshot is the whole transaction's, and rows are to be added by a
  * statement.
  */
-extern bool row_target_open(RowTarget *target, const char *name, int ncolumns);
+extern bool row_target_open(RowTarget *target,
+							const char *name,
+							int ncolumns,
+							bool may_be_known);
 
 /* The rows are visible to what follows in the transaction. */
 extern void row_target_close(RowTarget *target);
@@ -35,14 +39,10 @@ extern bool row_insert_new(RowTarget *target,
 						   const bool *nulls,
 						   List *indexes);
 
-/* Adds a row whose keys are new; a key that is not is an error. */
-extern void
-row_insert(RowTarget *target, const Datum *values, const bool *nulls);
-
 /* Puts the i-th row's columns into the arrays. */
 typedef void (*RowReader)(const void *rows, int i, Datum *values, bool *nulls);
 
-/* The same for many rows, which are written page by page. */
+/* Adds rows whose keys are new, page by page; a key that is not is an error. */
 extern void
 row_insert_many(RowTarget *target, RowReader read, const void *rows, int n);
 

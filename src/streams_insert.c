@@ -53,7 +53,7 @@ streams_insert(StreamEvent *event, bool *stored)
 {
 	RowTarget target;
 
-	if (!row_target_open(&target, "stream_events", COLUMNS))
+	if (!row_target_open(&target, "stream_events", COLUMNS, true))
 		return false;
 	*stored = insert_into(&target, event);
 	row_target_close(&target);

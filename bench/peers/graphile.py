@@ -7,7 +7,7 @@ from peers.side import Side
 
 class Graphile(Side):
     name = 'graphile-worker'
-    most_drained = 15000
+    most_drained = 10000
 
     def prepare(self, database):
         node.prepare_work(database)

@@ -1,6 +1,7 @@
 """msgstore itself."""
 import json
 
+from harness.server import wait_until
 from peers import event
 from peers.side import Side
 
@@ -26,3 +27,9 @@ class Own(Side):
     def work(self, database, workers, mode):
         self.server.set_workers(workers)
         return lambda: self.server.set_workers(0)
+
+    def wait_for(self, database, before, events):
+        """To count the messages of a large store would take both processors from
+        the worker; what is queued is known without."""
+        wait_until(300, 'all events are processed',
+                   lambda: database.sql("SELECT msgstore.metrics() ->> 'worker_queued'") == '0', 0.2)
