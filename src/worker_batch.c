@@ -120,6 +120,7 @@ claim_in_lanes(int most,
 	search->lanes = worker_take_lanes(wanted);
 	worker_claim(most, due, search, batch);
 	worker_give_lanes(search->lanes & ~batch->lanes);
+	search->incomplete = search->lanes != wanted;
 	search->lanes = wanted;
 	search->claim_us = GetCurrentTimestamp() - started_at;
 }

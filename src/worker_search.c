@@ -158,9 +158,10 @@ worker_begin_search(uint64 share, const WorkerNews *news)
 	if (search->places == NULL ||
 		hash_get_num_entries(search->places) > MAX_TENANTS)
 		forget_places(search);
-	search->everything =
-		share != search->lanes || GetCurrentTimestamp() - full_search_at >=
-									  full_search_us * FULL_SEARCH_PAUSES;
+	/* Of lanes that others held it has passed by what is there. */
+	search->everything = share != search->lanes || search->incomplete ||
+						 GetCurrentTimestamp() - full_search_at >=
+							 full_search_us * FULL_SEARCH_PAUSES;
 	search->lanes = share;
 	note_news(search, &news->lowest);
 	search->retries_from = search->everything

@@ -14,6 +14,7 @@ typedef struct WorkerSearch
 	uint64 lanes;			  /* events of others are left alone */
 	TimestampTz retries_from; /* no retry is due before */
 	bool everything;		  /* wherever it has been before */
+	bool incomplete;		  /* some of the lanes could not be taken */
 	bool locks;				  /* rows are held until the transaction ends */
 	HTAB *places;			  /* up to where each tenant's events were taken */
 	MemoryContext memory;	  /* of the places */
