@@ -1096,6 +1096,18 @@ BEGIN
         UNION
         SELECT m.inbound_event_id FROM msgstore.messages m
         WHERE m.id = ANY (messages) AND m.inbound_event_id IS NOT NULL);
+    -- And in the order in which a purge takes them: see _walk_log().
+    PERFORM FROM (
+        SELECT FROM msgstore.event_failures f
+        JOIN msgstore.event_log l ON l.tenant_id = f.tenant_id AND l.id = f.event_id
+        WHERE f.event_id = ANY (events) AND own IN ('', f.tenant_id)
+        ORDER BY l.created_at, l.id
+        FOR UPDATE OF f) locked;
+    PERFORM FROM (
+        SELECT FROM msgstore.event_log l
+        WHERE l.id = ANY (events) AND own IN ('', l.tenant_id)
+        ORDER BY l.created_at, l.id
+        FOR UPDATE) locked;
 
     FOR what, removed IN
         SELECT * FROM msgstore._erase_work(events, messages)
