@@ -130,6 +130,8 @@ find_fresh(InboxGuard *guard,
 			break;
 		fresh[nfresh++] = items[i];
 	}
+	/* No page stays pinned while others are waited for. */
+	index_rescan(guard->scan, NULL, KEY_COLUMNS, NULL, 0);
 	return nfresh;
 }
 
