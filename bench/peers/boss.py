@@ -7,7 +7,7 @@ from peers.side import Side
 
 class Boss(Side):
     name = 'pg-boss'
-    most_drained = 30000
+    most_drained = 20000
 
     def prepare(self, database):
         node.prepare_work(database)

@@ -31,5 +31,5 @@ class Own(Side):
     def wait_for(self, database, before, events):
         """To count the messages of a large store would take both processors from
         the worker; what is queued is known without."""
-        wait_until(300, 'all events are processed',
+        wait_until(600, 'all events are processed',
                    lambda: database.sql("SELECT msgstore.metrics() ->> 'worker_queued'") == '0', 0.2)

@@ -11,7 +11,7 @@ def measure(report, own, peers):
             row = f'commit to processed, {rate:,} events/s'
             with announced(row):
                 report.add(row, 'ms', in_turn({
-                    side.name: lambda side=side: side.delays(rate, SECONDS * 3) for side in sides}), 'p50_ms')
+                    side.name: lambda side=side: side.delays(rate, SECONDS * 2) for side in sides}), 'p50_ms')
     finally:
         server.set('track_commit_timestamp', 'off')
         server.restart()
