@@ -130,8 +130,6 @@ find_fresh(InboxGuard *guard,
 			break;
 		fresh[nfresh++] = items[i];
 	}
-	/* No page stays pinned while others are waited for. */
-	index_rescan(guard->scan, NULL, KEY_COLUMNS, NULL, 0);
 	return nfresh;
 }
 
@@ -250,9 +248,11 @@ set_tag(LOCKTAG *tag, uint32 lock)
 						 GUARD_LOCK_SUBID);
 }
 
+/* Its row was found, so the scan has keys; no page stays pinned. */
 static void
 wait_for(InboxGuard *guard, Unfinished *unfinished)
 {
+	index_rescan(guard->scan, NULL, KEY_COLUMNS, NULL, 0);
 	if (unfinished->token != 0)
 		SpeculativeInsertionWait(unfinished->xid, unfinished->token);
 	else
