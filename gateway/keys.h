@@ -25,7 +25,7 @@ void keys_free(Keys *keys);
 
 /*
  * Asks the database unless it was asked a moment ago. A key that is revoked
- * is unknown here KEY_LIMIT_SECS later at the latest. For KEY_UNAVAILABLE
+ * is unknown here five seconds later at the latest. For KEY_UNAVAILABLE
  * *why is a constant for the client.
  */
 KeyAnswer

@@ -1,12 +1,12 @@
 /*
  * inbox.c: stores events durably and once.
  *
- * A call is the same few statements for one item or for hundreds: one for the
- * keys of those that have one, one that appends to the log and puts what is
- * new into the queue, and one that finds the first of what was not new. The
- * log's unique constraint on the provider's id decides what is new, so that
- * any number of sessions may store the same event at once: they wait for the
- * one that came first and then read its id.
+ * A call does the same for one item or for hundreds: it claims the keys of
+ * those that have one, finds out under a guard which provider's ids are new,
+ * appends these to the log and the queue, and looks for the first of what was
+ * not new. Any number of sessions may store the same event at once: they wait
+ * for the one that came first and then read its id. The log's unique constraint
+ * stands behind it for whoever writes by other means.
  *
  * Items are stored in the order of their provider's ids, so that two batches
  * with the same events do not wait for each other.
