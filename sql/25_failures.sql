@@ -36,8 +36,8 @@ CREATE FUNCTION msgstore._wake_for_retry(at timestamptz, lane smallint)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_wake_for_retry';
 
--- The one place that decides what becomes of what failed. An event is known by
--- its queue's row, which the caller has locked.
+-- The only place that decides between a retry and a dead letter, for events and
+-- outbound messages. The caller has locked the row in the queue or the outbox.
 CREATE FUNCTION msgstore._keep_failure(
     tenant_id text,
     event_id uuid,
@@ -54,7 +54,7 @@ CREATE FUNCTION msgstore._keep_failure(
     AS $$
 #variable_conflict use_column
 DECLARE
-    -- Bounded: an error's text is the user's, and retries may be many.
+    -- Error texts come from user code and max_retries may be large: cap both.
     kept_attempts CONSTANT int := 20;
     message CONSTANT text := left(_keep_failure.error_message, 1000);
     attempt CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object(
@@ -88,11 +88,12 @@ BEGIN
         OR attempt_count > current_setting('msgstore.max_retries')::int;
     wait := coalesce(wait, msgstore._backoff(attempt_count));
     IF dead AND msgstore._gauge('dead_letters') >= most THEN
-        -- So many are no accident of theirs: they are tried on, seldom.
+        -- That many failures are not the fault of single events: keep retrying,
+        -- at the longest backoff.
         dead := false;
         wait := msgstore._backoff(1000);
-        RAISE WARNING 'event "%" is tried on: there are % dead letters', event_id, most
-            USING HINT = 'Requeue or purge dead letters, or raise "msgstore.max_dead_letters".';
+        RAISE WARNING 'event "%" is retried because the limit of % dead letters is reached', event_id, most
+            USING HINT = 'Requeue or purge dead letters, or increase "msgstore.max_dead_letters".';
     END IF;
 
     IF dead THEN
@@ -136,8 +137,8 @@ BEGIN
 END
 $$;
 
--- Says for the gauges that rows of these events or messages come or go. To be
--- called while it can still be found out of which channels they are.
+-- Call it while event_log and messages still have the rows: the channel is
+-- looked up there.
 CREATE FUNCTION msgstore._move_all(
     gauge text,
     tenants text[],
@@ -162,7 +163,8 @@ BEGIN
 END
 $$;
 
--- Puts events of the log into the queue, where those stand whose time has come.
+-- With next_attempt_at set they count as retries, which take at most half of a
+-- batch: requeueing many does not delay new events.
 CREATE FUNCTION msgstore._enqueue(tenants text[], event_ids uuid[])
     RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -180,7 +182,7 @@ BEGIN
 END
 $$;
 
--- One whose event or message is gone stays where it is, for check() to find.
+-- A dead letter whose event or message is missing is left for check() to report.
 CREATE FUNCTION msgstore._find_dead_letters(
     channel text,
     error_code text,
@@ -217,8 +219,8 @@ BEGIN
 END
 $$;
 
--- Dead letters are locked in the order of their keys, so that two calls do not
--- wait for each other; who comes second no longer finds them.
+-- Dead letters are locked in primary key order so that concurrent calls do not
+-- deadlock; the second call no longer finds the rows that the first requeued.
 CREATE FUNCTION msgstore.requeue_dead_letters(
     channel text DEFAULT NULL,
     error_code text DEFAULT NULL,
@@ -299,28 +301,52 @@ REVOKE ALL ON FUNCTION msgstore.requeue_dead_letters(text, text, timestamptz, ti
 REVOKE ALL ON FUNCTION msgstore.requeue(uuid) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.event_failures IS
-    'Failed attempts of events and outbound messages that wait for a retry or succeeded later: how many, and the last error';
-COMMENT ON TABLE msgstore.dead_letters IS
-    'Events and outbound messages given up after msgstore.max_retries failed retries, or at once when they can never succeed';
+    'Events and outbound messages with at least one failed attempt that are not dead letters: those waiting for a retry, and those that succeeded later';
+COMMENT ON COLUMN msgstore.event_failures.tenant_id IS
+    'Tenant that owns the event or message';
+COMMENT ON COLUMN msgstore.event_failures.event_id IS
+    'Id of the inbound event or outbound message';
+COMMENT ON COLUMN msgstore.event_failures.attempt_count IS
+    'Number of failed attempts';
+COMMENT ON COLUMN msgstore.event_failures.error_code IS
+    'SQLSTATE of the last failure, or the code that an external processor or sender reported';
+COMMENT ON COLUMN msgstore.event_failures.error_message IS
+    'Message of the last failure, at most 1000 characters';
+COMMENT ON COLUMN msgstore.event_failures.failed_at IS
+    'Time of the last failure';
 COMMENT ON COLUMN msgstore.event_failures.attempts IS
-    'The last 20 failed attempts, oldest first: objects of failed_at, error_code, error_message and, from outside, processor_id';
+    'The last 20 failed attempts, oldest first: a JSON array of objects with failed_at, error_code, error_message and, for external processors and senders, processor_id';
+COMMENT ON TABLE msgstore.dead_letters IS
+    'Events and outbound messages that are no longer retried: msgstore.max_retries retries failed, or the failure was permanent';
+COMMENT ON COLUMN msgstore.dead_letters.tenant_id IS
+    'Tenant that owns the event or message';
 COMMENT ON COLUMN msgstore.dead_letters.event_id IS
-    'Of the inbound event, or of the outbound message';
+    'Id of the inbound event or outbound message';
+COMMENT ON COLUMN msgstore.dead_letters.direction IS
+    'inbound for an event, outbound for a message';
+COMMENT ON COLUMN msgstore.dead_letters.attempt_count IS
+    'Number of failed attempts';
+COMMENT ON COLUMN msgstore.dead_letters.error_code IS
+    'SQLSTATE of the last failure, or the code that an external processor or sender reported';
+COMMENT ON COLUMN msgstore.dead_letters.error_message IS
+    'Message of the last failure, at most 1000 characters';
+COMMENT ON COLUMN msgstore.dead_letters.died_at IS
+    'Time of the last failure, which made it a dead letter';
 COMMENT ON COLUMN msgstore.dead_letters.attempts IS
-    'The last 20 failed attempts, oldest first, as in event_failures';
+    'The last 20 failed attempts, oldest first, in the format of event_failures.attempts';
 COMMENT ON FUNCTION msgstore._backoff(int) IS
-    'How long to wait after so many failed attempts: msgstore.backoff_base, doubled for each further one, at most msgstore.backoff_max, and by half more or less';
+    'Returns the delay before the next attempt: msgstore.backoff_base doubled for each failed attempt after the first, capped at msgstore.backoff_max, times a random factor of 0.5 to 1.5';
 COMMENT ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) IS
-    'At commit the worker of this lane hears of a retry that is due then';
+    'At commit, tells the worker of the lane that a retry is due at the given time';
 COMMENT ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) IS
-    'Counts a failed attempt of a queued event (inbound) or message (outbound) and puts it off, by the backoff or as long as said; after msgstore.max_retries failed retries, or when the failure is permanent, moves it to the dead letters while these are fewer than msgstore.max_dead_letters';
+    'Records a failed attempt and schedules the retry after the given wait or the backoff. Moves the event or message to dead_letters when the failure is permanent or msgstore.max_retries retries have failed, unless there are already msgstore.max_dead_letters. The caller must have locked the queue or outbox row';
 COMMENT ON FUNCTION msgstore._move_all(text, text[], uuid[], int) IS
-    'For the gauges: the rows of these events or messages come (1) or go (-1) when the transaction commits';
+    'At commit, adds sign (1 or -1) to a gauge for each of these events or messages';
 COMMENT ON FUNCTION msgstore._enqueue(text[], uuid[]) IS
-    'Puts these events of the log into the queue, due now, and wakes the worker at commit';
+    'Queues these logged events for processing now, and wakes the worker at commit';
 COMMENT ON FUNCTION msgstore._find_dead_letters(text, text, timestamptz, timestamptz, uuid[]) IS
-    'The dead letters of this session''s tenants that answer to every argument that is not null';
+    'Returns the dead letters of the session''s tenant (all tenants when unscoped) that match every argument that is not null';
 COMMENT ON FUNCTION msgstore.requeue_dead_letters(text, text, timestamptz, timestamptz, uuid[], boolean) IS
-    'Puts the dead letters that answer to every argument that is not null back to be tried, with no attempt counted, and returns how many; with dry_run only counts. died_from is included, died_until is not. Who did it stands in operations_log';
+    'Requeues the dead letters that match every argument that is not null, with attempt_count reset to 0, and returns their number. died_from is inclusive, died_until exclusive. With dry_run, only counts them. Logs the call in operations_log';
 COMMENT ON FUNCTION msgstore.requeue(uuid) IS
-    'Puts one dead letter back to be tried, with no attempt counted; false when it is none';
+    'Requeues one dead letter with attempt_count reset to 0. Returns false if the id is not a dead letter';

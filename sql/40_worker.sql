@@ -1,5 +1,5 @@
--- Claims of processors outside the server. A claimed event's queue row has
--- next_attempt_at = infinity, so that nobody comes across it.
+-- A claimed event's row in event_queue has next_attempt_at = infinity, so that
+-- neither workers nor other claims find it.
 CREATE TABLE msgstore.event_claims (
     tenant_id text COLLATE "C" NOT NULL,
     event_id uuid NOT NULL,
@@ -14,9 +14,9 @@ CREATE INDEX event_claims_processor_idx
     ON msgstore.event_claims (processor_id, event_id);
 CREATE INDEX event_claims_expires_at_idx ON msgstore.event_claims (expires_at);
 
--- The line of a conversation of a channel with strict_order: first the event
--- that was tried or claimed and is not applied, then those that wait behind it
--- with next_attempt_at = infinity.
+-- The events of a strict_order conversation that wait in order: first the one
+-- that failed, was postponed or is claimed, then those blocked by it, which have
+-- next_attempt_at = infinity.
 CREATE TABLE msgstore.conversation_holds (
     tenant_id text COLLATE "C" NOT NULL,
     conversation_key text COLLATE "C" NOT NULL,
@@ -26,14 +26,14 @@ CREATE TABLE msgstore.conversation_holds (
     CONSTRAINT conversation_holds_event_key UNIQUE (tenant_id, event_id)
 );
 
--- A function is kept by its name, and not by its oid: a dump and a function
--- that is dropped and created again keep their handlers.
+-- Functions are stored by name and not by oid, so that handlers survive a dump
+-- and the re-creation of their function.
 CREATE TABLE msgstore.handlers (
     channel text COLLATE "C" NOT NULL,
     handler text COLLATE "C" NOT NULL,
     registered_by regrole NOT NULL,
     search_path text NOT NULL,
-    -- Of two registered in one transaction the first is called first.
+    -- Handlers are called in this order, so it must differ within a transaction.
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT handlers_pkey PRIMARY KEY (channel, handler)
 );
@@ -102,7 +102,7 @@ CREATE FUNCTION msgstore._claim(processor_id text, max_events int)
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_claim';
 
--- Two statements: the second sees what the first has claimed.
+-- Two statements, so that the second sees the claims of the first.
 CREATE FUNCTION msgstore.claim(processor_id text, max_events int DEFAULT 10)
     RETURNS SETOF msgstore.inbound_events
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -133,7 +133,8 @@ DECLARE
     timeout CONSTANT interval := current_setting('msgstore.claim_timeout');
     renewed int;
 BEGIN
-    -- Never sooner than before: workers have noted when to look.
+    -- Never earlier than before: workers have scheduled their check by the old
+    -- expiry.
     UPDATE msgstore.event_claims c
     SET renewed_at = clock_timestamp(),
         expires_at = greatest(c.expires_at, clock_timestamp() + timeout)
@@ -165,8 +166,8 @@ CREATE FUNCTION msgstore.reap_stale() RETURNS int
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_reap_stale';
 
--- Not SECURITY DEFINER: a handler runs with the rights and the search_path of
--- whoever registers it, and here they are still to be seen.
+-- Not SECURITY DEFINER: the handler will run with the caller's rights and
+-- search_path, which would be hidden then.
 CREATE FUNCTION msgstore.add_handler(channel text, handler regproc)
     RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -190,46 +191,99 @@ REVOKE ALL ON FUNCTION msgstore.add_handler(text, regproc) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.remove_handler(text, text) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.event_claims IS
-    'Events claimed by processors outside the server, until when';
-COMMENT ON TABLE msgstore.conversation_holds IS
-    'Events of channels with strict_order that hold back later ones of their conversation, or wait behind such';
-COMMENT ON TABLE msgstore.handlers IS
-    'Users'' functions that are called for each inbound message of a channel';
+    'Events claimed by external processors';
+COMMENT ON COLUMN msgstore.event_claims.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.event_claims.event_id IS
+    'Id of the claimed event';
+COMMENT ON COLUMN msgstore.event_claims.processor_id IS
+    'Name of the processor, as passed to claim()';
+COMMENT ON COLUMN msgstore.event_claims.claimed_at IS
+    'Time of the claim';
+COMMENT ON COLUMN msgstore.event_claims.renewed_at IS
+    'Time of the last heartbeat, or of the claim';
 COMMENT ON COLUMN msgstore.event_claims.expires_at IS
-    'Without a heartbeat before, the claim is stale: msgstore.claim_timeout after it was made or renewed';
+    'Time at which the claim expires without another heartbeat: msgstore.claim_timeout after renewed_at';
+COMMENT ON TABLE msgstore.conversation_holds IS
+    'Events of strict_order channels that block later events of their conversation, and the events blocked by them';
+COMMENT ON COLUMN msgstore.conversation_holds.tenant_id IS
+    'Tenant that owns the conversation';
+COMMENT ON COLUMN msgstore.conversation_holds.conversation_key IS
+    'Key of the conversation, as in conversations.key';
+COMMENT ON COLUMN msgstore.conversation_holds.event_id IS
+    'Id of the blocking or blocked event; the lowest id of a conversation blocks the others';
+COMMENT ON TABLE msgstore.handlers IS
+    'User-defined functions called for each inbound message of a channel';
+COMMENT ON COLUMN msgstore.handlers.channel IS
+    'Name of the channel';
 COMMENT ON COLUMN msgstore.handlers.handler IS
-    'The function with its schema, as regproc prints it';
+    'Schema-qualified name of the function with its argument type, in the format of regprocedure';
 COMMENT ON COLUMN msgstore.handlers.registered_by IS
-    'With whose rights it runs';
+    'Role that registered the handler and whose rights it runs with';
 COMMENT ON COLUMN msgstore.handlers.search_path IS
-    'The setting of the session that registered it, under which it runs';
+    'search_path of the session that registered the handler, in effect while it runs';
+COMMENT ON COLUMN msgstore.handlers.created_at IS
+    'Time of registration; the handlers of a channel are called in this order';
+
 COMMENT ON FUNCTION msgstore._lane(text, text, text, text) IS
-    'The lane (0 to 63) of the conversation between these normalized addresses';
-
+    'Returns the lane (0 to 63) of the conversation between these normalized addresses';
 COMMENT ON FUNCTION msgstore.process(int) IS
-    'Does in this session and transaction what the worker does: applies the events that are due when the call begins, at most max_events (null: all). Returns how many left the queue, for a conversation or for the dead letters. Raises MS400';
+    'Processes the events that are due when the call begins, at most max_events (null: no limit), in the current transaction. Returns the number of events that became messages or dead letters. Raises MS400 if max_events is not positive, MS403 when called from a handler';
 COMMENT ON FUNCTION msgstore._claim(text, int) IS
-    'What claim() does, and whose tenants'' events it claimed';
+    'Implements claim(): makes the claims and returns the keys of the claimed events';
 COMMENT ON FUNCTION msgstore.claim(text, int) IS
-    'Claims at most max_events due events, oldest first, for a processor outside the server: until msgstore.claim_timeout after the last heartbeat nobody else gets them. Ends with complete or fail. Raises MS400';
+    'Claims up to max_events due events for an external processor, oldest first, and returns them as rows of inbound_events. A claim ends with complete() or fail(), or expires msgstore.claim_timeout after the last heartbeat. Raises MS400 for an invalid argument, MS403 when called from a handler';
 COMMENT ON FUNCTION msgstore.heartbeat(text) IS
-    'Renews all claims of the processor; returns how many it holds';
+    'Renews all claims of the processor and returns their number';
 COMMENT ON FUNCTION msgstore.complete(text, uuid[]) IS
-    'Makes the messages of events that the processor has claimed, all or none; returns how many. Raises MS409 when it does not hold one of the claims any more, or when a channel has strict_order and an earlier event of the conversation waits';
+    'Creates the messages of all these claimed events, or raises an error and changes nothing. Returns the number of messages. Raises MS400 for an invalid argument, MS403 when called from a handler, MS409 if the processor does not hold every claim or, with strict_order, if an earlier event of the conversation is waiting';
 COMMENT ON FUNCTION msgstore.fail(text, uuid, text, text) IS
-    'Ends a claim with a failure, which counts like one of the worker''s; error_code MS400 says that trying again is of no use. Returns the event''s new status: error or dead_letter. Raises MS400, MS409 when the processor does not hold the claim any more';
+    'Records a failed attempt of a claimed event and ends the claim. Error code MS400 makes it a dead letter at once. Returns the new status: error or dead_letter. Raises MS400 for an invalid argument, MS403 when called from a handler, MS409 if the processor does not hold the claim';
 COMMENT ON FUNCTION msgstore.reap_stale() IS
-    'Takes back the claims that expired, each of which counts as a failed attempt (error_code MS504); their events are due at once. Returns how many. The worker does so by itself';
+    'Releases expired claims and returns their number. Each counts as a failed attempt with error code MS504; the event is due again at once. Workers call it themselves; call it only where no worker runs. Raises MS403 when called from a handler';
 COMMENT ON FUNCTION msgstore.add_handler(text, regproc) IS
-    'Has a function (msgstore.messages) returning void called for each inbound message of the channel, in the transaction that adds it, with the caller''s rights and search_path. Raises MS400, MS403 when another role has registered it';
+    'Registers a function for the inbound messages of a channel. The function takes one argument of type msgstore.messages, returns void, and runs in the transaction that adds the message, with the caller''s rights and search_path. Raises MS400 if the channel does not exist or the function does not qualify, MS403 if another role registered it or a tenant is set, 42501 without EXECUTE on the function';
 COMMENT ON FUNCTION msgstore.remove_handler(text, text) IS
-    'Ends what add_handler began; returns whether there was such a handler. A function that was dropped is named with its schema. Raises MS403 when another role has registered it';
+    'Unregisters a handler. Returns false if it was not registered. A function that was dropped must be given with its schema. Raises MS403 if another role registered it or a tenant is set';
 COMMENT ON FUNCTION msgstore._announce() IS
-    'At commit the launcher looks at this database: the extension has come';
-COMMENT ON VIEW msgstore.inbound_events IS
-    'Every accepted event with its state: received, processing (claimed from outside), error (waits for a retry), dead_letter or processed';
-COMMENT ON COLUMN msgstore.inbound_events.attempt_count IS
-    'Failed attempts so far';
+    'At commit, asks the launcher to look for the extension in this database';
 
--- The last statement that can fail is behind us: tell the launcher.
+COMMENT ON VIEW msgstore.inbound_events IS
+    'Every accepted event with its status';
+COMMENT ON COLUMN msgstore.inbound_events.id IS
+    'Id of the event (UUID version 7), in order of acceptance';
+COMMENT ON COLUMN msgstore.inbound_events.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.inbound_events.channel IS
+    'Name of the channel';
+COMMENT ON COLUMN msgstore.inbound_events."from" IS
+    'Normalized address of the sender';
+COMMENT ON COLUMN msgstore.inbound_events."to" IS
+    'Normalized address of the recipient';
+COMMENT ON COLUMN msgstore.inbound_events.provider_message_id IS
+    'Message id assigned by the provider';
+COMMENT ON COLUMN msgstore.inbound_events.payload IS
+    'Payload as received, with redacted values replaced';
+COMMENT ON COLUMN msgstore.inbound_events.status IS
+    'received (queued), processing (claimed by an external processor), error (waiting for a retry), dead_letter or processed';
+COMMENT ON COLUMN msgstore.inbound_events.attempt_count IS
+    'Number of failed attempts so far';
+COMMENT ON COLUMN msgstore.inbound_events.next_attempt_at IS
+    'Time at which the event is due; null for a new, claimed, blocked or finished event';
+COMMENT ON COLUMN msgstore.inbound_events.processor_id IS
+    'External processor that holds the claim';
+COMMENT ON COLUMN msgstore.inbound_events.error_code IS
+    'SQLSTATE of the last failure, or the code that an external processor reported';
+COMMENT ON COLUMN msgstore.inbound_events.error_message IS
+    'Message of the last failure';
+COMMENT ON COLUMN msgstore.inbound_events.correlation_id IS
+    'Correlation id passed to ingest()';
+COMMENT ON COLUMN msgstore.inbound_events.created_at IS
+    'Time of acceptance';
+COMMENT ON COLUMN msgstore.inbound_events.updated_at IS
+    'Time of the last change of status, or of the last heartbeat of the claim';
+COMMENT ON COLUMN msgstore.inbound_events.processed_at IS
+    'Time at which the message was created';
+
+-- Last, so that the launcher is told only if everything above succeeded.
 SELECT msgstore._announce();

@@ -24,8 +24,8 @@ CREATE FUNCTION msgstore._event_age_us(event_id uuid) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_event_age_us';
 
--- By index whatever the statistics say: a queue is empty whenever it is
--- analyzed.
+-- Forced to use the index: the queue is usually empty when it is analyzed, so
+-- the planner would choose a sequential scan.
 CREATE FUNCTION msgstore._oldest_event(tenant_id text) RETURNS uuid
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -41,8 +41,8 @@ BEGIN
 END
 $$;
 
--- The oldest event is the first one of some tenant: one probe for each, as far
--- as that is cheap.
+-- The oldest event is the first event of some tenant: one index probe per
+-- tenant, for at most 10,000 tenants.
 CREATE FUNCTION msgstore._work_left(
     OUT oldest_event uuid,
     OUT any_dead boolean)
@@ -108,7 +108,8 @@ CREATE FUNCTION msgstore._stat_worker()
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_stat_worker';
 
--- For a tenant, what is counted by tenant: the rest would tell of the others.
+-- A session with a tenant gets only what is counted per tenant: the other
+-- numbers would reveal activity of other tenants.
 CREATE FUNCTION msgstore.metrics() RETURNS jsonb
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -217,34 +218,60 @@ REVOKE ALL ON FUNCTION msgstore.metrics_detail() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.recount() FROM PUBLIC;
 
 COMMENT ON VIEW msgstore.stat_worker IS
-    'This database''s workers: what each does now, and what it did since the server started, whichever process it was; no rows for a session of one tenant';
+    'One row per worker of this database: its current state and its totals since the server started, which survive a restart of the worker. Empty for a session with a tenant';
+COMMENT ON COLUMN msgstore.stat_worker.worker IS
+    'Number of the worker, from 1';
+COMMENT ON COLUMN msgstore.stat_worker.pid IS
+    'Process ID; null if the worker is not running';
+COMMENT ON COLUMN msgstore.stat_worker.state IS
+    'starting, idle, claiming, applying, retrying one by one, purging or stopped';
 COMMENT ON COLUMN msgstore.stat_worker.batch IS
-    'Events of the batch it works at; 0 when it is idle';
+    'Number of events in the current batch; 0 when idle';
+COMMENT ON COLUMN msgstore.stat_worker.batches IS
+    'Number of batches claimed';
+COMMENT ON COLUMN msgstore.stat_worker.claimed IS
+    'Number of events claimed; each attempt counts';
+COMMENT ON COLUMN msgstore.stat_worker.processed IS
+    'Number of events that became messages';
+COMMENT ON COLUMN msgstore.stat_worker.errors IS
+    'Number of failed attempts that will be retried';
+COMMENT ON COLUMN msgstore.stat_worker.dead_letters IS
+    'Number of events moved to dead_letters';
+COMMENT ON COLUMN msgstore.stat_worker.last_error IS
+    'Message of the last failure of an event or of the worker itself, at most 511 bytes';
+COMMENT ON COLUMN msgstore.stat_worker.last_error_at IS
+    'Time of that failure';
+COMMENT ON COLUMN msgstore.stat_worker.started_at IS
+    'Start time of the current or last process';
+COMMENT ON COLUMN msgstore.stat_worker.busy_us IS
+    'Time spent working, in microseconds';
+COMMENT ON COLUMN msgstore.stat_worker.idle_us IS
+    'Time spent waiting for work, in microseconds';
 COMMENT ON FUNCTION msgstore._count(text, bigint, text, text) IS
-    'Adds to a counter of metrics() when the transaction commits, and to that of tenant and channel';
+    'At commit, adds n to a counter of metrics() and, if tenant and channel are given, to theirs';
 COMMENT ON FUNCTION msgstore._move(text, text, text, bigint) IS
-    'So many rows came into event_queue (gauge queued) or dead_letters (dead_letters), or went when negative: counts when the transaction commits';
+    'At commit, adds delta to a gauge: queued (rows of event_queue) or dead_letters';
 COMMENT ON FUNCTION msgstore._gauge(text) IS
-    'How many rows event_queue (queued) or dead_letters (dead_letters) has, of all tenants, without counting them';
+    'Returns the number of rows in event_queue (queued) or dead_letters (dead_letters), for all tenants, without counting them';
 COMMENT ON FUNCTION msgstore._event_age_us(uuid) IS
-    'Microseconds since the event''s id was made; 0 for an id that does not tell';
+    'Returns the microseconds since a version 7 UUID was generated; 0 for other UUIDs';
 COMMENT ON FUNCTION msgstore._oldest_event(text) IS
-    'The tenant''s oldest event that is queued';
+    'Returns the id of the tenant''s oldest queued event, or null';
 COMMENT ON FUNCTION msgstore._work_left() IS
-    'The oldest event that is queued, of all tenants or of the first thousand of them and new events of all; and whether there is a dead letter';
+    'Returns the id of the oldest queued event, among the first 10,000 tenants that have any, and whether there are dead letters';
 COMMENT ON FUNCTION msgstore._counters() IS
-    'This database''s counters since the server started, and its gauges; without preloading, this session''s';
+    'Returns the counters of this database since the server started, and its gauges. Without preloading, returns those of the session';
 COMMENT ON FUNCTION msgstore._channel_counters() IS
-    'The same for each channel of each tenant';
+    'Returns the counters and gauges of each tenant and channel';
 COMMENT ON FUNCTION msgstore._stat_worker() IS
-    'What stat_worker shows';
+    'Returns the rows of stat_worker';
 COMMENT ON FUNCTION msgstore.metrics() IS
-    'One flat object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), latency from acceptance to processing in microseconds (worker_latency_*_us), and what there is now (worker_queued, dead_letters, oldest_event_age_us, workers_running, ts_unix_ms). A session of one tenant has those of its own events and messages only';
+    'Returns one flat JSON object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), processing latency in microseconds (worker_latency_*_us), and current values (worker_queued, dead_letters, oldest_event_age_us, workers_running, ts_unix_ms). A session with a tenant gets only the numbers that are kept per tenant';
 COMMENT ON FUNCTION msgstore.channel_metrics() IS
-    'Counters since the server started and what is queued and dead now, for each tenant and channel in scope. What has no room for counters of its own stands under tenant '''' and channel other';
+    'Returns counters since the server started and current queue and dead letter counts, one row per tenant and channel. The age of the oldest event (microseconds) is per tenant. Pairs beyond the limit of 1024 are added up in a row with an empty tenant and channel other';
 COMMENT ON FUNCTION msgstore.latency_histogram() IS
-    'How many events took at most le_us microseconds from acceptance to processing, since the server started; the last row has all of them. No rows for a session of one tenant';
+    'Returns, for each limit le_us, the number of events processed within le_us microseconds of their acceptance since the server started. The last row counts all events. Returns no rows for a session with a tenant';
 COMMENT ON FUNCTION msgstore.metrics_detail() IS
-    'What metrics() has no place for, as an object of arrays: channels (channel_metrics), workers (stat_worker), latency (latency_histogram); a session of one tenant has its channels';
+    'Returns a JSON object with the arrays channels (channel_metrics), workers (stat_worker) and latency (latency_histogram). The last two are empty for a session with a tenant';
 COMMENT ON FUNCTION msgstore.recount() IS
-    'Has worker_queued and dead_letters counted anew when they are next read, after their tables were changed by hand';
+    'Discards the cached base of worker_queued and dead_letters, so that the next reading counts the rows. Use it after the tables were changed by hand';
