@@ -2,11 +2,11 @@
 EXTENSION = msgstore
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" msgstore.control)
 MODULE_big = msgstore
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA = $(wildcard sql/msgstore--*--*.sql)
 DATA_built = msgstore--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
-ROOMS = $(sort $(wildcard sql/[0-9]*.sql))
+ROOMS = $(sort $(wildcard sql/[0-9]*.sql sql/[0-9]*/[0-9]*.sql))
 GATEWAY = gateway/msgstore-gateway
 GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c)))
 
@@ -14,7 +14,7 @@ PG_CONFIG ?= pg_config
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 PG_CFLAGS = -Wall -Wextra -Werror $(if $(findstring clang,$(CC)),-Wno-ignored-attributes -Wno-ignored-optimization-argument -Wno-unknown-warning-option)
 # As system headers, the server's own warnings do not stop our build.
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
+PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 SHLIB_LINK = -lutf8proc -lidn2
 EXTRA_CLEAN = test/fuzz/build $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
 
@@ -38,7 +38,7 @@ endif
 
 all: $(GATEWAY)
 install: install-gateway
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*/*.h)
 $(GATEWAY_OBJS): $(wildcard gateway/*.h)
 
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control

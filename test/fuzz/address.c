@@ -1,7 +1,7 @@
 /*
  * address.c: normalization of any bytes, as the three kinds of address.
  *
- * address_bytes.h needs no server, so it is linked as it stands, and input and
+ * address/bytes.h needs no server, so it is linked as it stands, and input and
  * output have exactly the room that it promises to need.
  */
 #include <stdbool.h>
@@ -9,7 +9,7 @@
 
 #include <utf8proc.h>
 
-#include "../../src/address_bytes.h"
+#include "../../src/address/bytes.h"
 #include "fuzz.h"
 
 typedef size_t (*Normalizer)(const char *s, size_t len, char *out);

@@ -25,8 +25,9 @@
 #include "utils/memutils.h"
 
 #include "backend.h"
-#include "channels.h"
-#include "msgstore.h"
+#include "channels/channels.h"
+#include "server/errors.h"
+#include "server/settings.h"
 
 PG_MODULE_MAGIC;
 

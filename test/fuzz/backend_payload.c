@@ -11,11 +11,12 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "address.h"
+#include "address/address.h"
 #include "backend.h"
-#include "channels.h"
-#include "inbox.h"
-#include "msgstore.h"
+#include "channels/channels.h"
+#include "inbox/inbox.h"
+#include "server/errors.h"
+#include "server/settings.h"
 
 /* What a message may quote of the input is short. */
 #define MESSAGE_BYTES_MAX 1024

@@ -10,8 +10,9 @@
 #include "utils/builtins.h"
 
 #include "backend.h"
-#include "inbox.h"
-#include "msgstore.h"
+#include "inbox/inbox.h"
+#include "server/errors.h"
+#include "server/settings.h"
 
 #define MASK "***"
 

@@ -9,7 +9,7 @@
 
 #include <utf8proc.h>
 
-#include "../../src/address_bytes.h"
+#include "../../src/address/bytes.h"
 #include "fuzz.h"
 
 static char *

@@ -1,0 +1,62 @@
+/*
+ * access/access.c: what API keys are made of.
+ *
+ * The rest of them is SQL. These two are here since SQL has no random bytes
+ * that an attacker cannot guess from others, and compares as soon as it can
+ * tell, which tells how much of a guess was right.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#include "server/errors.h"
+
+/* Bytes that a key may ask for. */
+#define MAX_RANDOM_BYTES 1024
+
+PG_FUNCTION_INFO_V1(msgstore_random_hex);
+PG_FUNCTION_INFO_V1(msgstore_same_bytes);
+
+Datum
+msgstore_random_hex(PG_FUNCTION_ARGS)
+{
+	int32 count = PG_GETARG_INT32(0);
+	uint8 bytes[MAX_RANDOM_BYTES];
+	text *hex;
+
+	if (count < 0 || count > MAX_RANDOM_BYTES)
+		elog(ERROR, "cannot make %d random bytes", count);
+	if (!pg_strong_random(bytes, count))
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_UNAVAILABLE),
+				 errmsg("could not make random bytes"),
+				 errdetail("The server's source of randomness failed.")));
+	hex = palloc(VARHDRSZ + count * 2);
+	SET_VARSIZE(hex, VARHDRSZ + count * 2);
+	hex_encode((const char *) bytes, count, VARDATA(hex));
+	explicit_bzero(bytes, sizeof(bytes));
+	PG_RETURN_TEXT_P(hex);
+}
+
+/* Takes as long for bytes that differ early as for equal ones. */
+Datum
+msgstore_same_bytes(PG_FUNCTION_ARGS)
+{
+	bytea *a = PG_GETARG_BYTEA_PP(0);
+	bytea *b = PG_GETARG_BYTEA_PP(1);
+	const volatile uint8 *a_bytes = (const uint8 *) VARDATA_ANY(a);
+	const volatile uint8 *b_bytes = (const uint8 *) VARDATA_ANY(b);
+	size_t length = VARSIZE_ANY_EXHDR(a);
+	uint8 difference = 0;
+	size_t i;
+
+	if (length != VARSIZE_ANY_EXHDR(b))
+		PG_RETURN_BOOL(false);
+	for (i = 0; i < length; i++)
+		difference |= a_bytes[i] ^ b_bytes[i];
+	PG_RETURN_BOOL(difference == 0);
+}

@@ -1,0 +1,46 @@
+/*
+ * channels/channels.h: what other rooms ask about channels.
+ */
+#ifndef CHANNELS_H
+#define CHANNELS_H
+
+typedef enum AddressKind
+{
+	ADDRESS_PHONE,
+	ADDRESS_EMAIL,
+	ADDRESS_OPAQUE
+} AddressKind;
+
+typedef enum AttachmentRule
+{
+	ATTACHMENTS_NONE,
+	ATTACHMENTS_OPTIONAL,
+	ATTACHMENTS_REQUIRED
+} AttachmentRule;
+
+/* One row of msgstore.channels. */
+typedef struct Channel
+{
+	char *name;
+	AddressKind address_kind;
+	char *thread;			 /* what its conversation keys begin with */
+	char *provider_id_field; /* the payload's field with the message id */
+	char **types;			 /* NULL: the payload's "type" is not looked at */
+	int ntypes;
+	bool body_required;
+	AttachmentRule attachments;
+	bool strict_order; /* later events wait behind one that failed */
+} Channel;
+
+/*
+ * The channel of that name, which need not end in a NUL. The cache owns the
+ * result: it is valid until the next call of a channels_ function. _find gives
+ * NULL where there is none, _get raises MS400.
+ */
+extern const Channel *channels_find(const char *name, int len);
+extern const Channel *channels_get(const char *name, int len);
+
+/* Whether any channel has strict_order. */
+extern bool channels_any_strict(void);
+
+#endif /* CHANNELS_H */

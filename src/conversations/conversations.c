@@ -1,0 +1,400 @@
+/*
+ * conversations/conversations.c: messages, and the conversations they make.
+ *
+ * Messages are added many at a time by a few statements: conversations that
+ * are there are moved on, one row for all messages of a conversation, then new
+ * ones are made, if there are any, then the messages inserted. All belong to
+ * one transaction, so that count and last activity are right in every snapshot.
+ * Conversations are taken in the order of tenant and key, so that two batches
+ * do not wait for each other.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "address/address.h"
+#include "channels/channels.h"
+#include "conversations/conversations.h"
+#include "conversations/insert.h"
+#include "inbox/inbox.h"
+#include "inbox/uuid7.h"
+#include "server/settings.h"
+#include "server/statement.h"
+#include "stats/stats.h"
+#include "wake/outbox.h"
+#include "wake/wake.h"
+
+/* In the order of the given rows, by which conversations are locked. */
+static Statement move_conversations = {
+	.sql = "UPDATE msgstore.conversations AS c"
+		   " SET message_count = c.message_count + n.message_count,"
+		   " last_activity_at ="
+		   " greatest(c.last_activity_at, n.last_activity_at)"
+		   " FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
+		   " message_count, last_activity_at, ordinal)"
+		   " WHERE c.tenant_id = n.tenant_id AND c.key = n.key"
+		   " RETURNING n.ordinal, c.id",
+	.nargs = 4,
+	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
+	.table = "conversations"};
+
+/* Who loses the race of making a conversation burns a number. */
+static Statement make_conversations = {
+	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, key,"
+		   " message_count, last_activity_at, id, channel, participant_a,"
+		   " participant_b)"
+		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"
+		   " ON CONFLICT (tenant_id, key) DO UPDATE"
+		   " SET message_count = c.message_count + excluded.message_count,"
+		   " last_activity_at = greatest(c.last_activity_at,"
+		   " excluded.last_activity_at)"
+		   " RETURNING id",
+	.nargs = 8,
+	.argtypes = {TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 INT4ARRAYOID,
+				 TIMESTAMPTZARRAYOID,
+				 UUIDARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID}};
+
+/* Only of channels whose order is kept does the outbox know conversations. */
+static Statement queue_outbound = {
+	.sql = "INSERT INTO msgstore.outbox (tenant_id, message_id,"
+		   " conversation_id)"
+		   " SELECT $1, $2, CASE WHEN c.strict_order THEN $3 END"
+		   " FROM msgstore.channels c"
+		   " WHERE c.name = $4 AND c.provider IS NOT NULL",
+	.nargs = 4,
+	.argtypes = {TEXTOID, UUIDOID, UUIDOID, TEXTOID}};
+
+/* The messages of a call that belong to one conversation. */
+typedef struct Touch
+{
+	const ConversationMessage *sample;
+	text *thread;
+	text *participant_a;
+	text *participant_b;
+	pg_uuid_t id;  /* proposed, then its own */
+	bool is_known; /* it was there already */
+	int message_count;
+	TimestampTz last_activity_at;
+} Touch;
+
+/* Of the columns of make_conversations; move_conversations has the first. */
+static const Oid touch_types[] = {TEXTOID,
+								  TEXTOID,
+								  INT4OID,
+								  TIMESTAMPTZOID,
+								  UUIDOID,
+								  TEXTOID,
+								  TEXTOID,
+								  TEXTOID};
+
+static void set_key(ConversationMessage *message);
+static int compare_keys(const void *a, const void *b);
+static int gather(ConversationMessage **sorted, int n, Touch *touches);
+static void begin_touch(Touch *touch, const ConversationMessage *message);
+static int touch(Touch *touches, int n, ConversationMessage **sorted);
+static void move(Touch *touches, int n);
+static int make(Touch **touches, int n);
+static void put_state(const Touch *touch, Datum *columns, int i, int n);
+static void log_assignment(const ConversationMessage *message, bool is_new);
+static void send_item(InboxItem *item);
+static void add_outbound(const InboxItem *item);
+static void queue(const ConversationMessage *message);
+static text *optional_text(const char *s);
+
+PG_FUNCTION_INFO_V1(msgstore_send);
+
+Datum
+msgstore_send(PG_FUNCTION_ARGS)
+{
+	InboxItem item;
+
+	inbox_take_arguments(fcinfo, &item);
+	send_item(&item);
+	return inbox_return_outcome(fcinfo, &item);
+}
+
+int
+conversations_add(ConversationMessage *messages, int n)
+{
+	ConversationMessage **sorted = palloc(sizeof(ConversationMessage *) * n);
+	Touch *touches = palloc(sizeof(Touch) * n);
+	int ntouches;
+	int created;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		set_key(&messages[i]);
+		sorted[i] = &messages[i];
+	}
+	qsort(sorted, n, sizeof(ConversationMessage *), compare_keys);
+	ntouches = gather(sorted, n, touches);
+	created = touch(touches, ntouches, sorted);
+	conversations_insert(messages, n);
+	return created;
+}
+
+static void
+set_key(ConversationMessage *message)
+{
+	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
+										  VARSIZE_ANY_EXHDR(message->channel));
+
+	message->conversation_key =
+		address_join_key(channel->thread, message->from, message->to);
+}
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	const ConversationMessage *left = *(ConversationMessage *const *) a;
+	const ConversationMessage *right = *(ConversationMessage *const *) b;
+	int order = address_compare(left->tenant_id, right->tenant_id);
+
+	if (order == 0)
+		order =
+			address_compare(left->conversation_key, right->conversation_key);
+	return order;
+}
+
+/* One touch for each conversation among the sorted messages. */
+static int
+gather(ConversationMessage **sorted, int n, Touch *touches)
+{
+	int ntouches = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		Touch *last;
+
+		if (i == 0 || compare_keys(&sorted[i - 1], &sorted[i]) != 0)
+			begin_touch(&touches[ntouches++], sorted[i]);
+		last = &touches[ntouches - 1];
+		last->message_count++;
+		last->last_activity_at =
+			Max(last->last_activity_at, sorted[i]->timestamp);
+	}
+	return ntouches;
+}
+
+static void
+begin_touch(Touch *touch, const ConversationMessage *message)
+{
+	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
+										  VARSIZE_ANY_EXHDR(message->channel));
+	bool in_order = address_compare(message->from, message->to) <= 0;
+
+	touch->sample = message;
+	touch->thread = cstring_to_text(channel->thread);
+	touch->participant_a = in_order ? message->from : message->to;
+	touch->participant_b = in_order ? message->to : message->from;
+	touch->is_known = false;
+	touch->message_count = 0;
+	touch->last_activity_at = message->timestamp;
+}
+
+/*
+ * Those that are there are moved on, the others made. Returns how many came
+ * into being.
+ */
+static int
+touch(Touch *touches, int n, ConversationMessage **sorted)
+{
+	Touch **missing = palloc(sizeof(Touch *) * n);
+	int nmissing = 0;
+	int created;
+	int i;
+	int j;
+	int k;
+
+	move(touches, n);
+	for (i = 0; i < n; i++)
+	{
+		if (!touches[i].is_known)
+			missing[nmissing++] = &touches[i];
+	}
+	created = make(missing, nmissing);
+	for (i = 0, j = 0; i < n; i++)
+	{
+		for (k = 0; k < touches[i].message_count; k++, j++)
+		{
+			sorted[j]->conversation_id = touches[i].id;
+			if (message_level_is_interesting(DEBUG1))
+				log_assignment(sorted[j], !touches[i].is_known);
+		}
+	}
+	return created;
+}
+
+static void
+move(Touch *touches, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * n * 4);
+	Datum values[4];
+	bool isnull;
+	uint64 row;
+	int i;
+
+	for (i = 0; i < n; i++)
+		put_state(&touches[i], columns, i, n);
+	for (i = 0; i < 4; i++)
+		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
+	statement_execute(&move_conversations, values, NULL);
+	for (row = 0; row < SPI_processed; row++)
+	{
+		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
+		touches[i].id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
+		touches[i].is_known = true;
+	}
+}
+
+/*
+ * One that has the proposed id is new; another session may have made the rest
+ * meanwhile.
+ */
+static int
+make(Touch **touches, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * Max(n, 1) * 8);
+	Datum values[8];
+	bool isnull;
+	int created = 0;
+	int i;
+
+	if (n == 0)
+		return 0;
+	for (i = 0; i < n; i++)
+	{
+		inbox_make_uuid7(&touches[i]->id);
+		put_state(touches[i], columns, i, n);
+		columns[4 * n + i] = UUIDPGetDatum(&touches[i]->id);
+		columns[5 * n + i] = PointerGetDatum(touches[i]->thread);
+		columns[6 * n + i] = PointerGetDatum(touches[i]->participant_a);
+		columns[7 * n + i] = PointerGetDatum(touches[i]->participant_b);
+	}
+	for (i = 0; i < 8; i++)
+		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
+	statement_execute(&make_conversations, values, NULL);
+	if (SPI_processed != (uint64) n)
+		elog(ERROR, "a conversation did not come back");
+	for (i = 0; i < n; i++)
+	{
+		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
+
+		touches[i]->is_known =
+			memcmp(id, &touches[i]->id, sizeof(pg_uuid_t)) != 0;
+		touches[i]->id = *id;
+		created += !touches[i]->is_known;
+	}
+	return created;
+}
+
+/* The columns that both statements begin with. */
+static void
+put_state(const Touch *touch, Datum *columns, int i, int n)
+{
+	columns[i] = PointerGetDatum(touch->sample->tenant_id);
+	columns[n + i] = PointerGetDatum(touch->sample->conversation_key);
+	columns[2 * n + i] = Int32GetDatum(touch->message_count);
+	columns[3 * n + i] = TimestampTzGetDatum(touch->last_activity_at);
+}
+
+static void
+log_assignment(const ConversationMessage *message, bool is_new)
+{
+	char *id = DatumGetCString(
+		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&message->id)));
+
+	ereport(DEBUG1,
+			(errmsg_internal("message \"%s\" %s conversation \"%s\"",
+							 id,
+							 is_new ? "creates" : "joins",
+							 text_to_cstring(message->conversation_key))));
+}
+
+/*
+ * Without a key, the content itself is the key: the same channel, addresses,
+ * body, attachments and timestamp are the same message.
+ */
+static void
+send_item(InboxItem *item)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (!inbox_check_item(item, false))
+		return;
+	inbox_make_uuid7(&item->id);
+	SPI_connect();
+	/* What the item is given now outlives the connection. */
+	MemoryContextSwitchTo(caller);
+	if (item->idempotency_key != NULL)
+		inbox_claim_keys(&item, 1, "outbound");
+	else
+		inbox_claim_content(item, "content");
+	if (item->refusal == NULL && !item->duplicate)
+		add_outbound(item);
+	SPI_finish();
+}
+
+static void
+add_outbound(const InboxItem *item)
+{
+	ConversationMessage message = {
+		.id = item->id,
+		.inbound = false,
+		.tenant_id = cstring_to_text(msgstore_tenant_id),
+		.channel = cstring_to_text(item->channel),
+		.from = item->from,
+		.to = item->to,
+		.correlation_id = optional_text(item->correlation_id),
+		.body = cstring_to_text(""),
+		.timestamp = item->timestamp,
+	};
+	int created;
+
+	if (item->body.type == jbvString)
+		message.body = cstring_to_text_with_len(item->body.val.string.val,
+												item->body.val.string.len);
+	if (item->attachments.type == jbvBinary)
+	{
+		JsonbValue list = item->attachments;
+
+		message.attachments = JsonbValueToJsonb(&list);
+	}
+	created = conversations_add(&message, 1);
+	queue(&message);
+	stats_count_for(STATS_MESSAGES_SENT, message.tenant_id, message.channel, 1);
+	stats_count(STATS_CONVERSATIONS_CREATED, created);
+	stats_count(STATS_CONVERSATIONS_REUSED, 1 - created);
+}
+
+/* Nobody sends the messages of a channel without a provider. */
+static void
+queue(const ConversationMessage *message)
+{
+	Datum values[4];
+
+	values[0] = PointerGetDatum(message->tenant_id);
+	values[1] = UUIDPGetDatum(&message->id);
+	values[2] = UUIDPGetDatum(&message->conversation_id);
+	values[3] = PointerGetDatum(message->channel);
+	statement_execute(&queue_outbound, values, NULL);
+	if (SPI_processed > 0)
+		wake_outbox_at_commit();
+}
+
+static text *
+optional_text(const char *s)
+{
+	return s != NULL ? cstring_to_text(s) : NULL;
+}

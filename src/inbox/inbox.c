@@ -1,0 +1,503 @@
+/*
+ * inbox/inbox.c: stores events durably and once.
+ *
+ * A call does the same for one item or for hundreds: it claims the keys of
+ * those that have one, finds out under a guard which provider's ids are new,
+ * appends these to the log and the queue, and looks for the first of what was
+ * not new. Any number of sessions may store the same event at once: they wait
+ * for the one that came first and then read its id. The log's unique constraint
+ * stands behind it for whoever writes by other means.
+ *
+ * Items are stored in the order of their provider's ids, so that two batches
+ * with the same events do not wait for each other.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "inbox/guard.h"
+#include "inbox/inbox.h"
+#include "inbox/insert.h"
+#include "inbox/uuid7.h"
+#include "server/errors.h"
+#include "server/settings.h"
+#include "server/statement.h"
+#include "stats/stats.h"
+#include "wake/wake.h"
+
+static Statement store_events = {
+	.sql = "WITH logged AS ("
+		   "INSERT INTO msgstore.event_log (tenant_id, id, channel, \"from\","
+		   " \"to\", provider_message_id, correlation_id, payload)"
+		   " SELECT $1, n.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS n"
+		   " ON CONFLICT (tenant_id, channel, provider_message_id) DO NOTHING"
+		   " RETURNING tenant_id, id,"
+		   " msgstore._lane(tenant_id, channel, \"from\", \"to\") AS lane)"
+		   " INSERT INTO msgstore.event_queue (tenant_id, event_id, lane)"
+		   " SELECT tenant_id, id, lane FROM logged"
+		   " RETURNING event_id, lane",
+	.nargs = 8,
+	.argtypes = {TEXTOID,
+				 UUIDARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 JSONBARRAYOID}};
+
+static Statement find_events = {
+	.sql = "SELECT n.ordinal, l.id"
+		   " FROM unnest($2, $3) WITH ORDINALITY AS n (channel, id, ordinal)"
+		   " JOIN msgstore.event_log l ON l.tenant_id = $1"
+		   " AND l.channel = n.channel AND l.provider_message_id = n.id",
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID},
+	.table = "event_log"};
+
+static void raise_refusal(const InboxRefusal *refusal);
+static void store(InboxItem *items, int n);
+static int keep_new(InboxItem **items, int n);
+static void store_new(InboxItem **items, int n);
+static int insert_events(InboxItem **items, int n);
+static void insert_guarded(InboxItem **items, int n);
+static void insert_by_statement(InboxItem **items, int n);
+static void count_stored(const text *tenant_id, const text *channel);
+static int find_duplicates(InboxItem **items, int n);
+static int compare_events(const void *a, const void *b);
+static void read_items(JsonbContainer *list, InboxItem *items);
+static void read_item(Jsonb *given, InboxItem *item);
+static char *read_string(Jsonb *given, const char *field, InboxItem *item);
+static void put_results(ReturnSetInfo *result, InboxItem *items, int n);
+
+PG_FUNCTION_INFO_V1(msgstore_ingest);
+PG_FUNCTION_INFO_V1(msgstore_ingest_batch);
+
+Datum
+msgstore_ingest(PG_FUNCTION_ARGS)
+{
+	InboxItem item;
+
+	inbox_take_arguments(fcinfo, &item);
+	item.mock = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	store(&item, 1);
+	return inbox_return_outcome(fcinfo, &item);
+}
+
+Datum
+msgstore_ingest_batch(PG_FUNCTION_ARGS)
+{
+	Jsonb *given = PG_GETARG_JSONB_P(0);
+	InboxItem *items;
+	int n;
+
+	if (!JB_ROOT_IS_ARRAY(given) || JB_ROOT_IS_SCALAR(given))
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("argument \"items\" is not a JSON array")));
+	n = JB_ROOT_COUNT(given);
+	items = palloc0(sizeof(InboxItem) * Max(n, 1));
+	read_items(&given->root, items);
+	store(items, n);
+	InitMaterializedSRF(fcinfo, 0);
+	put_results((ReturnSetInfo *) fcinfo->resultinfo, items, n);
+	return (Datum) 0;
+}
+
+void
+inbox_take_arguments(FunctionCallInfo fcinfo, InboxItem *item)
+{
+	memset(item, 0, sizeof(InboxItem));
+	item->ordinal = 1;
+	if (!PG_ARGISNULL(0))
+		item->channel = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+		item->payload = PG_GETARG_JSONB_P(1);
+	if (!PG_ARGISNULL(2))
+		item->idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	if (!PG_ARGISNULL(3))
+		item->correlation_id = text_to_cstring(PG_GETARG_TEXT_PP(3));
+}
+
+Datum
+inbox_return_outcome(FunctionCallInfo fcinfo, const InboxItem *item)
+{
+	bool nulls[2] = {false, false};
+	Datum values[2];
+	TupleDesc row;
+
+	if (item->refusal != NULL)
+		raise_refusal(item->refusal);
+	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = UUIDPGetDatum(&item->id);
+	values[1] = BoolGetDatum(item->duplicate);
+	row = BlessTupleDesc(row);
+	return HeapTupleGetDatum(heap_form_tuple(row, values, nulls));
+}
+
+static void
+raise_refusal(const InboxRefusal *refusal)
+{
+	ereport(ERROR,
+			(errcode(refusal->sqlstate),
+			 errmsg("%s", refusal->message),
+			 refusal->detail ? errdetail("%s", refusal->detail) : 0,
+			 refusal->hint ? errhint("%s", refusal->hint) : 0));
+}
+
+/* Leaves in each item either a refusal or the id it is stored under. */
+static void
+store(InboxItem *items, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	InboxItem **valid = palloc(sizeof(InboxItem *) * Max(n, 1));
+	text *tenant_id = cstring_to_text(msgstore_tenant_id);
+	int nvalid = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (items[i].refusal != NULL || !inbox_check_item(&items[i], true))
+			continue;
+		inbox_make_uuid7(&items[i].id);
+		valid[nvalid++] = &items[i];
+	}
+	if (nvalid == 0)
+		return;
+	SPI_connect();
+	/* What the items are given now outlives the connection. */
+	MemoryContextSwitchTo(caller);
+	inbox_claim_keys(valid, nvalid, "inbound");
+	nvalid = keep_new(valid, nvalid);
+	store_new(valid, nvalid);
+	SPI_finish();
+	for (i = 0; i < n; i++)
+	{
+		if (items[i].first != NULL)
+		{
+			items[i].id = items[i].first->id;
+			items[i].duplicate = true;
+		}
+		if (items[i].duplicate)
+			stats_count_for(STATS_EVENTS_DUPLICATE,
+							tenant_id,
+							cstring_to_text(items[i].channel),
+							1);
+	}
+}
+
+/* Those whose key does not already stand for something. */
+static int
+keep_new(InboxItem **items, int n)
+{
+	int kept = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (items[i]->refusal == NULL && !items[i]->duplicate &&
+			items[i]->first == NULL)
+			items[kept++] = items[i];
+	}
+	return kept;
+}
+
+/*
+ * An event that was there already and could not be found went in between: it
+ * is stored again. For a snapshot that is older than the event it stays unseen.
+ */
+static void
+store_new(InboxItem **items, int n)
+{
+	if (n > 1)
+		qsort(items, n, sizeof(InboxItem *), compare_events);
+	while (n > 0)
+	{
+		int known = insert_events(items, n);
+
+		if (known < n)
+			wake_at_commit();
+		n = known > 0 ? find_duplicates(items, known) : 0;
+		if (n > 0 && IsolationUsesXactSnapshot())
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg(
+					 "could not serialize access due to concurrent update")));
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Returns how many were known already; these come first in items then. */
+static int
+insert_events(InboxItem **items, int n)
+{
+	text *tenant_id = cstring_to_text(msgstore_tenant_id);
+	int known = 0;
+	int i;
+
+	if (!inbox_insert(items, n))
+		insert_guarded(items, n);
+	for (i = 0; i < n; i++)
+	{
+		if (items[i]->stored)
+		{
+			wake_for_event(&items[i]->id, items[i]->lane);
+			count_stored(tenant_id, cstring_to_text(items[i]->channel));
+		}
+		else
+			items[known++] = items[i];
+	}
+	return known;
+}
+
+/* Beside sessions that insert without a statement. */
+static void
+insert_guarded(InboxItem **items, int n)
+{
+	Relation log = table_open(
+		get_relname_relid("event_log", get_namespace_oid("msgstore", false)),
+		RowExclusiveLock);
+	InboxItem *fresh[INBOX_GUARDED_MOST];
+	InboxGuard guard;
+	int i;
+
+	inbox_guard_open(&guard, log);
+	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
+	{
+		int nfresh = inbox_guard_take(&guard,
+									  items + i,
+									  Min(n - i, INBOX_GUARDED_MOST),
+									  fresh);
+
+		if (nfresh > 0)
+			insert_by_statement(fresh, nfresh);
+		inbox_guard_release(&guard);
+	}
+	inbox_guard_close(&guard);
+	table_close(log, NoLock);
+}
+
+static void
+insert_by_statement(InboxItem **items, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * n * 7);
+	bool *nulls = palloc0(sizeof(bool) * n * 7);
+	static const Oid types[] =
+		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID};
+	Datum values[8];
+	bool isnull;
+	uint64 row = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		const InboxItem *item = items[i];
+
+		columns[i] = UUIDPGetDatum(&item->id);
+		columns[n + i] = CStringGetTextDatum(item->channel);
+		columns[2 * n + i] = PointerGetDatum(item->from);
+		columns[3 * n + i] = PointerGetDatum(item->to);
+		columns[4 * n + i] = PointerGetDatum(item->provider_message_id);
+		nulls[4 * n + i] = item->provider_message_id == NULL;
+		nulls[5 * n + i] = item->correlation_id == NULL;
+		if (item->correlation_id != NULL)
+			columns[5 * n + i] = CStringGetTextDatum(item->correlation_id);
+		columns[6 * n + i] = JsonbPGetDatum(item->payload);
+	}
+	values[0] = CStringGetTextDatum(msgstore_tenant_id);
+	for (i = 0; i < 7; i++)
+		values[1 + i] =
+			statement_array(types[i], columns + i * n, nulls + i * n, n);
+	statement_execute(&store_events, values, NULL);
+
+	/* Ids come back in the order of the items; those of known ones do not. */
+	for (i = 0; i < n && row < SPI_processed; i++)
+	{
+		pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
+
+		items[i]->stored = memcmp(id, &items[i]->id, sizeof(pg_uuid_t)) == 0;
+		if (items[i]->stored)
+			items[i]->lane = DatumGetInt16(statement_value(row++, 2, &isnull));
+	}
+	if (row != SPI_processed)
+		elog(ERROR, "stored events came back out of order");
+}
+
+static void
+count_stored(const text *tenant_id, const text *channel)
+{
+	stats_count_for(STATS_EVENTS_INGESTED, tenant_id, channel, 1);
+	stats_move(STATS_QUEUED, tenant_id, channel, 1);
+}
+
+/* Returns how many have no first one any more; these come first in items. */
+static int
+find_duplicates(InboxItem **items, int n)
+{
+	Datum *channels = palloc(sizeof(Datum) * n);
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum values[3];
+	bool isnull;
+	uint64 row;
+	int left = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		channels[i] = CStringGetTextDatum(items[i]->channel);
+		ids[i] = PointerGetDatum(items[i]->provider_message_id);
+	}
+	values[0] = CStringGetTextDatum(msgstore_tenant_id);
+	values[1] = statement_array(TEXTOID, channels, NULL, n);
+	values[2] = statement_array(TEXTOID, ids, NULL, n);
+	statement_execute(&find_events, values, NULL);
+	for (row = 0; row < SPI_processed; row++)
+	{
+		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
+		items[i]->id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
+		items[i]->duplicate = true;
+	}
+	for (i = 0; i < n; i++)
+	{
+		if (!items[i]->duplicate)
+			items[left++] = items[i];
+		else if (items[i]->idempotency_key != NULL)
+			inbox_correct_key(items[i], "inbound");
+	}
+	return left;
+}
+
+/*
+ * By provider's id and channel, those without an id last; of the same event
+ * the first of the call comes first.
+ */
+static int
+compare_events(const void *a, const void *b)
+{
+	const InboxItem *left = *(InboxItem *const *) a;
+	const InboxItem *right = *(InboxItem *const *) b;
+	const text *lid = left->provider_message_id;
+	const text *rid = right->provider_message_id;
+	int order = (lid == NULL) - (rid == NULL);
+
+	if (lid != NULL && rid != NULL)
+	{
+		int llen = VARSIZE_ANY_EXHDR(lid);
+		int rlen = VARSIZE_ANY_EXHDR(rid);
+
+		order = memcmp(VARDATA_ANY(lid), VARDATA_ANY(rid), Min(llen, rlen));
+		if (order == 0)
+			order = llen - rlen;
+	}
+	if (order == 0)
+		order = strcmp(left->channel, right->channel);
+	return order != 0 ? order : left->ordinal - right->ordinal;
+}
+
+static void
+read_items(JsonbContainer *list, InboxItem *items)
+{
+	JsonbIterator *it = JsonbIteratorInit(list);
+	JsonbIteratorToken token;
+	JsonbValue value;
+	int i = 0;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		items[i].ordinal = i + 1;
+		if (value.type == jbvBinary &&
+			JsonContainerIsObject(value.val.binary.data))
+			read_item(JsonbValueToJsonb(&value), &items[i]);
+		else
+			inbox_refuse(
+				&items[i],
+				ERRCODE_MS_BAD_REQUEST,
+				"An item has the fields channel, payload, idempotency_key, correlation_id and mock.",
+				NULL,
+				"item %d is not a JSON object",
+				i + 1);
+		i++;
+	}
+}
+
+static void
+read_item(Jsonb *given, InboxItem *item)
+{
+	JsonbValue value;
+
+	item->channel = read_string(given, "channel", item);
+	item->idempotency_key = read_string(given, "idempotency_key", item);
+	item->correlation_id = read_string(given, "correlation_id", item);
+	if (inbox_find_field(given, "payload", &value))
+		item->payload = JsonbValueToJsonb(&value);
+	if (!inbox_find_field(given, "mock", &value))
+		return;
+	if (value.type == jbvBool)
+		item->mock = value.val.boolean;
+	else
+		inbox_refuse(item,
+					 ERRCODE_MS_BAD_REQUEST,
+					 NULL,
+					 NULL,
+					 "field \"mock\" is not a boolean");
+}
+
+static char *
+read_string(Jsonb *given, const char *field, InboxItem *item)
+{
+	JsonbValue value;
+
+	if (!inbox_find_field(given, field, &value))
+		return NULL;
+	if (value.type == jbvString)
+		return pnstrdup(value.val.string.val, value.val.string.len);
+	inbox_refuse(item,
+				 ERRCODE_MS_BAD_REQUEST,
+				 NULL,
+				 NULL,
+				 "field \"%s\" is not a string",
+				 field);
+	return NULL;
+}
+
+static void
+put_results(ReturnSetInfo *result, InboxItem *items, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		InboxRefusal *refusal = items[i].refusal;
+		bool refused = refusal != NULL;
+		bool nulls[5] = {false, refused, refused, !refused, !refused};
+		Datum values[5] = {0};
+
+		values[0] = Int32GetDatum(items[i].ordinal);
+		if (refused)
+		{
+			values[3] =
+				CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
+			values[4] = CStringGetTextDatum(refusal->message);
+		}
+		else
+		{
+			values[1] = UUIDPGetDatum(&items[i].id);
+			values[2] = BoolGetDatum(items[i].duplicate);
+		}
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}

@@ -1,0 +1,344 @@
+/*
+ * inbox/keys.c: requests that were seen before.
+ *
+ * A key is claimed by inserting its row before anything else is stored, in the
+ * same transaction: who comes second waits for the first one's end and then
+ * finds its id, and a request that fails in any way has claimed nothing. Keys
+ * are claimed in their order, so that two batches with the same keys do not
+ * wait for each other. Each claim removes some expired ones, so that the table
+ * holds little more than two hours of keys without anybody sweeping it.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "inbox/inbox.h"
+#include "server/errors.h"
+#include "server/settings.h"
+#include "server/statement.h"
+
+static Statement claim_keys = {
+	.sql = "INSERT INTO msgstore.idempotency_keys AS k"
+		   " (tenant_id, scope, key, request_digest, result_id, expires_at)"
+		   " SELECT $1, $2, n.key, n.digest, n.id, $6"
+		   " FROM unnest($3, $4, $5) AS n (key, digest, id)"
+		   " ON CONFLICT (tenant_id, scope, key) DO UPDATE"
+		   " SET request_digest = excluded.request_digest,"
+		   " result_id = excluded.result_id,"
+		   " expires_at = excluded.expires_at"
+		   " WHERE k.expires_at <= pg_catalog.now()"
+		   " RETURNING result_id",
+	.nargs = 6,
+	.argtypes = {TEXTOID,
+				 TEXTOID,
+				 TEXTARRAYOID,
+				 BYTEAARRAYOID,
+				 UUIDARRAYOID,
+				 TIMESTAMPTZOID}};
+
+static Statement find_keys = {
+	.sql = "SELECT n.ordinal, k.request_digest = n.digest, k.result_id"
+		   " FROM unnest($3, $4) WITH ORDINALITY AS n (key, digest, ordinal)"
+		   " JOIN msgstore.idempotency_keys k"
+		   " ON k.tenant_id = $1 AND k.scope = $2 AND k.key = n.key",
+	.nargs = 4,
+	.argtypes = {TEXTOID, TEXTOID, TEXTARRAYOID, BYTEAARRAYOID}};
+
+static Statement remove_expired = {
+	.sql = "DELETE FROM msgstore.idempotency_keys k"
+		   " USING (SELECT tenant_id, scope, key"
+		   "  FROM msgstore.idempotency_keys"
+		   "  WHERE expires_at <= pg_catalog.now()"
+		   "  ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED) old"
+		   " WHERE k.tenant_id = old.tenant_id AND k.scope = old.scope"
+		   " AND k.key = old.key",
+	.nargs = 1,
+	.argtypes = {INT8OID}};
+
+static Statement correct_key = {
+	.sql = "UPDATE msgstore.idempotency_keys SET result_id = $4"
+		   " WHERE tenant_id = $1 AND scope = $2 AND key = $3",
+	.nargs = 4,
+	.argtypes = {TEXTOID, TEXTOID, TEXTOID, UUIDOID}};
+
+/* Keys are remembered for two hours. */
+#define KEY_LIFETIME (2 * USECS_PER_HOUR)
+
+/* A key to be claimed, and the request that claims it. */
+typedef struct KeyClaim
+{
+	InboxItem *item;
+	char *key;
+	bytea *digest;
+	bool won;
+} KeyClaim;
+
+static int compare_claims(const void *a, const void *b);
+static void claim(KeyClaim *claims, int n, const char *scope, bool expires);
+static int
+insert_claims(KeyClaim *claims, int n, const char *scope, bool expires);
+static void find_first(KeyClaim *claims, int n, const char *scope);
+static void remove_expired_keys(int64 most);
+static bytea *digest_bytes(StringInfo bytes);
+static bytea *digest_request(const InboxItem *item);
+static bytea *digest_content(const InboxItem *item);
+static void append_part(StringInfo bytes, const void *part, int len);
+static void append_field(StringInfo bytes, const JsonbValue *value);
+
+void
+inbox_claim_keys(InboxItem **items, int n, const char *scope)
+{
+	KeyClaim *claims = palloc(sizeof(KeyClaim) * Max(n, 1));
+	int nclaims = 0;
+	int nkeys = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (items[i]->idempotency_key == NULL)
+			continue;
+		claims[nclaims].item = items[i];
+		claims[nclaims].key = items[i]->idempotency_key;
+		claims[nclaims].digest = digest_request(items[i]);
+		claims[nclaims++].won = false;
+	}
+	if (nclaims == 0)
+		return;
+	qsort(claims, nclaims, sizeof(KeyClaim), compare_claims);
+	for (i = 0; i < nclaims; i++)
+	{
+		KeyClaim *first = nkeys > 0 ? &claims[nkeys - 1] : NULL;
+
+		if (first == NULL || strcmp(first->key, claims[i].key) != 0)
+			claims[nkeys++] = claims[i];
+		else if (DatumGetBool(
+					 DirectFunctionCall2(byteaeq,
+										 PointerGetDatum(first->digest),
+										 PointerGetDatum(claims[i].digest))))
+			claims[i].item->first = first->item;
+		else
+			inbox_refuse_key(claims[i].item);
+	}
+	claim(claims, nkeys, scope, true);
+	remove_expired_keys(2 * nkeys);
+}
+
+void
+inbox_claim_content(InboxItem *item, const char *scope)
+{
+	KeyClaim content = {.item = item, .digest = digest_content(item)};
+
+	content.key = text_to_cstring(DatumGetTextPP(
+		DirectFunctionCall2(binary_encode,
+							PointerGetDatum(content.digest),
+							PointerGetDatum(cstring_to_text("hex")))));
+	claim(&content, 1, scope, false);
+}
+
+void
+inbox_correct_key(const InboxItem *item, const char *scope)
+{
+	Datum values[4];
+
+	values[0] = CStringGetTextDatum(msgstore_tenant_id);
+	values[1] = CStringGetTextDatum(scope);
+	values[2] = CStringGetTextDatum(item->idempotency_key);
+	values[3] = UUIDPGetDatum(&item->id);
+	statement_execute(&correct_key, values, NULL);
+}
+
+/* By key; of equal ones the first of the call comes first. */
+static int
+compare_claims(const void *a, const void *b)
+{
+	const KeyClaim *left = a;
+	const KeyClaim *right = b;
+	int order = strcmp(left->key, right->key);
+
+	if (order != 0)
+		return order;
+	return left->item->ordinal - right->item->ordinal;
+}
+
+/*
+ * A claim that is lost has a first one to be found, unless that one's row went
+ * between the two statements: then it is claimed again.
+ */
+static void
+claim(KeyClaim *claims, int n, const char *scope, bool expires)
+{
+	while (n > 0)
+	{
+		int lost = 0;
+		int i;
+
+		if (insert_claims(claims, n, scope, expires) == n)
+			return;
+		for (i = 0; i < n; i++)
+		{
+			if (!claims[i].won)
+				claims[lost++] = claims[i];
+		}
+		find_first(claims, lost, scope);
+		for (i = 0, n = 0; i < lost; i++)
+		{
+			if (!claims[i].item->duplicate && claims[i].item->refusal == NULL)
+				claims[n++] = claims[i];
+		}
+	}
+}
+
+/* The first four arguments of both statements. */
+static void
+set_arguments(const KeyClaim *claims, int n, const char *scope, Datum *values)
+{
+	Datum *keys = palloc(sizeof(Datum) * n);
+	Datum *digests = palloc(sizeof(Datum) * n);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		keys[i] = CStringGetTextDatum(claims[i].key);
+		digests[i] = PointerGetDatum(claims[i].digest);
+	}
+	values[0] = CStringGetTextDatum(msgstore_tenant_id);
+	values[1] = CStringGetTextDatum(scope);
+	values[2] = statement_array(TEXTOID, keys, NULL, n);
+	values[3] = statement_array(BYTEAOID, digests, NULL, n);
+}
+
+/* Rows come back in the order of the claims; those that are lost do not. */
+static int
+insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
+{
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum values[6];
+	bool isnull;
+	uint64 row;
+	int i;
+
+	for (i = 0; i < n; i++)
+		ids[i] = UUIDPGetDatum(&claims[i].item->id);
+	set_arguments(claims, n, scope, values);
+	values[4] = statement_array(UUIDOID, ids, NULL, n);
+	values[5] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp() +
+									KEY_LIFETIME);
+	statement_execute(&claim_keys, values, expires ? NULL : "     n");
+	for (row = 0, i = 0; row < SPI_processed && i < n; i++)
+	{
+		pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
+
+		if (memcmp(id, &claims[i].item->id, sizeof(pg_uuid_t)) == 0)
+		{
+			claims[i].won = true;
+			row++;
+		}
+	}
+	return (int) SPI_processed;
+}
+
+static void
+find_first(KeyClaim *claims, int n, const char *scope)
+{
+	Datum values[4];
+	bool isnull;
+	uint64 row;
+
+	set_arguments(claims, n, scope, values);
+	statement_execute(&find_keys, values, NULL);
+	for (row = 0; row < SPI_processed; row++)
+	{
+		int64 ordinal = DatumGetInt64(statement_value(row, 1, &isnull));
+		InboxItem *item = claims[ordinal - 1].item;
+
+		if (DatumGetBool(statement_value(row, 2, &isnull)))
+		{
+			item->duplicate = true;
+			item->id = *DatumGetUUIDP(statement_value(row, 3, &isnull));
+		}
+		else
+			inbox_refuse_key(item);
+	}
+}
+
+void
+inbox_refuse_key(InboxItem *item)
+{
+	inbox_refuse(item,
+				 ERRCODE_MS_CONFLICT,
+				 "A key stands for one request: its channel and its payload.",
+				 "Repeat the request as it was, or use another key.",
+				 "idempotency key \"%s\" was used with a different payload",
+				 item->idempotency_key);
+}
+
+static void
+remove_expired_keys(int64 most)
+{
+	Datum values[1];
+
+	values[0] = Int64GetDatum(most);
+	statement_execute(&remove_expired, values, NULL);
+}
+
+static bytea *
+digest_bytes(StringInfo bytes)
+{
+	bytea *input = palloc(VARHDRSZ + bytes->len);
+
+	SET_VARSIZE(input, VARHDRSZ + bytes->len);
+	memcpy(VARDATA(input), bytes->data, bytes->len);
+	return DatumGetByteaPP(
+		DirectFunctionCall1(sha256_bytea, PointerGetDatum(input)));
+}
+
+static bytea *
+digest_request(const InboxItem *item)
+{
+	StringInfoData bytes;
+
+	initStringInfo(&bytes);
+	append_part(&bytes, item->channel, strlen(item->channel));
+	append_part(&bytes,
+				VARDATA(item->payload),
+				VARSIZE(item->payload) - VARHDRSZ);
+	return digest_bytes(&bytes);
+}
+
+static bytea *
+digest_content(const InboxItem *item)
+{
+	StringInfoData bytes;
+
+	initStringInfo(&bytes);
+	append_part(&bytes, item->channel, strlen(item->channel));
+	append_part(&bytes, VARDATA_ANY(item->from), VARSIZE_ANY_EXHDR(item->from));
+	append_part(&bytes, VARDATA_ANY(item->to), VARSIZE_ANY_EXHDR(item->to));
+	append_part(&bytes, &item->timestamp, sizeof(item->timestamp));
+	append_field(&bytes, &item->body);
+	append_field(&bytes, &item->attachments);
+	return digest_bytes(&bytes);
+}
+
+/* The length goes first, so that no two lists of parts look the same. */
+static void
+append_part(StringInfo bytes, const void *part, int len)
+{
+	appendBinaryStringInfo(bytes, (const char *) &len, sizeof(len));
+	appendBinaryStringInfo(bytes, part, len);
+}
+
+static void
+append_field(StringInfo bytes, const JsonbValue *value)
+{
+	if (value->type == jbvString)
+		append_part(bytes, value->val.string.val, value->val.string.len);
+	else if (value->type == jbvBinary)
+		append_part(bytes, value->val.binary.data, value->val.binary.len);
+	else
+		append_part(bytes, "", 0);
+}

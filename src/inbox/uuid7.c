@@ -1,0 +1,69 @@
+/*
+ * inbox/uuid7.c: time-ordered identifiers, version 7 of RFC 9562.
+ *
+ * The first 60 free bits are a clock of a quarter of a microsecond (method 3
+ * of section 6.2: the fraction of the millisecond stands in rand_a), so that
+ * index inserts stay local and ids of one backend sort in the order in which
+ * they were made, also within one microsecond and when the clock steps back.
+ * The last 62 bits are random.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "fmgr.h"
+
+#include "inbox/uuid7.h"
+
+/* Parts of a millisecond that the 12 bits of rand_a can tell apart. */
+#define TICKS_PER_MS 4096
+
+/* The clock of the last id: backends share nothing, the random bits differ. */
+static uint64 last_tick = 0;
+
+PG_FUNCTION_INFO_V1(msgstore_uuid7);
+
+Datum
+msgstore_uuid7(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_UUID_P(inbox_new_uuid7());
+}
+
+pg_uuid_t *
+inbox_new_uuid7(void)
+{
+	pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
+
+	inbox_make_uuid7(uuid);
+	return uuid;
+}
+
+void
+inbox_make_uuid7(pg_uuid_t *uuid)
+{
+	struct timespec now;
+	uint64 tick;
+	uint64 ms;
+	int i;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	ms = (uint64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	tick = ms * TICKS_PER_MS +
+		   (uint64) (now.tv_nsec % 1000000) * TICKS_PER_MS / 1000000;
+	if (tick <= last_tick)
+		tick = last_tick + 1;
+	last_tick = tick;
+
+	if (!pg_strong_random(uuid->data + 8, 8))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	ms = tick / TICKS_PER_MS;
+	for (i = 0; i < 6; i++)
+		uuid->data[i] = (unsigned char) (ms >> (40 - 8 * i));
+	tick %= TICKS_PER_MS;
+	uuid->data[6] = 0x70 | (unsigned char) (tick >> 8);
+	uuid->data[7] = (unsigned char) tick;
+	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
+}

@@ -1,0 +1,314 @@
+/*
+ * responses/chain.c: from a response back to the one its chain began with.
+ *
+ * Each step is one search of an index by id, in whichever store. A deleted
+ * response is part of the chain, or a conversation would lose its middle. One
+ * that is gone for good ends it and is told; one that the session may not see
+ * fails as if it were not there; a circle, which links can form by mistake, is
+ * an error and not followed.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "responses/responses.h"
+#include "server/errors.h"
+#include "server/settings.h"
+
+/* What is kept of a step: that and no more, for there are many. */
+typedef struct Step
+{
+	char *id;
+	bool missing; /* then there is nothing else */
+	bool deleted;
+	Jsonb *document; /* the response as a whole, */
+	Jsonb *input;	 /* or only its items */
+	Jsonb *output;
+} Step;
+
+/* What was found of the chain and not walked yet. */
+typedef struct Ahead
+{
+	MemoryContext context;
+	List *responses;
+	int next;
+	int size; /* how many were asked for */
+} Ahead;
+
+static List *
+walk(const char *id, int max_steps, bool only_items, int max_items);
+static Response *find_step(Ahead *ahead, const char *id, int max_steps);
+static Step *make_step(const char *id,
+					   const Response *response,
+					   bool only_items,
+					   MemoryContext context);
+static int count_items(const Step *step);
+static Jsonb *copy_jsonb(MemoryContext context, const Jsonb *jsonb);
+static HTAB *make_set(void);
+static void refuse_circle(const char *id);
+static int read_limit(FunctionCallInfo fcinfo, int argument, const char *name);
+static void put_step(ReturnSetInfo *result, const Step *step, int depth);
+static int push_items(JsonbParseState **state, Jsonb *items, int skip);
+
+PG_FUNCTION_INFO_V1(msgstore_response_chain);
+PG_FUNCTION_INFO_V1(msgstore_chain_items);
+
+/* Oldest first; the response that was asked for has depth 0. */
+Datum
+msgstore_response_chain(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int max_items = read_limit(fcinfo, 1, "max_items");
+	int max_depth = read_limit(fcinfo, 2, "max_depth");
+	List *steps;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || max_items == 0)
+		return (Datum) 0;
+	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+				 max_depth < max_items ? max_depth + 1 : max_items,
+				 false,
+				 INT_MAX);
+	for (int depth = list_length(steps) - 1; depth >= 0; depth--)
+		put_step(result, list_nth(steps, depth), depth);
+	return (Datum) 0;
+}
+
+/* The newest items if there are more than max_items, in the order of time. */
+Datum
+msgstore_chain_items(PG_FUNCTION_ARGS)
+{
+	int max_items = read_limit(fcinfo, 1, "max_items");
+	int max_depth = read_limit(fcinfo, 2, "max_depth");
+	JsonbParseState *state = NULL;
+	List *steps;
+	int skip = 0;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+				 max_depth < INT_MAX ? max_depth + 1 : max_depth,
+				 true,
+				 max_items);
+	for (int i = 0; i < list_length(steps); i++)
+	{
+		Step *step = list_nth(steps, i);
+
+		if (step->missing)
+			ereport(NOTICE,
+					(errmsg("chain begins after response \"%s\"", step->id),
+					 errdetail("It was removed for good, with what was before "
+							   "it.")));
+		else
+			skip += JB_ROOT_COUNT(step->input) + JB_ROOT_COUNT(step->output);
+	}
+	skip = Max(skip - max_items, 0);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = list_length(steps) - 1; i >= 0; i--)
+	{
+		Step *step = list_nth(steps, i);
+
+		if (step->missing)
+			continue;
+		skip = push_items(&state, step->input, skip);
+		skip = push_items(&state, step->output, skip);
+	}
+	PG_RETURN_JSONB_P(
+		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+}
+
+/* The steps back, the response itself first; no more than the items need. */
+static List *
+walk(const char *id, int max_steps, bool only_items, int max_items)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller,
+												  "step of a response chain",
+												  ALLOCSET_DEFAULT_SIZES);
+	Ahead ahead = {.context = AllocSetContextCreate(caller,
+													"response chain ahead",
+													ALLOCSET_DEFAULT_SIZES)};
+	HTAB *seen = make_set();
+	List *steps = NIL;
+	int64 items = 0;
+
+	while (id != NULL && list_length(steps) < max_steps &&
+		   (steps == NIL || items < max_items))
+	{
+		Response *response;
+		Step *step;
+		bool again;
+
+		CHECK_FOR_INTERRUPTS();
+		(void) hash_search(seen, id, HASH_ENTER, &again);
+		if (again)
+			refuse_circle(id);
+		response = find_step(&ahead, id, max_steps - list_length(steps));
+		if (response == NULL
+				? steps == NIL
+				: !responses_allow(response->tenant_id, response->owner, false))
+			responses_refuse_unknown(id);
+		MemoryContextSwitchTo(context);
+		step = make_step(id, response, only_items, caller);
+		id = response != NULL && response->previous_response_id != NULL
+				 ? MemoryContextStrdup(caller, response->previous_response_id)
+				 : NULL;
+		MemoryContextSwitchTo(caller);
+		steps = lappend(steps, step);
+		items += count_items(step);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+	MemoryContextDelete(ahead.context);
+	hash_destroy(seen);
+	return steps;
+}
+
+/* From the table many at once: a few for most chains, more for the long. */
+static Response *
+find_step(Ahead *ahead, const char *id, int max_steps)
+{
+	if (ahead->next == list_length(ahead->responses))
+	{
+		MemoryContext caller;
+
+		MemoryContextReset(ahead->context);
+		ahead->responses = NIL;
+		ahead->next = 0;
+		ahead->size = Min(Min(Max(ahead->size, 2) * 5, 250), max_steps);
+		caller = MemoryContextSwitchTo(ahead->context);
+		if (!responses_are_in_memory())
+			ahead->responses = responses_durable_find_chain(id, ahead->size);
+		else
+		{
+			Response *response = responses_memory_find(id, true);
+
+			if (response != NULL)
+				ahead->responses = list_make1(response);
+		}
+		MemoryContextSwitchTo(caller);
+		if (ahead->responses == NIL)
+			return NULL;
+	}
+	return list_nth(ahead->responses, ahead->next++);
+}
+
+/* A step in the context given; what is needed to make it stays in ours. */
+static Step *
+make_step(const char *id,
+		  const Response *response,
+		  bool only_items,
+		  MemoryContext context)
+{
+	Step *step = MemoryContextAllocZero(context, sizeof(Step));
+
+	step->id = MemoryContextStrdup(context, id);
+	step->missing = response == NULL;
+	if (response == NULL)
+		return step;
+	step->deleted = responses_are_deleted(response);
+	if (only_items)
+	{
+		step->input = copy_jsonb(context, response->input);
+		step->output = copy_jsonb(context, response->output);
+	}
+	else
+		step->document = copy_jsonb(context, responses_make_document(response));
+	return step;
+}
+
+static int
+count_items(const Step *step)
+{
+	return step->input == NULL ? 0
+							   : (int) (JB_ROOT_COUNT(step->input) +
+										JB_ROOT_COUNT(step->output));
+}
+
+static Jsonb *
+copy_jsonb(MemoryContext context, const Jsonb *jsonb)
+{
+	Jsonb *copy = MemoryContextAlloc(context, VARSIZE(jsonb));
+
+	memcpy(copy, jsonb, VARSIZE(jsonb));
+	return copy;
+}
+
+static HTAB *
+make_set(void)
+{
+	HASHCTL info = {.keysize = RESPONSES_MAX_ID_BYTES + 1,
+					.entrysize = RESPONSES_MAX_ID_BYTES + 1,
+					.hcxt = CurrentMemoryContext};
+
+	return hash_create("responses of a chain",
+					   64,
+					   &info,
+					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+static void
+refuse_circle(const char *id)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_MS_BAD_REQUEST),
+		 errmsg("cycle detected in response chain"),
+		 errdetail("Going back from response \"%s\" leads to it again.", id)));
+}
+
+/* Null stands for no limit. */
+static int
+read_limit(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	int limit;
+
+	if (PG_ARGISNULL(argument))
+		return INT_MAX;
+	limit = PG_GETARG_INT32(argument);
+	if (limit < 0)
+		responses_refuse_field(name,
+							   "is negative",
+							   "It is a number from 0 on, or null for no "
+							   "limit.");
+	return limit;
+}
+
+static void
+put_step(ReturnSetInfo *result, const Step *step, int depth)
+{
+	Datum values[4];
+	bool nulls[4] = {false};
+
+	values[0] = Int32GetDatum(depth);
+	values[1] = CStringGetTextDatum(step->id);
+	nulls[2] = nulls[3] = step->missing;
+	values[2] = BoolGetDatum(step->deleted);
+	values[3] = JsonbPGetDatum(step->document);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* All items but the first ones to skip; returns how many are left to skip. */
+static int
+push_items(JsonbParseState **state, Jsonb *items, int skip)
+{
+	JsonbIterator *it = JsonbIteratorInit(&items->root);
+	JsonbValue item;
+
+	if (skip >= (int) JB_ROOT_COUNT(items))
+		return skip - (int) JB_ROOT_COUNT(items);
+	(void) JsonbIteratorNext(&it, &item, true);
+	while (JsonbIteratorNext(&it, &item, true) == WJB_ELEM)
+	{
+		if (skip > 0)
+			skip--;
+		else
+			pushJsonbValue(state, WJB_ELEM, &item);
+	}
+	return 0;
+}

@@ -1,0 +1,388 @@
+/*
+ * responses/durable.c: responses in the table.
+ *
+ * A response is found by its id alone, because ids are those of all tenants
+ * and links name nothing else. The exclusion constraint that keeps them
+ * apart is also the index that finds them.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "responses/responses.h"
+#include "server/settings.h"
+#include "server/statement.h"
+
+/* The columns, in the order of the statements below. */
+enum
+{
+	COLUMN_ID = 1,
+	COLUMN_TENANT_ID,
+	COLUMN_OWNER,
+	COLUMN_STATUS,
+	COLUMN_MODEL,
+	COLUMN_PREVIOUS,
+	COLUMN_INPUT,
+	COLUMN_OUTPUT,
+	COLUMN_ERROR,
+	COLUMN_EXTENSIONS,
+	COLUMN_USAGE_INPUT,
+	COLUMN_USAGE_OUTPUT,
+	COLUMN_USAGE_TOTAL,
+	COLUMN_CREATED_AT,
+	COLUMN_COMPLETED_AT,
+	COLUMN_BACKGROUND,
+	COLUMN_BACKGROUND_REQUEST,
+	COLUMN_WORKER_ID,
+	COLUMN_WORKER_HEARTBEAT,
+	COLUMN_ATTEMPT_COUNT,
+	COLUMN_DELETED_AT
+};
+
+#define COLUMNS COLUMN_DELETED_AT
+
+#define COLUMN_LIST                                                            \
+	"id, tenant_id, owner, status, model, previous_response_id, input,"        \
+	" output, error, extensions, usage_input_tokens, usage_output_tokens,"     \
+	" usage_total_tokens, created_at, completed_at, background,"               \
+	" background_request, worker_id, worker_heartbeat, attempt_count,"         \
+	" deleted_at"
+
+#define QUALIFIED_COLUMN_LIST                                                  \
+	"r.id, r.tenant_id, r.owner, r.status, r.model, r.previous_response_id,"   \
+	" r.input, r.output, r.error, r.extensions, r.usage_input_tokens,"         \
+	" r.usage_output_tokens, r.usage_total_tokens, r.created_at,"              \
+	" r.completed_at, r.background, r.background_request, r.worker_id,"        \
+	" r.worker_heartbeat, r.attempt_count, r.deleted_at"
+
+#define COLUMN_TYPES                                                           \
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,  \
+		JSONBOID, JSONBOID, INT4OID, INT4OID, INT4OID, INT8OID, INT8OID,       \
+		BOOLOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID
+
+/* An id that is taken, in whatever tenant, inserts nothing. */
+static Statement insert_response = {
+	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ")"
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+		   " $14, $15, $16, $17, $18, $19, $20, $21)"
+		   " ON CONFLICT DO NOTHING",
+	.nargs = COLUMNS,
+	.argtypes = {COLUMN_TYPES},
+	.table = "responses"};
+
+static Statement find_response = {.sql = "SELECT " COLUMN_LIST
+										 " FROM msgstore.responses"
+										 " WHERE id = $1",
+								  .nargs = 1,
+								  .argtypes = {TEXTOID},
+								  .table = "responses"};
+
+/*
+ * A response and those before it, nearest first: the executor is started once
+ * for all of them. The bound also ends a circle.
+ */
+static Statement find_chain = {
+	.sql = "WITH RECURSIVE walk AS ("
+		   "SELECT 1 AS step, " COLUMN_LIST " FROM msgstore.responses"
+		   " WHERE id = $1"
+		   " UNION ALL"
+		   " SELECT w.step + 1, " QUALIFIED_COLUMN_LIST " FROM walk w"
+		   " JOIN msgstore.responses r ON r.id = w.previous_response_id"
+		   " WHERE w.step < $2)"
+		   " SELECT " COLUMN_LIST " FROM walk",
+	.nargs = 2,
+	.argtypes = {TEXTOID, INT4OID},
+	.table = "responses"};
+
+/* Nobody waits for another tenant: it would tell that there is a response. */
+static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
+										 " FROM msgstore.responses"
+										 " WHERE id = $1"
+										 " AND ($2 = '' OR tenant_id = $2)"
+										 " FOR NO KEY UPDATE",
+								  .nargs = 2,
+								  .argtypes = {TEXTOID, TEXTOID},
+								  .table = "responses"};
+
+/* What never changes is not written, and stays where it is stored. */
+static Statement update_response = {
+	.sql = "UPDATE msgstore.responses SET status = $2, output = $3,"
+		   " error = $4, extensions = $5, usage_input_tokens = $6,"
+		   " usage_output_tokens = $7, usage_total_tokens = $8,"
+		   " completed_at = $9, background_request = $10, worker_id = $11,"
+		   " worker_heartbeat = $12, attempt_count = $13, deleted_at = $14"
+		   " WHERE id = $1",
+	.nargs = 14,
+	.argtypes = {TEXTOID,
+				 TEXTOID,
+				 JSONBOID,
+				 JSONBOID,
+				 JSONBOID,
+				 INT4OID,
+				 INT4OID,
+				 INT4OID,
+				 INT8OID,
+				 JSONBOID,
+				 TEXTOID,
+				 TIMESTAMPTZOID,
+				 INT4OID,
+				 TIMESTAMPTZOID},
+	.table = "responses"};
+
+/* What another session holds is its claim already, or soon. */
+static Statement next_queued = {
+	.sql = "SELECT id FROM msgstore.responses"
+		   " WHERE background AND status = 'queued' AND deleted_at IS NULL"
+		   " AND ($1 = '' OR tenant_id = $1)"
+		   " ORDER BY created_at, id LIMIT 1"
+		   " FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 1,
+	.argtypes = {TEXTOID},
+	.table = "responses"};
+
+/* The values of a statement, or of a row. */
+typedef struct Row
+{
+	Datum values[COLUMNS];
+	char nulls[COLUMNS]; /* 'n' for null */
+	int n;
+} Row;
+
+static Response *copy_row(uint64 row);
+static char *copy_text(const Row *row, int column);
+static Jsonb *copy_jsonb(const Row *row, int column);
+static int32 read_int(const Row *row, int column);
+static int64 read_bigint(const Row *row, int column, int64 if_null);
+static void put(Row *row, Datum value, bool isnull);
+static void put_text(Row *row, const char *text);
+static void put_jsonb(Row *row, const Jsonb *jsonb);
+static void put_usage(Row *row, const Response *response);
+static void put_instant(Row *row, TimestampTz instant);
+
+bool
+responses_durable_insert(const Response *response)
+{
+	Row row = {.n = 0};
+	bool inserted;
+
+	SPI_connect();
+	put_text(&row, response->id);
+	put_text(&row, response->tenant_id);
+	put_text(&row, response->owner);
+	put_text(&row, response->status);
+	put_text(&row, response->model);
+	put_text(&row, response->previous_response_id);
+	put_jsonb(&row, response->input);
+	put_jsonb(&row, response->output);
+	put_jsonb(&row, response->error);
+	put_jsonb(&row, response->extensions);
+	put_usage(&row, response);
+	put(&row, Int64GetDatum(response->created_at), false);
+	put(&row,
+		Int64GetDatum(response->completed_at),
+		response->completed_at == 0);
+	put(&row, BoolGetDatum(response->background), false);
+	put_jsonb(&row, response->background_request);
+	put_text(&row, response->worker_id);
+	put_instant(&row, response->worker_heartbeat);
+	put(&row, Int32GetDatum(response->attempt_count), false);
+	put_instant(&row, response->deleted_at);
+	statement_execute(&insert_response, row.values, row.nulls);
+	inserted = SPI_processed == 1;
+	SPI_finish();
+	return inserted;
+}
+
+Response *
+responses_durable_find(const char *id, bool lock)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Response *response = NULL;
+	Datum values[2];
+
+	SPI_connect();
+	values[0] = CStringGetTextDatum(id);
+	values[1] = CStringGetTextDatum(msgstore_tenant_id);
+	statement_execute(lock ? &lock_response : &find_response, values, NULL);
+	if (SPI_processed == 1)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		response = copy_row(0);
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+	return response;
+}
+
+List *
+responses_durable_find_chain(const char *id, int steps)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext spi;
+	List *chain = NIL;
+	Datum values[2];
+
+	SPI_connect();
+	values[0] = CStringGetTextDatum(id);
+	values[1] = Int32GetDatum(steps);
+	statement_execute(&find_chain, values, NULL);
+	spi = MemoryContextSwitchTo(caller);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		chain = lappend(chain, copy_row(row));
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+	return chain;
+}
+
+void
+responses_durable_update(const Response *response)
+{
+	Row row = {.n = 0};
+
+	SPI_connect();
+	put_text(&row, response->id);
+	put_text(&row, response->status);
+	put_jsonb(&row, response->output);
+	put_jsonb(&row, response->error);
+	put_jsonb(&row, response->extensions);
+	put_usage(&row, response);
+	put(&row,
+		Int64GetDatum(response->completed_at),
+		response->completed_at == 0);
+	put_jsonb(&row, response->background_request);
+	put_text(&row, response->worker_id);
+	put_instant(&row, response->worker_heartbeat);
+	put(&row, Int32GetDatum(response->attempt_count), false);
+	put_instant(&row, response->deleted_at);
+	statement_execute(&update_response, row.values, row.nulls);
+	SPI_finish();
+}
+
+/* The id of the oldest that waits and nobody holds, locked; or NULL. */
+char *
+responses_durable_next_queued(const char *tenant_id)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum values[1];
+	char *id = NULL;
+
+	SPI_connect();
+	values[0] = CStringGetTextDatum(tenant_id);
+	statement_execute(&next_queued, values, NULL);
+	if (SPI_processed == 1)
+	{
+		bool isnull;
+		Datum value = statement_value(0, COLUMN_ID, &isnull);
+
+		id = MemoryContextStrdup(caller, TextDatumGetCString(value));
+	}
+	SPI_finish();
+	return id;
+}
+
+/* All columns at once: one by one each would be looked for from the start. */
+static Response *
+copy_row(uint64 number)
+{
+	Response *response = palloc0(sizeof(Response));
+	bool nulls[COLUMNS];
+	Row row;
+
+	heap_deform_tuple(SPI_tuptable->vals[number],
+					  SPI_tuptable->tupdesc,
+					  row.values,
+					  nulls);
+	for (int i = 0; i < COLUMNS; i++)
+		row.nulls[i] = nulls[i] ? 'n' : ' ';
+	response->id = copy_text(&row, COLUMN_ID);
+	response->tenant_id = copy_text(&row, COLUMN_TENANT_ID);
+	response->owner = copy_text(&row, COLUMN_OWNER);
+	response->status = copy_text(&row, COLUMN_STATUS);
+	response->model = copy_text(&row, COLUMN_MODEL);
+	response->previous_response_id = copy_text(&row, COLUMN_PREVIOUS);
+	response->input = copy_jsonb(&row, COLUMN_INPUT);
+	response->output = copy_jsonb(&row, COLUMN_OUTPUT);
+	response->error = copy_jsonb(&row, COLUMN_ERROR);
+	response->extensions = copy_jsonb(&row, COLUMN_EXTENSIONS);
+	for (int i = 0; i < RESPONSES_USAGES; i++)
+		response->usage[i] = read_int(&row, COLUMN_USAGE_INPUT + i);
+	response->created_at = read_bigint(&row, COLUMN_CREATED_AT, 0);
+	response->completed_at = read_bigint(&row, COLUMN_COMPLETED_AT, 0);
+	response->background = DatumGetBool(row.values[COLUMN_BACKGROUND - 1]);
+	response->background_request = copy_jsonb(&row, COLUMN_BACKGROUND_REQUEST);
+	response->worker_id = copy_text(&row, COLUMN_WORKER_ID);
+	response->worker_heartbeat =
+		read_bigint(&row, COLUMN_WORKER_HEARTBEAT, DT_NOBEGIN);
+	response->attempt_count = read_int(&row, COLUMN_ATTEMPT_COUNT);
+	response->deleted_at = read_bigint(&row, COLUMN_DELETED_AT, DT_NOBEGIN);
+	return response;
+}
+
+static char *
+copy_text(const Row *row, int column)
+{
+	return row->nulls[column - 1] == 'n'
+			   ? NULL
+			   : TextDatumGetCString(row->values[column - 1]);
+}
+
+static Jsonb *
+copy_jsonb(const Row *row, int column)
+{
+	return row->nulls[column - 1] == 'n'
+			   ? NULL
+			   : DatumGetJsonbPCopy(row->values[column - 1]);
+}
+
+static int32
+read_int(const Row *row, int column)
+{
+	return DatumGetInt32(row->values[column - 1]);
+}
+
+/* Also an instant. */
+static int64
+read_bigint(const Row *row, int column, int64 if_null)
+{
+	return row->nulls[column - 1] == 'n'
+			   ? if_null
+			   : DatumGetInt64(row->values[column - 1]);
+}
+
+static void
+put(Row *row, Datum value, bool isnull)
+{
+	row->values[row->n] = value;
+	row->nulls[row->n++] = isnull ? 'n' : ' ';
+}
+
+static void
+put_text(Row *row, const char *text)
+{
+	put(row,
+		text != NULL ? CStringGetTextDatum(text) : (Datum) 0,
+		text == NULL);
+}
+
+static void
+put_jsonb(Row *row, const Jsonb *jsonb)
+{
+	put(row, PointerGetDatum(jsonb), jsonb == NULL);
+}
+
+static void
+put_usage(Row *row, const Response *response)
+{
+	for (int i = 0; i < RESPONSES_USAGES; i++)
+		put(row, Int32GetDatum(response->usage[i]), false);
+}
+
+static void
+put_instant(Row *row, TimestampTz instant)
+{
+	put(row, TimestampTzGetDatum(instant), instant == DT_NOBEGIN);
+}

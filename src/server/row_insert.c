@@ -1,0 +1,254 @@
+/*
+ * server/row_insert.c: adds rows to a table of ours without a statement.
+ *
+ * Most of what an INSERT of one row costs is the making of an executor for it.
+ * This does what INSERT … ON CONFLICT DO NOTHING does, with the same calls in
+ * the same order, for a table as the extension makes it: who comes second waits
+ * for whoever is inserting the same key, and a row goes in speculatively.
+ *
+ * A table that got triggers, rules or columns of its own, and a transaction
+ * whose snapshot is older than the call, are for the caller's statement.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "server/row_insert.h"
+
+/* So many are formed before they are written. */
+#define ROWS_AT_ONCE 100
+
+static bool is_plain(Relation table, int ncolumns);
+static void store(RowTarget *target,
+				  TupleTableSlot *slot,
+				  const Datum *values,
+				  const bool *nulls);
+static bool insert_speculatively(RowTarget *target, List *indexes);
+static void insert_index_entries(RowTarget *target,
+								 TupleTableSlot *slot,
+								 bool *conflict,
+								 List *indexes);
+static void insert_rows(RowTarget *target, TupleTableSlot **slots, int n);
+
+bool
+row_target_open(RowTarget *target,
+				const char *name,
+				int ncolumns,
+				bool may_be_known)
+{
+	Relation table;
+
+	if (IsolationUsesXactSnapshot())
+		return false;
+	PreventCommandIfReadOnly("INSERT");
+	PreventCommandIfParallelMode("INSERT");
+	table = table_open(
+		get_relname_relid(name, get_namespace_oid("msgstore", false)),
+		RowExclusiveLock);
+	if (!is_plain(table, ncolumns))
+	{
+		table_close(table, NoLock);
+		return false;
+	}
+	target->table = makeNode(ResultRelInfo);
+	target->estate = CreateExecutorState();
+	target->slot =
+		MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
+	/* Of no range table: who breaks a constraint is told of the whole row. */
+	InitResultRelInfo(target->table, table, 0, NULL, 0);
+	ExecOpenIndices(target->table, may_be_known);
+	target->estate->es_output_cid = GetCurrentCommandId(true);
+	return true;
+}
+
+static bool
+is_plain(Relation table, int ncolumns)
+{
+	TupleConstr *constraints = RelationGetDescr(table)->constr;
+
+	return table->rd_rel->relkind == RELKIND_RELATION &&
+		   table->trigdesc == NULL && table->rd_rules == NULL &&
+		   check_enable_rls(RelationGetRelid(table), InvalidOid, true) !=
+			   RLS_ENABLED &&
+		   RelationGetDescr(table)->natts == ncolumns &&
+		   (constraints == NULL || !constraints->has_generated_stored);
+}
+
+void
+row_target_close(RowTarget *target)
+{
+	Relation table = target->table->ri_RelationDesc;
+
+	ExecCloseIndices(target->table);
+	ExecDropSingleTupleTableSlot(target->slot);
+	FreeExecutorState(target->estate);
+	table_close(table, NoLock);
+	CommandCounterIncrement();
+}
+
+Relation
+row_target_index(const RowTarget *target, const char *name)
+{
+	int i;
+
+	for (i = 0; i < target->table->ri_NumIndices; i++)
+	{
+		Relation index = target->table->ri_IndexRelationDescs[i];
+
+		if (strcmp(RelationGetRelationName(index), name) == 0)
+			return index;
+	}
+	elog(ERROR, "index \"%s\" is not there", name);
+	return NULL;
+}
+
+bool
+row_insert_new(RowTarget *target,
+			   const Datum *values,
+			   const bool *nulls,
+			   List *indexes)
+{
+	store(target, target->slot, values, nulls);
+	return insert_speculatively(target, indexes);
+}
+
+/* Rows are checked as any others; their values stay the caller's. */
+static void
+store(RowTarget *target,
+	  TupleTableSlot *slot,
+	  const Datum *values,
+	  const bool *nulls)
+{
+	Relation table = target->table->ri_RelationDesc;
+	int n = slot->tts_tupleDescriptor->natts;
+
+	ResetPerTupleExprContext(target->estate);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, sizeof(Datum) * n);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * n);
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(table);
+	if (RelationGetDescr(table)->constr != NULL)
+		ExecConstraints(target->table, slot, target->estate);
+}
+
+void
+row_insert_many(RowTarget *target, RowReader read, const void *rows, int n)
+{
+	Relation table = target->table->ri_RelationDesc;
+	int nslots = Min(n, ROWS_AT_ONCE);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Max(nslots, 1));
+	int columns = RelationGetDescr(table)->natts;
+	Datum *values = palloc(sizeof(Datum) * columns);
+	bool *nulls = palloc(sizeof(bool) * columns);
+	int used = 0;
+	int i;
+
+	for (i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(table, NULL);
+	for (i = 0; i < n; i++)
+	{
+		read(rows, i, values, nulls);
+		store(target, slots[used++], values, nulls);
+		if (used == nslots || i == n - 1)
+		{
+			insert_rows(target, slots, used);
+			used = 0;
+		}
+	}
+	for (i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+}
+
+/* The table's own way for many would make each of one row larger. */
+static void
+insert_rows(RowTarget *target, TupleTableSlot **slots, int n)
+{
+	Relation table = target->table->ri_RelationDesc;
+	CommandId command = target->estate->es_output_cid;
+	int i;
+
+	CHECK_FOR_INTERRUPTS();
+	if (n == 1)
+		table_tuple_insert(table, slots[0], command, 0, NULL);
+	else
+		table_multi_insert(table, slots, n, command, 0, NULL);
+	for (i = 0; i < n; i++)
+	{
+		ResetPerTupleExprContext(target->estate);
+		insert_index_entries(target, slots[i], NULL, NIL);
+	}
+}
+
+/*
+ * As ExecInsert() does it. A conflict that is found after the row is there was
+ * not there before: the row is killed and all is looked at again, where the
+ * first look waits for the other's end.
+ */
+static bool
+insert_speculatively(RowTarget *target, List *indexes)
+{
+	Relation table = target->table->ri_RelationDesc;
+	TransactionId xid = GetCurrentTransactionId();
+	bool conflict = true;
+
+	while (conflict)
+	{
+		ItemPointerData found;
+		uint32 token;
+
+		CHECK_FOR_INTERRUPTS();
+		ItemPointerSetInvalid(&found);
+		if (!ExecCheckIndexConstraints(target->table,
+									   target->slot,
+									   target->estate,
+									   &found,
+#if PG_VERSION_NUM >= 180000
+									   &target->slot->tts_tid,
+#endif
+									   indexes))
+			return false;
+		token = SpeculativeInsertionLockAcquire(xid);
+		table_tuple_insert_speculative(table,
+									   target->slot,
+									   target->estate->es_output_cid,
+									   0,
+									   NULL,
+									   token);
+		conflict = false;
+		insert_index_entries(target, target->slot, &conflict, indexes);
+		table_tuple_complete_speculative(table, target->slot, token, !conflict);
+		SpeculativeInsertionLockRelease(xid);
+	}
+	return true;
+}
+
+/* Without a place for a conflict, one is an error. */
+static void
+insert_index_entries(RowTarget *target,
+					 TupleTableSlot *slot,
+					 bool *conflict,
+					 List *indexes)
+{
+	(void) ExecInsertIndexTuples(target->table,
+								 slot,
+								 target->estate,
+								 false,
+								 conflict != NULL,
+								 conflict,
+								 indexes
+#if PG_VERSION_NUM >= 160000
+								 ,
+								 false
+#endif
+	);
+}

@@ -1,0 +1,134 @@
+/*
+ * wake/lanes.c: which events must not be applied side by side.
+ *
+ * Each conversation has a lane, by a hash of its key, and an event waits in
+ * its conversation's lane. Whoever applies events of a lane holds the lane's
+ * lock until the end of the transaction: the events of one conversation are
+ * applied one after the other, in the order of their ids, whoever does it.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+
+#include "address/address.h"
+#include "channels/channels.h"
+#include "wake/lanes.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * Lanes are locked as advisory locks are, so that deadlocks are found and a
+ * prepared transaction keeps them; pg_locks shows them with this class and a
+ * subid that the server's functions for advisory locks do not use.
+ */
+#define LANE_LOCK_CLASS 0x6d736773 /* "msgs" */
+#define LANE_LOCK_SUBID 3
+
+static void set_tag(LOCKTAG *tag, int lane);
+
+PG_FUNCTION_INFO_V1(msgstore_lane);
+
+Datum
+msgstore_lane(PG_FUNCTION_ARGS)
+{
+	char *channel = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	PG_RETURN_INT16(lanes_of_event(PG_GETARG_TEXT_PP(0),
+								   channel,
+								   PG_GETARG_TEXT_PP(2),
+								   PG_GETARG_TEXT_PP(3)));
+}
+
+/* An event of a channel that is not there goes to the dead letters from any. */
+int16
+lanes_of_event(const text *tenant_id,
+			   const char *name,
+			   const text *from,
+			   const text *to)
+{
+	const Channel *channel = channels_find(name, strlen(name));
+
+	if (channel == NULL)
+		return 0;
+	return lanes_of_conversation(tenant_id, address_join_key(channel->thread, from, to));
+}
+
+int16
+lanes_of_conversation(const text *tenant_id, const text *conversation_key)
+{
+	uint32 hash = hash_bytes((const unsigned char *) VARDATA_ANY(tenant_id),
+							 VARSIZE_ANY_EXHDR(tenant_id));
+
+	hash = hash_combine(
+		hash,
+		hash_bytes((const unsigned char *) VARDATA_ANY(conversation_key),
+				   VARSIZE_ANY_EXHDR(conversation_key)));
+	return (int16) (hash % LANES);
+}
+
+uint64
+lanes_take(uint64 lanes)
+{
+	uint64 taken = 0;
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < LANES; i++)
+	{
+		uint64 lane = UINT64CONST(1) << i;
+
+		if ((lanes & lane) == 0)
+			continue;
+		set_tag(&tag, i);
+		if (LockAcquire(&tag, ExclusiveLock, false, true) !=
+			LOCKACQUIRE_NOT_AVAIL)
+			taken |= lane;
+	}
+	return taken;
+}
+
+/* In the order of their numbers, so that two who wait do not deadlock. */
+void
+lanes_wait_for(uint64 lanes)
+{
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < LANES; i++)
+	{
+		if ((lanes & (UINT64CONST(1) << i)) == 0)
+			continue;
+		set_tag(&tag, i);
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	}
+}
+
+void
+lanes_give(uint64 lanes)
+{
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < LANES; i++)
+	{
+		if ((lanes & (UINT64CONST(1) << i)) == 0)
+			continue;
+		set_tag(&tag, i);
+		(void) LockRelease(&tag, ExclusiveLock, false);
+	}
+}
+
+static void
+set_tag(LOCKTAG *tag, int lane)
+{
+	SET_LOCKTAG_ADVISORY(*tag,
+						 MyDatabaseId,
+						 LANE_LOCK_CLASS,
+						 lane,
+						 LANE_LOCK_SUBID);
+}

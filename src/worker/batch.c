@@ -1,0 +1,406 @@
+/*
+ * worker/batch.c: events become messages.
+ *
+ * A batch is read within lanes that the transaction holds, so that nobody else
+ * applies events of its conversations meanwhile and a crash lets go of it at
+ * once. Its queue rows are deleted and its messages added by a few statements
+ * for all of it, in a subtransaction. Only when that fails are its rows locked
+ * and its events tried one by one, each in a subtransaction of its own: one bad
+ * event costs its neighbours nothing but time.
+ *
+ * An event's failure is kept with its SQLSTATE and counted, except for errors
+ * that are nobody's fault (deadlocks, lock timeouts): these are tried again
+ * uncounted. Errors that no event can cause end the transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "address/address.h"
+#include "channels/channels.h"
+#include "conversations/event.h"
+#include "inbox/inbox.h"
+#include "server/errors.h"
+#include "server/statement.h"
+#include "stats/stats.h"
+#include "stats/worker.h"
+#include "wake/lanes.h"
+#include "wake/wake.h"
+#include "worker/batch.h"
+#include "worker/failures.h"
+#include "worker/order.h"
+#include "worker/search.h"
+#include "worker/take.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * Waits for a conversation, or what a handler wants, that somebody else holds:
+ * see try_apply().
+ */
+#define BATCH_LOCK_TIMEOUT "1s"
+#define EVENT_LOCK_TIMEOUT "100ms"
+
+static void claim_in_lanes(int most,
+						   TimestampTz due,
+						   WorkerSearch *search,
+						   WorkerBatch *batch);
+static void make_room(WorkerBatch *batch, int n);
+static void *grow(void *array, int n, int size, Size element);
+static void read_event(WorkerBatch *batch, uint64 row);
+static ErrorData *try_apply(WorkerBatch *batch, int first, int n);
+static void set_lock_timeout(const char *value);
+static int apply_each(WorkerBatch *batch,
+					  const ConversationMessage *culprit,
+					  ErrorData *error);
+static bool apply_one(WorkerBatch *batch, int i, ErrorData *error);
+static bool keep_failure(const ConversationMessage *event,
+						 const ErrorData *error,
+						 bool in_handler);
+static bool is_blocked(const WorkerBatch *batch, int i);
+
+int
+worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
+{
+	WorkerBatch batch;
+	const ConversationMessage *culprit;
+	ErrorData *error;
+	int claimed;
+
+	wake_at_abort();
+	stats_worker_state(STATS_WORKER_CLAIMING);
+	claim_in_lanes(most, due, search, &batch);
+	claimed = batch.n;
+	*left = 0;
+	stats_count(STATS_WORKER_CLAIMED, claimed);
+	stats_worker_batch(claimed);
+	/* Who stands in line has a row to be changed, without waiting for it. */
+	if (channels_any_strict())
+		worker_lock_events(&batch);
+	worker_hold_back(&batch);
+	if (batch.n == 0)
+		return claimed;
+	batch.handlers = worker_find_handlers();
+	stats_worker_state(STATS_WORKER_APPLYING);
+	error = try_apply(&batch, 0, batch.n);
+	culprit = worker_left_handler(batch.handlers);
+	if (error == NULL)
+		*left = batch.n;
+	else if (worker_is_unexpected(error, culprit != NULL))
+		ReThrowError(error);
+	else
+	{
+		worker_lock_events(&batch);
+		*left = apply_each(&batch, culprit, error);
+	}
+	stats_worker_done(*left - batch.dead, batch.errors, batch.dead);
+	return claimed;
+}
+
+/*
+ * The lanes are taken first: what the statement finds in them then is all that
+ * their last holder left.
+ */
+static void
+claim_in_lanes(int most,
+			   TimestampTz due,
+			   WorkerSearch *search,
+			   WorkerBatch *batch)
+{
+	TimestampTz started_at = GetCurrentTimestamp();
+	uint64 wanted = search->lanes;
+
+	search->lanes = lanes_take(wanted);
+	worker_claim(most, due, search, batch);
+	lanes_give(search->lanes & ~batch->lanes);
+	search->incomplete = search->lanes != wanted;
+	search->lanes = wanted;
+	search->claim_us = GetCurrentTimestamp() - started_at;
+}
+
+void
+worker_make_batch(WorkerBatch *batch)
+{
+	memset(batch, 0, sizeof(WorkerBatch));
+}
+
+void
+worker_read_events(WorkerBatch *batch)
+{
+	uint64 row;
+
+	make_room(batch, (int) SPI_processed);
+	for (row = 0; row < SPI_processed; row++)
+		read_event(batch, row);
+}
+
+static void
+make_room(WorkerBatch *batch, int n)
+{
+	int size = batch->n + n;
+
+	batch->messages =
+		grow(batch->messages, batch->n, size, sizeof(ConversationMessage));
+	batch->accepted_at =
+		grow(batch->accepted_at, batch->n, size, sizeof(TimestampTz));
+	batch->row = grow(batch->row, batch->n, size, sizeof(ItemPointerData));
+	batch->lane = grow(batch->lane, batch->n, size, sizeof(int16));
+	batch->strict = grow(batch->strict, batch->n, size, sizeof(bool));
+	batch->blocked = grow(batch->blocked, batch->n, size, sizeof(bool));
+}
+
+/* What is new is zero. */
+static void *
+grow(void *array, int n, int size, Size element)
+{
+	if (array == NULL)
+		return palloc0(Max(size, 1) * element);
+	array = repalloc(array, Max(size, 1) * element);
+	memset((char *) array + n * element, 0, (size - n) * element);
+	return array;
+}
+
+static void
+read_event(WorkerBatch *batch, uint64 row)
+{
+	int i = batch->n++;
+	ConversationMessage *message = &batch->messages[i];
+	const Channel *channel;
+	bool isnull;
+	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS - 1, &isnull);
+	Datum place = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
+
+	batch->accepted_at[i] = event_read_message(row, message);
+	batch->row[i] = *(ItemPointer) DatumGetPointer(place);
+	batch->lane[i] = DatumGetInt16(lane);
+	batch->lanes |= UINT64CONST(1) << batch->lane[i];
+	channel = channels_find(VARDATA_ANY(message->channel),
+							VARSIZE_ANY_EXHDR(message->channel));
+	if (channel == NULL || !channel->strict_order)
+		return;
+	batch->strict[i] = true;
+	message->conversation_key =
+		address_join_key(channel->thread, message->from, message->to);
+}
+
+void
+worker_move_event(WorkerBatch *batch, int from, int to)
+{
+	batch->messages[to] = batch->messages[from];
+	batch->accepted_at[to] = batch->accepted_at[from];
+	batch->row[to] = batch->row[from];
+	batch->lane[to] = batch->lane[from];
+	batch->strict[to] = batch->strict[from];
+	batch->blocked[to] = batch->blocked[from];
+}
+
+void
+worker_keys(const WorkerBatch *batch,
+			int first,
+			int n,
+			Datum *tenants,
+			Datum *ids)
+{
+	Datum *columns = palloc(sizeof(Datum) * 2 * n);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		const ConversationMessage *message = &batch->messages[first + i];
+
+		columns[i] = PointerGetDatum(message->tenant_id);
+		columns[n + i] = UUIDPGetDatum(&message->id);
+	}
+	*tenants = statement_array(TEXTOID, columns, NULL, n);
+	*ids = statement_array(UUIDOID, columns + n, NULL, n);
+}
+
+/*
+ * NULL, or the error that undid it, in the caller's memory context. The claims
+ * of the whole batch wait with it while somebody holds one of its
+ * conversations, so it waits for a moment only.
+ */
+static ErrorData *
+try_apply(WorkerBatch *batch, int first, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		int nest_level = NewGUCNestLevel();
+
+		set_lock_timeout(n > 1 ? BATCH_LOCK_TIMEOUT : EVENT_LOCK_TIMEOUT);
+		n = worker_take_events(batch, first, n);
+		worker_apply(batch, first, n);
+		AtEOXact_GUC(true, nest_level);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+static void
+set_lock_timeout(const char *value)
+{
+	(void) set_config_option("lock_timeout",
+							 value,
+							 PGC_USERSET,
+							 PGC_S_SESSION,
+							 GUC_ACTION_SAVE,
+							 true,
+							 0,
+							 false);
+}
+
+void
+worker_apply(WorkerBatch *batch, int first, int n)
+{
+	ConversationMessage *messages = batch->messages + first;
+	Datum values[2];
+	int created;
+	int i;
+
+	if (n == 0)
+		return;
+	created = conversations_add(messages, n);
+	worker_call_handlers(batch->handlers, messages, n);
+	if (batch->has_lines)
+	{
+		worker_keys(batch, first, n, &values[0], &values[1]);
+		worker_leave_line(values[0], values[1]);
+	}
+
+	stats_count(STATS_CONVERSATIONS_CREATED, created);
+	stats_count(STATS_CONVERSATIONS_REUSED, n - created);
+	for (i = 0; i < n; i++)
+	{
+		const text *tenant_id = messages[i].tenant_id;
+		const text *channel = messages[i].channel;
+
+		stats_count_for(STATS_WORKER_PROCESSED, tenant_id, channel, 1);
+		stats_move(STATS_QUEUED, tenant_id, channel, -1);
+		stats_count_latency(batch->accepted_at[first + i]);
+	}
+}
+
+/* Who cancelled a handler that hangs does not have to do so a second time. */
+static int
+apply_each(WorkerBatch *batch,
+		   const ConversationMessage *culprit,
+		   ErrorData *error)
+{
+	bool cancelled = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+	int left = 0;
+	int i;
+
+	stats_worker_state(STATS_WORKER_RETRYING);
+	for (i = 0; i < batch->n; i++)
+	{
+		bool known = cancelled && &batch->messages[i] == culprit;
+
+		CHECK_FOR_INTERRUPTS();
+		left += apply_one(batch, i, known ? error : NULL);
+	}
+	return left;
+}
+
+/*
+ * Whether the event left the queue. Who meets a conversation that is known to
+ * be held does not wait again. An event whose handler's error is known already
+ * is not tried.
+ */
+static bool
+apply_one(WorkerBatch *batch, int i, ErrorData *error)
+{
+	const ConversationMessage *event = &batch->messages[i];
+	bool in_handler = error != NULL;
+	bool dead = false;
+
+	if (is_blocked(batch, i))
+	{
+		if (batch->strict[i])
+			worker_stand_in_line(batch, i);
+		else
+			worker_postpone(event);
+		return false;
+	}
+	if (error == NULL)
+	{
+		error = try_apply(batch, i, 1);
+		if (error == NULL)
+			return true;
+		in_handler = worker_left_handler(batch->handlers) != NULL;
+	}
+	if (worker_is_unexpected(error, in_handler))
+		ReThrowError(error);
+	if (worker_is_nobodys_fault(error))
+	{
+		batch->blocked[i] = true;
+		worker_postpone(event);
+	}
+	else
+	{
+		stats_count(STATS_CONVERSATIONS_FAILURES, 1);
+		dead = keep_failure(event, error, in_handler);
+		batch->dead += dead;
+		batch->errors += !dead;
+	}
+	worker_open_line(batch, i, dead);
+	return dead;
+}
+
+/* What we refused once we always will: there is nothing to wait for. */
+static bool
+keep_failure(const ConversationMessage *event,
+			 const ErrorData *error,
+			 bool in_handler)
+{
+	WorkerFailure failure = {
+		.code = pstrdup(unpack_sql_state(error->sqlerrcode)),
+		.message = error->message,
+		.permanent =
+			!in_handler && error->sqlerrcode == ERRCODE_MS_BAD_REQUEST};
+
+	return worker_keep_failure(event, &failure);
+}
+
+/* Channels of one thread do not keep the order of each other. */
+static bool
+is_blocked(const WorkerBatch *batch, int i)
+{
+	const ConversationMessage *event = &batch->messages[i];
+	int k;
+
+	for (k = 0; k < i; k++)
+	{
+		const ConversationMessage *other = &batch->messages[k];
+
+		if (batch->blocked[k] && batch->strict[k] == batch->strict[i] &&
+			event->conversation_key != NULL &&
+			address_compare(other->tenant_id, event->tenant_id) == 0 &&
+			address_compare(other->conversation_key, event->conversation_key) ==
+				0)
+			return true;
+	}
+	return false;
+}

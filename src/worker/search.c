@@ -1,0 +1,510 @@
+/*
+ * worker/search.c: which events are next.
+ *
+ * Tenants take turns: a batch has of each tenant's fresh events an equal share,
+ * and what some leave goes to the others. So an event waits for a batch or two
+ * of its own lane, however many another tenant has. Retries take at most half
+ * of a batch, so that events that keep failing do not hold back those that
+ * never did.
+ *
+ * A queue's index keeps entries of rows that are long deleted for as long as
+ * some transaction could see them, and these stand where a search begins. So a
+ * worker does not begin at a tenant's first entry but where it stopped, and
+ * commits tell it when something has come in before that: see wake_shared.c.
+ *
+ * What nobody tells of (rows of a restore, a lock that a person held) is found
+ * by looking at everything now and then: as often as it costs a twentieth of
+ * the time at most, which is nearly always when no such entries are there.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "common/pg_prng.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "address/address.h"
+#include "server/settings.h"
+#include "server/statement.h"
+#include "wake/lanes.h"
+#include "worker/search.h"
+#include "worker/tenants.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#define FULL_SEARCH_PAUSES 20
+
+/* Tenants that are looked at by one statement, and whose places are kept. */
+#define MAX_TENANTS 1000
+
+/* Workers take what they read as they apply it: see worker/take.c. */
+#define FIND_RETRIES(lock)                                                     \
+	"SELECT " WORKER_EVENT_COLUMNS ", q.next_attempt_at FROM ("                \
+	"  SELECT tenant_id, event_id, lane, ctid AS row, next_attempt_at"         \
+	"  FROM msgstore.event_queue"                                              \
+	"  WHERE next_attempt_at >= $3 AND next_attempt_at <= $2"                  \
+	"  AND ($4 >> lane) & 1 = 1 AND ($5 = '' OR tenant_id = $5)"               \
+	"  ORDER BY next_attempt_at, event_id LIMIT $1" lock ") AS q"              \
+	" JOIN msgstore.event_log l"                                               \
+	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
+
+#define FIND_FRESH(lock)                                                       \
+	"SELECT " WORKER_EVENT_COLUMNS ", t.ordinal"                               \
+	" FROM unnest($1, $2) WITH ORDINALITY"                                     \
+	" AS t (tenant_id, place, ordinal) CROSS JOIN LATERAL ("                   \
+	"  SELECT tenant_id, event_id, lane, ctid AS row"                          \
+	"  FROM msgstore.event_queue"                                              \
+	"  WHERE tenant_id = t.tenant_id AND event_id > t.place"                   \
+	"  AND next_attempt_at IS NULL AND ($3 >> lane) & 1 = 1"                   \
+	"  ORDER BY event_id LIMIT $4" lock ") AS q"                               \
+	" JOIN msgstore.event_log l"                                               \
+	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
+
+#define RETRY_ARGUMENTS                                                        \
+	.nargs = 5,                                                                \
+	.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, TEXTOID},   \
+	.table = "event_log"
+
+#define FRESH_ARGUMENTS                                                        \
+	.nargs = 4, .argtypes = {TEXTARRAYOID, UUIDARRAYOID, INT8OID, INT8OID},    \
+	.table = "event_log"
+
+static Statement find_retries = {.sql = FIND_RETRIES(""), RETRY_ARGUMENTS};
+static Statement find_fresh = {.sql = FIND_FRESH(""), FRESH_ARGUMENTS};
+
+static Statement lock_retries = {.sql = FIND_RETRIES(" FOR UPDATE SKIP LOCKED"),
+								 RETRY_ARGUMENTS};
+static Statement lock_fresh = {.sql = FIND_FRESH(" FOR UPDATE SKIP LOCKED"),
+							   FRESH_ARGUMENTS};
+
+/* What the statements have behind the event's columns. */
+#define CLAIM_PLACE (WORKER_EVENT_NCOLUMNS + 1)
+
+static Statement next_retry = {
+	.sql = "SELECT next_attempt_at FROM msgstore.event_queue"
+		   " WHERE next_attempt_at > $1 AND next_attempt_at < 'infinity'"
+		   " AND ($2 >> lane) & 1 = 1"
+		   " ORDER BY next_attempt_at LIMIT 1",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, INT8OID}};
+
+/* Up to where a tenant's fresh events were taken. */
+typedef struct Place
+{
+	uint64 hash; /* of the tenant */
+	text *tenant_id;
+	pg_uuid_t event_id;
+} Place;
+
+/* Tenants that are served together: where to begin, how many each got. */
+typedef struct Round
+{
+	int n;
+	text *tenants[MAX_TENANTS];
+	pg_uuid_t places[MAX_TENANTS];
+	int claimed[MAX_TENANTS];
+} Round;
+
+/* The way from one tenant to the next; those that were met on it are behind. */
+typedef struct Circle
+{
+	text *start; /* NULL: it begins with the first tenant */
+	text *last;	 /* that was met; NULL: none */
+	bool past_end;
+	bool closed;
+} Circle;
+
+/* Of this worker, and of a session that calls process() or claim(). */
+static WorkerSearch worker_search;
+static WorkerSearch session_search;
+
+/* The last search of everything: its end, and what it took. */
+static TimestampTz full_search_at = 0;
+static int64 full_search_us = 0;
+
+static void begin_anywhere(WorkerSearch *search);
+static void forget_places(WorkerSearch *search);
+static void note_news(WorkerSearch *search, const pg_uuid_t *lowest);
+static void step_back(pg_uuid_t *id);
+static int claim_due_retries(int most,
+							 TimestampTz due,
+							 WorkerSearch *search,
+							 WorkerBatch *batch);
+static void claim_in_turns(int most, WorkerSearch *search, WorkerBatch *batch);
+static int
+serve(Round *round, int most, WorkerSearch *search, WorkerBatch *batch);
+static int serve_once(Round *round,
+					  int quota,
+					  const WorkerSearch *search,
+					  WorkerBatch *batch);
+static void
+list_round(WorkerSearch *search, Circle *circle, int most, Round *round);
+static int list_tenants(Circle *circle, int most, text **tenants);
+static Place *
+find_place(WorkerSearch *search, const text *tenant_id, bool make);
+static void keep_last_tenant(WorkerSearch *search, const text *tenant_id);
+static text *copy_text(MemoryContext memory, const text *value);
+static void keep_places(WorkerSearch *search, const Round *round);
+
+WorkerSearch *
+worker_begin_search(uint64 share, const WorkerNews *news)
+{
+	WorkerSearch *search = &worker_search;
+
+	/* Who has more tenants begins anew with all of them. */
+	if (search->places == NULL ||
+		hash_get_num_entries(search->places) > MAX_TENANTS)
+		forget_places(search);
+	/* Of lanes that others held it has passed by what is there. */
+	search->everything = share != search->lanes || search->incomplete ||
+						 GetCurrentTimestamp() - full_search_at >=
+							 full_search_us * FULL_SEARCH_PAUSES;
+	search->lanes = share;
+	note_news(search, &news->lowest);
+	search->retries_from = search->everything
+							   ? DT_NOBEGIN
+							   : Min(search->retries_from, news->earliest);
+	return search;
+}
+
+void
+worker_end_search(void)
+{
+	if (!worker_search.everything)
+		return;
+	full_search_at = GetCurrentTimestamp();
+	full_search_us = worker_search.claim_us;
+}
+
+WorkerSearch *
+worker_search_all(bool locks)
+{
+	WorkerSearch *search = &session_search;
+
+	forget_places(search);
+	search->locks = locks;
+	search->lanes = LANES_ALL;
+	search->retries_from = DT_NOBEGIN;
+	if (search->last_tenant == NULL)
+		begin_anywhere(search);
+	return search;
+}
+
+/*
+ * Sessions that take a few events and go are to be fair as well: they do not
+ * all begin with the same tenant.
+ */
+static void
+begin_anywhere(WorkerSearch *search)
+{
+	text **tenants = palloc(sizeof(text *) * MAX_TENANTS);
+	int n = worker_list_tenants(NULL, NULL, MAX_TENANTS, tenants);
+
+	if (n > 1)
+		keep_last_tenant(
+			search,
+			tenants[pg_prng_uint64_range(&pg_global_prng_state, 0, n - 1)]);
+	pfree(tenants);
+}
+
+static void
+forget_places(WorkerSearch *search)
+{
+	HASHCTL control = {.keysize = sizeof(uint64), .entrysize = sizeof(Place)};
+
+	if (search->memory == NULL)
+		search->memory = AllocSetContextCreate(TopMemoryContext,
+											   "msgstore search",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(search->memory);
+	control.hcxt = search->memory;
+	search->places = hash_create("msgstore tenants",
+								 16,
+								 &control,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Whose the event is nobody says: every tenant is looked at from there on. */
+static void
+note_news(WorkerSearch *search, const pg_uuid_t *lowest)
+{
+	pg_uuid_t before = *lowest;
+	HASH_SEQ_STATUS all;
+	Place *place;
+
+	step_back(&before);
+	hash_seq_init(&all, search->places);
+	while ((place = hash_seq_search(&all)) != NULL)
+	{
+		if (memcmp(&before, &place->event_id, sizeof(pg_uuid_t)) < 0)
+			place->event_id = before;
+	}
+}
+
+/* The id before; the first one stays. */
+static void
+step_back(pg_uuid_t *id)
+{
+	static const pg_uuid_t zero;
+	int i;
+
+	if (memcmp(id, &zero, sizeof(pg_uuid_t)) == 0)
+		return;
+	for (i = UUID_LEN - 1; id->data[i]-- == 0; i--)
+		;
+}
+
+void
+worker_claim(int most,
+			 TimestampTz due,
+			 WorkerSearch *search,
+			 WorkerBatch *batch)
+{
+	int retries;
+
+	worker_make_batch(batch);
+	retries = claim_due_retries((most + 1) / 2, due, search, batch);
+	claim_in_turns(most - retries, search, batch);
+}
+
+/* What was claimed leaves the place where it stood, whatever becomes of it. */
+static int
+claim_due_retries(int most,
+				  TimestampTz due,
+				  WorkerSearch *search,
+				  WorkerBatch *batch)
+{
+	TimestampTz last = search->retries_from;
+	Datum values[5];
+	bool isnull;
+	int n;
+
+	values[0] = Int64GetDatum(most);
+	values[1] = TimestampTzGetDatum(due);
+	values[2] = TimestampTzGetDatum(search->retries_from);
+	values[3] = Int64GetDatum((int64) search->lanes);
+	values[4] = CStringGetTextDatum(msgstore_tenant_id);
+	statement_execute(search->locks ? &lock_retries : &find_retries,
+					  values,
+					  NULL);
+	n = (int) SPI_processed;
+	worker_read_events(batch);
+	if (n > 0)
+		last =
+			DatumGetTimestampTz(statement_value(n - 1, CLAIM_PLACE, &isnull));
+	search->retries_from = n < most ? due : last;
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+/* Once around, from behind the tenant that was served last. */
+static void
+claim_in_turns(int most, WorkerSearch *search, WorkerBatch *batch)
+{
+	Circle circle = {.start = search->last_tenant, .last = search->last_tenant};
+	Round *round = palloc(sizeof(Round));
+
+	while (most > 0 && !circle.closed)
+	{
+		list_round(search, &circle, Min(most, MAX_TENANTS), round);
+		most -= serve(round, most, search, batch);
+	}
+	keep_last_tenant(search, circle.last);
+	pfree(round);
+}
+
+static void
+list_round(WorkerSearch *search, Circle *circle, int most, Round *round)
+{
+	int i;
+
+	if (msgstore_tenant_id[0] != '\0')
+	{
+		round->tenants[0] = cstring_to_text(msgstore_tenant_id);
+		round->n = 1;
+		circle->closed = true;
+	}
+	else
+		round->n = list_tenants(circle, most, round->tenants);
+	for (i = 0; i < round->n; i++)
+	{
+		Place *place = NULL;
+
+		if (!search->everything)
+			place = find_place(search, round->tenants[i], false);
+		memset(&round->places[i], 0, sizeof(pg_uuid_t));
+		if (place != NULL)
+			round->places[i] = place->event_id;
+	}
+}
+
+/* Those to the end, then from the beginning to the one it started behind. */
+static int
+list_tenants(Circle *circle, int most, text **tenants)
+{
+	int n = 0;
+
+	if (!circle->past_end)
+		n = worker_list_tenants(circle->last, NULL, most, tenants);
+	if (n > 0)
+		circle->last = tenants[n - 1];
+	if (n == most)
+		return n;
+	if (circle->start != NULL)
+		n += worker_list_tenants(circle->past_end ? circle->last : NULL,
+								 circle->start,
+								 most - n,
+								 tenants + n);
+	circle->past_end = true;
+	circle->closed = n < most;
+	if (n > 0)
+		circle->last = tenants[n - 1];
+	return n;
+}
+
+/* Each gets an equal share, and those that want more what the others leave. */
+static int
+serve(Round *round, int most, WorkerSearch *search, WorkerBatch *batch)
+{
+	int claimed = 0;
+
+	while (round->n > 0 && claimed < most)
+	{
+		int quota = Max((most - claimed) / round->n, 1);
+		int n = 0;
+		int i;
+
+		round->n = Min(round->n, most - claimed);
+		claimed += serve_once(round, quota, search, batch);
+		keep_places(search, round);
+		for (i = 0; i < round->n; i++)
+		{
+			if (round->claimed[i] < quota)
+				continue;
+			round->tenants[n] = round->tenants[i];
+			round->places[n++] = round->places[i];
+		}
+		round->n = n;
+	}
+	return claimed;
+}
+
+static int
+serve_once(Round *round,
+		   int quota,
+		   const WorkerSearch *search,
+		   WorkerBatch *batch)
+{
+	Datum *columns = palloc(sizeof(Datum) * round->n * 2);
+	Datum values[4];
+	bool isnull;
+	uint64 row;
+	int n;
+	int i;
+
+	for (i = 0; i < round->n; i++)
+	{
+		columns[i] = PointerGetDatum(round->tenants[i]);
+		columns[round->n + i] = UUIDPGetDatum(&round->places[i]);
+		round->claimed[i] = 0;
+	}
+	values[0] = statement_array(TEXTOID, columns, NULL, round->n);
+	values[1] = statement_array(UUIDOID, columns + round->n, NULL, round->n);
+	values[2] = Int64GetDatum((int64) search->lanes);
+	values[3] = Int64GetDatum(quota);
+	statement_execute(search->locks ? &lock_fresh : &find_fresh, values, NULL);
+	n = (int) SPI_processed;
+	for (row = 0; row < SPI_processed; row++)
+	{
+		Datum ordinal = statement_value(row, CLAIM_PLACE, &isnull);
+
+		i = (int) DatumGetInt64(ordinal) - 1;
+		round->places[i] = *DatumGetUUIDP(statement_value(row, 2, &isnull));
+		round->claimed[i]++;
+	}
+	worker_read_events(batch);
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+static void
+keep_places(WorkerSearch *search, const Round *round)
+{
+	int i;
+
+	for (i = 0; i < round->n; i++)
+	{
+		Place *place = NULL;
+
+		if (round->claimed[i] > 0)
+			place = find_place(search, round->tenants[i], true);
+		if (place != NULL)
+			place->event_id = round->places[i];
+	}
+}
+
+/* NULL: it is not known. Of two tenants with one hash only one has a place. */
+static Place *
+find_place(WorkerSearch *search, const text *tenant_id, bool make)
+{
+	uint64 hash =
+		hash_bytes_extended((const unsigned char *) VARDATA_ANY(tenant_id),
+							VARSIZE_ANY_EXHDR(tenant_id),
+							0);
+	bool found;
+	Place *place = hash_search(search->places,
+							   &hash,
+							   make ? HASH_ENTER : HASH_FIND,
+							   &found);
+
+	if (place != NULL && !found)
+		place->tenant_id = copy_text(search->memory, tenant_id);
+	if (place != NULL && address_compare(place->tenant_id, tenant_id) != 0)
+		return NULL;
+	return place;
+}
+
+static void
+keep_last_tenant(WorkerSearch *search, const text *tenant_id)
+{
+	text *last = search->last_tenant;
+
+	if (tenant_id == NULL || tenant_id == last)
+		return;
+	search->last_tenant = copy_text(TopMemoryContext, tenant_id);
+	if (last != NULL)
+		pfree(last);
+}
+
+static text *
+copy_text(MemoryContext memory, const text *value)
+{
+	MemoryContext caller = MemoryContextSwitchTo(memory);
+	text *copy = DatumGetTextPCopy(PointerGetDatum(value));
+
+	MemoryContextSwitchTo(caller);
+	return copy;
+}
+
+bool
+worker_has_more(int claimed, int size)
+{
+	return claimed >= (size + 1) / 2;
+}
+
+TimestampTz
+worker_next_retry(TimestampTz after, uint64 lanes)
+{
+	Datum values[2];
+	bool isnull;
+
+	values[0] = TimestampTzGetDatum(after);
+	values[1] = Int64GetDatum((int64) lanes);
+	statement_execute(&next_retry, values, NULL);
+	if (SPI_processed == 0)
+		return DT_NOEND;
+	return DatumGetTimestampTz(statement_value(0, 1, &isnull));
+}

@@ -1,0 +1,92 @@
+/*
+ * worker/tenants.c: the tenants that have events in the queue.
+ *
+ * One probe of the queue's primary key finds the next tenant, whatever the
+ * number of its events. It asks for entries and not for rows: entries of rows
+ * that are gone, but that some old transaction could still see, would have to
+ * be passed one by one on the way to a row. So a tenant is listed until its
+ * last entry is cleaned away, which costs those who look no more than a probe.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/itup.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "address/address.h"
+#include "worker/tenants.h"
+
+static IndexScanDesc begin_scan(Relation table, Relation index);
+static text *next_tenant(IndexScanDesc scan, const text *after);
+
+int
+worker_list_tenants(const text *after,
+					const text *until,
+					int most,
+					text **tenants)
+{
+	Oid schema = get_namespace_oid("msgstore", false);
+	Relation table =
+		table_open(get_relname_relid("event_queue", schema), AccessShareLock);
+	Relation index = index_open(get_relname_relid("event_queue_pkey", schema),
+								AccessShareLock);
+	IndexScanDesc scan = begin_scan(table, index);
+	int n = 0;
+
+	while (n < most)
+	{
+		text *tenant = next_tenant(scan, after);
+
+		if (tenant == NULL ||
+			(until != NULL && address_compare(tenant, until) > 0))
+			break;
+		tenants[n++] = tenant;
+		after = tenant;
+	}
+	index_endscan(scan);
+	index_close(index, AccessShareLock);
+	table_close(table, AccessShareLock);
+	return n;
+}
+
+static IndexScanDesc
+begin_scan(Relation table, Relation index)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(table, index, GetActiveSnapshot(), NULL, 1, 0);
+#else
+	return index_beginscan(table, index, GetActiveSnapshot(), 1, 0);
+#endif
+}
+
+/* The smallest is the empty one, which comes after none. */
+static text *
+next_tenant(IndexScanDesc scan, const text *after)
+{
+	StrategyNumber strategy =
+		after == NULL ? BTGreaterEqualStrategyNumber : BTGreaterStrategyNumber;
+	ScanKeyData bound;
+	bool isnull;
+
+	/* The column has the collation C, which a scan key has by itself. */
+	ScanKeyInit(&bound,
+				1,
+				strategy,
+				after == NULL ? F_TEXT_GE : F_TEXT_GT,
+				after == NULL ? CStringGetTextDatum("")
+							  : PointerGetDatum(after));
+	scan->xs_want_itup = true;
+	index_rescan(scan, &bound, 1, NULL, 0);
+	if (index_getnext_tid(scan, ForwardScanDirection) == NULL)
+		return NULL;
+	return DatumGetTextPCopy(
+		index_getattr(scan->xs_itup, 1, scan->xs_itupdesc, &isnull));
+}

@@ -1,0 +1,500 @@
+/*
+ * worker/worker.c: the process that works off its database's queue.
+ *
+ * It sleeps on its latch, which a commit sets, and until the next retry is
+ * due; asleep it runs nothing and holds nothing. It looks the extension up in
+ * each turn and ends when that is gone. Errors that no event can cause end the
+ * process; the launcher starts another one after a pause.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#endif
+
+#include "maintenance/maintenance.h"
+#include "responses/responses.h"
+#include "server/errors.h"
+#include "server/settings.h"
+#include "stats/worker.h"
+#include "wake/lanes.h"
+#include "wake/outbox.h"
+#include "wake/shared.h"
+#include "wake/wake.h"
+#include "worker/aside.h"
+#include "worker/batch.h"
+#include "worker/claims.h"
+#include "worker/launcher.h"
+#include "worker/search.h"
+#include "worker/worker.h"
+
+extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
+
+static WorkerSlot *own_slot;
+
+/* Of the workers of a database one has the outbox and the chores. */
+static bool is_housekeeper = false;
+
+typedef struct Chore
+{
+	/* A turn in a transaction; returns milliseconds to the next, -1: never. */
+	long (*turn)(void);
+	TimestampTz next;
+} Chore;
+
+static Chore chores[] = {{maintenance_purge_turn, DT_NOBEGIN},
+						 {responses_housekeeping_turn, DT_NOBEGIN}};
+
+/* Whether what they go by may have changed: settings, or anything at all. */
+static bool chores_changed = false;
+
+static void attach(uint64 ticket);
+static void detach(int code, Datum arg);
+static void settle(void);
+static void leave(WorkerOutcome outcome);
+static bool is_wanted(void);
+static long run_turn(bool *more);
+static void begin_turn(void);
+static void end_turn(void);
+static TimestampTz housekeep(TimestampTz now);
+static void do_chore(Chore *chore);
+static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
+static uint64 take_news(WorkerNews *news);
+static void announce_start(void);
+static Oid hold_extension(void);
+static Oid find_extension(Oid *owner);
+static void wait_for_work(long timeout);
+static bool fall_asleep(void);
+
+PG_FUNCTION_INFO_V1(msgstore_process);
+PG_FUNCTION_INFO_V1(msgstore_announce);
+
+void
+worker_init(void)
+{
+	aside_init();
+	launcher_register();
+}
+
+/* Due means due when the call began: what fails in it waits for the next. */
+Datum
+msgstore_process(PG_FUNCTION_ARGS)
+{
+	TimestampTz due = GetCurrentTimestamp();
+	int64 most = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT32(0);
+	WorkerSearch *search;
+	int64 total = 0;
+	int claimed;
+	int left;
+	int size;
+
+	if (most < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
+	worker_refuse_in_handler("process");
+	/* Workers pass by the lanes that are held here, and come back for them. */
+	wake_at_commit();
+	search = worker_search_all(false);
+	do
+	{
+		/* The connection's memory is the batch's, and goes with it. */
+		SPI_connect();
+		size = Min(msgstore_batch_size, most);
+		claimed = worker_run_batch(size, due, search, &left);
+		SPI_finish();
+		most -= claimed;
+		total += left;
+	} while (most > 0 && worker_has_more(claimed, size));
+	PG_RETURN_INT32((int32) Min(total, PG_INT32_MAX));
+}
+
+Datum
+msgstore_announce(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+void
+msgstore_worker_main(Datum ticket)
+{
+	attach(DatumGetUInt64(ticket));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(own_slot->database,
+											  InvalidOid,
+											  0);
+	settle();
+	stats_worker_attach(own_slot->index);
+	for (;;)
+	{
+		bool more;
+		long timeout;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			chores_changed = true;
+		}
+		if (!is_wanted())
+			leave(WORKER_STOPPED);
+		timeout = run_turn(&more);
+		if (!more)
+			wait_for_work(timeout);
+	}
+}
+
+/* The ticket holds the number and the generation of the slot. */
+static void
+attach(uint64 ticket)
+{
+	WorkerSlot *slot = &wake_shared->slots[(uint32) ticket];
+
+	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
+	if (slot->generation == (uint32) (ticket >> 32) &&
+		OidIsValid(slot->database) && slot->latch == NULL)
+	{
+		own_slot = slot;
+		own_slot->latch = MyLatch;
+	}
+	LWLockRelease(wake_shared->lock);
+	if (own_slot == NULL)
+		proc_exit(0);
+	on_shmem_exit(detach, (Datum) 0);
+}
+
+/*
+ * What this process had claimed is free again, its lanes are the others' now,
+ * and they may be asleep.
+ */
+static void
+detach(int code, Datum arg)
+{
+	Oid database = own_slot->database;
+
+	(void) code;
+	(void) arg;
+	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
+	own_slot->latch = NULL;
+	own_slot->ready = false;
+	own_slot->asleep = false;
+	if (wake_shared->launcher != NULL)
+		SetLatch(wake_shared->launcher);
+	LWLockRelease(wake_shared->lock);
+	ConditionVariableBroadcast(&wake_shared->ended);
+	if (own_slot->outcome != WORKER_ABSENT)
+		wake_all_workers(database);
+}
+
+/* A database may be set up for its users in ways that would stop a worker. */
+static void
+settle(void)
+{
+	static const char *const settings[][2] = {
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"msgstore.tenant_id", ""},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"statement_timeout", "0"}};
+	Size i;
+
+	for (i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0],
+						settings[i][1],
+						PGC_SUSET,
+						PGC_S_OVERRIDE);
+	pgstat_report_appname(psprintf("msgstore worker %d", own_slot->index + 1));
+}
+
+static void
+leave(WorkerOutcome outcome)
+{
+	own_slot->outcome = outcome;
+	if (own_slot->ready)
+		ereport(LOG,
+				(errmsg("msgstore worker %d stopped", own_slot->index + 1)));
+	proc_exit(0);
+}
+
+static bool
+is_wanted(void)
+{
+	return own_slot->index < msgstore_workers && !own_slot->stop;
+}
+
+/*
+ * One batch, in one transaction. Returns how many milliseconds it is until
+ * there is something to do again, -1 when nothing is known of.
+ */
+static long
+run_turn(bool *more)
+{
+	TimestampTz due = GetCurrentTimestamp();
+	TimestampTz next = DT_NOEND;
+	bool share_changed;
+
+	stats_worker_state(STATS_WORKER_CLAIMING);
+	begin_turn();
+	*more = work(due, &next, &share_changed);
+	end_turn();
+	/* Others may have met lanes in this batch that are theirs now. */
+	if (share_changed)
+		wake_all_workers(MyDatabaseId);
+	if (is_housekeeper)
+		next = Min(next, housekeep(due));
+	stats_worker_state(STATS_WORKER_IDLE);
+	if (next == DT_NOEND)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
+}
+
+/* Whatever triggers there are run with the owner's rights, not more. */
+static void
+begin_turn(void)
+{
+	Oid owner;
+	Oid user;
+	int context;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	owner = hold_extension();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!own_slot->ready)
+		announce_start();
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+}
+
+/* A handler may have taken locks that outlive its transaction. */
+static void
+end_turn(void)
+{
+	SPI_finish();
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	LockReleaseSession(USER_LOCKMETHOD);
+	(void) pgstat_report_stat(true);
+}
+
+/* What it is time to do. Returns when there will be something again. */
+static TimestampTz
+housekeep(TimestampTz now)
+{
+	TimestampTz next = DT_NOEND;
+	Size i;
+
+	for (i = 0; i < lengthof(chores); i++)
+	{
+		Chore *chore = &chores[i];
+
+		if (chores_changed || chore->next <= now)
+			do_chore(chore);
+		next = Min(next, chore->next);
+	}
+	chores_changed = false;
+	return next;
+}
+
+static void
+do_chore(Chore *chore)
+{
+	long pause;
+
+	stats_worker_state(STATS_WORKER_PURGING);
+	begin_turn();
+	pause = chore->turn();
+	end_turn();
+	chore->next =
+		pause < 0 ? DT_NOEND
+				  : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+}
+
+/*
+ * Whether there may be more to do; if not, next is when there will be, as far
+ * as is known.
+ */
+static bool
+work(TimestampTz due, TimestampTz *next, bool *share_changed)
+{
+	static uint64 last_share = 0;
+	static TimestampTz next_expiry = DT_NOBEGIN;
+	TimestampTz next_sending = DT_NOEND;
+	WorkerNews news;
+	WorkerSearch *search;
+	uint64 share = take_news(&news);
+	int claimed;
+	int left;
+
+	chores_changed |= news.earliest == DT_NOBEGIN;
+	*share_changed = share != last_share;
+	last_share = share;
+	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);
+	if (next_expiry <= due)
+		next_expiry = worker_reap_claims(due, share);
+	is_housekeeper = (share & WAKE_OUTBOX_LANES) != 0;
+	if (is_housekeeper)
+		next_sending = wake_notify_senders(due);
+	search = worker_begin_search(share, &news);
+	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
+	worker_end_search();
+	if (worker_has_more(claimed, msgstore_batch_size))
+		return true;
+	*next = Min(worker_next_retry(due, share), next_expiry);
+	*next = Min(*next, next_sending);
+	return false;
+}
+
+/* Returns the lanes that are this worker's now. */
+static uint64
+take_news(WorkerNews *news)
+{
+	uint64 share;
+
+	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
+	share = wake_share(own_slot);
+	*news = own_slot->news;
+	wake_clear_news(&own_slot->news);
+	own_slot->roused = false;
+	LWLockRelease(wake_shared->lock);
+	return share;
+}
+
+static void
+announce_start(void)
+{
+	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
+	own_slot->ready = true;
+	if (wake_shared->launcher != NULL)
+		SetLatch(wake_shared->launcher);
+	LWLockRelease(wake_shared->lock);
+	/* The lanes are shared out anew. */
+	wake_all_workers(MyDatabaseId);
+	ereport(LOG,
+			(errmsg("msgstore worker %d of database \"%s\" started",
+					own_slot->index + 1,
+					get_database_name(MyDatabaseId))));
+}
+
+/*
+ * Keeps the extension as it is until the end of the transaction; returns its
+ * owner. A DROP EXTENSION that has begun is waited for here, where nothing is
+ * held that it needs, not even a snapshot, and not met half-way. Who finds
+ * another extension than the one it began with makes room for a new worker.
+ */
+static Oid
+hold_extension(void)
+{
+	static Oid own_extension = InvalidOid;
+	Oid owner;
+	Oid found = find_extension(&owner);
+	Oid held = found;
+
+	if (OidIsValid(found))
+	{
+		LockDatabaseObject(ExtensionRelationId, found, 0, AccessShareLock);
+		held = find_extension(&owner);
+	}
+	if (!OidIsValid(held))
+		leave(WORKER_ABSENT);
+	if (!OidIsValid(own_extension))
+		own_extension = found;
+	if (held != own_extension)
+		leave(WORKER_STOPPED);
+	return owner;
+}
+
+static Oid
+find_extension(Oid *owner)
+{
+	Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
+	Oid extension = InvalidOid;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key,
+				Anum_pg_extension_extname,
+				BTEqualStrategyNumber,
+				F_NAMEEQ,
+				CStringGetDatum("msgstore"));
+	scan = systable_beginscan(extensions,
+							  ExtensionNameIndexId,
+							  true,
+							  NULL,
+							  1,
+							  &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	}
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return extension;
+}
+
+/* Until the latch is set, or for so many milliseconds; -1 is for ever. */
+static void
+wait_for_work(long timeout)
+{
+	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (timeout >= 0)
+		events |= WL_TIMEOUT;
+	if (fall_asleep())
+		(void) WaitLatch(MyLatch, events, timeout, stats_wait_event_worker());
+	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
+	own_slot->asleep = false;
+	LWLockRelease(wake_shared->lock);
+}
+
+/*
+ * False when somebody has called since the turn began. The latch alone does
+ * not tell: what ran in the turn, a handler that sleeps or a wait for a lock,
+ * has waited at the same latch, and reset it.
+ */
+static bool
+fall_asleep(void)
+{
+	bool called;
+
+	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
+	called = own_slot->roused || own_slot->stop;
+	own_slot->asleep = !called;
+	LWLockRelease(wake_shared->lock);
+	return !called && !ConfigReloadPending;
+}
