@@ -8,7 +8,7 @@ DATA_built = msgstore--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
 ROOMS = $(sort $(wildcard sql/[0-9]*.sql sql/[0-9]*/[0-9]*.sql))
 GATEWAY = gateway/msgstore-gateway
-GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c)))
+GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c gateway/*/*.c)))
 
 PG_CONFIG ?= pg_config
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
@@ -39,7 +39,8 @@ endif
 all: $(GATEWAY)
 install: install-gateway
 $(OBJS): $(wildcard src/*/*.h)
-$(GATEWAY_OBJS): $(wildcard gateway/*.h)
+$(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h)
+$(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
 
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(ROOMS) > $@

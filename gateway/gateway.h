@@ -4,18 +4,18 @@
 #ifndef GATEWAY_H
 #define GATEWAY_H
 
-#include "batch.h"
-#include "config.h"
-#include "keys.h"
-#include "limits.h"
+#include "config/config.h"
+#include "db/batch.h"
+#include "db/pool.h"
+#include "guard/keys.h"
+#include "guard/limits.h"
+#include "guard/own_limit.h"
+#include "http/server.h"
+#include "http/tls.h"
 #include "log.h"
 #include "metrics.h"
-#include "own_limit.h"
-#include "pool.h"
-#include "provider.h"
-#include "sender.h"
-#include "server.h"
-#include "tls.h"
+#include "sender/provider.h"
+#include "sender/sender.h"
 
 typedef struct Gateway
 {

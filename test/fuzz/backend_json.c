@@ -12,7 +12,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-#include "../../gateway/json.h"
+#include "../../gateway/http/json.h"
 #include "../../gateway/text.h"
 #include "backend.h"
 

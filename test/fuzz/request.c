@@ -15,11 +15,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "../../gateway/gateway.h"
-#include "../../gateway/json.h"
-#include "../../gateway/reply.h"
-#include "../../gateway/request.h"
-#include "../../gateway/routes.h"
+#include "gateway.h"
+#include "http/json.h"
+#include "http/reply.h"
+#include "http/request.h"
+#include "routes/routes.h"
 #include "fuzz.h"
 
 /* What stands for civetweb's connection. */

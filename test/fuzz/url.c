@@ -6,7 +6,7 @@
 
 #include <libpq-fe.h>
 
-#include "../../gateway/config.h"
+#include "config/config.h"
 #include "fuzz.h"
 
 /* Shorter ones are part of other words by chance. */

@@ -1,0 +1,475 @@
+/*
+ * batch.c: many waiting requests, one ingest_batch, one commit.
+ *
+ * A commit costs a disk flush, and a flush can carry hundreds of events. So
+ * the threads of the server only put their item into a line and wait. A
+ * batcher takes all that waits at this moment, makes one call and hands out
+ * the answers. There is no timer: while one batcher waits for its commit, the
+ * other one collects, so a lone request is not delayed and a crowd shares.
+ *
+ * Events of several tenants share the transaction and its flush: it has one
+ * call for each tenant, with that tenant in effect. The tenants come in one
+ * order in every transaction, as do the keys within a call, so that two
+ * transactions do not wait for each other.
+ *
+ * The transaction is the call's own, so its result means that it has
+ * committed; no item is done before. When the whole call fails in a way that
+ * the content of one item can cause, its items are sent again one at a time:
+ * a bad request costs its neighbours a moment and nothing else.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "db/batch.h"
+
+/* Bounds of one call: longer ones gain nothing and hold memory twice. */
+#define BATCH_MAX_ITEMS 500
+#define BATCH_MAX_BYTES (4u << 20)
+#define BATCHERS 2
+
+static const char ingest_sql[] =
+	"SELECT ordinal, event_id, error_code, error_message"
+	" FROM msgstore.ingest_batch($1::jsonb)";
+
+/* What is sent for one tenant of a batch. */
+typedef struct Share
+{
+	BatchItem *first;
+	BatchItem *end; /* the first of the next tenant, or NULL */
+	Text array;
+	const char *value; /* its data */
+} Share;
+
+/* An item and where it stood in the line. */
+typedef struct Place
+{
+	BatchItem *item;
+	int number;
+} Place;
+
+struct Batch
+{
+	const Config *config;
+	Log *log;
+	Metrics *metrics;
+	Pool *pool;
+	pthread_t batchers[BATCHERS];
+	int batcher_count;
+
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t filled; /* the line is no longer empty, or it is the end */
+	BatchItem *first;
+	BatchItem **last;
+	bool stopping;
+};
+
+static void *run_batcher(void *argument);
+static BatchItem *take_waiting(Batch *batch);
+static void store_items(Batch *batch, BatchItem *items);
+static void
+store_on(Batch *batch, PoolConnection *connection, BatchItem *items);
+static void
+store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items);
+static BatchItem *sort_by_tenant(BatchItem *items);
+static int compare_places(const void *left, const void *right);
+static QueryOutcome call_ingest(PoolConnection *connection, BatchItem *items);
+static QueryOutcome
+call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
+static BatchItem *end_of_tenant(BatchItem *items);
+static void
+join_json(const BatchItem *items, const BatchItem *end, Text *array);
+static void distribute(BatchItem *items, BatchItem *end, PGresult *result);
+static bool is_content_error(const char *sqlstate);
+static void
+set_error(BatchItem *item, const char *sqlstate, const char *message);
+static void
+set_all_errors(BatchItem *items, const char *sqlstate, const char *message);
+
+Batch *
+batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
+{
+	Batch *batch = calloc(1, sizeof(*batch));
+
+	if (batch == NULL)
+		return NULL;
+	batch->config = config;
+	batch->log = log;
+	batch->metrics = metrics;
+	batch->pool = pool;
+	batch->last = &batch->first;
+	pthread_mutex_init(&batch->mutex, NULL);
+	pthread_cond_init(&batch->filled, NULL);
+	while (config->batch && batch->batcher_count < BATCHERS)
+	{
+		if (pthread_create(&batch->batchers[batch->batcher_count],
+						   NULL,
+						   run_batcher,
+						   batch) != 0)
+		{
+			batch_stop(batch);
+			return NULL;
+		}
+		batch->batcher_count++;
+	}
+	return batch;
+}
+
+void
+batch_store(Batch *batch, BatchItem *item)
+{
+	item->next = NULL;
+	item->alone = false;
+	if (!batch->config->batch)
+	{
+		store_items(batch, item);
+		return;
+	}
+	/* Its own, so that those of one batch do not wake up into one lock. */
+	sem_init(&item->finished, 0, 0);
+	pthread_mutex_lock(&batch->mutex);
+	*batch->last = item;
+	batch->last = &item->next;
+	pthread_cond_signal(&batch->filled);
+	pthread_mutex_unlock(&batch->mutex);
+	while (sem_wait(&item->finished) != 0)
+		continue;
+	sem_destroy(&item->finished);
+}
+
+void
+batch_stop(Batch *batch)
+{
+	pthread_mutex_lock(&batch->mutex);
+	batch->stopping = true;
+	pthread_cond_broadcast(&batch->filled);
+	pthread_mutex_unlock(&batch->mutex);
+	for (int i = 0; i < batch->batcher_count; i++)
+		pthread_join(batch->batchers[i], NULL);
+	pthread_cond_destroy(&batch->filled);
+	pthread_mutex_destroy(&batch->mutex);
+	free(batch);
+}
+
+static void *
+run_batcher(void *argument)
+{
+	Batch *batch = argument;
+	BatchItem *items;
+
+	while ((items = take_waiting(batch)) != NULL)
+	{
+		store_items(batch, items);
+		while (items != NULL)
+		{
+			/* The item is its owner's stack and may be gone after this. */
+			BatchItem *next = items->next;
+
+			sem_post(&items->finished);
+			items = next;
+		}
+	}
+	return NULL;
+}
+
+/* Waits for items; returns what fits into one call, or NULL at the end. */
+static BatchItem *
+take_waiting(Batch *batch)
+{
+	BatchItem *items;
+	BatchItem **end;
+	size_t bytes = 0;
+
+	pthread_mutex_lock(&batch->mutex);
+	while (batch->first == NULL && !batch->stopping)
+		pthread_cond_wait(&batch->filled, &batch->mutex);
+	items = batch->first;
+	end = &batch->first;
+	for (int count = 0; *end != NULL && count < BATCH_MAX_ITEMS; count++)
+	{
+		bytes += (*end)->json.length;
+		if (count > 0 && bytes > BATCH_MAX_BYTES)
+			break;
+		end = &(*end)->next;
+	}
+	batch->first = *end;
+	if (batch->first == NULL)
+		batch->last = &batch->first;
+	else
+		pthread_cond_signal(&batch->filled);
+	*end = NULL;
+	pthread_mutex_unlock(&batch->mutex);
+	return sort_by_tenant(items);
+}
+
+/* In the order of the line within a tenant; nothing to do for one tenant. */
+static BatchItem *
+sort_by_tenant(BatchItem *items)
+{
+	Place places[BATCH_MAX_ITEMS];
+	BatchItem **link = &items;
+	int count = 0;
+
+	if (items == NULL || end_of_tenant(items) == NULL)
+		return items;
+	for (BatchItem *item = items; item != NULL; item = item->next)
+	{
+		places[count] = (Place){item, count};
+		count++;
+	}
+	qsort(places, (size_t) count, sizeof(places[0]), compare_places);
+	for (int i = 0; i < count; i++)
+	{
+		*link = places[i].item;
+		link = &places[i].item->next;
+	}
+	*link = NULL;
+	return items;
+}
+
+static int
+compare_places(const void *left, const void *right)
+{
+	const Place *a = left;
+	const Place *b = right;
+	int order = strcmp(a->item->tenant, b->item->tenant);
+
+	return order != 0 ? order : a->number - b->number;
+}
+
+static void
+store_items(Batch *batch, BatchItem *items)
+{
+	const char *why;
+	PoolConnection *connection = pool_borrow(batch->pool, 0, &why);
+
+	if (connection == NULL)
+	{
+		set_all_errors(items, "08001", why);
+		return;
+	}
+	store_on(batch, connection, items);
+	pool_return(batch->pool, connection);
+}
+
+static void
+store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
+{
+	QueryOutcome outcome = call_ingest(connection, items);
+
+	metrics_add(batch->metrics, METRIC_BATCHES, 1);
+	if (strcmp(outcome.sqlstate, "00000") == 0)
+	{
+		PQclear(outcome.result);
+		return;
+	}
+	if (items->next != NULL && is_content_error(outcome.sqlstate))
+	{
+		log_event(batch->log,
+				  LOG_WARN,
+				  "a batch failed with %s, its items are sent one at a time",
+				  outcome.sqlstate);
+		metrics_add(batch->metrics, METRIC_BATCHES_SPLIT, 1);
+		store_one_by_one(batch, connection, items);
+	}
+	else
+	{
+		/* The primary message only: the rest quotes what was sent. */
+		set_all_errors(
+			items,
+			outcome.sqlstate,
+			outcome.result == NULL
+				? "connection lost"
+				: PQresultErrorField(outcome.result, PG_DIAG_MESSAGE_PRIMARY));
+		items->alone = items->next == NULL;
+	}
+	PQclear(outcome.result);
+}
+
+static void
+store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
+{
+	const BatchItem *previous = NULL;
+
+	for (BatchItem *item = items; item != NULL; item = item->next)
+	{
+		BatchItem *next = item->next;
+
+		/* A server that has just gone away is not asked again for each. */
+		if (previous != NULL && !is_content_error(previous->sqlstate))
+			set_error(item, previous->sqlstate, previous->message);
+		else
+		{
+			item->next = NULL;
+			store_on(batch, connection, item);
+			item->next = next;
+		}
+		previous = item;
+	}
+}
+
+/* On success the items have their answers. */
+static QueryOutcome
+call_ingest(PoolConnection *connection, BatchItem *items)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
+	Text array = {0};
+	int tenants = 0;
+
+	for (BatchItem *item = items; item != NULL; item = end_of_tenant(item))
+		tenants++;
+	if (tenants > 1)
+		return call_for_tenants(connection, items, tenants);
+	join_json(items, NULL, &array);
+	if (!array.failed)
+		outcome = pool_query(connection,
+							 items->tenant,
+							 ingest_sql,
+							 1,
+							 (const char *[]){array.data});
+	if (strcmp(outcome.sqlstate, "00000") == 0)
+		distribute(items, NULL, outcome.result);
+	text_free(&array);
+	return outcome;
+}
+
+/*
+ * One call for each tenant, in one transaction. Items of no tenant are the
+ * first, before one is set.
+ */
+static QueryOutcome
+call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
+	Share *shares = calloc((size_t) count, sizeof(*shares));
+	Statement *statements = calloc((size_t) count, 2 * sizeof(*statements));
+	PGresult **results = calloc((size_t) count, 2 * sizeof(PGresult *));
+	bool ready = shares != NULL && statements != NULL && results != NULL;
+	int last = 0;
+
+	for (int i = 0; i < count && ready; i++)
+	{
+		Share *share = &shares[i];
+
+		share->first = items;
+		share->end = items = end_of_tenant(items);
+		join_json(share->first, share->end, &share->array);
+		share->value = share->array.data;
+		ready = !share->array.failed;
+		if (share->first->tenant[0] != '\0')
+			statements[last++] =
+				(Statement){pool_tenant_sql, 1, &share->first->tenant};
+		statements[last++] = (Statement){ingest_sql, 1, &share->value};
+	}
+	if (ready)
+		outcome = pool_transaction(connection, statements, last, results);
+	last = 0;
+	for (int i = 0; i < count && shares != NULL; i++)
+	{
+		Share *share = &shares[i];
+
+		if (strcmp(outcome.sqlstate, "00000") == 0)
+		{
+			if (share->first->tenant[0] != '\0')
+				PQclear(results[last++]);
+			distribute(share->first, share->end, results[last]);
+			PQclear(results[last++]);
+		}
+		text_free(&share->array);
+	}
+	free(results);
+	free(statements);
+	free(shares);
+	return outcome;
+}
+
+/* The first item of another tenant, or NULL. */
+static BatchItem *
+end_of_tenant(BatchItem *items)
+{
+	const char *tenant = items->tenant;
+
+	while (items != NULL && strcmp(items->tenant, tenant) == 0)
+		items = items->next;
+	return items;
+}
+
+static void
+join_json(const BatchItem *items, const BatchItem *end, Text *array)
+{
+	for (const BatchItem *item = items; item != end; item = item->next)
+	{
+		text_add(array, item == items ? "[" : ",", 1);
+		text_add(array, item->json.data, item->json.length);
+	}
+	text_add(array, "]", 1);
+}
+
+/* An item without a row is not known to be stored, and is not called so. */
+static void
+distribute(BatchItem *items, BatchItem *end, PGresult *result)
+{
+	int rows = PQntuples(result);
+	int ordinal = 0;
+
+	for (BatchItem *item = items; item != end; item = item->next)
+	{
+		int row = ordinal++;
+
+		/* Rows come in order as a rule; the ordinal is what counts. */
+		if (row >= rows || atoi(PQgetvalue(result, row, 0)) != ordinal)
+		{
+			for (row = 0; row < rows; row++)
+			{
+				if (atoi(PQgetvalue(result, row, 0)) == ordinal)
+					break;
+			}
+		}
+		if (row >= rows)
+			set_error(item, "XX000", "ingest_batch returned no row");
+		else if (!PQgetisnull(result, row, 2))
+			set_error(item,
+					  PQgetvalue(result, row, 2),
+					  PQgetvalue(result, row, 3));
+		else
+		{
+			memcpy(item->sqlstate, "00000", 6);
+			snprintf(item->event_id,
+					 sizeof(item->event_id),
+					 "%s",
+					 PQgetvalue(result, row, 1));
+		}
+	}
+}
+
+/*
+ * Whatever does not come from the state of the server may come from the
+ * content of one item. Deadlocks and serialization failures (class 40) count
+ * among them: alone, an item has no other order of locks to be in.
+ */
+static bool
+is_content_error(const char *sqlstate)
+{
+	return strncmp(sqlstate, "08", 2) != 0 && strncmp(sqlstate, "53", 2) != 0 &&
+		   strncmp(sqlstate, "57", 2) != 0;
+}
+
+static void
+set_error(BatchItem *item, const char *sqlstate, const char *message)
+{
+	snprintf(item->sqlstate, sizeof(item->sqlstate), "%s", sqlstate);
+	snprintf(item->message,
+			 sizeof(item->message),
+			 "%s",
+			 message != NULL ? message : "");
+	item->event_id[0] = '\0';
+}
+
+static void
+set_all_errors(BatchItem *items, const char *sqlstate, const char *message)
+{
+	for (BatchItem *item = items; item != NULL; item = item->next)
+		set_error(item, sqlstate, message);
+}

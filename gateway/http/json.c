@@ -1,0 +1,343 @@
+/*
+ * json.c: is this text one JSON object that the database will read?
+ *
+ * A body becomes a part of a batch as it stands, beside the bodies of other
+ * clients. So it has to be seen here that it ends where it says and that the
+ * server's parser will take it: what the server refuses costs every neighbour
+ * a second try, and quotes a piece of the body in the server's log. cJSON
+ * takes more than the standard (raw control characters, bytes that are not
+ * UTF-8) and less (numbers of more than 63 characters), so it cannot judge.
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "http/json.h"
+#include "text.h"
+
+/* cJSON reads the fields later and goes no deeper than this. */
+#define MAX_DEPTH 512
+
+/*
+ * The server's numbers: the greatest place of a digit before the point and the
+ * last one behind it. Exponents beyond the bound it does not even look at.
+ */
+#define NUMBER_PLACE_MAX 131071
+#define NUMBER_SCALE_MAX 16383
+#define NUMBER_EXPONENT_MAX (INT_MAX / 2)
+
+typedef struct Scanner
+{
+	const char *at;
+	const char *end;
+	const char *why;
+	char open[MAX_DEPTH]; /* '{' or '[' of every level */
+	int depth;
+} Scanner;
+
+static bool scan_value(Scanner *scanner);
+static bool scan_next(Scanner *scanner, bool *finished);
+static bool scan_name(Scanner *scanner);
+static bool scan_string(Scanner *scanner);
+static bool scan_escape(Scanner *scanner);
+static bool scan_hex4(Scanner *scanner, unsigned *code);
+static bool scan_number(Scanner *scanner);
+static bool scan_exponent(Scanner *scanner, long *exponent);
+static long greatest_place(const char *digits, long whole, long fraction);
+static bool scan_word(Scanner *scanner, const char *word);
+static bool scan_digits(Scanner *scanner, long *count);
+static void skip_space(Scanner *scanner);
+static bool take(Scanner *scanner, char c);
+static bool fail(Scanner *scanner, const char *why);
+
+bool
+json_is_object(const char *text, size_t length, const char **why)
+{
+	/* Of no bytes at all there need not be a text. */
+	Scanner scanner = {.at = text, .end = length > 0 ? text + length : text};
+	bool finished = false;
+
+	*why = NULL;
+	skip_space(&scanner);
+	if (scanner.at == scanner.end || *scanner.at != '{')
+	{
+		*why = "body is not a JSON object";
+		return false;
+	}
+	/* No recursion: the depth of a body must not decide about the stack. */
+	while (!finished)
+	{
+		if (!scan_value(&scanner) || !scan_next(&scanner, &finished))
+		{
+			*why = scanner.why != NULL ? scanner.why : "body is not JSON";
+			return false;
+		}
+	}
+	skip_space(&scanner);
+	if (scanner.at != scanner.end)
+	{
+		*why = "body has more than one JSON value";
+		return false;
+	}
+	return true;
+}
+
+/* Reads a scalar, or enters an object or array up to its first value. */
+static bool
+scan_value(Scanner *scanner)
+{
+	skip_space(scanner);
+	while (scanner->at < scanner->end &&
+		   (*scanner->at == '{' || *scanner->at == '['))
+	{
+		char open = *scanner->at++;
+
+		if (scanner->depth == MAX_DEPTH)
+			return fail(scanner, "body is nested too deeply");
+		scanner->open[scanner->depth++] = open;
+		skip_space(scanner);
+		if (scanner->at < scanner->end &&
+			*scanner->at == (open == '{' ? '}' : ']'))
+			return true;
+		if (open == '{' && !scan_name(scanner))
+			return false;
+		skip_space(scanner);
+	}
+	if (scanner->at == scanner->end)
+		return fail(scanner, "body ends inside a JSON value");
+	switch (*scanner->at)
+	{
+		case '"':
+			return scan_string(scanner);
+		case 't':
+			return scan_word(scanner, "true");
+		case 'f':
+			return scan_word(scanner, "false");
+		case 'n':
+			return scan_word(scanner, "null");
+		default:
+			return scan_number(scanner);
+	}
+}
+
+/* Leaves what ends here; stands before the next value, or has finished. */
+static bool
+scan_next(Scanner *scanner, bool *finished)
+{
+	for (;;)
+	{
+		char open = scanner->open[scanner->depth - 1];
+
+		skip_space(scanner);
+		if (take(scanner, ','))
+			return open == '[' || scan_name(scanner);
+		if (!take(scanner, open == '{' ? '}' : ']'))
+			return scanner->at == scanner->end
+					   ? fail(scanner, "body ends inside a JSON value")
+					   : false;
+		if (--scanner->depth == 0)
+		{
+			*finished = true;
+			return true;
+		}
+	}
+}
+
+static bool
+scan_name(Scanner *scanner)
+{
+	skip_space(scanner);
+	if (scanner->at == scanner->end || *scanner->at != '"')
+		return false;
+	if (!scan_string(scanner))
+		return false;
+	skip_space(scanner);
+	return take(scanner, ':');
+}
+
+static bool
+scan_string(Scanner *scanner)
+{
+	scanner->at++;
+	while (scanner->at < scanner->end)
+	{
+		size_t sequence;
+
+		if (take(scanner, '"'))
+			return true;
+		if (take(scanner, '\\'))
+		{
+			if (!scan_escape(scanner))
+				return false;
+			continue;
+		}
+		if ((unsigned char) *scanner->at < 0x20)
+			return fail(scanner,
+						"body has a control character inside a string");
+		sequence =
+			utf8_sequence(scanner->at, (size_t) (scanner->end - scanner->at));
+		if (sequence == 0)
+			return fail(scanner, "body is not UTF-8");
+		scanner->at += sequence;
+	}
+	return fail(scanner, "body ends inside a JSON value");
+}
+
+static bool
+scan_escape(Scanner *scanner)
+{
+	unsigned code;
+
+	if (scanner->at == scanner->end)
+		return false;
+	if (strchr("\"\\/bfnrt", *scanner->at) != NULL && *scanner->at != '\0')
+	{
+		scanner->at++;
+		return true;
+	}
+	if (!take(scanner, 'u') || !scan_hex4(scanner, &code))
+		return false;
+	/* Text in the database can hold neither of the two. */
+	if (code == 0)
+		return fail(scanner, "body has the character \\u0000");
+	if (code >= 0xd800 && code <= 0xdbff)
+	{
+		if (!take(scanner, '\\') || !take(scanner, 'u') ||
+			!scan_hex4(scanner, &code) || code < 0xdc00 || code > 0xdfff)
+			return fail(scanner, "body has half a surrogate pair");
+	}
+	else if (code >= 0xdc00 && code <= 0xdfff)
+		return fail(scanner, "body has half a surrogate pair");
+	return true;
+}
+
+static bool
+scan_hex4(Scanner *scanner, unsigned *code)
+{
+	*code = 0;
+	for (int i = 0; i < 4; i++)
+	{
+		char c;
+
+		if (scanner->at == scanner->end)
+			return false;
+		c = *scanner->at++;
+		if (c >= '0' && c <= '9')
+			*code = *code * 16 + (unsigned) (c - '0');
+		else if (c >= 'a' && c <= 'f')
+			*code = *code * 16 + (unsigned) (c - 'a' + 10);
+		else if (c >= 'A' && c <= 'F')
+			*code = *code * 16 + (unsigned) (c - 'A' + 10);
+		else
+			return false;
+	}
+	return true;
+}
+
+static bool
+scan_number(Scanner *scanner)
+{
+	const char *digits;
+	long whole = 1;
+	long fraction = 0;
+	long exponent = 0;
+	long place;
+
+	take(scanner, '-');
+	digits = scanner->at;
+	if (!take(scanner, '0') && !scan_digits(scanner, &whole))
+		return false;
+	if (take(scanner, '.') && !scan_digits(scanner, &fraction))
+		return false;
+	place = greatest_place(digits, whole, fraction);
+	if ((take(scanner, 'e') || take(scanner, 'E')) &&
+		!scan_exponent(scanner, &exponent))
+		return false;
+	if (exponent >= NUMBER_EXPONENT_MAX || exponent <= -NUMBER_EXPONENT_MAX ||
+		fraction - exponent > NUMBER_SCALE_MAX ||
+		(place > LONG_MIN && place + exponent > NUMBER_PLACE_MAX))
+		return fail(scanner, "body has a number that is too long");
+	return true;
+}
+
+/* Beyond the bound it is the bound. */
+static bool
+scan_exponent(Scanner *scanner, long *exponent)
+{
+	bool negative = take(scanner, '-');
+	const char *digit;
+	long count;
+
+	if (!negative)
+		take(scanner, '+');
+	digit = scanner->at;
+	if (!scan_digits(scanner, &count))
+		return false;
+	for (; digit < scanner->at && *exponent < NUMBER_EXPONENT_MAX; digit++)
+		*exponent = *exponent * 10 + (*digit - '0');
+	if (*exponent > NUMBER_EXPONENT_MAX)
+		*exponent = NUMBER_EXPONENT_MAX;
+	if (negative)
+		*exponent = -*exponent;
+	return true;
+}
+
+/* The place of the first digit that is not 0: 0 for ones; LONG_MIN: none. */
+static long
+greatest_place(const char *digits, long whole, long fraction)
+{
+	for (long i = 0; i < whole + fraction; i++)
+	{
+		if (digits[i < whole ? i : i + 1] != '0')
+			return whole - 1 - i;
+	}
+	return LONG_MIN;
+}
+
+static bool
+scan_digits(Scanner *scanner, long *count)
+{
+	const char *start = scanner->at;
+
+	while (scanner->at < scanner->end && *scanner->at >= '0' &&
+		   *scanner->at <= '9')
+		scanner->at++;
+	*count = scanner->at - start;
+	return *count > 0;
+}
+
+static bool
+scan_word(Scanner *scanner, const char *word)
+{
+	size_t length = strlen(word);
+
+	if ((size_t) (scanner->end - scanner->at) < length ||
+		memcmp(scanner->at, word, length) != 0)
+		return false;
+	scanner->at += length;
+	return true;
+}
+
+static void
+skip_space(Scanner *scanner)
+{
+	while (scanner->at < scanner->end &&
+		   (*scanner->at == ' ' || *scanner->at == '\t' ||
+			*scanner->at == '\n' || *scanner->at == '\r'))
+		scanner->at++;
+}
+
+static bool
+take(Scanner *scanner, char c)
+{
+	if (scanner->at == scanner->end || *scanner->at != c)
+		return false;
+	scanner->at++;
+	return true;
+}
+
+static bool
+fail(Scanner *scanner, const char *why)
+{
+	scanner->why = why;
+	return false;
+}

@@ -1,0 +1,405 @@
+/*
+ * reply.c: answers: headers, error bodies, and which SQLSTATE is which status.
+ *
+ * A handler only fills in request->reply; the one place that writes to the
+ * client is reply_send, so no answer can lack a header, and an answer is
+ * never begun before it is known whole.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "http/reply.h"
+
+/* A database that was away is looked for again after a second. */
+#define DATABASE_RETRY_SECS 2
+
+/* What cannot be sent at this pace is cut off: 64 kB a second. */
+#define SLOWEST_BYTES_PER_SECOND 65536
+
+/* Answers up to this size fit into the socket's buffer. */
+#define SMALL_ANSWER_BYTES 16384
+
+typedef struct Status
+{
+	int status;
+	const char *phrase;
+	const char *code; /* NULL: no error */
+} Status;
+
+static const Status statuses[] = {
+	{200, "OK", NULL},
+	{201, "Created", NULL},
+	{202, "Accepted", NULL},
+	{400, "Bad Request", "bad_request"},
+	{401, "Unauthorized", "unauthorized"},
+	{403, "Forbidden", "forbidden"},
+	{404, "Not Found", "not_found"},
+	{405, "Method Not Allowed", "method_not_allowed"},
+	{406, "Not Acceptable", "not_acceptable"},
+	{408, "Request Timeout", "request_timeout"},
+	{409, "Conflict", "conflict"},
+	{413, "Payload Too Large", "payload_too_large"},
+	{415, "Unsupported Media Type", "unsupported_media_type"},
+	{429, "Too Many Requests", "rate_limited"},
+	{500, "Internal Server Error", "internal_error"},
+	{503, "Service Unavailable", "service_unavailable"},
+	{504, "Gateway Timeout", "gateway_timeout"},
+};
+
+static const Status *find_status(int status);
+static void set_error_body(Request *request,
+						   int status,
+						   const char *message,
+						   const char *detail);
+static void
+set_api_error_body(Request *request, int status, const char *message);
+static const char *api_error_type(int status);
+static int status_of_sqlstate(const char *sqlstate, bool content);
+static void add_headers(const Request *request, Text *out);
+static void add_security_headers(const Request *request, Text *out);
+static void count_status(Request *request);
+static bool stays_open(const Request *request);
+
+void
+reply_accepted(Request *request, const char *id)
+{
+	Text body = {0};
+
+	text_add_string(&body, "{\"status\":\"accepted\",\"id\":");
+	text_add_json(&body, id, strlen(id));
+	text_add_string(&body, "}");
+	reply_body(request, 202, NULL, &body);
+}
+
+void
+reply_body(Request *request, int status, const char *content_type, Text *body)
+{
+	text_free(&request->reply.body);
+	request->reply.status = status;
+	request->reply.content_type = content_type;
+	request->reply.body = *body;
+	memset(body, 0, sizeof(*body));
+}
+
+void
+reply_error(Request *request, int status, const char *message)
+{
+	set_error_body(request, status, message, NULL);
+}
+
+void
+reply_unauthorized(Request *request, const char *message)
+{
+	set_error_body(request,
+				   401,
+				   message,
+				   "A key is sent as \"Authorization: Bearer KEY\".");
+	request->reply.challenge = request_header(request, "Authorization") == NULL
+								   ? "Bearer"
+								   : "Bearer error=\"invalid_token\"";
+	metrics_add(&request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
+}
+
+void
+reply_forbidden(Request *request, const char *message)
+{
+	set_error_body(request, 403, message, NULL);
+	request->reply.challenge = "Bearer error=\"insufficient_scope\"";
+	metrics_add(&request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
+}
+
+void
+reply_unavailable(Request *request, const char *message, long seconds)
+{
+	set_error_body(request, 503, message, NULL);
+	request->reply.retry_after = seconds;
+}
+
+void
+reply_limited(Request *request, const char *message, long limit, long reset)
+{
+	set_error_body(request, 429, message, NULL);
+	request->reply.retry_after = reset;
+	request->reply.limit = limit;
+	request->reply.limit_reset = reset;
+	metrics_add(&request->gateway->metrics, METRIC_RATE_LIMITED, 1);
+}
+
+void
+reply_sqlstate(Request *request,
+			   const char *sqlstate,
+			   const char *message,
+			   const char *detail,
+			   bool content)
+{
+	int status = status_of_sqlstate(sqlstate, content);
+
+	if (strncmp(sqlstate, "MS", 2) == 0 && status != 500)
+	{
+		set_error_body(request, status, message, detail);
+		if (status == 429 || status == 503)
+			request->reply.retry_after = DATABASE_RETRY_SECS;
+		return;
+	}
+	if (status == 503)
+		reply_unavailable(request,
+						  strncmp(sqlstate, "08001", 5) == 0
+							  ? message
+							  : "database is not available",
+						  DATABASE_RETRY_SECS);
+	else if (status == 400)
+		reply_error(request, 400, "body has a value that cannot be stored");
+	else
+		reply_error(request, 500, "internal error");
+	if (strncmp(sqlstate, "08", 2) != 0)
+		log_event(&request->gateway->log,
+				  status == 500 ? LOG_ERROR : LOG_WARN,
+				  "request %s: database error %s: %s",
+				  request->id,
+				  sqlstate,
+				  message);
+}
+
+void
+reply_query_error(Request *request, const QueryOutcome *outcome, bool content)
+{
+	const char *message = NULL;
+	const char *detail = NULL;
+	const char *field;
+
+	if (outcome->result != NULL)
+	{
+		field = PQresultErrorField(outcome->result, PG_DIAG_COLUMN_NAME);
+		snprintf(request->reply.param,
+				 sizeof(request->reply.param),
+				 "%s",
+				 field != NULL ? field : "");
+		message = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_PRIMARY);
+		detail = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_DETAIL);
+	}
+	reply_sqlstate(request,
+				   outcome->sqlstate,
+				   message != NULL ? message : "connection lost",
+				   detail,
+				   content);
+}
+
+void
+reply_send(Request *request)
+{
+	Reply *reply = &request->reply;
+	Text out = {0};
+
+	/* What was not read is not looked for: the next request is not in it. */
+	if (!request->body_read)
+		request->close = true;
+	add_headers(request, &out);
+	if (!request_is_head(request))
+		text_add(&out, reply->body.data, reply->body.length);
+	if (out.failed)
+	{
+		mg_disable_connection_keep_alive(request->conn);
+		text_free(&out);
+		return;
+	}
+	count_status(request);
+	if (request->close)
+		mg_disable_connection_keep_alive(request->conn);
+	if (out.length > SMALL_ANSWER_BYTES)
+		server_watch(request->conn,
+					 WATCH_WRITING,
+					 request->gateway->config.request_timeout * SECOND_US +
+						 (int64_t) (out.length / SLOWEST_BYTES_PER_SECOND) *
+							 SECOND_US);
+	mg_write(request->conn, out.data, out.length);
+	if (out.length > SMALL_ANSWER_BYTES)
+		server_unwatch(request->conn);
+	text_free(&out);
+}
+
+static const Status *
+find_status(int status)
+{
+	size_t last = sizeof(statuses) / sizeof(statuses[0]) - 1;
+
+	for (size_t i = 0; i < last; i++)
+	{
+		if (statuses[i].status == status)
+			return &statuses[i];
+	}
+	return &statuses[last];
+}
+
+static void
+set_error_body(Request *request,
+			   int status,
+			   const char *message,
+			   const char *detail)
+{
+	Text body = {0};
+
+	if (strncmp(request->path, "/v1/", 4) == 0)
+	{
+		set_api_error_body(request, status, message);
+		return;
+	}
+	text_addf(&body,
+			  "{\"code\":\"%s\",\"message\":",
+			  find_status(status)->code);
+	text_add_json(&body, message, strlen(message));
+	if (detail != NULL)
+	{
+		text_add_string(&body, ",\"details\":");
+		text_add_json(&body, detail, strlen(detail));
+	}
+	text_add_string(&body, "}");
+	reply_body(request, status, NULL, &body);
+}
+
+/* As clients of the Responses API read it. */
+static void
+set_api_error_body(Request *request, int status, const char *message)
+{
+	Text body = {0};
+
+	text_add_string(&body, "{\"error\":{\"message\":");
+	text_add_json(&body, message, strlen(message));
+	text_addf(&body, ",\"type\":\"%s\",\"param\":", api_error_type(status));
+	if (request->reply.param[0] != '\0')
+		text_add_json(&body,
+					  request->reply.param,
+					  strlen(request->reply.param));
+	else
+		text_add_string(&body, "null");
+	text_addf(&body, ",\"code\":\"%s\"}}", find_status(status)->code);
+	reply_body(request, status, NULL, &body);
+}
+
+static const char *
+api_error_type(int status)
+{
+	if (status == 401)
+		return "authentication_error";
+	if (status == 403)
+		return "permission_error";
+	if (status == 429)
+		return "rate_limit_error";
+	return status < 500 ? "invalid_request_error" : "server_error";
+}
+
+/*
+ * 40 (a deadlock, a serialization failure), 25006 (a standby) and 55P03 (a
+ * lock not to be had) stored nothing and pass, like 08, 53 and 57.
+ */
+static int
+status_of_sqlstate(const char *sqlstate, bool content)
+{
+	static const char *const passing[] =
+		{"08", "40", "53", "57", "25006", "55P03"};
+	int status;
+
+	if (strncmp(sqlstate, "MS", 2) == 0)
+	{
+		status = atoi(sqlstate + 2);
+		return find_status(status)->status == status && status >= 400 ? status
+																	  : 500;
+	}
+	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++)
+	{
+		if (strncmp(sqlstate, passing[i], strlen(passing[i])) == 0)
+			return 503;
+	}
+	if (content &&
+		(strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "54", 2) == 0))
+		return 400;
+	return 500;
+}
+
+static void
+add_headers(const Request *request, Text *out)
+{
+	const Reply *reply = &request->reply;
+	time_t now = time(NULL);
+	struct tm utc;
+	char date[64];
+
+	gmtime_r(&now, &utc);
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+	text_addf(out,
+			  "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\n"
+			  "Content-Length: %zu\r\nConnection: %s\r\n"
+			  "Cache-Control: no-store\r\nX-Request-Id: %s\r\n",
+			  reply->status,
+			  find_status(reply->status)->phrase,
+			  date,
+			  reply->content_type != NULL ? reply->content_type
+										  : "application/json",
+			  reply->body.length,
+			  stays_open(request) ? "keep-alive" : "close",
+			  request->id);
+	if (request->traceparent[0] != '\0')
+		text_addf(out, "traceparent: %s\r\n", request->traceparent);
+	if (reply->challenge != NULL)
+		text_addf(out, "WWW-Authenticate: %s\r\n", reply->challenge);
+	if (reply->allow[0] != '\0')
+		text_addf(out, "Allow: %s\r\n", reply->allow);
+	if (reply->retry_after > 0)
+		text_addf(out, "Retry-After: %ld\r\n", reply->retry_after);
+	if (reply->limit > 0)
+		text_addf(out,
+				  "X-RateLimit-Limit: %ld\r\nX-RateLimit-Reset: %ld\r\n",
+				  reply->limit,
+				  reply->limit_reset);
+	add_security_headers(request, out);
+	text_add_string(out, "\r\n");
+}
+
+static void
+add_security_headers(const Request *request, Text *out)
+{
+	const Config *config = &request->gateway->config;
+
+	if (!config->security_headers)
+		return;
+	text_addf(out,
+			  "X-Content-Type-Options: nosniff\r\n"
+			  "X-Frame-Options: DENY\r\n"
+			  "Referrer-Policy: no-referrer\r\n"
+			  "Content-Security-Policy: default-src %s\r\n",
+			  config->csp_default_src);
+	if (config->hsts)
+		text_add_string(out,
+						"Strict-Transport-Security: max-age=63072000; "
+						"includeSubDomains\r\n");
+}
+
+static void
+count_status(Request *request)
+{
+	Metrics *metrics = &request->gateway->metrics;
+	int status = request->reply.status;
+
+	metrics_add(metrics, METRIC_HTTP_REQUESTS, 1);
+	metrics_add(metrics,
+				status < 400   ? METRIC_HTTP_2XX
+				: status < 500 ? METRIC_HTTP_4XX
+							   : METRIC_HTTP_5XX,
+				1);
+}
+
+/* What civetweb will do, so that the header says the same. */
+static bool
+stays_open(const Request *request)
+{
+	const char *wish = request_header(request, "Connection");
+	const char *version = request->info->http_version;
+
+	if (request->close)
+		return false;
+	if (wish != NULL)
+		return strcasestr(wish, "keep-alive") != NULL;
+	return version != NULL && strcmp(version, "1.1") == 0;
+}

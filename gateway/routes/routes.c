@@ -1,0 +1,283 @@
+/*
+ * routes.c: the table of method, path and handler; 404, 405 and Allow come
+ * out of it.
+ *
+ * What is the same for all routes is done here in one order: path, method,
+ * key and scope, Accept or media type, size, JSON, idempotency key, breaker,
+ * rate, handler.
+ * A request that fails at one of them has touched nothing that comes later,
+ * so it uses up neither a key nor a sender's limit.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "guard/auth.h"
+#include "http/reply.h"
+#include "routes/routes.h"
+
+typedef struct Route
+{
+	const char *method;
+	const char *path; /* {id} stands for one segment; NULL: HEALTH_PATH */
+	void (*handler)(Request *request);
+	Scope scope;	  /* what a key has to be good for; none for probes */
+	bool guarded;	  /* has a breaker and counts for the rate limits */
+	const char *type; /* what else than JSON a GET can answer with */
+} Route;
+
+/* A table reads by its columns. */
+/* clang-format off */
+static const Route routes[] = {
+	{"POST", "/api/messages/sms", post_message_sms, SCOPE_SEND, true, NULL},
+	{"POST", "/api/messages/email", post_message_email, SCOPE_SEND, true, NULL},
+	{"POST", "/api/webhooks/sms", post_webhook_sms, SCOPE_INGEST, true, NULL},
+	{"POST", "/api/webhooks/email", post_webhook_email, SCOPE_INGEST, true,
+	 NULL},
+	{"POST", "/api/webhooks/status", post_webhook_status, SCOPE_INGEST, true,
+	 NULL},
+	{"POST", "/api/provider/mock/inbound", post_mock_inbound, SCOPE_INGEST,
+	 true, NULL},
+	{"GET", "/api/provider/mock/config", get_mock_config, SCOPE_OPERATE,
+	 false, NULL},
+	{"PUT", "/api/provider/mock/config", put_mock_config, SCOPE_OPERATE,
+	 false, NULL},
+	{"GET", "/api/conversations", get_conversations, SCOPE_READ, true, NULL},
+	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
+	 SCOPE_READ, true, NULL},
+	{"POST", "/v1/responses", post_response, SCOPE_RESPONSES, true, NULL},
+	{"GET", "/v1/responses", get_responses, SCOPE_RESPONSES, true, NULL},
+	{"GET", "/v1/responses/{id}", get_response, SCOPE_RESPONSES, true, NULL},
+	{"DELETE", "/v1/responses/{id}", delete_response, SCOPE_RESPONSES, true,
+	 NULL},
+	{"GET", "/v1/responses/{id}/input_items", get_response_items,
+	 SCOPE_RESPONSES, true, NULL},
+	{"POST", "/v1/responses/{id}/cancel", post_response_cancel,
+	 SCOPE_RESPONSES, true, NULL},
+	{"GET", NULL, get_health, SCOPE_NONE, false, NULL},
+	{"GET", "/health", get_health, SCOPE_NONE, false, NULL},
+	{"GET", "/readyz", get_readiness, SCOPE_NONE, false, NULL},
+	{"GET", "/metrics", get_metrics, SCOPE_OPERATE, false, "text/plain"},
+};
+/* clang-format on */
+
+#define ROUTE_COUNT ((int) (sizeof(routes) / sizeof(routes[0])))
+
+_Static_assert(sizeof(routes) / sizeof(routes[0]) <= LIMITS_BREAKERS_MAX,
+			   "not enough breakers");
+
+static int find_route(Request *request);
+static bool match_path(Request *request, const char *pattern);
+static bool match_method(const Request *request, const char *method);
+static void add_allowed(Request *request, const char *method);
+static bool accept_answer(Request *request, const Route *route);
+static bool takes_body(const Route *route);
+static bool accept_body(Request *request);
+static void run_guarded(Request *request, int route);
+static bool take_limits(Request *request);
+
+void
+routes_dispatch(Request *request)
+{
+	int found = find_route(request);
+	const Route *route;
+
+	if (found < 0)
+		return;
+	route = &routes[found];
+	if (!auth_admit(request, route->scope))
+		return;
+	if (strcmp(route->method, "GET") == 0
+			? !accept_answer(request, route)
+			: takes_body(route) && !accept_body(request))
+		return;
+	if (route->guarded)
+		run_guarded(request, found);
+	else
+		route->handler(request);
+}
+
+/* The number of the route, or -1 after a reply of 404 or 405. */
+static int
+find_route(Request *request)
+{
+	bool known = false;
+
+	for (int i = 0; i < ROUTE_COUNT; i++)
+	{
+		const char *pattern = routes[i].path != NULL
+								  ? routes[i].path
+								  : request->gateway->config.health_path;
+
+		if (!match_path(request, pattern))
+			continue;
+		if (match_method(request, routes[i].method))
+		{
+			request->reply.allow[0] = '\0';
+			return i;
+		}
+		known = true;
+		add_allowed(request, routes[i].method);
+	}
+	if (known)
+		reply_error(request, 405, "method is not allowed for this path");
+	else
+		reply_error(request, 404, "path does not exist");
+	return -1;
+}
+
+static bool
+match_path(Request *request, const char *pattern)
+{
+	const char *path = request->path;
+	const char *variable = strstr(pattern, "{id}");
+	size_t before;
+	size_t length;
+	int decoded;
+
+	if (variable == NULL)
+		return strcmp(path, pattern) == 0;
+	before = (size_t) (variable - pattern);
+	if (strncmp(path, pattern, before) != 0)
+		return false;
+	length = strcspn(path + before, "/");
+	if (length == 0 || strcmp(path + before + length, variable + 4) != 0)
+		return false;
+	decoded = mg_url_decode(path + before,
+							(int) length,
+							request->segment,
+							sizeof(request->segment),
+							0);
+	/* What cannot be an id at all is not found. */
+	return decoded > 0 && strlen(request->segment) == (size_t) decoded &&
+		   utf8_valid(request->segment, (size_t) decoded);
+}
+
+static bool
+match_method(const Request *request, const char *method)
+{
+	return strcmp(request->info->request_method, method) == 0 ||
+		   (request_is_head(request) && strcmp(method, "GET") == 0);
+}
+
+static void
+add_allowed(Request *request, const char *method)
+{
+	char *allow = request->reply.allow;
+	size_t length = strlen(allow);
+
+	snprintf(allow + length,
+			 sizeof(request->reply.allow) - length,
+			 "%s%s",
+			 length > 0 ? ", " : "",
+			 strcmp(method, "GET") == 0 ? "GET, HEAD" : method);
+}
+
+static bool
+accept_answer(Request *request, const Route *route)
+{
+	bool exact;
+
+	if (request_accepts(request, "application/json", &exact) > 0 ||
+		(route->type != NULL && request_accepts(request, route->type, &exact)))
+		return true;
+	reply_error(request, 406, "answer is JSON, which Accept does not allow");
+	return false;
+}
+
+/* What the path alone says needs no body, and no type of one. */
+static bool
+takes_body(const Route *route)
+{
+	return strcmp(route->method, "DELETE") != 0 &&
+		   route->handler != post_response_cancel;
+}
+
+static bool
+accept_body(Request *request)
+{
+	if (!request_has_json_type(request))
+	{
+		reply_error(request, 415, "Content-Type is not application/json");
+		return false;
+	}
+	return request_read_body(request) && request_check_json(request) &&
+		   request_read_key(request);
+}
+
+static void
+run_guarded(Request *request, int route)
+{
+	Limits *limits = request->gateway->limits;
+	long retry_after = 0;
+	int status;
+
+	if (!limits_enter_breaker(limits, route, &retry_after))
+	{
+		reply_unavailable(request,
+						  "route failed repeatedly and is paused",
+						  retry_after);
+		return;
+	}
+	if (take_limits(request))
+		routes[route].handler(request);
+	status = request->reply.status;
+	/* What the mock provider makes up says nothing about the route. */
+	limits_leave_breaker(limits,
+						 route,
+						 request->reply.simulated ? 503 : status);
+	if (status >= 300)
+		limits_give_back(limits, &request->sender);
+}
+
+static bool
+take_limits(Request *request)
+{
+	const Config *config = &request->gateway->config;
+	Limits *limits = request->gateway->limits;
+	const Caller *caller = &request->caller;
+	LimitTicket ticket;
+	char sender[512];
+	long reset;
+
+	if (caller->rate > 0 && !limits_take_tenant(limits,
+												caller->tenant,
+												caller->rate,
+												caller->burst,
+												&reset))
+	{
+		reply_limited(request,
+					  "too many requests of this tenant",
+					  caller->rate,
+					  reset);
+		return false;
+	}
+	if (config->rate_limit_per_ip > 0 && !limits_take(limits,
+													  LIMIT_IP,
+													  request->client,
+													  config->rate_limit_per_ip,
+													  &ticket,
+													  &reset))
+	{
+		reply_limited(request,
+					  "too many requests from this address",
+					  config->rate_limit_per_ip,
+					  reset);
+		return false;
+	}
+	if (config->rate_limit_per_sender > 0 &&
+		request_body_member(request, "from", sender, sizeof(sender)) &&
+		!limits_take(limits,
+					 LIMIT_SENDER,
+					 sender,
+					 config->rate_limit_per_sender,
+					 &request->sender,
+					 &reset))
+	{
+		reply_limited(request,
+					  "too many messages from this sender",
+					  config->rate_limit_per_sender,
+					  reset);
+		return false;
+	}
+	return true;
+}
