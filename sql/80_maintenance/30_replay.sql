@@ -1,0 +1,276 @@
+-- maintenance: replay
+
+CREATE FUNCTION msgstore._messages_of(tenants text[], event_ids uuid[])
+    RETURNS TABLE (
+        tenant_id text,
+        id uuid,
+        channel text,
+        thread text,
+        key text,
+        "from" text,
+        "to" text,
+        provider_message_id text,
+        correlation_id text,
+        body text,
+        attachments jsonb,
+        "timestamp" timestamptz)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_messages_of';
+
+CREATE FUNCTION msgstore._read_replay_filter(
+    filter jsonb,
+    OUT channel text,
+    OUT created_from timestamptz,
+    OUT created_until timestamptz,
+    OUT event_ids uuid[],
+    OUT conversation_tenant text,
+    OUT conversation_id uuid)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    name text;
+    value jsonb;
+    expected text;
+    parent msgstore.conversations;
+BEGIN
+    IF jsonb_typeof(filter) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'filter is not a JSON object'
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'A filter is a JSON object; an empty one means all events.';
+    END IF;
+    FOR name, value IN SELECT * FROM jsonb_each(filter) LOOP
+        IF value = 'null' THEN
+            expected := 'A key that is to say nothing is left out.';
+            RAISE no_data_found;
+        END IF;
+        CASE name
+            WHEN 'channel' THEN
+                channel := value #>> '{}';
+                PERFORM msgstore.normalize_address(channel, '');
+            WHEN 'created_from' THEN
+                expected := 'A time is a string such as "2024-11-01T14:00:00Z".';
+                created_from := value #>> '{}';
+            WHEN 'created_until' THEN
+                expected := 'A time is a string such as "2024-11-01T14:00:00Z".';
+                created_until := value #>> '{}';
+            WHEN 'event_ids' THEN
+                expected := 'Event ids are an array of UUIDs.';
+                event_ids := ARRAY(SELECT jsonb_array_elements_text(value)::uuid);
+            WHEN 'conversation' THEN
+                parent := msgstore._find_conversation(value #>> '{}');
+                conversation_tenant := parent.tenant_id;
+                conversation_id := parent.id;
+            ELSE
+                RAISE EXCEPTION 'filter has no key "%"', left(name, 64)
+                    USING ERRCODE = 'MS400',
+                          DETAIL = 'Its keys are channel, created_from, created_until, event_ids and conversation.';
+        END CASE;
+    END LOOP;
+EXCEPTION
+    WHEN no_data_found OR data_exception THEN
+        RAISE EXCEPTION '"%" is no value of key "%" of a filter',
+            left(coalesce(value #>> '{}', 'null'), 64), name
+            USING ERRCODE = 'MS400', DETAIL = expected;
+END
+$$;
+
+-- Writes down, in a table of this transaction, what a replay is to change;
+-- returns how many events it looked at.
+CREATE FUNCTION msgstore._note_replay(filter jsonb) RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    -- Batches come out of a sort, which keeps to work_mem.
+    SET enable_hashagg = off
+    AS $$
+DECLARE
+    wanted CONSTANT record := msgstore._read_replay_filter(filter);
+    scope CONSTANT text := msgstore._tenant_scope();
+    events int := 0;
+    batch record;
+    made int;
+BEGIN
+    CREATE TEMP TABLE msgstore_replay (
+        tenant_id text COLLATE "C", id uuid, channel text, thread text COLLATE "C",
+        key text COLLATE "C", "from" text COLLATE "C", "to" text COLLATE "C",
+        provider_message_id text, correlation_id text, body text,
+        attachments jsonb, "timestamp" timestamptz,
+        message_id uuid, conversation_id uuid, moves boolean
+    ) ON COMMIT DROP;
+    FOR batch IN
+        SELECT array_agg(e.tenant_id) AS tenants, array_agg(e.id) AS ids
+        FROM (
+            SELECT l.tenant_id, l.id, row_number() OVER () AS n
+            FROM msgstore.event_log l
+            WHERE (scope = '' OR l.tenant_id = scope)
+                AND (wanted.channel IS NULL OR l.channel = wanted.channel)
+                AND (wanted.created_from IS NULL
+                     OR l.created_at >= wanted.created_from)
+                AND (wanted.created_until IS NULL
+                     OR l.created_at < wanted.created_until)
+                AND (wanted.event_ids IS NULL OR l.id = ANY (wanted.event_ids))
+                AND (wanted.conversation_id IS NULL
+                     OR (l.tenant_id, l.id) IN (
+                         SELECT m.tenant_id, m.inbound_event_id
+                         FROM msgstore.messages m
+                         WHERE m.tenant_id = wanted.conversation_tenant
+                             AND m.conversation_id = wanted.conversation_id))
+                -- Purged: there is nothing to make a message of.
+                AND l.payload <> '{}'
+                AND NOT EXISTS (
+                    SELECT FROM msgstore.event_queue q
+                    WHERE q.tenant_id = l.tenant_id AND q.event_id = l.id)
+                AND NOT EXISTS (
+                    SELECT FROM msgstore.dead_letters d
+                    WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id)
+        ) e
+        GROUP BY (e.n - 1) / 1000
+    LOOP
+        WITH made AS MATERIALIZED (
+            SELECT * FROM msgstore._messages_of(batch.tenants, batch.ids)
+        ), noted AS (
+            INSERT INTO pg_temp.msgstore_replay
+            SELECT n.*, m.id, m.conversation_id,
+                   m.conversation_id IS DISTINCT FROM c.id
+            FROM made n
+            LEFT JOIN msgstore.messages m
+                ON m.tenant_id = n.tenant_id AND m.inbound_event_id = n.id
+            LEFT JOIN msgstore.conversations c
+                ON c.tenant_id = n.tenant_id AND c.key = n.key
+            WHERE m.id IS NULL
+                OR (m.channel, m.conversation_key, m.conversation_id, m."from",
+                    m."to", m.provider_message_id, m.correlation_id, m.body,
+                    m.attachments, m."timestamp")
+                   IS DISTINCT FROM
+                   (n.channel, n.key, c.id, n."from",
+                    n."to", n.provider_message_id, n.correlation_id, n.body,
+                    n.attachments, n."timestamp"))
+        SELECT count(*) INTO made FROM made;
+        events := events + made;
+    END LOOP;
+    ANALYZE pg_temp.msgstore_replay;
+    RETURN events;
+END
+$$;
+
+-- The conversations that are touched are known before anything is changed, and
+-- locked as everybody locks them: first those that are there, then new ones,
+-- each in the order of their keys.
+CREATE FUNCTION msgstore._apply_replay() RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    touched record;
+BEGIN
+    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
+    INTO touched
+    FROM (
+        SELECT c.tenant_id, c.id
+        FROM msgstore.conversations c
+        WHERE (c.tenant_id, c.key) IN (
+                SELECT r.tenant_id, r.key FROM pg_temp.msgstore_replay r)
+            OR (c.tenant_id, c.id) IN (
+                SELECT r.tenant_id, r.conversation_id
+                FROM pg_temp.msgstore_replay r)
+        ORDER BY c.tenant_id, c.key
+        FOR UPDATE) c;
+    WITH made AS (
+        INSERT INTO msgstore.conversations AS c (
+            tenant_id, channel, participant_a, participant_b, key,
+            last_activity_at)
+        SELECT r.tenant_id, min(r.thread), min(least(r."from", r."to")),
+               min(greatest(r."from", r."to")), r.key, max(r."timestamp")
+        FROM pg_temp.msgstore_replay r
+        WHERE NOT EXISTS (
+            SELECT FROM msgstore.conversations c
+            WHERE c.tenant_id = r.tenant_id AND c.key = r.key)
+        GROUP BY r.tenant_id, r.key
+        ORDER BY r.tenant_id, r.key
+        ON CONFLICT (tenant_id, key) DO UPDATE
+        SET message_count = c.message_count
+        RETURNING c.tenant_id, c.id)
+    SELECT touched.tenants || array_agg(m.tenant_id) AS tenants,
+           touched.ids || array_agg(m.id) AS ids
+    INTO touched
+    FROM made m;
+
+    UPDATE msgstore.messages m
+    SET channel = r.channel,
+        conversation_key = r.key,
+        conversation_id = c.id,
+        "from" = r."from",
+        "to" = r."to",
+        provider_message_id = r.provider_message_id,
+        correlation_id = r.correlation_id,
+        body = r.body,
+        attachments = r.attachments,
+        "timestamp" = r."timestamp"
+    FROM pg_temp.msgstore_replay r
+    JOIN msgstore.conversations c
+        ON c.tenant_id = r.tenant_id AND c.key = r.key
+    WHERE m.tenant_id = r.tenant_id AND m.id = r.message_id;
+
+    INSERT INTO msgstore.messages (
+        tenant_id, id, inbound_event_id, direction, channel, "from", "to",
+        provider_message_id, correlation_id, body, attachments, "timestamp",
+        conversation_key, conversation_id)
+    SELECT r.tenant_id, r.id, r.id, 'inbound', r.channel, r."from", r."to",
+           r.provider_message_id, r.correlation_id, r.body, r.attachments,
+           r."timestamp", r.key, c.id
+    FROM pg_temp.msgstore_replay r
+    JOIN msgstore.conversations c
+        ON c.tenant_id = r.tenant_id AND c.key = r.key
+    WHERE r.message_id IS NULL
+    ORDER BY r.tenant_id, r.id;
+
+    PERFORM msgstore._recount_conversations(touched.tenants, touched.ids);
+END
+$$;
+
+CREATE FUNCTION msgstore.replay(
+    filter jsonb DEFAULT '{}',
+    dry_run boolean DEFAULT false,
+    OUT events int,
+    OUT added int,
+    OUT changed int,
+    OUT moved int)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- One at a time, and none beside an erasure: what is written down here
+    -- must not come back after it was erased.
+    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
+    events := msgstore._note_replay(filter);
+    SELECT count(*) FILTER (WHERE r.message_id IS NULL),
+           count(r.message_id),
+           count(r.message_id) FILTER (WHERE r.moves)
+    INTO added, changed, moved
+    FROM pg_temp.msgstore_replay r;
+    IF NOT coalesce(dry_run, false) AND added + changed > 0 THEN
+        PERFORM msgstore._apply_replay();
+        PERFORM msgstore._log_operation('replay', filter, added + changed,
+            ARRAY(SELECT r.id FROM pg_temp.msgstore_replay r LIMIT 10000));
+    END IF;
+    DROP TABLE pg_temp.msgstore_replay;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._messages_of(text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._read_replay_filter(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._note_replay(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._apply_replay() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.replay(jsonb, boolean) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._messages_of(text[], uuid[]) IS
+    'The messages that the worker would make of these events of the log now, with the addresses normalized anew; none for an event whose channel is gone';
+COMMENT ON FUNCTION msgstore._read_replay_filter(jsonb) IS
+    'What a filter of replay says. Raises MS400, MS404';
+COMMENT ON FUNCTION msgstore._note_replay(jsonb) IS
+    'What a replay is to change, in pg_temp.msgstore_replay; returns how many events it looked at';
+COMMENT ON FUNCTION msgstore._apply_replay() IS
+    'Changes what _note_replay has written down';
+COMMENT ON FUNCTION msgstore.replay(jsonb, boolean) IS
+    'Makes the messages of processed events again from what is stored of the events, with the same ids, and puts right the conversations they leave and join. filter: channel, created_from, created_until, event_ids, conversation. events: looked at; added: messages that were missing; changed: messages that differed; moved: those of them that went to another conversation. With dry_run only counts. Raises MS400, MS404';

@@ -1,0 +1,253 @@
+-- maintenance: erasure
+
+-- What waits to be done with these events and messages. Dead letters go first:
+-- whoever is requeueing them is waited for, and what that has put back is seen.
+CREATE FUNCTION msgstore._erase_work(events uuid[], messages uuid[])
+    RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    gone record;
+BEGIN
+    what := 'dead_letters';
+    WITH gone AS (
+        DELETE FROM msgstore.dead_letters d
+        WHERE d.event_id = ANY (events || messages) AND own IN ('', d.tenant_id)
+        RETURNING d.tenant_id, d.event_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    PERFORM msgstore._move_all('dead_letters', gone.tenants, gone.ids, -1);
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'event_queue';
+    WITH gone AS (
+        DELETE FROM msgstore.event_queue q
+        WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
+        RETURNING q.tenant_id, q.event_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.event_id) AS ids,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    PERFORM msgstore._move_all('queued', gone.tenants, gone.ids, -1);
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'event_claims';
+    DELETE FROM msgstore.event_claims c
+    WHERE c.event_id = ANY (events) AND own IN ('', c.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'conversation_holds';
+    DELETE FROM msgstore.conversation_holds h
+    WHERE h.event_id = ANY (events) AND own IN ('', h.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'event_failures';
+    DELETE FROM msgstore.event_failures f
+    WHERE f.event_id = ANY (events || messages) AND own IN ('', f.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'outbox';
+    DELETE FROM msgstore.outbox o
+    WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'idempotency_keys';
+    DELETE FROM msgstore.idempotency_keys k
+    WHERE k.result_id = ANY (events || messages) AND own IN ('', k.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+END
+$$;
+
+-- The messages, what became of them, their conversations and their events.
+CREATE FUNCTION msgstore._erase_messages(
+    events uuid[],
+    messages uuid[],
+    tenants text[],
+    conversation_ids uuid[])
+    RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    gone record;
+BEGIN
+    what := 'messages';
+    WITH gone AS (
+        DELETE FROM msgstore.messages m
+        WHERE m.id = ANY (messages) AND own IN ('', m.tenant_id)
+        RETURNING m.tenant_id, m.conversation_id)
+    SELECT array_agg(g.tenant_id) AS tenants,
+           array_agg(g.conversation_id) AS ids, count(*) AS n
+    INTO gone
+    FROM gone g;
+    removed := gone.n;
+    RETURN NEXT;
+    -- A conversation that came up meanwhile was not locked.
+    what := 'conversations';
+    removed := coalesce(msgstore._recount_conversations(
+        tenants || gone.tenants, conversation_ids || gone.ids), 0);
+    RETURN NEXT;
+    what := 'deliveries';
+    WITH gone AS (
+        DELETE FROM msgstore.deliveries d
+        WHERE d.message_id = ANY (messages) AND own IN ('', d.tenant_id)
+        RETURNING d.tenant_id, d.channel, d.provider_message_id)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.channel) AS channels,
+           array_agg(g.provider_message_id) AS ids, count(*) AS n
+    INTO gone
+    FROM gone g;
+    removed := gone.n;
+    RETURN NEXT;
+    what := 'delivery_statuses';
+    DELETE FROM msgstore.delivery_statuses s
+    USING unnest(gone.tenants, gone.channels, gone.ids)
+        AS g (tenant_id, channel, provider_message_id)
+    WHERE s.tenant_id = g.tenant_id AND s.channel = g.channel
+        AND s.provider_message_id = g.provider_message_id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'event_log';
+    DELETE FROM msgstore.event_log l
+    WHERE l.id = ANY (events) AND own IN ('', l.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+END
+$$;
+
+-- What requeues, workers and senders hold is waited for in the order in which
+-- they take it, and looked for again once it is held: what a worker made of an
+-- event in between is erased as well.
+CREATE FUNCTION msgstore.erase_address(channel text, address text)
+    RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    erased CONSTANT text := msgstore.normalize_address(channel, address);
+    channel_names text[];
+    thread_names text[];
+    events uuid[];
+    messages uuid[];
+    conversations record;
+    total bigint := 0;
+BEGIN
+    IF channel IS NULL OR erased IS NULL OR erased = '' THEN
+        RAISE EXCEPTION 'field "%" is blank',
+            CASE WHEN channel IS NULL THEN 'channel' ELSE 'address' END
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'The field is a string that is not blank.';
+    END IF;
+    -- Not beside a replay: see there.
+    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
+    -- Channels of one thread share their conversations.
+    SELECT array_agg(c.name), array_agg(c.name) || array_agg(c.thread)
+    INTO channel_names, thread_names
+    FROM msgstore.channels c
+    WHERE c.thread = (SELECT t.thread FROM msgstore.channels t
+                      WHERE t.name = erase_address.channel);
+
+    events := ARRAY(
+        SELECT l.id FROM msgstore.event_log l
+        WHERE l.channel = ANY (channel_names) AND own IN ('', l.tenant_id)
+            AND (erased IN (l."from", l."to")
+                 OR erased IN (
+                     msgstore.normalize_address(l.channel, l.payload ->> 'from'),
+                     msgstore.normalize_address(l.channel, l.payload ->> 'to'))));
+    PERFORM FROM (
+        SELECT FROM msgstore.dead_letters d
+        WHERE d.event_id = ANY (events) AND own IN ('', d.tenant_id)
+        ORDER BY d.tenant_id, d.event_id
+        FOR UPDATE) locked;
+    PERFORM FROM (
+        SELECT FROM msgstore.event_queue q
+        WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
+        ORDER BY q.tenant_id, q.event_id
+        FOR UPDATE) locked;
+    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
+    INTO conversations
+    FROM (
+        SELECT c.tenant_id, c.id
+        FROM msgstore.conversations c
+        WHERE own IN ('', c.tenant_id)
+            AND (c.channel = ANY (thread_names)
+                 AND erased IN (c.participant_a, c.participant_b)
+                 OR (c.tenant_id, c.id) IN (
+                     SELECT m.tenant_id, m.conversation_id
+                     FROM msgstore.messages m
+                     WHERE m.inbound_event_id = ANY (events)
+                         OR m.channel = ANY (channel_names)
+                             AND erased IN (m."from", m."to")))
+        ORDER BY c.tenant_id, c.key
+        FOR UPDATE) c;
+    messages := ARRAY(
+        SELECT m.id FROM msgstore.messages m
+        WHERE own IN ('', m.tenant_id)
+            AND (m.inbound_event_id = ANY (events)
+                 OR m.channel = ANY (channel_names)
+                     AND erased IN (m."from", m."to")));
+    PERFORM FROM (
+        SELECT FROM msgstore.outbox o
+        WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id)
+        ORDER BY o.tenant_id, o.message_id
+        FOR UPDATE) locked;
+    PERFORM FROM (
+        SELECT FROM msgstore.messages m
+        WHERE m.id = ANY (messages) AND own IN ('', m.tenant_id)
+        ORDER BY m.tenant_id, m.id
+        FOR UPDATE) locked;
+    -- Of messages whose event says something else.
+    events := ARRAY(
+        SELECT e FROM unnest(events) e
+        UNION
+        SELECT m.inbound_event_id FROM msgstore.messages m
+        WHERE m.id = ANY (messages) AND m.inbound_event_id IS NOT NULL);
+    -- And in the order in which a purge takes them: see _walk_log().
+    PERFORM FROM (
+        SELECT FROM msgstore.event_failures f
+        JOIN msgstore.event_log l ON l.tenant_id = f.tenant_id AND l.id = f.event_id
+        WHERE f.event_id = ANY (events) AND own IN ('', f.tenant_id)
+        ORDER BY l.created_at, l.id
+        FOR UPDATE OF f) locked;
+    PERFORM FROM (
+        SELECT FROM msgstore.event_log l
+        WHERE l.id = ANY (events) AND own IN ('', l.tenant_id)
+        ORDER BY l.created_at, l.id
+        FOR UPDATE) locked;
+
+    FOR what, removed IN
+        SELECT * FROM msgstore._erase_work(events, messages)
+        UNION ALL
+        SELECT * FROM msgstore._erase_messages(
+            events, messages, conversations.tenants, conversations.ids)
+    LOOP
+        total := total + CASE WHEN what IN ('messages', 'event_log')
+                              THEN removed ELSE 0 END;
+        RETURN NEXT;
+    END LOOP;
+    IF total > 0 THEN
+        PERFORM msgstore._log_operation(
+            'erase', jsonb_build_object('channel', channel), total, NULL);
+    END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
+    'Removes what waits to be done with these events and messages';
+COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
+    'Removes these messages and events, what became of them, and the conversations if nothing is left in them';
+COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
+    'Removes everything that is stored of a person''s address on a channel: messages from and to it, their conversations, events wherever they are, dead letters, deliveries and keys. Returns how many rows of which table. Raises MS400';

@@ -1,0 +1,66 @@
+-- maintenance: check conversations
+
+CREATE FUNCTION msgstore._check_conversations()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    RETURN QUERY
+    SELECT CASE WHEN m.n IS NULL THEN 'conversation without messages'
+                WHEN m.n <> c.message_count THEN 'wrong message count'
+                ELSE 'wrong last activity' END,
+           format('conversation %s', c.id),
+           format('It says %s messages and %s; it has %s and %s.',
+                  c.message_count, c.last_activity_at,
+                  coalesce(m.n, 0), coalesce(m.last::text, 'none')),
+           format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
+                  c.tenant_id, c.id)
+    FROM msgstore.conversations c
+    LEFT JOIN (
+        SELECT m.tenant_id, m.conversation_id, count(*) AS n,
+               max(m."timestamp") AS last
+        FROM msgstore.messages m
+        WHERE scope IN ('', m.tenant_id)
+        GROUP BY m.tenant_id, m.conversation_id) m
+        ON m.tenant_id = c.tenant_id AND m.conversation_id = c.id
+    WHERE scope IN ('', c.tenant_id)
+        AND (m.n, m.last) IS DISTINCT FROM
+            (c.message_count::bigint, c.last_activity_at);
+
+    RETURN QUERY
+    SELECT 'wrong number of conversations', format('tenant "%s"', t.tenant_id),
+           format('It says %s; there are %s.', sum(t.said), sum(t.n)),
+           format('SELECT msgstore._recount_tenant(%L)', t.tenant_id)
+    FROM (
+        SELECT c.tenant_id, c.n AS said, 0 AS n
+        FROM msgstore.conversation_counts c
+        WHERE scope IN ('', c.tenant_id)
+        UNION ALL
+        SELECT c.tenant_id, 0, 1
+        FROM msgstore.conversations c
+        WHERE scope IN ('', c.tenant_id)) t
+    GROUP BY t.tenant_id
+    HAVING sum(t.said) <> sum(t.n);
+
+    RETURN QUERY
+    SELECT CASE WHEN c.id IS NULL THEN 'message without conversation'
+                ELSE 'message in another conversation' END,
+           format('message %s', m.id),
+           format('It belongs to %s.', m.conversation_key),
+           format('SELECT msgstore._rehome_message(%L, %L)', m.tenant_id, m.id)
+    FROM msgstore.messages m
+    LEFT JOIN msgstore.conversations c
+        ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
+    WHERE scope IN ('', m.tenant_id)
+        AND c.key IS DISTINCT FROM m.conversation_key;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._check_conversations() FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._check_conversations() IS
+    'Conversations and messages that do not belong together';

@@ -1,0 +1,135 @@
+-- maintenance: check events
+
+CREATE FUNCTION msgstore._check_events()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    RETURN QUERY
+    SELECT 'event in no place', format('event %s', l.id),
+           'It is neither queued nor dead, and has no message.',
+           CASE WHEN l.payload <> '{}'
+               THEN format('SELECT msgstore._enqueue(ARRAY[%L], ARRAY[%L::uuid])',
+                           l.tenant_id, l.id)
+               -- Purged: nothing is left to make a message of.
+               ELSE format('DELETE FROM msgstore.event_log'
+                           ' WHERE tenant_id = %L AND id = %L', l.tenant_id, l.id)
+           END
+    FROM msgstore.event_log l
+    WHERE scope IN ('', l.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.messages m
+            WHERE m.tenant_id = l.tenant_id AND m.inbound_event_id = l.id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_queue q
+            WHERE q.tenant_id = l.tenant_id AND q.event_id = l.id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.dead_letters d
+            WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id);
+
+    RETURN QUERY
+    SELECT w.finding, format('event %s', q.event_id), w.detail,
+           CASE w.finding
+               WHEN 'event in two places' THEN
+                   CASE WHEN m.id IS NULL
+                       THEN format('SELECT msgstore._drop_dead_letter(%L, %L)',
+                                   q.tenant_id, q.event_id)
+                       ELSE format('SELECT msgstore._drop_work(%L, %L)',
+                                   q.tenant_id, q.event_id)
+                   END
+               WHEN 'event that waits for nothing' THEN
+                   format('UPDATE msgstore.event_queue SET next_attempt_at = now()'
+                          ' WHERE tenant_id = %L AND event_id = %L',
+                          q.tenant_id, q.event_id)
+               ELSE format('SELECT msgstore._drop_work(%L, %L)',
+                           q.tenant_id, q.event_id)
+           END
+    FROM msgstore.event_queue q
+    LEFT JOIN msgstore.event_log l
+        ON l.tenant_id = q.tenant_id AND l.id = q.event_id
+    LEFT JOIN msgstore.messages m
+        ON m.tenant_id = q.tenant_id AND m.inbound_event_id = q.event_id
+    LEFT JOIN msgstore.dead_letters d
+        ON d.tenant_id = q.tenant_id AND d.event_id = q.event_id
+    LEFT JOIN msgstore.event_claims c
+        ON c.tenant_id = q.tenant_id AND c.event_id = q.event_id
+    LEFT JOIN msgstore.conversation_holds h
+        ON h.tenant_id = q.tenant_id AND h.event_id = q.event_id
+    CROSS JOIN LATERAL (VALUES
+        (m.id IS NOT NULL, 'event in two places',
+         'It is queued, and has its message.'),
+        (m.id IS NULL AND d.event_id IS NOT NULL, 'event in two places',
+         'It is queued, and a dead letter.'),
+        (m.id IS NULL AND l.id IS NULL, 'queue row without event',
+         'The event is not in the log.'),
+        (l.id IS NOT NULL AND m.id IS NULL AND c.event_id IS NULL
+         AND q.next_attempt_at = 'infinity'
+         AND NOT EXISTS (
+             SELECT FROM msgstore.conversation_holds earlier
+             WHERE earlier.tenant_id = h.tenant_id
+                 AND earlier.conversation_key = h.conversation_key
+                 AND earlier.event_id < h.event_id),
+         'event that waits for nothing',
+         'It is never due, though nobody has claimed it or stands before it.')
+    ) AS w (holds, finding, detail)
+    WHERE w.holds AND scope IN ('', q.tenant_id);
+
+    RETURN QUERY
+    SELECT CASE WHEN m.id IS NOT NULL THEN 'event in two places'
+                ELSE 'dead letter without event' END,
+           format('%s %s', CASE d.direction WHEN 'inbound' THEN 'event'
+                                            ELSE 'message' END, d.event_id),
+           CASE WHEN m.id IS NOT NULL THEN 'It is a dead letter, and has its message.'
+                ELSE 'What it was made of is gone.' END,
+           format('SELECT msgstore._drop_dead_letter(%L, %L)',
+                  d.tenant_id, d.event_id)
+    FROM msgstore.dead_letters d
+    LEFT JOIN msgstore.event_log l
+        ON l.tenant_id = d.tenant_id AND l.id = d.event_id
+    LEFT JOIN msgstore.messages m ON d.direction = 'inbound'
+        AND m.tenant_id = d.tenant_id AND m.inbound_event_id = d.event_id
+    LEFT JOIN msgstore.messages o ON d.direction = 'outbound'
+        AND o.tenant_id = d.tenant_id AND o.id = d.event_id
+    WHERE scope IN ('', d.tenant_id)
+        AND (m.id IS NOT NULL
+             OR CASE d.direction WHEN 'inbound' THEN l.id ELSE o.id END IS NULL);
+
+    RETURN QUERY
+    SELECT w.finding, format('event %s', w.event_id), 'It is not in the queue.',
+           format('SELECT msgstore._drop_work(%L, %L)', w.tenant_id, w.event_id)
+    FROM (
+        SELECT 'claim without queue row' AS finding, c.tenant_id, c.event_id
+        FROM msgstore.event_claims c
+        UNION ALL
+        SELECT 'hold without queue row', h.tenant_id, h.event_id
+        FROM msgstore.conversation_holds h) w
+    WHERE scope IN ('', w.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_queue q
+            WHERE q.tenant_id = w.tenant_id AND q.event_id = w.event_id);
+
+    RETURN QUERY
+    SELECT 'failures without event', format('event or message %s', f.event_id),
+           'It is neither in the log nor among the messages.',
+           format('DELETE FROM msgstore.event_failures'
+                  ' WHERE tenant_id = %L AND event_id = %L',
+                  f.tenant_id, f.event_id)
+    FROM msgstore.event_failures f
+    WHERE scope IN ('', f.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_log l
+            WHERE l.tenant_id = f.tenant_id AND l.id = f.event_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.messages m
+            WHERE m.tenant_id = f.tenant_id AND m.id = f.event_id);
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._check_events() FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._check_events() IS
+    'Events that are in no place or in two, and what is left of events that are gone';

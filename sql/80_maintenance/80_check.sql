@@ -1,0 +1,30 @@
+-- maintenance: check
+
+CREATE FUNCTION msgstore.check()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET quote_all_identifiers = off
+    AS $$
+BEGIN
+    IF msgstore._tenant_scope() = '' THEN
+        RETURN QUERY SELECT * FROM msgstore._check_objects();
+    END IF;
+    -- The data is looked at by these objects.
+    IF EXISTS (
+        SELECT FROM msgstore.installed_objects i
+        WHERE i.type = 'table' AND to_regclass(i.identity) IS NULL) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM msgstore._check_conversations();
+    RETURN QUERY SELECT * FROM msgstore._check_events();
+    RETURN QUERY SELECT * FROM msgstore._check_outbox();
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore.check() FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore.check() IS
+    'Compares what is stored with what must always hold, in one snapshot: one row for each finding, with a statement that repairs it; none when all is well';
