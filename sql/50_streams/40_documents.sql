@@ -1,0 +1,44 @@
+CREATE FUNCTION msgstore.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_merge_patch';
+
+CREATE AGGREGATE msgstore.fold(patch jsonb) (
+    SFUNC = msgstore.merge_patch,
+    STYPE = jsonb,
+    PARALLEL = SAFE
+);
+
+CREATE FUNCTION msgstore._last_known(known anyelement, value anyelement)
+    RETURNS anyelement
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_last_known';
+
+-- Strict: nulls are passed over, and the first value that is none begins.
+CREATE AGGREGATE msgstore.last_known(value anyelement) (
+    SFUNC = msgstore._last_known,
+    STYPE = anyelement,
+    PARALLEL = SAFE
+);
+
+CREATE FUNCTION msgstore.stream_state(stream text, at timestamptz DEFAULT NULL)
+    RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'msgstore_stream_state';
+
+REVOKE ALL ON FUNCTION msgstore.merge_patch(jsonb, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.fold(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._last_known(anyelement, anyelement) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.last_known(anyelement) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.stream_state(text, timestamptz) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore.merge_patch(jsonb, jsonb) IS
+    'The document with the patch applied, by RFC 7396; null is an absent document or patch';
+COMMENT ON AGGREGATE msgstore.fold(jsonb) IS
+    'Merge patches applied one after the other, by RFC 7396: fold(patch ORDER BY version)';
+COMMENT ON FUNCTION msgstore._last_known(anyelement, anyelement) IS
+    'Transition function of last_known()';
+COMMENT ON AGGREGATE msgstore.last_known(anyelement) IS
+    'The last value that is not null: last_known(value ORDER BY version)';
+COMMENT ON FUNCTION msgstore.stream_state(text, timestamptz) IS
+    'All merge patches of a stream''s events, up to a time, applied in order; null without events';

@@ -1,0 +1,104 @@
+-- The event id is checked as that of any event: a seed that repeats an id of
+-- another stream's event is a conflict.
+CREATE FUNCTION msgstore._append_seed(stream text, version bigint, seed jsonb)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    IF jsonb_typeof(seed -> 'type') <> 'string' OR seed ->> 'type' = '' THEN
+        RAISE EXCEPTION 'field "type" of the seed is not a name'
+            USING ERRCODE = 'MS400';
+    END IF;
+    INSERT INTO msgstore.stream_events (global_position, horizon, version,
+        created_at, event_id, tenant_id, stream, category, type, created_by,
+        data, metadata)
+    VALUES (msgstore._take_position(), msgstore._horizon(), _append_seed.version,
+        coalesce((seed ->> 'created_at')::timestamptz, clock_timestamp()),
+        coalesce((seed ->> 'event_id')::uuid, msgstore._event_id()),
+        msgstore._tenant_scope(), _append_seed.stream,
+        msgstore.stream_category(_append_seed.stream), seed ->> 'type',
+        seed ->> 'created_by', seed -> 'data', seed -> 'metadata');
+    PERFORM msgstore._wake_at_commit(msgstore.stream_category(_append_seed.stream));
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'event id "%" was used with different content',
+            seed ->> 'event_id'
+            USING ERRCODE = 'MS409',
+                  DETAIL = 'An event id stands for one stream, type, data and metadata.',
+                  HINT = 'Repeat the event as it was, or use another id.';
+    WHEN invalid_text_representation OR invalid_datetime_format THEN
+        RAISE EXCEPTION 'the seed has a field that cannot be read: %', SQLERRM
+            USING ERRCODE = 'MS400';
+END
+$$;
+
+-- Waits for who is compacting the same stream; that one leaves one event.
+CREATE FUNCTION msgstore.compact_stream(
+    stream text,
+    seed jsonb,
+    expected_version bigint DEFAULT NULL,
+    OUT events_before bigint,
+    OUT events_after bigint,
+    OUT version bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    tenant text := msgstore._tenant_scope();
+    locked bigint;
+BEGIN
+    IF stream IS NULL OR jsonb_typeof(seed) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'argument "%" is not %',
+            CASE WHEN stream IS NULL THEN 'stream' ELSE 'seed' END,
+            CASE WHEN stream IS NULL THEN 'a name' ELSE 'a JSON object' END
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'A seed has the fields type and data, and may have metadata, event_id and created_by; or it is the data.';
+    END IF;
+    IF starts_with(stream, 'msgstore:') THEN
+        RAISE EXCEPTION 'stream "%" is kept by msgstore itself', stream
+            USING ERRCODE = 'MS400',
+                  HINT = 'Use the functions of the room that keeps it.';
+    END IF;
+    IF NOT seed ?& ARRAY['type', 'data'] THEN
+        seed := jsonb_build_object('type', 'Compacted', 'data', seed);
+    END IF;
+    LOOP
+        PERFORM FROM msgstore.stream_events e
+        WHERE e.tenant_id = tenant AND e.stream = compact_stream.stream
+        ORDER BY e.version FOR UPDATE;
+        GET DIAGNOSTICS locked = ROW_COUNT;
+        SELECT count(*), coalesce(max(e.version), 0)
+        INTO events_before, version
+        FROM msgstore.stream_events e
+        WHERE e.tenant_id = tenant AND e.stream = compact_stream.stream;
+        EXIT WHEN events_before = locked;
+    END LOOP;
+    IF expected_version <> version THEN
+        RAISE EXCEPTION 'version conflict on stream "%": expected %, got %',
+            stream, expected_version, version
+            USING ERRCODE = 'MS409',
+                  DETAIL = format('The stream is at version %s.', version),
+                  HINT = 'Read what the stream has got since, and compact it with its version.';
+    END IF;
+    events_after := least(events_before, 1);
+    IF events_before <= 1 THEN
+        RETURN;
+    END IF;
+    DELETE FROM msgstore.stream_events e
+    WHERE e.tenant_id = tenant AND e.stream = compact_stream.stream
+        AND e.version <= compact_stream.version;
+    PERFORM msgstore._append_seed(stream, version, seed);
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._append_seed(text, bigint, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.compact_stream(text, jsonb, bigint) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._append_seed(text, bigint, jsonb) IS
+    'The one event of a compacted stream';
+COMMENT ON FUNCTION msgstore.compact_stream(text, jsonb, bigint) IS
+    'Replaces a stream''s events by one seed event at the stream''s version. seed is an event (type, data, metadata, event_id, created_by) or its data alone. Raises MS400, MS409';

@@ -1,0 +1,356 @@
+-- Where a subscription stands, held until the transaction ends: a group is not
+-- resized while a member is at work, and a member's work is not done twice.
+CREATE FUNCTION msgstore._lock_consumer(
+    subscription text,
+    member bigint,
+    OUT category text,
+    OUT generation int,
+    OUT group_size bigint,
+    OUT "position" bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    SELECT s.category, s.generation, s.group_size
+    INTO category, generation, group_size
+    FROM msgstore.stream_subscriptions s
+    WHERE s.tenant_id = msgstore._tenant_scope() AND s.name = subscription
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'subscription "%" does not exist', subscription
+            USING ERRCODE = 'MS404',
+                  HINT = 'Make it with create_subscription().';
+    END IF;
+    SELECT c.position INTO "position"
+    FROM msgstore.stream_consumers c
+    WHERE c.tenant_id = msgstore._tenant_scope()
+        AND c.subscription = _lock_consumer.subscription
+        AND c.generation = _lock_consumer.generation
+        AND c.member = _lock_consumer.member
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'subscription "%" has no member %', subscription, member
+            USING ERRCODE = 'MS404',
+                  DETAIL = format('Its group has %s members; they count from 0.',
+                                  group_size);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION msgstore._check_group_size(group_size bigint) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF group_size BETWEEN 1 AND 1000 THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION 'a consumer group of size % cannot be', coalesce(group_size::text, 'null')
+        USING ERRCODE = 'MS400',
+              DETAIL = 'A group has 1 to 1000 members.';
+END
+$$;
+
+CREATE FUNCTION msgstore.create_subscription(
+    name text,
+    category text DEFAULT NULL,
+    group_size bigint DEFAULT 1,
+    after_position bigint DEFAULT 0)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF coalesce(name, '') = '' THEN
+        RAISE EXCEPTION 'argument "name" is empty' USING ERRCODE = 'MS400';
+    END IF;
+    PERFORM msgstore._check_group_size(group_size);
+    INSERT INTO msgstore.stream_subscriptions (tenant_id, name, category, group_size)
+    VALUES (msgstore._tenant_scope(), create_subscription.name,
+            create_subscription.category, create_subscription.group_size)
+    ON CONFLICT ON CONSTRAINT stream_subscriptions_pkey DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'subscription "%" exists already', name
+            USING ERRCODE = 'MS409',
+                  HINT = 'Use it, or remove it with drop_subscription().';
+    END IF;
+    INSERT INTO msgstore.stream_consumers
+        (tenant_id, subscription, generation, member, group_size, position)
+    SELECT msgstore._tenant_scope(), create_subscription.name, 1, m,
+        create_subscription.group_size, coalesce(after_position, 0)
+    FROM generate_series(0, create_subscription.group_size - 1) m;
+END
+$$;
+
+CREATE FUNCTION msgstore.drop_subscription(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    DELETE FROM msgstore.stream_subscriptions s
+    WHERE s.tenant_id = msgstore._tenant_scope()
+        AND s.name = drop_subscription.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'subscription "%" does not exist', name
+            USING ERRCODE = 'MS404';
+    END IF;
+    DELETE FROM msgstore.stream_consumers c
+    WHERE c.tenant_id = msgstore._tenant_scope()
+        AND c.subscription = drop_subscription.name;
+    DELETE FROM msgstore.parked_events p
+    WHERE p.tenant_id = msgstore._tenant_scope()
+        AND p.subscription = drop_subscription.name;
+END
+$$;
+
+-- The new members begin where the slowest one was. What the others had handled
+-- beyond that, their rows of the former generation go on saying.
+CREATE FUNCTION msgstore.resize_subscription(name text, group_size bigint)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    former int;
+    lowest bigint;
+BEGIN
+    PERFORM msgstore._check_group_size(group_size);
+    UPDATE msgstore.stream_subscriptions s
+    SET generation = s.generation + 1, group_size = resize_subscription.group_size
+    WHERE s.tenant_id = msgstore._tenant_scope()
+        AND s.name = resize_subscription.name
+    RETURNING s.generation - 1 INTO former;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'subscription "%" does not exist', name
+            USING ERRCODE = 'MS404',
+                  HINT = 'Make it with create_subscription().';
+    END IF;
+    SELECT min(c.position) INTO lowest
+    FROM msgstore.stream_consumers c
+    WHERE c.tenant_id = msgstore._tenant_scope()
+        AND c.subscription = resize_subscription.name
+        AND c.generation = former;
+    DELETE FROM msgstore.stream_consumers c
+    WHERE c.tenant_id = msgstore._tenant_scope()
+        AND c.subscription = resize_subscription.name
+        AND c.position <= lowest;
+    INSERT INTO msgstore.stream_consumers
+        (tenant_id, subscription, generation, member, group_size, position)
+    SELECT msgstore._tenant_scope(), resize_subscription.name, former + 1, m,
+        resize_subscription.group_size, lowest
+    FROM generate_series(0, resize_subscription.group_size - 1) m;
+END
+$$;
+
+-- What a former generation has handled is passed over, page by page, so that
+-- an empty answer means that there is nothing.
+CREATE FUNCTION msgstore.fetch(
+    name text,
+    max_events bigint DEFAULT 100,
+    member bigint DEFAULT 0)
+    RETURNS SETOF msgstore.stream_event
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    consumer record := msgstore._lock_consumer(name, member);
+    own_member bigint := CASE WHEN consumer.group_size > 1 THEN member END;
+    own_size bigint := CASE WHEN consumer.group_size > 1 THEN consumer.group_size END;
+    place bigint := consumer.position;
+    page msgstore.stream_event[];
+    fresh msgstore.stream_event[];
+BEGIN
+    IF max_events IS NULL OR max_events < 1 THEN
+        RAISE EXCEPTION 'argument "max_events" is not a positive number'
+            USING ERRCODE = 'MS400';
+    END IF;
+    LOOP
+        IF consumer.category IS NULL THEN
+            SELECT array_agg(e ORDER BY e.global_position) INTO page
+            FROM msgstore.read_all(place, max_events, own_member, own_size) e;
+        ELSE
+            SELECT array_agg(e ORDER BY e.global_position) INTO page
+            FROM msgstore.read_category(consumer.category, place, max_events,
+                                        own_member, own_size) e;
+        END IF;
+        EXIT WHEN page IS NULL;
+        SELECT array_agg(e ORDER BY e.global_position) INTO fresh
+        FROM unnest(page) e
+        WHERE NOT EXISTS (
+            SELECT FROM msgstore.stream_consumers c
+            WHERE c.tenant_id = msgstore._tenant_scope()
+                AND c.subscription = "fetch".name
+                AND c.generation < consumer.generation
+                AND c.member = msgstore._consumer_of(e.stream, c.group_size)
+                AND c.position >= e.global_position);
+        EXIT WHEN fresh IS NOT NULL;
+        place := page[cardinality(page)].global_position;
+    END LOOP;
+    RETURN QUERY SELECT * FROM unnest(fresh);
+END
+$$;
+
+CREATE FUNCTION msgstore.ack(name text, "position" bigint, member bigint DEFAULT 0)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    consumer record := msgstore._lock_consumer(name, member);
+BEGIN
+    IF "position" IS NULL OR "position" > msgstore._settled_position() THEN
+        RAISE EXCEPTION 'position % cannot be acknowledged', coalesce("position"::text, 'null')
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'Nobody has read an event at this position yet.';
+    END IF;
+    IF "position" < consumer.position THEN
+        RAISE EXCEPTION 'position % of subscription "%" was acknowledged before',
+            "position", name
+            USING ERRCODE = 'MS409',
+                  DETAIL = format('Member %s is at position %s.', member,
+                                  consumer.position);
+    END IF;
+    UPDATE msgstore.stream_consumers c
+    SET position = ack.position
+    WHERE c.tenant_id = msgstore._tenant_scope()
+        AND c.subscription = ack.name
+        AND c.generation = consumer.generation
+        AND c.member = ack.member;
+END
+$$;
+
+CREATE FUNCTION msgstore._check_subscription(name text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    category text;
+BEGIN
+    SELECT s.category INTO category FROM msgstore.stream_subscriptions s
+    WHERE s.tenant_id = msgstore._tenant_scope()
+        AND s.name = _check_subscription.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'subscription "%" does not exist', name
+            USING ERRCODE = 'MS404',
+                  HINT = 'Make it with create_subscription().';
+    END IF;
+    RETURN category;
+END
+$$;
+
+CREATE FUNCTION msgstore.park(name text, "position" bigint, reason text)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    subscribed text := msgstore._check_subscription(name);
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM msgstore.stream_events e
+        WHERE e.tenant_id = msgstore._tenant_scope()
+            AND e.global_position = park.position
+            AND (subscribed IS NULL OR e.category = subscribed))
+    THEN
+        RAISE EXCEPTION 'subscription "%" has no event at position %', name,
+            coalesce("position"::text, 'null')
+            USING ERRCODE = 'MS404';
+    END IF;
+    INSERT INTO msgstore.parked_events AS p
+        (tenant_id, subscription, global_position, reason)
+    VALUES (msgstore._tenant_scope(), park.name, park.position,
+            coalesce(park.reason, ''))
+    ON CONFLICT ON CONSTRAINT parked_events_pkey
+        DO UPDATE SET reason = excluded.reason, parked_at = now();
+END
+$$;
+
+CREATE FUNCTION msgstore.list_parked(name text)
+    RETURNS TABLE (global_position bigint, reason text, parked_at timestamptz)
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM msgstore._check_subscription(name);
+    RETURN QUERY
+        SELECT p.global_position, p.reason, p.parked_at
+        FROM msgstore.parked_events p
+        WHERE p.tenant_id = msgstore._tenant_scope()
+            AND p.subscription = list_parked.name
+        ORDER BY p.global_position;
+END
+$$;
+
+-- Events leave the parking with the caller's transaction: rolled back, they
+-- stay. Two sessions get different ones. A compacted event is gone.
+CREATE FUNCTION msgstore.replay_parked(name text, max_events bigint DEFAULT 100)
+    RETURNS SETOF msgstore.stream_event
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+BEGIN
+    PERFORM msgstore._check_subscription(name);
+    RETURN QUERY
+        WITH chosen AS (
+            SELECT p.global_position
+            FROM msgstore.parked_events p
+            WHERE p.tenant_id = msgstore._tenant_scope()
+                AND p.subscription = replay_parked.name
+            ORDER BY p.global_position
+            LIMIT max_events
+            FOR UPDATE SKIP LOCKED
+        ), unparked AS (
+            DELETE FROM msgstore.parked_events p
+            USING chosen c
+            WHERE p.tenant_id = msgstore._tenant_scope()
+                AND p.subscription = replay_parked.name
+                AND p.global_position = c.global_position
+            RETURNING p.global_position
+        )
+        SELECT e.stream, e.version, e.global_position, e.event_id, e.type,
+            e.data, e.metadata, e.created_at, e.created_by
+        FROM unparked u
+        JOIN msgstore.stream_events e
+            ON e.tenant_id = msgstore._tenant_scope()
+            AND e.global_position = u.global_position
+        ORDER BY e.global_position;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._lock_consumer(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_group_size(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.create_subscription(text, text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.drop_subscription(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.resize_subscription(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.fetch(text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.ack(text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_subscription(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.park(text, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_parked(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.replay_parked(text, bigint) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._lock_consumer(text, bigint) IS
+    'Where a member of a subscription stands, locked until the transaction ends. Raises MS404';
+COMMENT ON FUNCTION msgstore._check_group_size(bigint) IS
+    'Raises MS400 for a consumer group that cannot be';
+COMMENT ON FUNCTION msgstore.create_subscription(text, text, bigint, bigint) IS
+    'A named reader of a category (null: all events) that keeps its position, for a group of consumers. Raises MS400, MS409';
+COMMENT ON FUNCTION msgstore.drop_subscription(text) IS
+    'Forgets a subscription, its positions and parked events. Raises MS404';
+COMMENT ON FUNCTION msgstore.resize_subscription(text, bigint) IS
+    'Gives a subscription another number of members; no event is lost or handled twice. Waits for members at work. Raises MS400, MS404';
+COMMENT ON FUNCTION msgstore.fetch(text, bigint, bigint) IS
+    'The next events of a subscription''s member, which other sessions of the same member wait for until this transaction ends. Raises MS400, MS404';
+COMMENT ON FUNCTION msgstore.ack(text, bigint, bigint) IS
+    'Moves a member''s position, in the caller''s transaction. Raises MS400, MS404, MS409';
+COMMENT ON FUNCTION msgstore._check_subscription(text) IS
+    'The category of a subscription. Raises MS404';
+COMMENT ON FUNCTION msgstore.park(text, bigint, text) IS
+    'Sets an event aside, with the reason, so that the subscription can go on. Raises MS404';
+COMMENT ON FUNCTION msgstore.list_parked(text) IS
+    'What a subscription has parked. Raises MS404';
+COMMENT ON FUNCTION msgstore.replay_parked(text, bigint) IS
+    'Takes parked events out, in the caller''s transaction, to be handled again. Raises MS404';

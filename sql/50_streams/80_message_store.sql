@@ -1,0 +1,272 @@
+-- The other interface. Its objects are made where it is asked for and belong to
+-- whoever asks, so that a dump has them; what they do is done here. A condition
+-- is SQL of the caller and runs with the caller's rights, on a view that shows
+-- one tenant's events and nothing before its own condition holds.
+CREATE FUNCTION msgstore.install_message_store() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET check_function_bodies = off
+    AS $install$
+BEGIN
+    IF to_regnamespace('message_store') IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "message_store" exists already'
+            USING ERRCODE = 'MS409',
+                  HINT = 'Another message store is installed in this database.';
+    END IF;
+    EXECUTE $sql$
+CREATE SCHEMA message_store;
+
+CREATE TYPE message_store.message AS (
+    id varchar,
+    stream_name varchar,
+    type varchar,
+    position bigint,
+    global_position bigint,
+    data varchar,
+    metadata varchar,
+    time timestamp
+);
+
+CREATE FUNCTION message_store._tenant_scope() RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS '$libdir/msgstore', 'msgstore_tenant_scope';
+
+CREATE FUNCTION message_store._settled_position() RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS '$libdir/msgstore', 'msgstore_settled_position';
+
+CREATE FUNCTION message_store._consumer_of(stream_name text, size bigint) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS '$libdir/msgstore', 'msgstore_consumer_of';
+
+CREATE FUNCTION message_store.write_message(
+    id varchar,
+    stream_name varchar,
+    "type" varchar,
+    data jsonb,
+    metadata jsonb DEFAULT NULL,
+    expected_version bigint DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS '$libdir/msgstore', 'msgstore_write_message';
+
+CREATE FUNCTION message_store.message_store_version() RETURNS varchar
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '1.3.0'::varchar;
+
+CREATE FUNCTION message_store.hash_64(value varchar) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN left('x' || md5(value), 17)::bit(64)::bigint;
+
+CREATE FUNCTION message_store.category(stream_name varchar) RETURNS varchar
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN split_part(stream_name, '-', 1)::varchar;
+
+CREATE FUNCTION message_store.is_category(stream_name varchar) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(strpos(stream_name, '-') = 0, true);
+
+CREATE FUNCTION message_store.id(stream_name varchar) RETURNS varchar
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN strpos(stream_name, '-') > 0
+        THEN substr(stream_name, strpos(stream_name, '-') + 1)::varchar END;
+
+CREATE FUNCTION message_store.cardinal_id(stream_name varchar) RETURNS varchar
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN split_part(message_store.id(stream_name), '+', 1)::varchar;
+
+-- Kept for those who call it: write_message() needs no lock.
+CREATE FUNCTION message_store.acquire_lock(stream_name varchar) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    hash bigint := message_store.hash_64(message_store.category(stream_name));
+BEGIN
+    PERFORM pg_advisory_xact_lock(hash);
+    RETURN hash;
+END
+$$;
+
+CREATE VIEW message_store.messages WITH (security_barrier) AS
+SELECT e.global_position, e.version - 1 AS position,
+    e.created_at AT TIME ZONE 'utc' AS time, e.stream AS stream_name, e.type,
+    e.data, e.metadata, e.event_id AS id, e.category
+FROM msgstore.stream_events e
+WHERE e.tenant_id = message_store._tenant_scope();
+
+CREATE FUNCTION message_store._columns() RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 'SELECT id::varchar, stream_name::varchar, type::varchar, position,
+        global_position, data::varchar, metadata::varchar, time
+        FROM message_store.messages WHERE ';
+
+CREATE FUNCTION message_store._condition(condition varchar) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF condition IS NULL THEN
+        RETURN '';
+    END IF;
+    IF coalesce(current_setting('message_store.sql_condition', true), '') NOT IN ('on', 'true', '1') THEN
+        RAISE EXCEPTION 'Retrieval with SQL condition is not activated';
+    END IF;
+    RETURN format(' AND (%s)', condition);
+END
+$$;
+
+CREATE FUNCTION message_store.stream_version(stream_name varchar) RETURNS bigint
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+        SELECT max(m.position) FROM message_store.messages m
+        WHERE m.stream_name = stream_version.stream_name;
+    END;
+
+CREATE FUNCTION message_store.get_last_stream_message(
+    stream_name varchar,
+    type varchar DEFAULT NULL)
+    RETURNS SETOF message_store.message
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+BEGIN
+    RETURN QUERY EXECUTE message_store._columns()
+        || 'stream_name = $1'
+        || CASE WHEN type IS NULL THEN '' ELSE ' AND type = $2' END
+        || ' ORDER BY position DESC LIMIT 1'
+        USING stream_name, type;
+END
+$$;
+
+CREATE FUNCTION message_store.get_stream_messages(
+    stream_name varchar,
+    "position" bigint DEFAULT 0,
+    batch_size bigint DEFAULT 1000,
+    condition varchar DEFAULT NULL)
+    RETURNS SETOF message_store.message
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+BEGIN
+    IF message_store.is_category(stream_name) THEN
+        RAISE EXCEPTION 'Must be a stream name: %', stream_name;
+    END IF;
+    batch_size := coalesce(batch_size, 1000);
+    RETURN QUERY EXECUTE message_store._columns()
+        || 'stream_name = $1 AND position >= $2'
+        || message_store._condition(condition)
+        || ' ORDER BY position'
+        || CASE WHEN batch_size = -1 THEN '' ELSE ' LIMIT $3' END
+        USING stream_name, coalesce("position", 0), batch_size;
+END
+$$;
+
+CREATE FUNCTION message_store.get_category_messages(
+    category varchar,
+    "position" bigint DEFAULT 1,
+    batch_size bigint DEFAULT 1000,
+    correlation varchar DEFAULT NULL,
+    consumer_group_member bigint DEFAULT NULL,
+    consumer_group_size bigint DEFAULT NULL,
+    condition varchar DEFAULT NULL)
+    RETURNS SETOF message_store.message
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+DECLARE
+    place text := format('(Consumer Group Member: %s, Consumer Group Size: %s)',
+        coalesce(consumer_group_member::text, '<NULL>'),
+        coalesce(consumer_group_size::text, '<NULL>'));
+    settled bigint;
+BEGIN
+    IF NOT message_store.is_category(category) THEN
+        RAISE EXCEPTION 'Must be a category: %', category;
+    END IF;
+    IF strpos(correlation, '-') > 0 THEN
+        RAISE EXCEPTION 'Correlation must be a category (Correlation: %)', correlation;
+    END IF;
+    IF (consumer_group_member IS NULL) <> (consumer_group_size IS NULL) THEN
+        RAISE EXCEPTION 'Consumer group member and size must be specified %', place;
+    ELSIF consumer_group_size < 1 THEN
+        RAISE EXCEPTION 'Consumer group size must not be less than 1 %', place;
+    ELSIF consumer_group_member < 0 THEN
+        RAISE EXCEPTION 'Consumer group member must not be less than 0 %', place;
+    ELSIF consumer_group_member >= consumer_group_size THEN
+        RAISE EXCEPTION 'Consumer group member must be less than the group size %', place;
+    END IF;
+    batch_size := coalesce(batch_size, 1000);
+    -- The query's snapshot comes after this.
+    settled := message_store._settled_position();
+    RETURN QUERY EXECUTE message_store._columns()
+        || 'category = $1 AND global_position >= $2 AND global_position <= $7'
+        || CASE WHEN correlation IS NULL THEN ''
+            ELSE ' AND split_part(metadata ->> ''correlationStreamName'', ''-'', 1) = $4' END
+        || CASE WHEN consumer_group_member IS NULL THEN ''
+            ELSE ' AND strpos(stream_name, ''-'') > 0
+                AND message_store._consumer_of(stream_name, $6) = $5' END
+        || message_store._condition(condition)
+        || ' ORDER BY global_position'
+        || CASE WHEN batch_size = -1 THEN '' ELSE ' LIMIT $3' END
+        USING category, coalesce("position", 1), batch_size, correlation,
+            consumer_group_member, consumer_group_size, settled;
+END
+$$;
+
+CREATE VIEW message_store.category_type_summary AS
+SELECT category, type, message_count,
+    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
+FROM (SELECT category, type, count(*) AS message_count
+      FROM message_store.messages GROUP BY category, type) c
+ORDER BY category, type;
+
+CREATE VIEW message_store.type_category_summary AS
+SELECT type, category, message_count,
+    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
+FROM (SELECT type, category, count(*) AS message_count
+      FROM message_store.messages GROUP BY type, category) c
+ORDER BY type, category;
+
+CREATE VIEW message_store.stream_summary AS
+SELECT stream_name, message_count,
+    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
+FROM (SELECT stream_name, count(*) AS message_count
+      FROM message_store.messages GROUP BY stream_name) c
+ORDER BY stream_name;
+
+CREATE VIEW message_store.stream_type_summary AS
+SELECT stream_name, type, message_count,
+    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
+FROM (SELECT stream_name, type, count(*) AS message_count
+      FROM message_store.messages GROUP BY stream_name, type) c
+ORDER BY stream_name, type;
+
+CREATE VIEW message_store.type_stream_summary AS
+SELECT type, stream_name, message_count,
+    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
+FROM (SELECT type, stream_name, count(*) AS message_count
+      FROM message_store.messages GROUP BY type, stream_name) c
+ORDER BY type, stream_name;
+
+CREATE VIEW message_store.type_summary AS
+SELECT type, message_count,
+    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
+FROM (SELECT type, count(*) AS message_count
+      FROM message_store.messages GROUP BY type) c
+ORDER BY type;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA message_store FROM PUBLIC;
+    $sql$;
+    IF to_regrole('message_store') IS NOT NULL THEN
+        EXECUTE $sql$
+GRANT USAGE ON SCHEMA message_store TO message_store;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA message_store TO message_store;
+GRANT SELECT ON ALL TABLES IN SCHEMA message_store TO message_store;
+        $sql$;
+    END IF;
+END
+$install$;
+
+REVOKE ALL ON FUNCTION msgstore.install_message_store() FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore.install_message_store() IS
+    'Makes the schema message_store, whose functions are those of the widely used interface for message stores, over the same events. Raises MS409';

@@ -1,0 +1,295 @@
+CREATE FUNCTION msgstore.new_ulid() RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_new_ulid';
+
+CREATE FUNCTION msgstore.ulid_after(ulid text) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_ulid_after';
+
+CREATE FUNCTION msgstore._next_ulid(after uuid) RETURNS uuid
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_next_ulid';
+
+CREATE FUNCTION msgstore._ulid_to_uuid(ulid text) RETURNS uuid
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_ulid_to_uuid';
+
+CREATE FUNCTION msgstore._uuid_to_ulid(id uuid) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_uuid_to_ulid';
+
+-- The stream of a host. Names that begin like this are kept from append().
+CREATE FUNCTION msgstore._host_stream(aggregate_id text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN 'msgstore:host-' || aggregate_id;
+
+-- The fields of each type of event.
+CREATE FUNCTION msgstore._host_event_fields(type text)
+    RETURNS TABLE (field text, kind text, required boolean)
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+    SELECT split_part(f, ' ', 1), split_part(f, ' ', 2), split_part(f, ' ', 3) = '!'
+    FROM unnest(CASE type
+        WHEN 'HostCreated' THEN ARRAY['ip_address string !', 'hostname string !',
+            'aliases list', 'comment string', 'tags list', 'created_at time']
+        WHEN 'HostImported' THEN ARRAY['ip_address string !', 'hostname string !',
+            'aliases list', 'comment string', 'tags list', 'occurred_at time']
+        WHEN 'IpAddressChanged' THEN ARRAY['old_ip string', 'new_ip string !',
+            'changed_at time']
+        WHEN 'HostnameChanged' THEN ARRAY['old_hostname string',
+            'new_hostname string !', 'changed_at time']
+        WHEN 'CommentUpdated' THEN ARRAY['old_comment string',
+            'new_comment string', 'updated_at time']
+        WHEN 'TagsModified' THEN ARRAY['old_tags list', 'new_tags list !',
+            'modified_at time']
+        WHEN 'AliasesModified' THEN ARRAY['old_aliases list',
+            'new_aliases list !', 'modified_at time']
+        WHEN 'HostDeleted' THEN ARRAY['ip_address string', 'hostname string',
+            'reason string', 'deleted_at time']
+        WHEN 'HostCompacted' THEN ARRAY['ip_address string !',
+            'hostname string !', 'aliases list', 'comment string', 'tags list',
+            'deleted boolean !', 'created_at time !', 'updated_at time !',
+            'folded_event_count number', 'compacted_at time']
+        WHEN 'SnapshotCreated' THEN ARRAY['snapshot_id string !', 'name string',
+            'trigger string', 'entry_count number', 'occurred_at time']
+        WHEN 'SnapshotRolledBack' THEN ARRAY['snapshot_id string !',
+            'name string', 'restored_entries number', 'occurred_at time']
+        WHEN 'SnapshotDeleted' THEN ARRAY['snapshot_id string !', 'name string',
+            'occurred_at time']
+        END) f
+    $$;
+
+-- The field with the event's own time: the last one of each list above.
+CREATE FUNCTION msgstore._host_time_field(type text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE type
+        WHEN 'HostCreated' THEN 'created_at'
+        WHEN 'IpAddressChanged' THEN 'changed_at'
+        WHEN 'HostnameChanged' THEN 'changed_at'
+        WHEN 'CommentUpdated' THEN 'updated_at'
+        WHEN 'TagsModified' THEN 'modified_at'
+        WHEN 'AliasesModified' THEN 'modified_at'
+        WHEN 'HostDeleted' THEN 'deleted_at'
+        WHEN 'HostCompacted' THEN 'compacted_at'
+        ELSE 'occurred_at' END;
+
+-- What is wrong with an event, or null.
+CREATE FUNCTION msgstore._host_event_fault(type text, data jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    known boolean := false;
+    f record;
+    value jsonb;
+BEGIN
+    FOR f IN SELECT * FROM msgstore._host_event_fields(type) LOOP
+        known := true;
+        value := data -> f.field;
+        IF value IS NULL OR value = 'null' THEN
+            IF f.required THEN
+                RETURN format('event of type "%s" has no "%s"', type, f.field);
+            END IF;
+        ELSIF f.kind = 'time' THEN
+            PERFORM (data ->> f.field)::timestamptz;
+        ELSIF jsonb_typeof(value) <> replace(f.kind, 'list', 'array')
+            OR (f.kind = 'list' AND jsonb_path_exists(value, '$[*] ? (@.type() != "string")'))
+        THEN
+            RETURN format('field "%s" of event of type "%s" is not a %s',
+                f.field, type, CASE f.kind WHEN 'list' THEN 'list of strings' ELSE f.kind END);
+        END IF;
+    END LOOP;
+    RETURN CASE WHEN NOT known THEN
+        format('event type "%s" is not known', coalesce(left(type, 64), 'null')) END;
+EXCEPTION
+    WHEN invalid_datetime_format OR datetime_field_overflow THEN
+        RETURN format('field "%s" of event of type "%s" is not a time', f.field, type);
+END
+$$;
+
+-- What an event says of its host: a field that it does not touch is null, one
+-- that it clears is JSON null. Who makes a host says everything of it.
+CREATE FUNCTION msgstore._host_change(type text, data jsonb)
+    RETURNS TABLE (
+        ip_address text,
+        hostname text,
+        comment jsonb,
+        aliases jsonb,
+        tags jsonb,
+        deleted boolean,
+        created_at timestamptz,
+        updated_at timestamptz,
+        touches boolean)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT
+        CASE WHEN makes THEN data ->> 'ip_address'
+            WHEN type = 'IpAddressChanged' THEN data ->> 'new_ip' END,
+        CASE WHEN makes THEN data ->> 'hostname'
+            WHEN type = 'HostnameChanged' THEN data ->> 'new_hostname' END,
+        CASE WHEN makes THEN coalesce(data -> 'comment', 'null')
+            WHEN type = 'CommentUpdated' THEN coalesce(data -> 'new_comment', 'null') END,
+        CASE WHEN makes THEN coalesce(nullif(data -> 'aliases', 'null'), '[]')
+            WHEN type = 'AliasesModified' THEN data -> 'new_aliases' END,
+        CASE WHEN makes THEN coalesce(nullif(data -> 'tags', 'null'), '[]')
+            WHEN type = 'TagsModified' THEN data -> 'new_tags' END,
+        CASE type WHEN 'HostDeleted' THEN true
+            WHEN 'HostCompacted' THEN (data ->> 'deleted')::boolean
+            ELSE CASE WHEN makes THEN false END END,
+        CASE type WHEN 'HostCreated' THEN (data ->> 'created_at')::timestamptz
+            WHEN 'HostImported' THEN (data ->> 'occurred_at')::timestamptz
+            WHEN 'HostCompacted' THEN (data ->> 'created_at')::timestamptz END,
+        CASE type WHEN 'HostCompacted' THEN (data ->> 'updated_at')::timestamptz END,
+        type NOT LIKE 'Snapshot%'
+    FROM (SELECT type IN ('HostCreated', 'HostImported', 'HostCompacted')) m (makes)
+    $$;
+
+CREATE FUNCTION msgstore._text_array(list jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN ARRAY(SELECT jsonb_array_elements_text(list));
+
+-- The events of all hosts as rows.
+CREATE VIEW msgstore.host_events WITH (security_barrier) AS
+SELECT
+    msgstore._uuid_to_ulid(e.event_id) AS event_id,
+    substr(e.stream, 15) COLLATE "C" AS aggregate_id,
+    e.type AS event_type,
+    e.metadata ->> 'event_version' AS event_version,
+    c.ip_address,
+    c.hostname,
+    c.comment #>> '{}' AS comment,
+    c.tags::text AS tags,
+    (e.data ->> msgstore._host_time_field(e.type))::timestamptz AS event_timestamp,
+    (coalesce(nullif(e.metadata -> 'given', 'null'), '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'previous_ip', e.data -> 'old_ip',
+        'previous_hostname', e.data -> 'old_hostname',
+        'previous_comment', e.data -> 'old_comment',
+        'previous_tags', e.data -> 'old_tags',
+        'previous_aliases', e.data -> 'old_aliases'))
+        || (e.data - ARRAY['ip_address', 'hostname', 'comment', 'tags', 'aliases', 'old_ip',
+            'new_ip', 'old_hostname', 'new_hostname', 'old_comment', 'new_comment', 'old_tags',
+            'new_tags', 'old_aliases', 'new_aliases']))::text AS metadata,
+    e.created_at,
+    e.created_by,
+    e.metadata ->> 'expected_version' AS expected_version,
+    c.aliases::text AS aliases,
+    e.version AS seq,
+    e.data || jsonb_build_object('type', e.type) AS event,
+    e.global_position,
+    e.stream
+FROM msgstore.stream_events e
+CROSS JOIN LATERAL (
+    SELECT coalesce(h.ip_address, CASE WHEN e.type = 'HostDeleted' THEN e.data ->> 'ip_address' END) AS ip_address,
+        coalesce(h.hostname, CASE WHEN e.type = 'HostDeleted' THEN e.data ->> 'hostname' END) AS hostname,
+        h.comment, h.tags, h.aliases
+    FROM msgstore._host_change(e.type, e.data) h) c
+WHERE e.tenant_id = msgstore._tenant_scope() AND e.category = 'msgstore:host';
+
+CREATE VIEW msgstore.host_entries_history WITH (security_barrier) AS
+SELECT * FROM msgstore.host_events
+ORDER BY aggregate_id, seq;
+
+-- One event as it is given, with what was left out filled in: the event alone,
+-- or in an envelope as its field "event". The event's own fields stay as they
+-- are given.
+CREATE FUNCTION msgstore._read_host_event(
+    aggregate_id text,
+    given jsonb,
+    OUT type text,
+    OUT data jsonb,
+    OUT event_id uuid,
+    OUT event_version text,
+    OUT created_at timestamptz,
+    OUT created_by text,
+    OUT expected_version text,
+    OUT metadata jsonb)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    AS $$
+DECLARE
+    fault text;
+    time_field text;
+BEGIN
+    IF jsonb_typeof(given) IS DISTINCT FROM 'object' THEN
+        fault := 'an event is not a JSON object';
+    ELSIF given ? 'event' THEN
+        data := given -> 'event';
+        event_id := msgstore._ulid_to_uuid(given ->> 'event_id');
+        event_version := nullif(given ->> 'event_version', '');
+        created_at := (given ->> 'created_at')::timestamptz;
+        created_by := given ->> 'created_by';
+        expected_version := given ->> 'expected_version';
+        metadata := given -> 'metadata';
+        IF given ->> 'aggregate_id' <> _read_host_event.aggregate_id THEN
+            fault := format('the event is of aggregate "%s", not of "%s"',
+                left(given ->> 'aggregate_id', 64), _read_host_event.aggregate_id);
+        ELSIF jsonb_typeof(data) IS DISTINCT FROM 'object' THEN
+            fault := 'field "event" of the envelope is not a JSON object';
+        ELSIF jsonb_typeof(metadata) NOT IN ('object', 'null') THEN
+            fault := 'field "metadata" of the envelope is not a JSON object';
+        END IF;
+    ELSE
+        data := given;
+    END IF;
+    IF fault IS NULL THEN
+        type := data ->> 'type';
+        data := data - 'type';
+        created_at := coalesce(created_at, clock_timestamp());
+        fault := msgstore._host_event_fault(type, data);
+    END IF;
+    IF fault IS NOT NULL THEN
+        RAISE EXCEPTION '%', fault USING ERRCODE = 'MS400';
+    END IF;
+    time_field := msgstore._host_time_field(type);
+    IF coalesce(data -> time_field, 'null') = 'null' THEN
+        data := data || jsonb_build_object(time_field, created_at);
+    END IF;
+EXCEPTION
+    WHEN invalid_datetime_format OR datetime_field_overflow THEN
+        RAISE EXCEPTION 'field "created_at" of the envelope is not a time: %', SQLERRM
+            USING ERRCODE = 'MS400';
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore.new_ulid() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.ulid_after(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._next_ulid(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._ulid_to_uuid(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._uuid_to_ulid(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_stream(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_event_fields(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_time_field(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_event_fault(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_change(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._text_array(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._read_host_event(text, jsonb) FROM PUBLIC;
+
+COMMENT ON VIEW msgstore.host_events IS
+    'The events of all hosts of this session''s tenant';
+COMMENT ON VIEW msgstore.host_entries_history IS
+    'The events of all hosts, by host and in their order';
+COMMENT ON FUNCTION msgstore.new_ulid() IS
+    'A ULID of now, greater than all this session made before';
+COMMENT ON FUNCTION msgstore.ulid_after(text) IS
+    'A ULID of now that is greater than the given one. Raises MS400';
+COMMENT ON FUNCTION msgstore._next_ulid(uuid) IS
+    'The same, as a uuid';
+COMMENT ON FUNCTION msgstore._ulid_to_uuid(text) IS
+    'The 128 bits of a ULID. Raises MS400';
+COMMENT ON FUNCTION msgstore._uuid_to_ulid(uuid) IS
+    '128 bits as a ULID';
+COMMENT ON FUNCTION msgstore._host_stream(text) IS
+    'The stream that holds a host''s events';
+COMMENT ON FUNCTION msgstore._host_event_fields(text) IS
+    'The fields that an event of the type has, with their kinds';
+COMMENT ON FUNCTION msgstore._host_time_field(text) IS
+    'The field of an event with its own time';
+COMMENT ON FUNCTION msgstore._host_event_fault(text, jsonb) IS
+    'What is wrong with an event, or null';
+COMMENT ON FUNCTION msgstore._host_change(text, jsonb) IS
+    'What an event says of its host; null where it says nothing';
+COMMENT ON FUNCTION msgstore._text_array(jsonb) IS
+    'A JSON list of strings as an array';
+COMMENT ON FUNCTION msgstore._read_host_event(text, jsonb) IS
+    'An event as it was given, completed. Raises MS400';

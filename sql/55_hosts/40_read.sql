@@ -1,0 +1,302 @@
+CREATE VIEW msgstore.host_entries_current WITH (security_barrier) AS
+SELECT h.id, h.ip_address, h.hostname, h.comment, h.tags, h.created_at,
+    h.updated_at, h.event_version, h.aliases
+FROM msgstore.host_entries h
+WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted;
+
+-- An event that cannot be read is an error, and is not passed over.
+CREATE FUNCTION msgstore.load_host_events(aggregate_id text)
+    RETURNS SETOF msgstore.host_events
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    fault record;
+BEGIN
+    SELECT msgstore._uuid_to_ulid(s.event_id) AS event_id, f.fault INTO fault
+    FROM msgstore.stream_events s
+    CROSS JOIN LATERAL msgstore._host_event_fault(s.type, s.data) f (fault)
+    WHERE s.tenant_id = msgstore._tenant_scope()
+        AND s.stream = msgstore._host_stream(load_host_events.aggregate_id)
+        AND f.fault IS NOT NULL
+    ORDER BY s.version LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'event "%" of host "%" cannot be read: %', fault.event_id,
+            load_host_events.aggregate_id, fault.fault
+            USING ERRCODE = 'data_corrupted';
+    END IF;
+    RETURN QUERY
+        SELECT * FROM msgstore.host_events e
+        WHERE e.stream = msgstore._host_stream(load_host_events.aggregate_id)
+        ORDER BY e.seq;
+END
+$$;
+
+CREATE FUNCTION msgstore._host_head(
+    aggregate_id text,
+    OUT seq bigint,
+    OUT event_version text)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+BEGIN
+    SELECT s.version, s.metadata ->> 'event_version' INTO seq, event_version
+    FROM msgstore.stream_events s
+    WHERE s.tenant_id = msgstore._tenant_scope()
+        AND s.stream = msgstore._host_stream(aggregate_id)
+    ORDER BY s.version DESC LIMIT 1;
+END
+$$;
+
+CREATE FUNCTION msgstore.host_version(aggregate_id text) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    RETURN (msgstore._host_head(aggregate_id)).event_version;
+
+CREATE FUNCTION msgstore.host_sequence(aggregate_id text) RETURNS bigint
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    RETURN coalesce((msgstore._host_head(aggregate_id)).seq, 0);
+
+CREATE FUNCTION msgstore.count_host_events(aggregate_id text) RETURNS bigint
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    RETURN msgstore.count_events(msgstore._host_stream(aggregate_id));
+
+CREATE FUNCTION msgstore.list_host_ids() RETURNS SETOF text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT substr(s.stream, 15)
+        FROM msgstore.list_streams('msgstore:host', NULL, NULL) s;
+    END;
+
+CREATE FUNCTION msgstore.latest_host_event_id() RETURNS text
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN coalesce((
+        SELECT msgstore._uuid_to_ulid(l.latest_event_id)
+        FROM msgstore.host_log l
+        WHERE l.tenant_id = msgstore._tenant_scope()), repeat('0', 26));
+END
+$$;
+
+CREATE FUNCTION msgstore._host_entry(h msgstore.host_entries) RETURNS msgstore.host_entry
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ROW(h.id, h.ip_address, h.hostname, h.aliases, h.comment, h.tags,
+        h.created_at, h.updated_at, h.event_version)::msgstore.host_entry;
+
+CREATE FUNCTION msgstore.list_hosts() RETURNS SETOF msgstore.host_entry
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN QUERY
+        SELECT (msgstore._host_entry(h)).* FROM msgstore.host_entries h
+        WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted
+        ORDER BY h.ip_address, h.hostname;
+END
+$$;
+
+CREATE FUNCTION msgstore.host_by_id(id text) RETURNS msgstore.host_entry
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    entry msgstore.host_entries;
+BEGIN
+    SELECT * INTO entry FROM msgstore.host_entries h
+    WHERE h.tenant_id = msgstore._tenant_scope() AND h.id = host_by_id.id
+        AND NOT h.deleted;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'host "%" not found', coalesce(left(id, 64), 'null')
+            USING ERRCODE = 'MS404';
+    END IF;
+    RETURN msgstore._host_entry(entry);
+END
+$$;
+
+CREATE FUNCTION msgstore.host_by_ip_and_hostname(ip_address text, hostname text)
+    RETURNS SETOF msgstore.host_entry
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN QUERY
+        SELECT (msgstore._host_entry(h)).* FROM msgstore.host_entries h
+        WHERE h.tenant_id = msgstore._tenant_scope()
+            AND h.ip_address = host_by_ip_and_hostname.ip_address
+            AND h.hostname = host_by_ip_and_hostname.hostname
+            AND NOT h.deleted;
+END
+$$;
+
+CREATE FUNCTION msgstore._check_host_filter(filter jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    field text;
+BEGIN
+    IF jsonb_typeof(filter) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'argument "filter" is not a JSON object' USING ERRCODE = 'MS400';
+    END IF;
+    FOREACH field IN ARRAY ARRAY['ip_pattern', 'hostname_pattern', 'query'] LOOP
+        IF jsonb_typeof(filter -> field) NOT IN ('string', 'null') THEN
+            RAISE EXCEPTION '% must be a string', field USING ERRCODE = 'MS400';
+        ELSIF filter ->> field = '' THEN
+            RAISE EXCEPTION '% must not be an empty string', field
+                USING ERRCODE = 'MS400',
+                      HINT = 'Leave it out to search without it.';
+        END IF;
+    END LOOP;
+    IF jsonb_typeof(filter -> 'tags') NOT IN ('array', 'null')
+        OR jsonb_path_exists(nullif(filter -> 'tags', 'null'), '$[*] ? (@.type() != "string")')
+    THEN
+        RAISE EXCEPTION 'tags must be a list of strings' USING ERRCODE = 'MS400';
+    END IF;
+    SELECT k INTO field FROM jsonb_object_keys(filter) k
+    WHERE k NOT IN ('ip_pattern', 'hostname_pattern', 'tags', 'query')
+    ORDER BY k LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'filter has an unknown field "%"', left(field, 64)
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'A filter may have ip_pattern, hostname_pattern, tags and query.';
+    END IF;
+END
+$$;
+
+-- Patterns are taken as they are written: nothing in them is a wildcard.
+CREATE FUNCTION msgstore.search_hosts(filter jsonb)
+    RETURNS SETOF msgstore.host_entry
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    ip text := filter ->> 'ip_pattern';
+    name text := lower(filter ->> 'hostname_pattern');
+    query text := lower(filter ->> 'query');
+    wanted text[];
+BEGIN
+    PERFORM msgstore._check_host_filter(filter);
+    wanted := nullif(ARRAY(SELECT jsonb_array_elements_text(
+        nullif(filter -> 'tags', 'null'))), '{}');
+    RETURN QUERY
+        SELECT (msgstore._host_entry(h)).* FROM msgstore.host_entries h
+        WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted
+            AND (ip IS NULL OR starts_with(h.ip_address, ip))
+            AND (name IS NULL OR strpos(lower(h.hostname), name) > 0
+                OR EXISTS (SELECT FROM unnest(h.aliases) a
+                           WHERE strpos(lower(a), name) > 0))
+            AND (wanted IS NULL OR h.tags && wanted)
+            AND (query IS NULL OR strpos(lower(h.ip_address), query) > 0
+                OR strpos(lower(h.hostname), query) > 0
+                OR strpos(lower(h.comment), query) > 0
+                OR EXISTS (SELECT FROM unnest(h.tags) t
+                           WHERE strpos(lower(t), query) > 0))
+        ORDER BY h.ip_address, h.hostname;
+END
+$$;
+
+CREATE FUNCTION msgstore.hosts_at(at timestamptz)
+    RETURNS SETOF msgstore.host_entry
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+BEGIN
+    RETURN QUERY
+        SELECT substr(f.stream, 15), f.ip_address, f.hostname,
+            msgstore._text_array(f.aliases), f.comment #>> '{}',
+            msgstore._text_array(f.tags), f.created_at, f.updated_at,
+            f.event_version
+        FROM (
+            SELECT e.stream,
+                msgstore.last_known(c.ip_address ORDER BY e.version) AS ip_address,
+                msgstore.last_known(c.hostname ORDER BY e.version) AS hostname,
+                msgstore.last_known(c.comment ORDER BY e.version) AS comment,
+                msgstore.last_known(c.aliases ORDER BY e.version) AS aliases,
+                msgstore.last_known(c.tags ORDER BY e.version) AS tags,
+                msgstore.last_known(c.deleted ORDER BY e.version) AS deleted,
+                msgstore.last_known(c.created_at ORDER BY e.version) AS created_at,
+                msgstore.last_known(coalesce(c.updated_at, e.created_at)
+                    ORDER BY e.version) AS updated_at,
+                msgstore.last_known(e.metadata ->> 'event_version'
+                    ORDER BY e.version) AS event_version
+            FROM msgstore.stream_events e
+            CROSS JOIN LATERAL msgstore._host_change(e.type, e.data) c
+            WHERE e.tenant_id = msgstore._tenant_scope()
+                AND e.category = 'msgstore:host'
+                AND e.created_at <= hosts_at.at
+                AND c.touches
+            GROUP BY e.stream) f
+        WHERE f.created_at IS NOT NULL AND NOT f.deleted
+        ORDER BY f.ip_address COLLATE "C", f.hostname COLLATE "C";
+END
+$$;
+
+CREATE FUNCTION msgstore.hosts_health() RETURNS jsonb
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM FROM msgstore.stream_events LIMIT 1;
+    PERFORM FROM msgstore.host_entries LIMIT 1;
+    PERFORM FROM msgstore.snapshots LIMIT 1;
+    RETURN '{"status": "ok", "backend": "postgresql"}';
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore.load_host_events(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_head(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.host_version(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.host_sequence(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.count_host_events(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_host_ids() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.latest_host_event_id() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._host_entry(msgstore.host_entries) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_hosts() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.host_by_id(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.host_by_ip_and_hostname(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_host_filter(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.search_hosts(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.hosts_at(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.hosts_health() FROM PUBLIC;
+
+COMMENT ON VIEW msgstore.host_entries_current IS
+    'The hosts in force of this session''s tenant';
+COMMENT ON FUNCTION msgstore.load_host_events(text) IS
+    'A host''s events, oldest first. Raises XX001 for one that cannot be read';
+COMMENT ON FUNCTION msgstore._host_head(text) IS
+    'Number and version of a host''s last event';
+COMMENT ON FUNCTION msgstore.host_version(text) IS
+    'The version of a host''s last event, null without events';
+COMMENT ON FUNCTION msgstore.host_sequence(text) IS
+    'The number of a host''s last event, 0 without events';
+COMMENT ON FUNCTION msgstore.count_host_events(text) IS
+    'How many events a host has';
+COMMENT ON FUNCTION msgstore.list_host_ids() IS
+    'All hosts that have events, deleted ones too';
+COMMENT ON FUNCTION msgstore.latest_host_event_id() IS
+    'The greatest event id in the log of hosts, 26 zeros without events; it rises with every commit that changes the log';
+COMMENT ON FUNCTION msgstore._host_entry(msgstore.host_entries) IS
+    'A row of host_entries as users see it';
+COMMENT ON FUNCTION msgstore.list_hosts() IS
+    'All hosts in force, by address and name in byte order';
+COMMENT ON FUNCTION msgstore.host_by_id(text) IS
+    'A host in force. Raises MS404';
+COMMENT ON FUNCTION msgstore.host_by_ip_and_hostname(text, text) IS
+    'The host in force with this address and name, if there is one';
+COMMENT ON FUNCTION msgstore._check_host_filter(jsonb) IS
+    'Raises MS400 for a filter that cannot be';
+COMMENT ON FUNCTION msgstore.search_hosts(jsonb) IS
+    'Hosts in force that meet all of ip_pattern (prefix), hostname_pattern (contained, aliases too), tags (any of them) and query (contained in address, name, comment or a tag). Raises MS400';
+COMMENT ON FUNCTION msgstore.hosts_at(timestamptz) IS
+    'The hosts that were in force at a time, by the events recorded until then';
+COMMENT ON FUNCTION msgstore.hosts_health() IS
+    'That the store of hosts answers, and which backend it is';
