@@ -1,5 +1,5 @@
 /*
- * worker/batch.c: events become messages.
+ * worker/apply.c: events become messages.
  *
  * A batch is read within lanes that the transaction holds, so that nobody else
  * applies events of its conversations meanwhile and a crash lets go of it at
