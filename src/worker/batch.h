@@ -30,18 +30,6 @@ typedef struct WorkerBatch
 	int dead;	/* and so many went to the dead letters */
 } WorkerBatch;
 
-/*
- * Claims at most most events that are due at the given time and applies them,
- * in the caller's transaction; the caller is connected to SPI. Moves the
- * search on. Returns how many were claimed, and in left how many of these
- * left the queue.
- */
-struct WorkerSearch;
-extern int worker_run_batch(int most,
-							TimestampTz due,
-							struct WorkerSearch *search,
-							int *left);
-
 /* An empty one; its events will be in the current memory context. */
 extern void worker_make_batch(WorkerBatch *batch);
 
@@ -57,8 +45,5 @@ extern void worker_keys(const WorkerBatch *batch,
 						int n,
 						Datum *tenants,
 						Datum *ids);
-
-/* Makes messages of n events that are out of the queue, of all or of none. */
-extern void worker_apply(WorkerBatch *batch, int first, int n);
 
 #endif /* WORKER_BATCH_H */

@@ -26,6 +26,7 @@
 #include "stats/stats.h"
 #include "wake/lanes.h"
 #include "wake/wake.h"
+#include "worker/apply.h"
 #include "worker/batch.h"
 #include "worker/claims.h"
 #include "worker/failures.h"
