@@ -1,0 +1,165 @@
+CREATE FUNCTION msgstore.cleanup_responses(
+    cutoff bigint,
+    batch int DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope record := msgstore._response_scope();
+    most int := coalesce(
+        batch, current_setting('msgstore.response_cleanup_batch')::int);
+    removed bigint;
+BEGIN
+    IF scope.in_memory THEN
+        SELECT count(*) INTO removed
+        FROM (
+            SELECT r.id, r.version FROM msgstore._memory_responses() r
+            WHERE r.background
+                AND r.status IN ('completed', 'failed', 'cancelled')
+                AND r.created_at < cutoff
+                AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+            ORDER BY r.created_at, r.id COLLATE "C" LIMIT most
+        ) o
+        WHERE msgstore._forget_response(o.id, o.version);
+        RETURN removed;
+    END IF;
+    DELETE FROM msgstore.responses r
+    USING (
+        SELECT o.tenant_id, o.id
+        FROM unnest(ARRAY['completed', 'failed', 'cancelled']) done (status)
+        CROSS JOIN LATERAL (
+            SELECT r.tenant_id, r.id, r.created_at
+            FROM msgstore.responses r
+            WHERE r.background AND r.status = done.status
+                AND r.created_at < cutoff
+                AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+            ORDER BY r.created_at, r.id LIMIT most
+            FOR UPDATE SKIP LOCKED
+        ) o
+        ORDER BY o.created_at, o.id LIMIT most
+    ) o
+    WHERE r.tenant_id = o.tenant_id AND r.id = o.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
+CREATE FUNCTION msgstore.purge_responses(older_than interval) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope record := msgstore._response_scope();
+    removed bigint;
+BEGIN
+    -- What something that stays continues from stays with it.
+    EXECUTE
+        $q$ WITH RECURSIVE known AS $q$
+        || CASE WHEN scope.in_memory
+                THEN $q$ MATERIALIZED (
+                    SELECT r.* FROM msgstore._memory_responses() r) $q$
+                ELSE $q$ NOT MATERIALIZED (
+                    SELECT r.*, 0 AS version FROM msgstore.responses r) $q$
+           END
+        || $q$, doomed AS MATERIALIZED (
+                SELECT k.tenant_id, k.id, k.previous_response_id, k.version
+                FROM known k
+                WHERE ($1 = '' OR k.tenant_id = $1)
+                    AND ($2 IS NULL OR k.owner IN ('', $2))
+                    AND (k.deleted_at IS NOT NULL
+                        OR k.created_at < $3
+                            AND k.status NOT IN ('queued', 'in_progress'))
+            ), needed AS (
+                SELECT d.id, d.previous_response_id
+                FROM doomed d
+                WHERE EXISTS (
+                    SELECT FROM known k
+                    WHERE k.previous_response_id = d.id
+                        AND k.tenant_id = d.tenant_id
+                        AND NOT EXISTS (SELECT FROM doomed o WHERE o.id = k.id))
+                UNION
+                SELECT d.id, d.previous_response_id
+                FROM needed n
+                JOIN doomed d ON d.id = n.previous_response_id
+            -- Before anything is forgotten it is known what all leaves.
+            ), leaving AS MATERIALIZED (
+                SELECT d.* FROM doomed d
+                WHERE NOT EXISTS (SELECT FROM needed n WHERE n.id = d.id)
+            ) $q$
+        || CASE WHEN scope.in_memory
+                THEN $q$ SELECT count(*) FROM leaving l
+                    WHERE msgstore._forget_response(l.id, l.version) $q$
+                ELSE $q$, gone AS (
+                        DELETE FROM msgstore.responses r USING leaving l
+                        WHERE r.tenant_id = l.tenant_id AND r.id = l.id
+                        RETURNING 1)
+                    SELECT count(*) FROM gone $q$
+           END
+    INTO removed
+    USING scope.tenant, scope.owner,
+        extract(epoch FROM now() - older_than)::bigint;
+    RETURN removed;
+END
+$$;
+
+-- For the worker: both stores, whichever the session's is.
+CREATE FUNCTION msgstore._response_housekeeping() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET msgstore.response_store = 'durable'
+    AS $$
+DECLARE
+    -- First of all: the call loads the module, and with it its settings.
+    stores int := CASE WHEN msgstore._memory_is_there() THEN 2 ELSE 1 END;
+    ttl interval := current_setting('msgstore.response_ttl')::interval;
+    before timestamptz := clock_timestamp()
+        - current_setting('msgstore.response_stale_after')::interval;
+    changed bigint := 0;
+BEGIN
+    FOR store IN 1 .. stores LOOP
+        IF store = 2 THEN
+            PERFORM set_config('msgstore.response_store', 'memory', true);
+        END IF;
+        changed := changed + msgstore._reap_responses(before, false);
+        IF ttl > interval '0' THEN
+            changed := changed + msgstore.cleanup_responses(
+                extract(epoch FROM now() - ttl)::bigint);
+        END IF;
+    END LOOP;
+    RETURN changed;
+END
+$$;
+
+-- Background responses are rare, and a minute is soon enough for them.
+CREATE FUNCTION msgstore._response_turn() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    AS $$
+BEGIN
+    PERFORM msgstore._response_housekeeping();
+    IF EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
+        OR (msgstore._memory_is_there()
+            AND EXISTS (SELECT FROM msgstore._memory_responses() m
+                        WHERE m.background))
+    THEN
+        RETURN 60000;
+    END IF;
+    RETURN -1;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore.cleanup_responses(bigint, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.purge_responses(interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore.cleanup_responses(bigint, int) IS
+    'Removes finished background responses made before that Unix second, at most batch of them (null: msgstore.response_cleanup_batch); returns how many';
+COMMENT ON FUNCTION msgstore.purge_responses(interval) IS
+    'Removes for good what is deleted, or was made longer ago and is not being made; but nothing that a response which stays continues from. Returns how many';
+COMMENT ON FUNCTION msgstore._response_housekeeping() IS
+    'For the worker, in both stores: marks responses failed that were silent for msgstore.response_stale_after, removes finished background responses older than msgstore.response_ttl; returns how many';
+COMMENT ON FUNCTION msgstore._response_turn() IS
+    'The housekeeping, and in how many milliseconds the worker is to do it again; -1: there are no background responses';

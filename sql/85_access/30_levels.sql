@@ -1,0 +1,180 @@
+-- The one place that says which right belongs to which level. What is in
+-- several stays while one of them does.
+CREATE FUNCTION msgstore._access_rights()
+    RETURNS TABLE (level text, kind text, name text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT l.level, r.kind, n.name
+    FROM (VALUES
+        ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
+        ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit}'),
+        -- Providers report to a gateway, or to whoever sends.
+        ('{ingest,process}', 'function', '{record_status}'),
+        ('{ingest}', 'function', '{
+            ingest,ingest_batch,send,
+            append,append_batch,save_snapshot,
+            new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
+            append_host_events,append_host_batch,
+            save_response,save_background,save_background_request,
+            delete_response,cancel_response}'),
+        ('{read}', 'function', '{
+            list_conversations,list_messages,
+            read_stream,read_stream_backwards,read_category,read_all,
+            wait_for_events,stream_version,count_events,last_event,list_streams,
+            latest_position,latest_event_id,stream_state,stream_category,
+            merge_patch,fold,last_known,_last_known,get_snapshot,list_snapshots,
+            load_host_events,host_version,host_sequence,count_host_events,
+            list_host_ids,latest_host_event_id,list_hosts,host_by_id,
+            host_by_ip_and_hostname,search_hosts,hosts_at,hosts_health,
+            _uuid_to_ulid,_host_change,_host_time_field,
+            get_response,get_response_for_chain,response_chain,chain_items,
+            branches,list_responses,response_input_items,
+            metrics,metrics_detail,channel_metrics,latency_histogram}'),
+        ('{read}', 'table', '{
+            inbound_events,outbound_messages,conversations,channels,
+            delivery_statuses,host_events,host_entries_current,
+            host_entries_history,
+            event_queue,event_claims,event_failures,outbox,deliveries}'),
+        -- Views read with the reader's rights, so that policies hold there too.
+        ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),
+        ('{process}', 'function', '{
+            process,claim,heartbeat,complete,fail,reap_stale,
+            claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,
+            fetch,ack,park,list_parked,replay_parked,
+            claim_response,heartbeat_response,update_response,
+            stale_responses,reap_responses}'),
+        ('{operate}', 'function', '{
+            requeue,requeue_dead_letters,replay,purge,erase_address,check,recount,
+            add_handler,remove_handler,
+            create_subscription,drop_subscription,resize_subscription,
+            compact_stream,compact_host,delete_snapshot,apply_snapshot_retention,
+            cleanup_responses,purge_responses,
+            create_api_key,revoke_api_key,list_api_keys,
+            set_tenant_limit,list_tenant_limits,_stat_worker}'),
+        ('{operate}', 'table', '{
+            dead_letter_events,operations_log,stat_worker}')
+    ) AS r (levels, kind, names),
+    unnest(r.levels::text[]) AS l (level),
+    unnest(r.names::text[]) AS n (name)
+    $$;
+
+-- Objects of these levels, as GRANT and REVOKE name them; null for none.
+CREATE FUNCTION msgstore._rights_clause(levels text[], kept text[])
+    RETURNS TABLE (privilege text, clause text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT CASE r.kind WHEN 'schema' THEN 'USAGE' WHEN 'table' THEN 'SELECT'
+                       ELSE 'EXECUTE' END,
+           CASE r.kind WHEN 'function' THEN 'ROUTINE ' ELSE r.kind || ' ' END
+           || string_agg(DISTINCT CASE r.kind
+                  WHEN 'schema' THEN quote_ident(r.name)
+                  WHEN 'table' THEN format('msgstore.%I', r.name)
+                  ELSE p.oid::regprocedure::text END, ', ')
+    FROM msgstore._access_rights() r
+    LEFT JOIN pg_proc p ON r.kind = 'function'
+        AND p.proname = r.name AND p.pronamespace = 'msgstore'::regnamespace
+    WHERE r.level = ANY (levels)
+        AND NOT EXISTS (
+            SELECT FROM msgstore._access_rights() k
+            WHERE k.kind = r.kind AND k.name = r.name AND k.level = ANY (kept))
+    GROUP BY r.kind
+    $$;
+
+-- By what was granted to the role itself: the catalog keeps it, under whatever
+-- name the role has, and forgets it with the role.
+CREATE FUNCTION msgstore._levels_of(role regrole) RETURNS text[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(array_agg(DISTINCT r.level), '{}')
+    FROM msgstore._access_rights() r
+    JOIN pg_proc p ON p.proname = r.name
+        AND p.pronamespace = 'msgstore'::regnamespace
+    CROSS JOIN LATERAL aclexplode(p.proacl) a
+    WHERE r.kind = 'function' AND a.grantee = role
+        AND (SELECT count(*) FROM msgstore._access_rights() o
+             WHERE o.kind = 'function' AND o.name = r.name) = 1
+    $$;
+
+CREATE FUNCTION msgstore._read_level(role regrole, level text) RETURNS text[]
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
+        RAISE EXCEPTION 'role % does not exist', coalesce('"' || role || '"', 'null')
+            USING ERRCODE = 'MS404';
+    END IF;
+    IF level IN ('ingest', 'read', 'process', 'operate') THEN
+        RETURN ARRAY[level];
+    END IF;
+    RAISE EXCEPTION 'level % is unknown', coalesce('"' || left(level, 64) || '"', 'null')
+        USING ERRCODE = 'MS400',
+              DETAIL = 'A level is one of "ingest", "read", "process", "operate".';
+END
+$$;
+
+-- Not SECURITY DEFINER: rights are given by who owns them.
+CREATE FUNCTION msgstore.grant_access(role regrole, level text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    levels text[] := msgstore._read_level(role, level);
+    r record;
+BEGIN
+    IF level = 'operate' THEN
+        levels := '{ingest,read,process,operate}';
+    END IF;
+    -- Two at a time would meet in the catalog.
+    LOCK TABLE msgstore.installed_objects IN SHARE ROW EXCLUSIVE MODE;
+    FOR r IN SELECT * FROM msgstore._rights_clause(levels, '{}') LOOP
+        EXECUTE format('GRANT %s ON %s TO %s', r.privilege, r.clause, role);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION msgstore.revoke_access(role regrole, level text DEFAULT NULL)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    levels text[] := msgstore._read_level(role, coalesce(level, 'operate'));
+    r record;
+BEGIN
+    IF level IS NULL THEN
+        levels := '{ingest,read,process,operate}';
+    END IF;
+    LOCK TABLE msgstore.installed_objects IN SHARE ROW EXCLUSIVE MODE;
+    FOR r IN
+        SELECT c.* FROM msgstore._rights_clause(levels, ARRAY(
+            SELECT l FROM unnest(msgstore._levels_of(role)) l
+            WHERE l <> ALL (levels))) c
+    LOOP
+        EXECUTE format('REVOKE %s ON %s FROM %s', r.privilege, r.clause, role);
+    END LOOP;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._access_rights() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._rights_clause(text[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._levels_of(regrole) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._read_level(regrole, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.grant_access(regrole, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.revoke_access(regrole, text) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._access_rights() IS
+    'Which functions, tables and views each level of grant_access gives';
+COMMENT ON FUNCTION msgstore._rights_clause(text[], text[]) IS
+    'The objects of some levels that are in none of the others, for GRANT and REVOKE';
+COMMENT ON FUNCTION msgstore._levels_of(regrole) IS
+    'The levels that were granted to the role';
+COMMENT ON FUNCTION msgstore._read_level(regrole, text) IS
+    'The level, when it and the role are there. Raises MS400, MS404';
+COMMENT ON FUNCTION msgstore.grant_access(regrole, text) IS
+    'Gives a role the rights of a level: ingest, read, process, or operate, which has the others. Raises MS400, MS404';
+COMMENT ON FUNCTION msgstore.revoke_access(regrole, text) IS
+    'Takes from a role the rights of one level, or of all. Raises MS400, MS404';
