@@ -6,51 +6,40 @@ CREATE FUNCTION msgstore._owner_scope() RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_owner_scope';
 
--- The same words for a tenant that exists as for one that does not.
+-- Reports a tenant that exists and one that does not in the same words.
 CREATE FUNCTION msgstore._check_tenant(tenant text) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     IF tenant IS NULL OR octet_length(tenant) > 255 THEN
-        RAISE EXCEPTION 'tenant % is not a name',
+        RAISE EXCEPTION 'invalid tenant name %',
             coalesce('"' || left(tenant, 64) || '"', 'null')
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A tenant''s name has at most 255 bytes; no tenant is an empty text.';
+                  DETAIL = 'A tenant name must not be null and must have at most 255 bytes; the empty string stands for no tenant.';
     END IF;
     IF msgstore._tenant_scope() NOT IN ('', tenant) THEN
-        RAISE EXCEPTION 'tenant "%" is not this session''s', left(tenant, 64)
+        RAISE EXCEPTION 'permission denied for tenant "%"', left(tenant, 64)
             USING ERRCODE = 'MS403',
-                  DETAIL = format('This session works for tenant "%s".', msgstore._tenant_scope());
+                  DETAIL = format('This session is limited to tenant "%s".', msgstore._tenant_scope());
     END IF;
 END
 $$;
 
--- For what concerns all tenants at once.
 CREATE FUNCTION msgstore._check_no_tenant(what text) RETURNS void
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    IF msgstore._tenant_scope() <> '' THEN
-        RAISE EXCEPTION '% is not a tenant''s to change', what
-            USING ERRCODE = 'MS403',
-                  DETAIL = format('This session works for tenant "%s".', msgstore._tenant_scope()),
-                  HINT = 'Ask the operator of the database.';
-    END IF;
-END
-$$;
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_check_no_tenant';
 
--- _tenant_scope() and _owner_scope() stay everybody's: policies call them with
--- the rights of who reads, and they say no more than SHOW does.
+-- PUBLIC keeps EXECUTE on _tenant_scope() and _owner_scope(): policies call them
+-- with the rights of the reader, and they return no more than SHOW does.
 REVOKE ALL ON FUNCTION msgstore._check_tenant(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_no_tenant(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._tenant_scope() IS
-    'The tenant whose rows this session writes and reads (setting msgstore.tenant_id); empty: new rows have no tenant and all rows are seen';
+    'Returns the tenant that this session works for (setting msgstore.tenant_id). Empty: new rows have no tenant, and the rows of all tenants are visible';
 COMMENT ON FUNCTION msgstore._owner_scope() IS
-    'The owner whose responses this session sees (setting msgstore.owner); empty: those of all owners, as for msgstore.admin';
+    'Returns the owner whose responses are visible to this session (setting msgstore.owner). Empty: those of all owners, as with msgstore.admin';
 COMMENT ON FUNCTION msgstore._check_tenant(text) IS
-    'Raises MS400 for what is no tenant''s name, MS403 for another tenant than the session''s';
+    'Raises MS400 for an invalid tenant name, MS403 for another tenant than the session''s';
 COMMENT ON FUNCTION msgstore._check_no_tenant(text) IS
-    'Raises MS403 when this session works for one tenant';
+    'Raises MS403 in a session of a tenant; the argument, in the plural, says what the session cannot change';

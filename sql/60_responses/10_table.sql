@@ -1,3 +1,5 @@
+-- responses: the table of the durable store.
+
 CREATE TABLE msgstore.responses (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     id text COLLATE "C" NOT NULL,
@@ -21,9 +23,10 @@ CREATE TABLE msgstore.responses (
     worker_heartbeat timestamptz,
     attempt_count int NOT NULL DEFAULT 0,
     CONSTRAINT responses_pkey PRIMARY KEY (tenant_id, id),
-    -- Ids are those of all tenants, and a response is found by nothing else.
-    -- No unique constraint, so that the table could still be distributed by
-    -- tenant: there this one would be left out.
+    -- Ids are unique across all tenants, and every lookup is by id alone.
+    -- This is an exclusion and not a unique constraint, so that the rule that
+    -- unique constraints begin with tenant_id holds and the table can be
+    -- distributed by tenant, without this constraint.
     CONSTRAINT responses_id_excl EXCLUDE USING btree (id WITH =),
     CONSTRAINT responses_id_length
         CHECK (octet_length(id) BETWEEN 1 AND 255),
@@ -36,7 +39,7 @@ CREATE TABLE msgstore.responses (
         CHECK (jsonb_typeof(extensions) = 'object')
 );
 
--- The lists, of a tenant and of an owner in it.
+-- Serve list_responses for a tenant, and for an owner of a tenant.
 CREATE INDEX responses_tenant_idx
     ON msgstore.responses (tenant_id, created_at, id)
     WHERE deleted_at IS NULL;
@@ -45,14 +48,14 @@ CREATE INDEX responses_owner_idx
     ON msgstore.responses (tenant_id, owner, created_at, id)
     WHERE deleted_at IS NULL;
 
--- Branches, and what a purge must leave.
+-- Serves branches, and the search of a purge for responses to keep.
 CREATE INDEX responses_previous_idx
     ON msgstore.responses (previous_response_id, created_at, id)
     WHERE previous_response_id IS NOT NULL;
 
 CREATE INDEX responses_created_at_idx ON msgstore.responses (created_at);
 
--- Claims take the oldest that is queued, the cleanup the oldest that is done.
+-- Claims take the oldest queued response, cleanup the oldest finished one.
 CREATE INDEX responses_background_idx
     ON msgstore.responses (status, created_at, id)
     WHERE background;
@@ -64,10 +67,46 @@ CREATE INDEX responses_heartbeat_idx
 SELECT pg_catalog.pg_extension_config_dump('msgstore.responses', '');
 
 COMMENT ON TABLE msgstore.responses IS
-    'Responses of an assistant, each linked to the one it continues from; deleted ones stay for the chains. Empty while msgstore.response_store is memory';
+    'Responses of the durable store, each linked to the response that it continues from. Deleted responses stay for their chains until they are purged';
+COMMENT ON COLUMN msgstore.responses.tenant_id IS
+    'Tenant; empty for a response without a tenant';
+COMMENT ON COLUMN msgstore.responses.id IS
+    'ID given by the client, 1 to 255 bytes, unique across all tenants';
+COMMENT ON COLUMN msgstore.responses.owner IS
+    'Value of msgstore.owner when the response was saved; empty for a response without an owner';
+COMMENT ON COLUMN msgstore.responses.status IS
+    'queued, in_progress, completed, incomplete, failed, cancelled or requires_action';
+COMMENT ON COLUMN msgstore.responses.model IS
+    'Name of the model';
+COMMENT ON COLUMN msgstore.responses.previous_response_id IS
+    'ID of the response that this one continues from, which may not exist; null for the first of a chain';
+COMMENT ON COLUMN msgstore.responses.input IS
+    'Input items, a JSON array';
+COMMENT ON COLUMN msgstore.responses.output IS
+    'Output items, a JSON array; empty for a failed response';
+COMMENT ON COLUMN msgstore.responses.usage_input_tokens IS
+    'Number of input tokens';
+COMMENT ON COLUMN msgstore.responses.usage_output_tokens IS
+    'Number of output tokens';
+COMMENT ON COLUMN msgstore.responses.usage_total_tokens IS
+    'Total number of tokens';
+COMMENT ON COLUMN msgstore.responses.error IS
+    'Error of the response, any JSON value; null if there is none';
 COMMENT ON COLUMN msgstore.responses.extensions IS
-    'The fields of the document that have no column, as they were saved';
-COMMENT ON COLUMN msgstore.responses.created_at IS 'Unix seconds';
-COMMENT ON COLUMN msgstore.responses.completed_at IS 'Unix seconds';
+    'Fields of the document that have no column, as saved; null if there are none';
+COMMENT ON COLUMN msgstore.responses.created_at IS
+    'Creation time in Unix seconds';
+COMMENT ON COLUMN msgstore.responses.completed_at IS
+    'Completion time in Unix seconds, or null';
+COMMENT ON COLUMN msgstore.responses.deleted_at IS
+    'Time of the soft delete; null for a response that is not deleted';
+COMMENT ON COLUMN msgstore.responses.background IS
+    'True for a response that a worker completes after it was saved';
+COMMENT ON COLUMN msgstore.responses.background_request IS
+    'Request that the worker needs, as saved; null if there is none';
+COMMENT ON COLUMN msgstore.responses.worker_id IS
+    'Worker that made the last claim; null for an unclaimed response';
+COMMENT ON COLUMN msgstore.responses.worker_heartbeat IS
+    'Time of the last claim or heartbeat; null for an unclaimed response';
 COMMENT ON COLUMN msgstore.responses.attempt_count IS
-    'How often a worker has claimed it';
+    'Number of claims so far';

@@ -1,3 +1,6 @@
+-- responses: save, get, update and delete one response, in the store that the
+-- session uses.
+
 CREATE FUNCTION msgstore._response_scope(
     OUT tenant text,
     OUT owner text,
@@ -59,8 +62,9 @@ CREATE FUNCTION msgstore.save_response(response jsonb) RETURNS text
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_save_response';
 
--- With the caller's rights: for what is in memory no others are needed, and for
--- the table there is _durable_document.
+-- Runs with the caller's rights, because reading from memory needs no others
+-- and switching the user costs more than the read. For the table it calls
+-- _durable_document.
 CREATE FUNCTION msgstore.get_response(id text) RETURNS jsonb
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_get_response';
@@ -98,28 +102,28 @@ REVOKE ALL ON FUNCTION msgstore.update_response(text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.delete_response(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._response_scope() IS
-    'The tenant whose responses the session sees (empty: all), the owner (null: all), and whether they are in memory. Raises MS503';
+    'Returns the session''s tenant (empty: all tenants), its owner (null: all owners) and whether it uses the in-memory store. Raises MS503 if the in-memory store is not available';
 COMMENT ON FUNCTION msgstore._owner_allows(text, boolean, text, boolean) IS
-    'Whether a caller may read (delete, cancel) or write a response of the stored owner';
+    'Returns whether a caller may read, delete or cancel (writing: update) a response that has this owner';
 COMMENT ON FUNCTION msgstore._check_response_move(text, text) IS
-    'Raises MS400 unless a response may go from one status to the other';
+    'Raises MS400 if a response cannot move from the old status to the new one';
 COMMENT ON FUNCTION msgstore._memory_is_there() IS
-    'Whether the library was preloaded and has its shared memory';
+    'Returns whether the in-memory store exists, that is, whether msgstore was preloaded';
 COMMENT ON FUNCTION msgstore._memory_responses() IS
-    'This database''s responses in memory, without their documents';
+    'Returns this database''s responses in memory, without their documents. No rows in a session that uses the durable store';
 COMMENT ON FUNCTION msgstore._forget_response(text, bigint) IS
-    'Removes a response from memory if it is still that version';
+    'Removes a response from memory if it still has this version. Returns whether it did';
 COMMENT ON FUNCTION msgstore._response_document(text) IS
-    'The document of a response, whoever''s and deleted or not; null if there is none';
+    'Returns the document of a response of any tenant or owner, deleted or not; null if there is none';
 COMMENT ON FUNCTION msgstore._durable_document(text, boolean) IS
-    'What get_response and get_response_for_chain find in the table. Raises MS404';
+    'Implements get_response and get_response_for_chain for the durable store. Raises MS404';
 COMMENT ON FUNCTION msgstore.save_response(jsonb) IS
-    'Stores a response under its id, which it returns; null and a notice if its "store" is false. Raises MS400, MS409 for an id that was ever used, MS413';
+    'Saves a response and returns its ID. With "store": false saves nothing, returns null and raises a notice. Raises MS400 for an invalid document, MS409 for an ID that is or was in use, MS413 for a document that is too large, MS503 if the in-memory store is not available';
 COMMENT ON FUNCTION msgstore.get_response(text) IS
-    'The response with all its fields. Raises MS404 if it is unknown, deleted, or another tenant''s or owner''s';
+    'Returns the whole response. Raises MS404 if it does not exist, is deleted, or belongs to another tenant or owner';
 COMMENT ON FUNCTION msgstore.get_response_for_chain(text) IS
-    'The same, also for a deleted response';
+    'Returns the whole response, even if it is deleted. Raises MS404 if it does not exist or belongs to another tenant or owner';
 COMMENT ON FUNCTION msgstore.update_response(text, jsonb, text) IS
-    'Changes the fields given: status, output, error, usage, completed_at, worker_heartbeat and what has no column; returns the response. With worker_id only if that worker holds the claim. Raises MS400, MS404, MS409';
+    'Changes the fields in the patch and returns the response. The patch can hold status, output, error, usage, completed_at, worker_heartbeat and fields without a column. With a worker_id, the worker must hold the claim. Raises MS400 for an invalid patch, MS404, MS409 without the claim, MS413';
 COMMENT ON FUNCTION msgstore.delete_response(text) IS
-    'Deletes the response for get_response and the lists; chains keep it. Raises MS404, also the second time';
+    'Deletes a response softly: get_response and lists no longer return it, chains do. Returns true. Raises MS404, also for a second delete';

@@ -1,3 +1,5 @@
+-- responses: from a response back to its ancestors, and on to its successors.
+
 CREATE FUNCTION msgstore.response_chain(
     id text,
     max_items int DEFAULT NULL,
@@ -16,7 +18,6 @@ CREATE FUNCTION msgstore.chain_items(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_chain_items';
 
--- The responses that continue from one, in the order they were made.
 CREATE FUNCTION msgstore._branches(
     parent text,
     OUT id text,
@@ -31,7 +32,7 @@ CREATE FUNCTION msgstore._branches(
 DECLARE
     scope record := msgstore._response_scope();
 BEGIN
-    -- Raises MS404 for a parent that the session may not see.
+    -- Raises MS404 for a parent that is not visible to the session.
     PERFORM msgstore.get_response_for_chain(parent);
     IF scope.in_memory THEN
         RETURN QUERY
@@ -68,10 +69,10 @@ REVOKE ALL ON FUNCTION msgstore._branches(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.branches(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.response_chain(text, int, int) IS
-    'The response and what it continues from, oldest first, deleted ones included; depth counts the steps back. A missing ancestor is a last row with a null response. At most max_items rows, the newest, and max_depth steps. Raises MS404, MS400 for a circle';
+    'Returns a response and its ancestors, deleted ones included, oldest first; depth counts the steps back. At most max_items rows, the newest, and max_depth steps; null means no limit. A missing ancestor is returned as the first row, with a null response. Raises MS400 for a cycle or a negative limit, MS404';
 COMMENT ON FUNCTION msgstore.chain_items(text, int, int) IS
-    'The items of the chain as one array, input before output, oldest first; at most max_items, the newest. A notice names a missing ancestor. Raises MS404, MS400';
+    'Returns the items of a chain as one JSON array, oldest first, the input of each response before its output. At most the newest max_items items and max_depth steps; null means no limit. Raises a notice for a missing ancestor, MS400 for a cycle or a negative limit, MS404';
 COMMENT ON FUNCTION msgstore._branches(text) IS
-    'The rows of branches()';
+    'Implements branches';
 COMMENT ON FUNCTION msgstore.branches(text) IS
-    'The responses that continue from it, in the order they were made, deleted ones marked. Raises MS404';
+    'Returns the responses that continue from this one, oldest first, deleted ones included and marked. Raises MS404';

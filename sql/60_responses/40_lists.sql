@@ -1,9 +1,10 @@
+-- responses: lists of responses and of input items, page by page.
+
 CREATE FUNCTION msgstore._response_place(id text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_response_place';
 
--- The tenants whose responses this session sees, found by one index probe for
--- each.
+-- Finds each tenant by one index probe.
 CREATE FUNCTION msgstore._response_tenants(scope text) RETURNS SETOF text
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
@@ -24,9 +25,8 @@ BEGIN
 END
 $$;
 
--- The ids from a place on, in the order of a list. What differs between the
--- stores, the directions and the scopes is put together of constants; values
--- are parameters, and the plan is made for them.
+-- The statement differs by store, direction and scope and is built from
+-- constants. All values are parameters, and each call plans for its own.
 CREATE FUNCTION msgstore._find_responses(
     place bigint,
     place_id text,
@@ -89,8 +89,6 @@ BEGIN
 END
 $$;
 
--- The answer of a list from its elements, their ids, and whether there are
--- more.
 CREATE FUNCTION msgstore._response_list(
     data jsonb,
     has_more boolean)
@@ -103,7 +101,6 @@ CREATE FUNCTION msgstore._response_list(
         'last_id', coalesce(data -> -1 ->> 'id', ''),
         'has_more', has_more);
 
--- What a page asks for, put right or refused.
 CREATE FUNCTION msgstore._response_page(
     max_results int,
     sort_order text,
@@ -115,9 +112,9 @@ CREATE FUNCTION msgstore._response_page(
 BEGIN
     size := CASE WHEN max_results > 0 THEN least(max_results, 100) ELSE 20 END;
     IF sort_order IS NULL OR sort_order NOT IN ('asc', 'desc') THEN
-        RAISE EXCEPTION 'sort order "%" does not exist', left(sort_order, 64)
+        RAISE EXCEPTION 'invalid sort order "%"', left(sort_order, 64)
             USING ERRCODE = 'MS400',
-                  DETAIL = 'An order is asc or desc.',
+                  DETAIL = 'The sort order must be asc or desc.',
                   COLUMN = 'order';
     END IF;
     descending := sort_order = 'desc';
@@ -180,8 +177,8 @@ DECLARE
     data jsonb;
     found int := 0;
 BEGIN
-    -- An item without an id gets one by its place, or no page could go on
-    -- after it.
+    -- An item without an id gets one from its position, so that it can serve
+    -- as a cursor.
     SELECT array_agg(CASE WHEN jsonb_typeof(i.item) = 'object'
                                AND NOT i.item ? 'id'
                           THEN i.item || jsonb_build_object('id', 'item_' || i.n)
@@ -220,16 +217,16 @@ REVOKE ALL ON FUNCTION msgstore.list_responses(text, text, int, text, text, text
 REVOKE ALL ON FUNCTION msgstore.response_input_items(text, text, text, int, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._response_place(text) IS
-    'When a response was made that the session may see, deleted or not; else null';
+    'Returns the creation time of a response that is visible to the session, deleted or not; otherwise null';
 COMMENT ON FUNCTION msgstore._response_tenants(text) IS
-    'The tenant of the scope, or all that have responses';
+    'Returns the tenant of the session, or all tenants that have responses for a session without one';
 COMMENT ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean) IS
-    'Ids of responses that the session sees, from a place on';
+    'Returns the IDs of one page of visible responses, starting after the given position';
 COMMENT ON FUNCTION msgstore._response_list(jsonb, boolean) IS
-    'A list''s answer from its elements';
+    'Returns the list object for these elements';
 COMMENT ON FUNCTION msgstore._response_page(int, text) IS
-    'A page''s size put right and its order; raises MS400 for a bad order';
+    'Returns the page size, limited to the allowed range, and the sort direction. Raises MS400 for an invalid sort order';
 COMMENT ON FUNCTION msgstore.list_responses(text, text, int, text, text, text, boolean) IS
-    'A page of responses by the time they were made: {object, data, first_id, last_id, has_more}. after and before are ids, after wins; max_results is held to 1..100. Raises MS400 for a bad order';
+    'Returns one page of responses by creation time and ID: {object, data, first_id, last_id, has_more}. The cursors after and before are IDs; after takes precedence. max_results is limited to 100, and 20 if it is null or less than 1. Raises MS400 for an invalid sort order';
 COMMENT ON FUNCTION msgstore.response_input_items(text, text, text, int, text) IS
-    'A page of a response''s input items, in the order they were saved, in the same shape. Raises MS404, MS400 for a bad order';
+    'Returns one page of the input items of a response, in the order they were saved, as {object, data, first_id, last_id, has_more}. Cursors and limits are those of list_responses. Raises MS400 for an invalid sort order, MS404';

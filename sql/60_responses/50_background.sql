@@ -1,3 +1,5 @@
+-- responses: background responses and the claims of their workers.
+
 CREATE FUNCTION msgstore.save_background(response jsonb, request jsonb)
     RETURNS text
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
@@ -38,50 +40,15 @@ CREATE FUNCTION msgstore._reap_response(
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_reap_response';
 
--- All that are stale and not just held by another session: perhaps by the
--- worker, whose heartbeat it is.
-CREATE FUNCTION msgstore._reap_responses(before timestamptz, retry boolean)
-    RETURNS bigint
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-DECLARE
-    scope record := msgstore._response_scope();
-    reaped bigint;
-BEGIN
-    IF scope.in_memory THEN
-        SELECT count(*) INTO reaped
-        FROM msgstore._memory_responses() r
-        WHERE r.background AND r.status = 'in_progress'
-            AND r.deleted_at IS NULL AND r.worker_heartbeat < before
-            AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
-            AND msgstore._reap_response(r.id, before, retry);
-        RETURN reaped;
-    END IF;
-    -- OFFSET: first the locks, then the function.
-    SELECT count(*) INTO reaped
-    FROM (
-        SELECT r.id FROM msgstore.responses r
-        WHERE r.background AND r.status = 'in_progress'
-            AND r.deleted_at IS NULL AND r.worker_heartbeat < before
-            AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
-        OFFSET 0
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) stale
-    WHERE msgstore._reap_response(stale.id, before, retry);
-    RETURN reaped;
-END
-$$;
-
-CREATE FUNCTION msgstore.stale_responses(stale_after interval DEFAULT NULL)
+-- The one place that says which claims are stale, apart from _reap_response,
+-- which checks the response once more.
+CREATE FUNCTION msgstore._stale_responses(before timestamptz)
     RETURNS SETOF text
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     scope record := msgstore._response_scope();
-    before timestamptz := clock_timestamp() - coalesce(
-        stale_after, current_setting('msgstore.response_stale_after')::interval);
 BEGIN
     IF scope.in_memory THEN
         RETURN QUERY
@@ -101,6 +68,51 @@ BEGIN
 END
 $$;
 
+-- Skips a row that another session has locked: it may be the worker, whose
+-- heartbeat is about to commit.
+CREATE FUNCTION msgstore._reap_responses(before timestamptz, retry boolean)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope record := msgstore._response_scope();
+    reaped bigint;
+BEGIN
+    IF scope.in_memory THEN
+        SELECT count(*) INTO reaped
+        FROM msgstore._stale_responses(before) stale (id)
+        WHERE msgstore._reap_response(stale.id, before, retry);
+        RETURN reaped;
+    END IF;
+    -- OFFSET 0 keeps the function out of the scan: it runs on locked rows.
+    SELECT count(*) INTO reaped
+    FROM (
+        SELECT r.id FROM msgstore.responses r
+        WHERE r.id = ANY (ARRAY(SELECT msgstore._stale_responses(before)))
+        OFFSET 0
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) stale
+    WHERE msgstore._reap_response(stale.id, before, retry);
+    RETURN reaped;
+END
+$$;
+
+CREATE FUNCTION msgstore.stale_responses(stale_after interval DEFAULT NULL)
+    RETURNS SETOF text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- The first call loads the module, which defines the setting.
+    PERFORM msgstore._memory_is_there();
+    RETURN QUERY
+    SELECT msgstore._stale_responses(clock_timestamp() - coalesce(
+        stale_after,
+        current_setting('msgstore.response_stale_after')::interval));
+END
+$$;
+
 CREATE FUNCTION msgstore.reap_responses(
     stale_after interval DEFAULT interval '60 seconds')
     RETURNS bigint
@@ -114,25 +126,28 @@ REVOKE ALL ON FUNCTION msgstore.claim_response(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.heartbeat_response(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.cancel_response(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._reap_response(text, timestamptz, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._stale_responses(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._reap_responses(timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.stale_responses(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.reap_responses(interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.save_background(jsonb, jsonb) IS
-    'Stores a queued background response with the request that a worker will need. Raises as save_response';
+    'Saves a queued background response with the request that its worker needs, and returns the ID. Raises the same errors as save_response';
 COMMENT ON FUNCTION msgstore.save_background_request(text, jsonb) IS
-    'Keeps a request with a response; false, and nothing happens, if there is no such response';
+    'Stores a request with a response. Returns false and does nothing if the response does not exist. Raises MS413';
 COMMENT ON FUNCTION msgstore.claim_response(text) IS
-    'The oldest queued background response, now in progress and this worker''s, with its request; no row if there is none';
+    'Claims the oldest queued background response for a worker: moves it to in_progress and returns it with its request. No row if none is queued. Raises MS400 for an empty worker_id';
 COMMENT ON FUNCTION msgstore.heartbeat_response(text, text) IS
-    'Says that the worker still works on the response. Raises MS404, MS409 if it no longer holds the claim';
+    'Renews the claim of a worker on a response and returns true. Raises MS400 for an empty worker_id, MS404, MS409 if the worker no longer holds the claim';
 COMMENT ON FUNCTION msgstore.cancel_response(text, boolean) IS
-    'Cancels a background response that is queued or in progress and returns it. Any other is deleted (null), or with delete_finished false refused with MS409, unless it is cancelled already. Raises MS404';
+    'Cancels a queued or in-progress background response and returns it. Any other response is deleted, and the result is null; with delete_finished false it raises MS409 instead, unless the response is cancelled already. Raises MS404';
 COMMENT ON FUNCTION msgstore._reap_response(text, timestamptz, boolean) IS
-    'Ends a claim without a heartbeat since then: queued again if it may be retried, else failed; false if it is not stale';
+    'Releases the claim of a response if its last heartbeat is older than the given time: queues the response again if it may be retried, otherwise fails it. Returns false if it is not stale';
+COMMENT ON FUNCTION msgstore._stale_responses(timestamptz) IS
+    'Returns the IDs of in-progress background responses whose last heartbeat is older, longest silence first';
 COMMENT ON FUNCTION msgstore._reap_responses(timestamptz, boolean) IS
-    'The same for all whose heartbeat is older; those that another session holds are left; returns how many';
+    'Calls _reap_response for all stale responses that no other session has locked. Returns how many it released';
 COMMENT ON FUNCTION msgstore.stale_responses(interval) IS
-    'Background responses in progress whose heartbeat is older; null: older than msgstore.response_stale_after';
+    'Returns the IDs of in-progress background responses without a heartbeat for this long (null: msgstore.response_stale_after), longest silence first';
 COMMENT ON FUNCTION msgstore.reap_responses(interval) IS
-    'Queues again what was not heard of for so long, at most msgstore.max_retries times, then marks it failed; returns how many';
+    'Releases claims without a heartbeat for this long. Queues the responses again, or fails those that were retried msgstore.max_retries times. Returns the number of responses';

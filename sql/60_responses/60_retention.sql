@@ -1,3 +1,5 @@
+-- responses: removing old responses, and the periodic work of the worker.
+
 CREATE FUNCTION msgstore.cleanup_responses(
     cutoff bigint,
     batch int DEFAULT NULL)
@@ -53,7 +55,7 @@ DECLARE
     scope record := msgstore._response_scope();
     removed bigint;
 BEGIN
-    -- What something that stays continues from stays with it.
+    -- An ancestor of a response that stays must stay, too.
     EXECUTE
         $q$ WITH RECURSIVE known AS $q$
         || CASE WHEN scope.in_memory
@@ -82,7 +84,8 @@ BEGIN
                 SELECT d.id, d.previous_response_id
                 FROM needed n
                 JOIN doomed d ON d.id = n.previous_response_id
-            -- Before anything is forgotten it is known what all leaves.
+            -- Complete before the first removal, because _forget_response
+            -- changes what _memory_responses returns.
             ), leaving AS MATERIALIZED (
                 SELECT d.* FROM doomed d
                 WHERE NOT EXISTS (SELECT FROM needed n WHERE n.id = d.id)
@@ -103,14 +106,14 @@ BEGIN
 END
 $$;
 
--- For the worker: both stores, whichever the session's is.
+-- Maintains both stores, whichever the session uses.
 CREATE FUNCTION msgstore._response_housekeeping() RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET msgstore.response_store = 'durable'
     AS $$
 DECLARE
-    -- First of all: the call loads the module, and with it its settings.
+    -- Must come first: the call loads the module, which defines the settings.
     stores int := CASE WHEN msgstore._memory_is_there() THEN 2 ELSE 1 END;
     ttl interval := current_setting('msgstore.response_ttl')::interval;
     before timestamptz := clock_timestamp()
@@ -131,7 +134,7 @@ BEGIN
 END
 $$;
 
--- Background responses are rare, and a minute is soon enough for them.
+-- Background responses are rare, and a check every minute is enough for them.
 CREATE FUNCTION msgstore._response_turn() RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -156,10 +159,10 @@ REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.cleanup_responses(bigint, int) IS
-    'Removes finished background responses made before that Unix second, at most batch of them (null: msgstore.response_cleanup_batch); returns how many';
+    'Removes completed, failed and cancelled background responses created before the cutoff, a time in Unix seconds: the oldest, at most batch of them (null: msgstore.response_cleanup_batch). Returns the number removed';
 COMMENT ON FUNCTION msgstore.purge_responses(interval) IS
-    'Removes for good what is deleted, or was made longer ago and is not being made; but nothing that a response which stays continues from. Returns how many';
+    'Removes deleted responses, and responses older than this that are neither queued nor in progress. Keeps ancestors of responses that stay. Returns the number removed';
 COMMENT ON FUNCTION msgstore._response_housekeeping() IS
-    'For the worker, in both stores: marks responses failed that were silent for msgstore.response_stale_after, removes finished background responses older than msgstore.response_ttl; returns how many';
+    'Maintains both stores for the worker: fails responses without a heartbeat for msgstore.response_stale_after and removes finished background responses older than msgstore.response_ttl. Returns the number of responses changed';
 COMMENT ON FUNCTION msgstore._response_turn() IS
-    'The housekeeping, and in how many milliseconds the worker is to do it again; -1: there are no background responses';
+    'Runs _response_housekeeping. Returns the milliseconds until the worker must call it again, or -1 if there are no background responses';

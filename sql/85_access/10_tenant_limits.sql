@@ -1,3 +1,5 @@
+-- access: how many requests a tenant may make.
+
 CREATE TABLE msgstore.tenant_limits (
     tenant_id text COLLATE "C" NOT NULL,
     requests_per_second int NOT NULL,
@@ -23,15 +25,15 @@ DECLARE
         WHEN set_tenant_limit.requests_per_second < 1 THEN 'requests_per_second'
         WHEN set_tenant_limit.burst < 1 THEN 'burst' END;
 BEGIN
-    PERFORM msgstore._check_no_tenant('the limit of a tenant');
+    PERFORM msgstore._check_no_tenant('tenant limits');
     PERFORM msgstore._check_tenant(tenant);
     IF field IS NOT NULL THEN
-        RAISE EXCEPTION 'value % of "%" is not a limit', CASE field
+        RAISE EXCEPTION 'invalid value % for "%"', CASE field
                 WHEN 'burst' THEN set_tenant_limit.burst
                 ELSE set_tenant_limit.requests_per_second END, field
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A limit is at least 1.',
-                  HINT = 'A null "requests_per_second" removes the limit.';
+                  DETAIL = 'The limit must be at least 1.',
+                  HINT = 'To remove the limit, set "requests_per_second" to null.';
     END IF;
     IF set_tenant_limit.requests_per_second IS NULL THEN
         DELETE FROM msgstore.tenant_limits l WHERE l.tenant_id = tenant;
@@ -84,12 +86,16 @@ REVOKE ALL ON FUNCTION msgstore.list_tenant_limits() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.tenant_limit(text) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.tenant_limits IS
-    'How many requests a tenant may make; a gateway enforces it';
+    'Request limits of tenants. The gateway enforces them; a tenant without a row has no limit';
+COMMENT ON COLUMN msgstore.tenant_limits.tenant_id IS
+    'Tenant; empty for requests without a tenant';
+COMMENT ON COLUMN msgstore.tenant_limits.requests_per_second IS
+    'Requests per second that the tenant may make on average';
 COMMENT ON COLUMN msgstore.tenant_limits.burst IS
-    'How many at once after a pause';
+    'Requests that the tenant may make at once after a pause';
 COMMENT ON FUNCTION msgstore.set_tenant_limit(text, int, int) IS
-    'Limits the requests of a tenant; burst is requests_per_second unless given, a null requests_per_second removes the limit. Raises MS400, MS403';
+    'Sets the request limit of a tenant. The default burst is requests_per_second; a null requests_per_second removes the limit. Raises MS400 for an invalid value, MS403 in a session of a tenant';
 COMMENT ON FUNCTION msgstore.list_tenant_limits() IS
-    'The limits of the tenants in scope';
+    'Returns the limits of the session''s tenant, or of all tenants for a session without one';
 COMMENT ON FUNCTION msgstore.tenant_limit(text) IS
-    'The limit of a tenant; nulls: none. Raises MS400, MS403 for another tenant';
+    'Returns the limit of a tenant, nulls if it has none. Raises MS400 for an invalid name, MS403 for another tenant than the session''s';

@@ -1,8 +1,10 @@
+-- access: API keys, and who they belong to.
+
 -- access: who may do what. Levels of rights on the functions, API keys, limits
 -- of tenants, and the policies of every table that has a tenant. It comes last,
 -- for it speaks of all that the other rooms have made.
 
--- A key is shown once; what is kept of it cannot be turned back into it.
+-- Only a hash of each key is stored: the key cannot be recovered from it.
 CREATE TABLE msgstore.api_keys (
     tenant_id text COLLATE "C" NOT NULL,
     prefix text COLLATE "C" NOT NULL,
@@ -16,7 +18,7 @@ CREATE TABLE msgstore.api_keys (
     CONSTRAINT api_keys_hash_length CHECK (octet_length(key_hash) = 32)
 ) WITH (fillfactor = 80);
 
--- A key says nothing of its tenant.
+-- A key does not contain its tenant, so authenticate searches by prefix alone.
 CREATE INDEX api_keys_prefix_idx ON msgstore.api_keys (prefix);
 
 SELECT pg_catalog.pg_extension_config_dump('msgstore.api_keys', '');
@@ -33,8 +35,8 @@ CREATE FUNCTION msgstore._key_scopes() RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN '{ingest,send,read,responses,operate}'::text[];
 
--- The key itself is in expressions only, never in a statement: what logs the
--- statements of functions does not meet it.
+-- The key appears in expressions only, never in a statement, so that nothing
+-- that logs the statements of functions records it.
 CREATE FUNCTION msgstore.create_api_key(
     tenant text,
     scopes text[],
@@ -53,15 +55,15 @@ BEGIN
         OR array_position(scopes, NULL) IS NOT NULL
         OR NOT scopes <@ msgstore._key_scopes()
     THEN
-        RAISE EXCEPTION 'scopes % are not those of an API key',
+        RAISE EXCEPTION 'invalid API key scopes %',
             coalesce('"' || left(scopes::text, 100) || '"', 'null')
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A key has at least one of "ingest", "send", "read", "responses", "operate".';
+                  DETAIL = 'Scopes must be one or more of "ingest", "send", "read", "responses" and "operate".';
     END IF;
     IF expires_at <= clock_timestamp() THEN
         RAISE EXCEPTION 'value % of "expires_at" is in the past', expires_at
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A key ends in the future, or with null never.';
+                  DETAIL = 'The expiry time must be in the future, or null for a key that does not expire.';
     END IF;
 
     LOOP
@@ -120,7 +122,7 @@ BEGIN
 END
 $$;
 
--- For a gateway that would be of no use without.
+-- A gateway that requires API keys refuses to start if there are none.
 CREATE FUNCTION msgstore.has_api_keys() RETURNS boolean
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -136,7 +138,8 @@ BEGIN
 END
 $$;
 
--- Once a minute is often enough, and never worth waiting or failing for.
+-- Recorded once a minute at most. Never waits for a lock, and a failure to
+-- record does not fail the request.
 CREATE FUNCTION msgstore._note_key_use(tenant text, key_prefix text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -159,7 +162,8 @@ EXCEPTION
 END
 $$;
 
--- Whatever is wrong with a key, the same is done before nothing is said.
+-- Takes the same steps for every invalid key, so that the time it takes does
+-- not tell what is wrong with it.
 CREATE FUNCTION msgstore.authenticate(key text)
     RETURNS TABLE (
         prefix text,
@@ -220,26 +224,38 @@ REVOKE ALL ON FUNCTION msgstore._note_key_use(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.authenticate(text) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.api_keys IS
-    'API keys of tenants by what they begin with; of the keys themselves only SHA-256';
+    'API keys of tenants. Holds the SHA-256 of each key, not the key';
+COMMENT ON COLUMN msgstore.api_keys.tenant_id IS
+    'Tenant that the key belongs to; empty for a key without a tenant';
 COMMENT ON COLUMN msgstore.api_keys.prefix IS
-    'The second part of the key, by which it is called';
+    'Second part of the key, 16 hexadecimal digits, which identifies it';
+COMMENT ON COLUMN msgstore.api_keys.key_hash IS
+    'SHA-256 of the whole key, 32 bytes';
+COMMENT ON COLUMN msgstore.api_keys.scopes IS
+    'What the key may be used for: ingest, send, read, responses, operate';
+COMMENT ON COLUMN msgstore.api_keys.created_at IS
+    'Creation time';
+COMMENT ON COLUMN msgstore.api_keys.expires_at IS
+    'Expiry time; null for a key that does not expire';
 COMMENT ON COLUMN msgstore.api_keys.last_used_at IS
-    'Kept to the minute';
+    'Time of the last use, recorded once a minute at most; null for an unused key';
+COMMENT ON COLUMN msgstore.api_keys.revoked_at IS
+    'Time of revocation; null for a key that is not revoked';
 COMMENT ON FUNCTION msgstore._random_hex(int) IS
-    'So many random bytes, which nobody can guess, in hexadecimal';
+    'Returns this many cryptographically random bytes in hexadecimal. Raises MS503 if the server has no randomness';
 COMMENT ON FUNCTION msgstore._same_bytes(bytea, bytea) IS
-    'Whether they are equal; the time it takes does not tell where they differ';
+    'Returns whether two byte strings are equal, in a time that does not depend on where they differ';
 COMMENT ON FUNCTION msgstore._key_scopes() IS
-    'What API keys can be for';
+    'Returns all scopes that an API key can have';
 COMMENT ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) IS
-    'A new API key of a tenant, mk_<prefix>_<secret>, which cannot be had again. scopes: of ingest, send, read, responses, operate. Raises MS400, MS403 for another tenant';
+    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, operate. A null expires_at means that it does not expire. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
 COMMENT ON FUNCTION msgstore.revoke_api_key(text) IS
-    'Ends the key with this prefix; false if there is none in force';
+    'Revokes the API key with this prefix. Returns false if there is no such key or it is revoked already';
 COMMENT ON FUNCTION msgstore.list_api_keys() IS
-    'The API keys of the session''s tenant, without what is secret of them';
+    'Returns the API keys of the session''s tenant, or of all tenants for a session without one. Does not return secrets';
 COMMENT ON FUNCTION msgstore.has_api_keys() IS
-    'Is there a key that is neither revoked nor expired? A gateway that asks for keys wants to know when it starts';
+    'Returns whether there is an API key that is neither revoked nor expired';
 COMMENT ON FUNCTION msgstore._note_key_use(text, text) IS
-    'Notes that a key was used, if nothing is in the way';
+    'Records the time of use of a key, unless the transaction is read-only or another session has locked the row';
 COMMENT ON FUNCTION msgstore.authenticate(text) IS
-    'Whose the API key is, what for and how often it may be used; no row for a key that is unknown, revoked or expired';
+    'Returns the tenant, scopes and request limit of an API key. No row if the key is unknown, malformed, revoked, expired, or of another tenant than the session''s';

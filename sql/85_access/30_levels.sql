@@ -1,5 +1,7 @@
--- The one place that says which right belongs to which level. What is in
--- several stays while one of them does.
+-- access: levels of privileges on functions, tables and views.
+
+-- The one place that says which privileges a level has. A privilege that is in
+-- several levels is revoked with the last of them.
 CREATE FUNCTION msgstore._access_rights()
     RETURNS TABLE (level text, kind text, name text)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -9,7 +11,7 @@ CREATE FUNCTION msgstore._access_rights()
     FROM (VALUES
         ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
         ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit}'),
-        -- Providers report to a gateway, or to whoever sends.
+        -- Providers report to the gateway or to a sender.
         ('{ingest,process}', 'function', '{record_status}'),
         ('{ingest}', 'function', '{
             ingest,ingest_batch,send,
@@ -36,7 +38,8 @@ CREATE FUNCTION msgstore._access_rights()
             delivery_statuses,host_events,host_entries_current,
             host_entries_history,
             event_queue,event_claims,event_failures,outbox,deliveries}'),
-        -- Views read with the reader's rights, so that policies hold there too.
+        -- Views run with the rights of the reader, so that row security applies
+        -- to them, too; the reader needs their tables.
         ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),
         ('{process}', 'function', '{
             process,claim,heartbeat,complete,fail,reap_stale,
@@ -59,7 +62,7 @@ CREATE FUNCTION msgstore._access_rights()
     unnest(r.names::text[]) AS n (name)
     $$;
 
--- Objects of these levels, as GRANT and REVOKE name them; null for none.
+-- Returns one row for each kind of object, for one GRANT or REVOKE each.
 CREATE FUNCTION msgstore._rights_clause(levels text[], kept text[])
     RETURNS TABLE (privilege text, clause text)
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -82,8 +85,8 @@ CREATE FUNCTION msgstore._rights_clause(levels text[], kept text[])
     GROUP BY r.kind
     $$;
 
--- By what was granted to the role itself: the catalog keeps it, under whatever
--- name the role has, and forgets it with the role.
+-- Reads the role's own privileges from the catalog, which follows the renaming
+-- and the dropping of roles; no table of ours has to.
 CREATE FUNCTION msgstore._levels_of(role regrole) RETURNS text[]
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -110,13 +113,13 @@ BEGIN
     IF level IN ('ingest', 'read', 'process', 'operate') THEN
         RETURN ARRAY[level];
     END IF;
-    RAISE EXCEPTION 'level % is unknown', coalesce('"' || left(level, 64) || '"', 'null')
+    RAISE EXCEPTION 'invalid access level %', coalesce('"' || left(level, 64) || '"', 'null')
         USING ERRCODE = 'MS400',
-              DETAIL = 'A level is one of "ingest", "read", "process", "operate".';
+              DETAIL = 'The access level must be "ingest", "read", "process" or "operate".';
 END
 $$;
 
--- Not SECURITY DEFINER: rights are given by who owns them.
+-- Not SECURITY DEFINER: the caller must own the objects.
 CREATE FUNCTION msgstore.grant_access(role regrole, level text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -128,7 +131,7 @@ BEGIN
     IF level = 'operate' THEN
         levels := '{ingest,read,process,operate}';
     END IF;
-    -- Two at a time would meet in the catalog.
+    -- Concurrent calls would fail with "tuple concurrently updated".
     LOCK TABLE msgstore.installed_objects IN SHARE ROW EXCLUSIVE MODE;
     FOR r IN SELECT * FROM msgstore._rights_clause(levels, '{}') LOOP
         EXECUTE format('GRANT %s ON %s TO %s', r.privilege, r.clause, role);
@@ -167,14 +170,14 @@ REVOKE ALL ON FUNCTION msgstore.grant_access(regrole, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.revoke_access(regrole, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._access_rights() IS
-    'Which functions, tables and views each level of grant_access gives';
+    'Returns the functions, tables and views of each access level';
 COMMENT ON FUNCTION msgstore._rights_clause(text[], text[]) IS
-    'The objects of some levels that are in none of the others, for GRANT and REVOKE';
+    'Returns the privileges of these levels that are in none of the kept levels, in the words of GRANT and REVOKE';
 COMMENT ON FUNCTION msgstore._levels_of(regrole) IS
-    'The levels that were granted to the role';
+    'Returns the levels that were granted to the role itself';
 COMMENT ON FUNCTION msgstore._read_level(regrole, text) IS
-    'The level, when it and the role are there. Raises MS400, MS404';
+    'Returns the level as an array. Raises MS400 for an invalid level, MS404 for a role that does not exist';
 COMMENT ON FUNCTION msgstore.grant_access(regrole, text) IS
-    'Gives a role the rights of a level: ingest, read, process, or operate, which has the others. Raises MS400, MS404';
+    'Grants a role an access level: ingest, read, process, or operate, which includes the others. Raises MS400 for an invalid level, MS404 for a role that does not exist';
 COMMENT ON FUNCTION msgstore.revoke_access(regrole, text) IS
-    'Takes from a role the rights of one level, or of all. Raises MS400, MS404';
+    'Revokes an access level from a role, or all levels if the level is null. Raises MS400 for an invalid level, MS404 for a role that does not exist';

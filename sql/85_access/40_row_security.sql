@@ -1,7 +1,11 @@
--- Every table that has a tenant is read and written within the session's. The
--- owner, too: only who is exempt from row security altogether sees more, as the
--- functions do, which look to it themselves. The setting is read once for each
--- statement. Responses have an owner besides.
+-- access: row security for every table with a tenant. Comes last, because it
+-- needs the tables of all rooms.
+
+-- Limits every table with a tenant to the rows of the session's tenant, and
+-- responses to those of the session's owner as well. FORCE applies the policy to
+-- the owner of the table, too. Superusers, and with them the functions of the
+-- extension, are exempt; the functions filter by themselves. The subquery makes
+-- the executor read the setting once for each statement.
 DO $$
 DECLARE
     t regclass;

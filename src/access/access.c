@@ -1,9 +1,10 @@
 /*
- * access/access.c: what API keys are made of.
+ * access/access.c: random bytes and comparison for API keys.
  *
- * The rest of them is SQL. These two are here since SQL has no random bytes
- * that an attacker cannot guess from others, and compares as soon as it can
- * tell, which tells how much of a guess was right.
+ * All else about keys is SQL. These two are here because SQL's random numbers
+ * can be predicted from earlier ones, and because its comparison stops at the
+ * first difference, so that the time it takes tells how much of a guess was
+ * right.
  */
 #include "postgres.h"
 
@@ -15,7 +16,7 @@
 
 #include "server/errors.h"
 
-/* Bytes that a key may ask for. */
+/* The most bytes for one call. */
 #define MAX_RANDOM_BYTES 1024
 
 PG_FUNCTION_INFO_V1(msgstore_random_hex);
@@ -29,12 +30,12 @@ msgstore_random_hex(PG_FUNCTION_ARGS)
 	text *hex;
 
 	if (count < 0 || count > MAX_RANDOM_BYTES)
-		elog(ERROR, "cannot make %d random bytes", count);
+		elog(ERROR, "cannot generate %d random bytes", count);
 	if (!pg_strong_random(bytes, count))
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_UNAVAILABLE),
-				 errmsg("could not make random bytes"),
-				 errdetail("The server's source of randomness failed.")));
+				 errmsg("could not generate random bytes"),
+				 errdetail("The server's random number generator failed.")));
 	hex = palloc(VARHDRSZ + count * 2);
 	SET_VARSIZE(hex, VARHDRSZ + count * 2);
 	hex_encode((const char *) bytes, count, VARDATA(hex));
@@ -42,7 +43,7 @@ msgstore_random_hex(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(hex);
 }
 
-/* Takes as long for bytes that differ early as for equal ones. */
+/* Reads all bytes, wherever the first difference is. */
 Datum
 msgstore_same_bytes(PG_FUNCTION_ARGS)
 {

@@ -1,9 +1,9 @@
 /*
- * tenancy/tenancy.c: whose data this session works on.
+ * tenancy/tenancy.c: the tenant and the owner that this session works for.
  *
- * SQL reads the settings through these functions and not by
- * current_setting(): the call loads the module, so that a value which an
- * ordinary user planted before the module was loaded has been thrown away.
+ * SQL reads the settings through these functions and not with
+ * current_setting(): the call loads the module, and loading it discards a
+ * value that an ordinary user set before.
  */
 #include "postgres.h"
 
@@ -16,6 +16,7 @@
 
 PG_FUNCTION_INFO_V1(msgstore_tenant_scope);
 PG_FUNCTION_INFO_V1(msgstore_owner_scope);
+PG_FUNCTION_INFO_V1(msgstore_check_no_tenant);
 
 Datum
 msgstore_tenant_scope(PG_FUNCTION_ARGS)
@@ -24,12 +25,19 @@ msgstore_tenant_scope(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(msgstore_tenant_id));
 }
 
-/* Who reads for all owners is scoped as who has none. */
+/* An administrator reads for all owners, as a session without an owner. */
 Datum
 msgstore_owner_scope(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_TEXT_P(cstring_to_text(msgstore_admin ? "" : msgstore_owner));
+}
+
+Datum
+msgstore_check_no_tenant(PG_FUNCTION_ARGS)
+{
+	tenancy_refuse_tenant(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
 }
 
 void
@@ -38,8 +46,8 @@ tenancy_refuse_tenant(const char *what)
 	if (msgstore_tenant_id[0] != '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_FORBIDDEN),
-				 errmsg("%s is not a tenant's to change", what),
-				 errdetail("This session works for tenant \"%s\".",
+				 errmsg("permission denied to change %s", what),
+				 errdetail("This session is limited to tenant \"%s\".",
 						   msgstore_tenant_id),
-				 errhint("Ask the operator of the database.")));
+				 errhint("Make the change in a session without a tenant.")));
 }

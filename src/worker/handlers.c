@@ -126,7 +126,7 @@ msgstore_add_handler(PG_FUNCTION_ARGS)
 	int nest_level;
 
 	(void) channels_get(VARDATA_ANY(channel), VARSIZE_ANY_EXHDR(channel));
-	tenancy_refuse_tenant("a handler");
+	tenancy_refuse_tenant("handlers");
 	nest_level = become_owner(&saved_user, &saved_context);
 	SPI_connect();
 	values[0] = PointerGetDatum(channel);
@@ -156,7 +156,7 @@ msgstore_remove_handler(PG_FUNCTION_ARGS)
 	bool isnull;
 	bool removed;
 
-	tenancy_refuse_tenant("a handler");
+	tenancy_refuse_tenant("handlers");
 	nest_level = become_owner(&saved_user, &saved_context);
 	SPI_connect();
 	values[0] = PG_GETARG_DATUM(0);
