@@ -112,7 +112,8 @@ CREATE FUNCTION msgstore._response_page(
 BEGIN
     size := CASE WHEN max_results > 0 THEN least(max_results, 100) ELSE 20 END;
     IF sort_order IS NULL OR sort_order NOT IN ('asc', 'desc') THEN
-        RAISE EXCEPTION 'invalid sort order "%"', left(sort_order, 64)
+        RAISE EXCEPTION 'invalid sort order %',
+            coalesce('"' || left(sort_order, 64) || '"', 'null')
             USING ERRCODE = 'MS400',
                   DETAIL = 'The sort order must be asc or desc.',
                   COLUMN = 'order';

@@ -122,7 +122,7 @@ BEGIN
 END
 $$;
 
--- A gateway that requires API keys refuses to start if there are none.
+-- A gateway that requires API keys warns, or refuses to start, if there are none.
 CREATE FUNCTION msgstore.has_api_keys() RETURNS boolean
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp

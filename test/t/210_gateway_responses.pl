@@ -202,7 +202,7 @@ refused($gateway->get("/v1/responses?$_->[0]"), 400, $_->[1], $_->[2], $_->[0])
   [ 'limit=x', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'limit=', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'limit=9999999999', 'parameter "limit" is not a positive number', 'limit' ],
-  [ 'order=up', 'sort order "up" does not exist', 'order' ],
+  [ 'order=up', 'invalid sort order "up"', 'order' ],
   [ 'background=1', 'parameter "background" is not true or false', 'background' ],
   [ 'after=a&before=b', 'parameters "after" and "before" exclude each other', 'before' ],
   [ 'after=%00', 'parameter "after" is not valid', undef ];
