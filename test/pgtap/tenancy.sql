@@ -79,7 +79,7 @@ SELECT set_eq(
       EXCEPT
       -- These read and write by functions that do.
       SELECT unnest(ARRAY['list_messages', 'claim', 'sent', 'send_failed', 'record_status',
-        'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses',
+        'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
         'list_responses', 'branches', 'response_input_items', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
         'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations'])$$,
