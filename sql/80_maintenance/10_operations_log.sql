@@ -1,6 +1,5 @@
--- maintenance: operations log
+-- maintenance: the record of calls that requeued, replayed, purged or erased.
 
--- Who did what to many events at once.
 CREATE TABLE msgstore.operations_log (
     tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
@@ -29,7 +28,7 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'cannot change table "msgstore.operations_log"'
         USING ERRCODE = 'MS403',
-              DETAIL = 'What was done stays on record; only the owner may remove it.';
+              DETAIL = 'Rows are only added. Only the table''s owner may change or remove them.';
 END
 $$;
 
@@ -60,14 +59,24 @@ REVOKE ALL ON FUNCTION msgstore._keep_operations() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.operations_log IS
-    'Who requeued, replayed, purged or erased what, and when; rows are only added';
+    'Calls that requeued, replayed, purged or erased events. Rows are only added; only the owner may change or remove them. Purges by the worker are not logged';
 COMMENT ON COLUMN msgstore.operations_log.tenant_id IS
-    'The tenant of the session that did it; empty: it worked on all of them';
+    'Tenant of the calling session; empty if the session was unscoped, so that the call covered all tenants';
+COMMENT ON COLUMN msgstore.operations_log.id IS
+    'Id of the row, a UUIDv7';
+COMMENT ON COLUMN msgstore.operations_log.happened_at IS
+    'Time of the call';
+COMMENT ON COLUMN msgstore.operations_log.performed_by IS
+    'Role that logged in to the calling session (session_user)';
+COMMENT ON COLUMN msgstore.operations_log.operation IS
+    'requeue, replay, purge or erase';
+COMMENT ON COLUMN msgstore.operations_log.filter IS
+    'Arguments of the call. Of an erasure only the channel, never the address';
 COMMENT ON COLUMN msgstore.operations_log.event_count IS
-    'How many events, or rows of a purge, it was done to';
+    'Number of affected events; for a purge the number of rows, for an erasure the number of messages and events';
 COMMENT ON COLUMN msgstore.operations_log.event_ids IS
-    'Which; of a replay at most 10000, of what is gone none';
+    'Ids of the affected events, for a replay the first 10000; null for purge and erase';
 COMMENT ON FUNCTION msgstore._keep_operations() IS
-    'Trigger: MS403 for who would change what is on record and is not the table''s owner.';
+    'Trigger function that raises MS403 unless the current user owns the table';
 COMMENT ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) IS
-    'Writes a row into operations_log';
+    'Adds a row to operations_log';

@@ -1,4 +1,4 @@
--- maintenance: dead letter events
+-- maintenance: dead letters with the events and messages they are about.
 
 CREATE VIEW msgstore.dead_letter_events WITH (security_invoker) AS
 SELECT d.event_id AS id,
@@ -27,4 +27,36 @@ LEFT JOIN msgstore.messages m
     AND m.tenant_id = d.tenant_id AND m.id = d.event_id;
 
 COMMENT ON VIEW msgstore.dead_letter_events IS
-    'Every dead letter with the event or the outbound message that it is about';
+    'Dead letters with the content of their inbound event or outbound message';
+COMMENT ON COLUMN msgstore.dead_letter_events.id IS
+    'Id of the inbound event or outbound message';
+COMMENT ON COLUMN msgstore.dead_letter_events.tenant_id IS
+    'Tenant that owns the event or message';
+COMMENT ON COLUMN msgstore.dead_letter_events.direction IS
+    'inbound for an event, outbound for a message';
+COMMENT ON COLUMN msgstore.dead_letter_events.channel IS
+    'Name of the channel';
+COMMENT ON COLUMN msgstore.dead_letter_events."from" IS
+    'Normalized address of the sender';
+COMMENT ON COLUMN msgstore.dead_letter_events."to" IS
+    'Normalized address of the recipient';
+COMMENT ON COLUMN msgstore.dead_letter_events.body IS
+    'Body of the message';
+COMMENT ON COLUMN msgstore.dead_letter_events.payload IS
+    'Stored payload of the event; null for an outbound message';
+COMMENT ON COLUMN msgstore.dead_letter_events.provider_message_id IS
+    'Id that the provider gave the message; null if it gave none';
+COMMENT ON COLUMN msgstore.dead_letter_events.correlation_id IS
+    'Correlation id of the request that stored it; null if it had none';
+COMMENT ON COLUMN msgstore.dead_letter_events.attempt_count IS
+    'Number of failed attempts';
+COMMENT ON COLUMN msgstore.dead_letter_events.error_code IS
+    'SQLSTATE of the last failure, or the code that an external processor or sender reported';
+COMMENT ON COLUMN msgstore.dead_letter_events.error_message IS
+    'Message of the last failure, at most 1000 characters';
+COMMENT ON COLUMN msgstore.dead_letter_events.attempts IS
+    'The last 20 failed attempts, oldest first, in the format of event_failures.attempts';
+COMMENT ON COLUMN msgstore.dead_letter_events.created_at IS
+    'Time at which the event or message was stored';
+COMMENT ON COLUMN msgstore.dead_letter_events.died_at IS
+    'Time of the last failure, which made it a dead letter';

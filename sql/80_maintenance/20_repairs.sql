@@ -1,8 +1,8 @@
--- maintenance: repairs
+-- maintenance: repairs, which the statements that check() proposes call. Replay
+-- and erasure use _recount_conversations(), too.
 
--- Makes count and last activity of conversations right, and removes those
--- without messages. Nobody adds a message without the row's lock, and what is
--- counted after it was taken stays so until the end of the transaction.
+-- Every writer that adds a message locks its conversation's row first. Counts
+-- taken after the lock therefore hold until the transaction ends.
 CREATE FUNCTION msgstore._recount_conversations(tenants text[], conversation_ids uuid[])
     RETURNS int
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -39,14 +39,14 @@ BEGIN
 END
 $$;
 
--- An event leaves the queue for good; who waited behind it is due.
+-- An event that was held behind this one in its conversation becomes due.
 CREATE FUNCTION msgstore._drop_work(tenant_id text, event_id uuid) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
 DECLARE
-    line text;
+    held_key text;
 BEGIN
     DELETE FROM msgstore.event_queue q
     WHERE q.tenant_id = _drop_work.tenant_id AND q.event_id = _drop_work.event_id;
@@ -58,11 +58,11 @@ BEGIN
     WHERE c.tenant_id = _drop_work.tenant_id AND c.event_id = _drop_work.event_id;
     DELETE FROM msgstore.conversation_holds h
     WHERE h.tenant_id = _drop_work.tenant_id AND h.event_id = _drop_work.event_id
-    RETURNING h.conversation_key INTO line;
+    RETURNING h.conversation_key INTO held_key;
     UPDATE msgstore.event_queue q
     SET next_attempt_at = now()
     FROM msgstore.conversation_holds h
-    WHERE h.tenant_id = _drop_work.tenant_id AND h.conversation_key = line
+    WHERE h.tenant_id = _drop_work.tenant_id AND h.conversation_key = held_key
         AND q.tenant_id = h.tenant_id AND q.event_id = h.event_id
         AND q.next_attempt_at = 'infinity'
         AND NOT EXISTS (
@@ -90,7 +90,6 @@ BEGIN
 END
 $$;
 
--- Puts a message into the conversation that its own columns name.
 CREATE FUNCTION msgstore._rehome_message(tenant_id text, message_id uuid)
     RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -129,10 +128,10 @@ REVOKE ALL ON FUNCTION msgstore._drop_dead_letter(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._rehome_message(text, uuid) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._recount_conversations(text[], uuid[]) IS
-    'Makes count and last activity of these conversations right, removes those without messages, and returns how many it removed';
+    'Locks these conversations, recomputes message_count and last_activity_at, and deletes those without messages. Returns the number deleted';
 COMMENT ON FUNCTION msgstore._drop_work(text, uuid) IS
-    'Takes an event out of the queue with its claim and its place in line';
+    'Removes an event from the queue, with its claim and its hold on its conversation';
 COMMENT ON FUNCTION msgstore._drop_dead_letter(text, uuid) IS
-    'Removes a dead letter, and nothing else of it';
+    'Removes a dead letter but not its event or message';
 COMMENT ON FUNCTION msgstore._rehome_message(text, uuid) IS
-    'Puts a message into the conversation that its own columns name';
+    'Moves a message to the conversation with its conversation_key, creating it if needed';

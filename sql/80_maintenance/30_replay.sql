@@ -1,4 +1,4 @@
--- maintenance: replay
+-- maintenance: replay, which rebuilds messages from the event log.
 
 CREATE FUNCTION msgstore._messages_of(tenants text[], event_ids uuid[])
     RETURNS TABLE (
@@ -37,11 +37,11 @@ BEGIN
     IF jsonb_typeof(filter) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'filter is not a JSON object'
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A filter is a JSON object; an empty one means all events.';
+                  DETAIL = 'The filter must be a JSON object; {} selects all events.';
     END IF;
     FOR name, value IN SELECT * FROM jsonb_each(filter) LOOP
         IF value = 'null' THEN
-            expected := 'A key that is to say nothing is left out.';
+            expected := 'Omit a key instead of setting it to null.';
             RAISE no_data_found;
         END IF;
         CASE name
@@ -49,39 +49,37 @@ BEGIN
                 channel := value #>> '{}';
                 PERFORM msgstore.normalize_address(channel, '');
             WHEN 'created_from' THEN
-                expected := 'A time is a string such as "2024-11-01T14:00:00Z".';
+                expected := 'The value must be a timestamp string such as "2024-11-01T14:00:00Z".';
                 created_from := value #>> '{}';
             WHEN 'created_until' THEN
-                expected := 'A time is a string such as "2024-11-01T14:00:00Z".';
+                expected := 'The value must be a timestamp string such as "2024-11-01T14:00:00Z".';
                 created_until := value #>> '{}';
             WHEN 'event_ids' THEN
-                expected := 'Event ids are an array of UUIDs.';
+                expected := 'The value must be an array of UUIDs.';
                 event_ids := ARRAY(SELECT jsonb_array_elements_text(value)::uuid);
             WHEN 'conversation' THEN
                 parent := msgstore._find_conversation(value #>> '{}');
                 conversation_tenant := parent.tenant_id;
                 conversation_id := parent.id;
             ELSE
-                RAISE EXCEPTION 'filter has no key "%"', left(name, 64)
+                RAISE EXCEPTION 'unknown filter key "%"', left(name, 64)
                     USING ERRCODE = 'MS400',
-                          DETAIL = 'Its keys are channel, created_from, created_until, event_ids and conversation.';
+                          DETAIL = 'Valid keys are channel, created_from, created_until, event_ids, and conversation.';
         END CASE;
     END LOOP;
 EXCEPTION
     WHEN no_data_found OR data_exception THEN
-        RAISE EXCEPTION '"%" is no value of key "%" of a filter',
+        RAISE EXCEPTION 'invalid value "%" for filter key "%"',
             left(coalesce(value #>> '{}', 'null'), 64), name
             USING ERRCODE = 'MS400', DETAIL = expected;
 END
 $$;
 
--- Writes down, in a table of this transaction, what a replay is to change;
--- returns how many events it looked at.
 CREATE FUNCTION msgstore._note_replay(filter jsonb) RETURNS int
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
-    -- Batches come out of a sort, which keeps to work_mem.
+    -- The sort that then groups the batches stays within work_mem.
     SET enable_hashagg = off
     AS $$
 DECLARE
@@ -116,7 +114,7 @@ BEGIN
                          FROM msgstore.messages m
                          WHERE m.tenant_id = wanted.conversation_tenant
                              AND m.conversation_id = wanted.conversation_id))
-                -- Purged: there is nothing to make a message of.
+                -- An empty payload was purged.
                 AND l.payload <> '{}'
                 AND NOT EXISTS (
                     SELECT FROM msgstore.event_queue q
@@ -154,9 +152,8 @@ BEGIN
 END
 $$;
 
--- The conversations that are touched are known before anything is changed, and
--- locked as everybody locks them: first those that are there, then new ones,
--- each in the order of their keys.
+-- All affected conversations are locked before anything changes, in the order
+-- that every writer uses: existing ones first, then new ones, each by key.
 CREATE FUNCTION msgstore._apply_replay() RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -240,8 +237,8 @@ CREATE FUNCTION msgstore.replay(
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    -- One at a time, and none beside an erasure: what is written down here
-    -- must not come back after it was erased.
+    -- Excludes other replays and erasures: messages noted here must not be
+    -- inserted after an erasure removed them.
     LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
     events := msgstore._note_replay(filter);
     SELECT count(*) FILTER (WHERE r.message_id IS NULL),
@@ -265,12 +262,12 @@ REVOKE ALL ON FUNCTION msgstore._apply_replay() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.replay(jsonb, boolean) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._messages_of(text[], uuid[]) IS
-    'The messages that the worker would make of these events of the log now, with the addresses normalized anew; none for an event whose channel is gone';
+    'Returns the messages that the worker would make of these logged events now, with addresses normalized again from the payload. Skips events whose channel no longer exists';
 COMMENT ON FUNCTION msgstore._read_replay_filter(jsonb) IS
-    'What a filter of replay says. Raises MS400, MS404';
+    'Parses the filter argument of replay. Raises MS400 or MS404';
 COMMENT ON FUNCTION msgstore._note_replay(jsonb) IS
-    'What a replay is to change, in pg_temp.msgstore_replay; returns how many events it looked at';
+    'Fills the temporary table msgstore_replay with the messages that a replay must add or change, and returns the number of events examined';
 COMMENT ON FUNCTION msgstore._apply_replay() IS
-    'Changes what _note_replay has written down';
+    'Makes the changes that _note_replay noted';
 COMMENT ON FUNCTION msgstore.replay(jsonb, boolean) IS
-    'Makes the messages of processed events again from what is stored of the events, with the same ids, and puts right the conversations they leave and join. filter: channel, created_from, created_until, event_ids, conversation. events: looked at; added: messages that were missing; changed: messages that differed; moved: those of them that went to another conversation. With dry_run only counts. Raises MS400, MS404';
+    'Rebuilds the messages of processed events from the event log, with the same ids, and corrects the conversations that they leave and join. filter keys: channel, created_from, created_until, event_ids, conversation. Returns the number of events examined and of messages added, changed, and moved to another conversation. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for an invalid filter or an unknown channel, MS404 for an unknown conversation';

@@ -1,8 +1,8 @@
--- maintenance: retention
+-- maintenance: retention, by purge() or by the worker in small batches.
 
--- How far the workers' purge has come. It walks the log once, in the order of
--- time; an event that is still work when its time comes is noted, and looked
--- at again, so that no batch meets again what an earlier one has passed.
+-- The worker's purge scans the log once, in time order. An event that is still
+-- queued or dead when the scan reaches it goes into purge_skipped and is
+-- rechecked later, so that no batch reads again what an earlier one has read.
 CREATE TABLE msgstore.purge_progress (
     kind text COLLATE "C" NOT NULL,
     walked_at timestamptz NOT NULL DEFAULT '-infinity',
@@ -25,7 +25,6 @@ CREATE INDEX purge_skipped_kind_idx
 SELECT pg_catalog.pg_extension_config_dump('msgstore.purge_progress', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.purge_skipped', '');
 
--- Of the kind's rows, those of these events, which are processed.
 CREATE FUNCTION msgstore._purge_events(
     kind text,
     tenants text[],
@@ -33,11 +32,6 @@ CREATE FUNCTION msgstore._purge_events(
     RETURNS int
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
-    SET jit = off
     AS $$
 DECLARE
     removed int;
@@ -60,9 +54,9 @@ BEGIN
 END
 $$;
 
--- One step of a walk over the log in the order of time, from the place after
--- which it is to go on: how many events it met, how many of them it purged,
--- and those that it left alone because they are work.
+-- Scans the next events after (walked_at, walked_id). Returns how many events
+-- it met, how many it purged, and those that it skipped because they are queued
+-- or dead letters.
 CREATE FUNCTION msgstore._walk_log(
     kind text,
     before timestamptz,
@@ -76,12 +70,6 @@ CREATE FUNCTION msgstore._walk_log(
     OUT busy_ids uuid[])
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
-    SET enable_sort = off
-    SET jit = off
     AS $$
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
@@ -127,8 +115,7 @@ BEGIN
 END
 $$;
 
--- What senders were told of messages, oldest first; and what came for messages
--- that nobody knows, when nothing is left of it.
+-- A delivery that never matched a message goes with its last status.
 CREATE FUNCTION msgstore._purge_statuses(
     before timestamptz,
     most int,
@@ -136,11 +123,6 @@ CREATE FUNCTION msgstore._purge_statuses(
     RETURNS int
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
-    SET jit = off
     AS $$
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
@@ -179,7 +161,7 @@ BEGIN
 END
 $$;
 
--- With their events. One that is just being requeued is left to that.
+-- SKIP LOCKED: a dead letter that is being requeued stays.
 CREATE FUNCTION msgstore._purge_dead_letters(
     before timestamptz,
     most int,
@@ -187,11 +169,6 @@ CREATE FUNCTION msgstore._purge_dead_letters(
     RETURNS int
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
-    SET jit = off
     AS $$
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
@@ -224,7 +201,6 @@ BEGIN
 END
 $$;
 
--- The whole walk at once, from the first event.
 CREATE FUNCTION msgstore._purge_log(
     kind text,
     before timestamptz,
@@ -259,6 +235,13 @@ CREATE FUNCTION msgstore.purge(
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET intervalstyle = 'postgres'
+    -- See _purge_turn().
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_sort = off
+    SET jit = off
     AS $$
 DECLARE
     before CONSTANT timestamptz := now() - older_than;
@@ -267,10 +250,10 @@ DECLARE
     unknown text;
 BEGIN
     IF older_than IS NULL OR older_than < interval '0' THEN
-        RAISE EXCEPTION 'older_than "%" is not an age',
+        RAISE EXCEPTION 'invalid older_than "%"',
             coalesce(older_than::text, 'null')
             USING ERRCODE = 'MS400',
-                  DETAIL = 'An age is an interval that is not negative, such as ''30 days''.';
+                  DETAIL = 'The age must be a non-negative interval, such as ''30 days''.';
     END IF;
     SELECT coalesce(k, 'null') INTO unknown
     FROM unnest(coalesce(kinds, '{NULL}')) k
@@ -278,7 +261,7 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'kind "%" does not exist', left(unknown, 64)
             USING ERRCODE = 'MS400',
-                  DETAIL = 'Kinds are payloads, events and dead_letters.';
+                  DETAIL = 'Valid kinds are payloads, events, and dead_letters.';
     END IF;
 
     FOR kind IN SELECT DISTINCT k FROM unnest(kinds) k ORDER BY k LOOP
@@ -305,17 +288,10 @@ BEGIN
 END
 $$;
 
--- Events that were work when the walk came by, so many of them, and from the
--- first again when the last was seen.
+-- Goes through purge_skipped in the order of its key, and starts over at its end.
 CREATE FUNCTION msgstore._recheck_skipped(kind text, most int) RETURNS int
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
-    SET enable_sort = off
-    SET jit = off
     AS $$
 DECLARE
     progress msgstore.purge_progress;
@@ -362,8 +338,7 @@ BEGIN
 END
 $$;
 
--- One batch of the workers' purge. Whoever comes while another worker is at it
--- finds nothing to do.
+-- SKIP LOCKED: only one worker purges a kind at a time; the others do nothing.
 CREATE FUNCTION msgstore._purge_batch(
     kind text,
     before timestamptz,
@@ -419,15 +394,10 @@ BEGIN
 END
 $$;
 
--- When the first row of the kind will be old enough; null when there is none.
 CREATE FUNCTION msgstore._next_purge(kind text, age interval)
     RETURNS timestamptz
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_bitmapscan = off
-    SET enable_sort = off
-    SET jit = off
     AS $$
 DECLARE
     progress msgstore.purge_progress;
@@ -445,7 +415,7 @@ BEGIN
         CASE WHEN kind = 'events' THEN
             (SELECT min(s.received_at) FROM msgstore.delivery_statuses s) + age
         END,
-        -- Nobody tells when these are done; there is no hurry.
+        -- Nothing announces that a skipped event is done, so check every hour.
         CASE WHEN EXISTS (SELECT FROM msgstore.purge_skipped s
                           WHERE s.kind = _next_purge.kind) THEN
             clock_timestamp() + interval '1 hour'
@@ -453,11 +423,19 @@ BEGIN
 END
 $$;
 
--- What the worker calls: a batch of each kind that has an age. What goes wrong
--- is told, and is no reason for the worker to end.
+-- Errors, such as one from a user's trigger, become warnings: the worker must
+-- go on with its events.
 CREATE FUNCTION msgstore._purge_turn() RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    -- A batch reads by index whatever the statistics say: it must cost the same
+    -- however large the tables are.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_sort = off
+    SET jit = off
     AS $$
 DECLARE
     most CONSTANT int := current_setting('msgstore.purge_batch_size')::int;
@@ -502,30 +480,42 @@ REVOKE ALL ON FUNCTION msgstore._next_purge(text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_turn() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.purge_progress IS
-    'How far the workers'' purge has come, for each kind';
-COMMENT ON TABLE msgstore.purge_skipped IS
-    'Events that were work when the workers'' purge passed them';
+    'Position of the worker''s purge in the event log, one row for each kind';
+COMMENT ON COLUMN msgstore.purge_progress.kind IS
+    'payloads or events';
 COMMENT ON COLUMN msgstore.purge_progress.walked_at IS
-    'With walked_id the place in event_log up to which it has been walked';
+    'created_at of the last event scanned';
+COMMENT ON COLUMN msgstore.purge_progress.walked_id IS
+    'Id of the last event scanned';
 COMMENT ON COLUMN msgstore.purge_progress.rechecked_tenant IS
-    'With rechecked_id the place in purge_skipped up to which it was looked at again';
+    'tenant_id of the last row of purge_skipped rechecked; empty when the next recheck starts over';
+COMMENT ON COLUMN msgstore.purge_progress.rechecked_id IS
+    'event_id of the last row of purge_skipped rechecked';
+COMMENT ON TABLE msgstore.purge_skipped IS
+    'Events that were old enough but still queued or dead letters when the worker''s purge scanned them';
+COMMENT ON COLUMN msgstore.purge_skipped.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.purge_skipped.kind IS
+    'payloads or events';
+COMMENT ON COLUMN msgstore.purge_skipped.event_id IS
+    'Id of the event';
 COMMENT ON FUNCTION msgstore._purge_events(text, text[], uuid[]) IS
-    'Empties the payloads of these events, or removes the events with their failures; returns how many';
+    'Empties the payloads of these events, or removes the events with their failures, depending on kind. Returns the number of rows';
 COMMENT ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) IS
-    'One step over the log in the order of time: purges what is processed, and tells what is still work';
+    'Scans the next events of the log in time order, purges the processed ones, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) IS
-    'Removes what providers reported before this time, and what is left of messages that nobody knows';
+    'Removes delivery statuses received before the given time, oldest first, and deliveries without a message that have no status left. Returns the number of statuses';
 COMMENT ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) IS
-    'Removes dead letters that died before this time, with their events';
+    'Removes dead letters that died before the given time, oldest first, with their inbound events. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) IS
-    'The whole walk over the log at once; returns how many events it purged';
+    'Scans the whole log from its first event and returns the number of events purged';
 COMMENT ON FUNCTION msgstore.purge(interval, boolean, text[]) IS
-    'Removes what is older than this, kind by kind, and returns how many rows: payloads (of processed events, which stay), events (processed, with their failures and with callbacks of that age; messages stay), dead_letters (with their events). Never what is still work. With dry_run only counts. Raises MS400';
+    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their failures and delivery statuses; messages stay), dead_letters (with their events). Queued and claimed events stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
 COMMENT ON FUNCTION msgstore._recheck_skipped(text, int) IS
-    'Purges events that were work when the walk passed them and no longer are';
+    'Purges skipped events that have been processed since, and returns the number of rows';
 COMMENT ON FUNCTION msgstore._purge_batch(text, timestamptz, int) IS
-    'One batch of the workers'' purge of a kind; more says that there may be another';
+    'Purges one batch of a kind for the worker; more is true when another batch may follow';
 COMMENT ON FUNCTION msgstore._next_purge(text, interval) IS
-    'When the oldest row of the kind that the purge has not met will be of this age; null when there is none';
+    'Returns the time at which the oldest row not yet purged reaches this age; null if there is no row';
 COMMENT ON FUNCTION msgstore._purge_turn() IS
-    'A batch of each kind whose age is set; returns in how many milliseconds the next one is due: 0 at once, -1 never';
+    'Purges one batch of each kind whose msgstore.purge_..._after is set. Returns the milliseconds until the next batch is due: 0 for at once, -1 for never';

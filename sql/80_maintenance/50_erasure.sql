@@ -1,7 +1,7 @@
--- maintenance: erasure
+-- maintenance: erasure of all data of one address.
 
--- What waits to be done with these events and messages. Dead letters go first:
--- whoever is requeueing them is waited for, and what that has put back is seen.
+-- Dead letters go first: the DELETE waits for a concurrent requeue, and the next
+-- statement sees the queue rows that it added.
 CREATE FUNCTION msgstore._erase_work(events uuid[], messages uuid[])
     RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -64,7 +64,6 @@ BEGIN
 END
 $$;
 
--- The messages, what became of them, their conversations and their events.
 CREATE FUNCTION msgstore._erase_messages(
     events uuid[],
     messages uuid[],
@@ -90,7 +89,7 @@ BEGIN
     FROM gone g;
     removed := gone.n;
     RETURN NEXT;
-    -- A conversation that came up meanwhile was not locked.
+    -- Adds conversations that were created after the caller locked its own.
     what := 'conversations';
     removed := coalesce(msgstore._recount_conversations(
         tenants || gone.tenants, conversation_ids || gone.ids), 0);
@@ -122,9 +121,9 @@ BEGIN
 END
 $$;
 
--- What requeues, workers and senders hold is waited for in the order in which
--- they take it, and looked for again once it is held: what a worker made of an
--- event in between is erased as well.
+-- Locks rows in the order in which requeues, workers and senders lock them, and
+-- searches for messages again once the events are locked: a message that a worker
+-- made in between is erased as well.
 CREATE FUNCTION msgstore.erase_address(channel text, address text)
     RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -145,11 +144,11 @@ BEGIN
         RAISE EXCEPTION 'field "%" is blank',
             CASE WHEN channel IS NULL THEN 'channel' ELSE 'address' END
             USING ERRCODE = 'MS400',
-                  DETAIL = 'The field is a string that is not blank.';
+                  DETAIL = 'The field must be a non-blank string.';
     END IF;
-    -- Not beside a replay: see there.
+    -- Excludes replays: see replay().
     LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
-    -- Channels of one thread share their conversations.
+    -- Channels with the same thread share their conversations.
     SELECT array_agg(c.name), array_agg(c.name) || array_agg(c.thread)
     INTO channel_names, thread_names
     FROM msgstore.channels c
@@ -205,13 +204,13 @@ BEGIN
         WHERE m.id = ANY (messages) AND own IN ('', m.tenant_id)
         ORDER BY m.tenant_id, m.id
         FOR UPDATE) locked;
-    -- Of messages whose event says something else.
+    -- Includes the events of messages that name the address when the event does not.
     events := ARRAY(
         SELECT e FROM unnest(events) e
         UNION
         SELECT m.inbound_event_id FROM msgstore.messages m
         WHERE m.id = ANY (messages) AND m.inbound_event_id IS NOT NULL);
-    -- And in the order in which a purge takes them: see _walk_log().
+    -- In the order in which a purge locks them: see _walk_log().
     PERFORM FROM (
         SELECT FROM msgstore.event_failures f
         JOIN msgstore.event_log l ON l.tenant_id = f.tenant_id AND l.id = f.event_id
@@ -246,8 +245,8 @@ REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) 
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
-    'Removes what waits to be done with these events and messages';
+    'Removes these events and messages from the queue, the outbox, and the dead letters, with their claims, holds, failures, and idempotency keys. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
-    'Removes these messages and events, what became of them, and the conversations if nothing is left in them';
+    'Removes these messages with their deliveries and delivery statuses, the conversations left empty, and the events. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
-    'Removes everything that is stored of a person''s address on a channel: messages from and to it, their conversations, events wherever they are, dead letters, deliveries and keys. Returns how many rows of which table. Raises MS400';
+    'Removes all data of an address on a channel and the channels that share its threads: messages from and to it, conversations, events, dead letters, deliveries, and idempotency keys. Returns the number of rows for each table. Logs the call in operations_log, without the address. Raises MS400 for an unknown channel or a blank address';

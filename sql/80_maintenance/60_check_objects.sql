@@ -1,6 +1,6 @@
--- maintenance: check objects
+-- maintenance: check of database objects against those that the install script
+-- created, of sequences, and of handlers.
 
--- What the install script has made, and how to make it again; check() compares.
 CREATE TABLE msgstore.installed_objects (
     type text COLLATE "C" NOT NULL,
     identity text COLLATE "C" NOT NULL,
@@ -8,12 +8,12 @@ CREATE TABLE msgstore.installed_objects (
     CONSTRAINT installed_objects_pkey PRIMARY KEY (type, identity)
 );
 
--- CREATE EXTENSION makes it anew.
+-- CREATE EXTENSION fills it again on restore.
 SELECT pg_catalog.pg_extension_config_dump(
     'msgstore.installed_objects', 'WHERE false');
 
--- The objects of the extension, each with the statements that make it. What is
--- not a member by itself comes with its table, in the order of its making.
+-- Constraints, indexes, triggers and policies are not members of an extension:
+-- they are found through their table.
 CREATE FUNCTION msgstore._present_objects()
     RETURNS TABLE (type text, identity text, statements text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -53,7 +53,7 @@ BEGIN
             (ARRAY[
                 CASE r.relkind
                     WHEN 'S' THEN format('CREATE SEQUENCE %s', r.oid::regclass)
-                    -- Without its options it would show more than before.
+                    -- Without security_invoker a view would show all tenants' rows.
                     WHEN 'v' THEN format('CREATE VIEW %s%s AS %s', r.oid::regclass,
                         ' WITH (' || array_to_string(r.reloptions, ', ') || ')',
                         pg_get_viewdef(r.oid))
@@ -88,7 +88,7 @@ BEGIN
                END
         FROM members m
         JOIN pg_proc p ON p.oid = m.objid
-        -- The server has no definition of an aggregate to give.
+        -- pg_get_functiondef() does not support aggregates.
         WHERE m.classid = 'pg_proc'::regclass AND p.prokind = 'f'
         UNION ALL
         SELECT 'pg_constraint'::regclass, k.oid,
@@ -116,7 +116,7 @@ BEGIN
         JOIN pg_trigger t ON t.tgrelid = r.oid
         WHERE NOT t.tgisinternal
         UNION ALL
-        -- All of them are for everybody and for every command.
+        -- Every policy here applies to PUBLIC and to all commands.
         SELECT 'pg_policy'::regclass, y.oid,
             ARRAY[format('CREATE POLICY %I ON %s USING (%s)', y.polname,
                          r.oid::regclass, pg_get_expr(y.polqual, y.polrelid))]
@@ -127,7 +127,7 @@ BEGIN
 END
 $$;
 
--- To be called at the end of an install or upgrade script.
+-- Every install and upgrade script calls this last.
 CREATE FUNCTION msgstore._note_objects() RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -139,7 +139,6 @@ BEGIN
 END
 $$;
 
--- One statement of several.
 CREATE FUNCTION msgstore._as_one_statement(statements text[]) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN CASE
@@ -160,10 +159,10 @@ DECLARE
     greatest_used bigint;
     given bigint;
 BEGIN
-    -- In the order in which they can be made again.
+    -- Ordered so that each repair finds the objects that it depends on.
     RETURN QUERY
     SELECT 'missing object', format('%s %s', i.type, i.identity),
-           'CREATE EXTENSION has made it, and it is not there.',
+           'CREATE EXTENSION created this object, but it no longer exists.',
            msgstore._as_one_statement(i.statements)
     FROM msgstore.installed_objects i
     LEFT JOIN msgstore._present_objects() p USING (type, identity)
@@ -173,7 +172,7 @@ BEGIN
 
     RETURN QUERY
     SELECT 'row security is off', format('table %s', c.oid::regclass),
-           'Whoever may read it reads the rows of all tenants.',
+           'Roles that may read the table can read the rows of all tenants.',
            format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
                   c.oid::regclass)
     FROM msgstore.installed_objects i
@@ -184,7 +183,7 @@ BEGIN
 
     RETURN QUERY
     SELECT 'view without its options', format('view %s', c.oid::regclass),
-           'It may show the rows of other tenants.',
+           'The view may show rows of other tenants.',
            format('ALTER VIEW %s SET (%s)', c.oid::regclass, o.options)
     FROM msgstore.installed_objects i
     JOIN pg_class c ON i.type = 'view' AND c.oid = to_regclass(i.identity)
@@ -196,13 +195,13 @@ BEGIN
 
     RETURN QUERY
     SELECT 'invalid index', x.indexrelid::regclass::text,
-           'It is not used for queries, or not kept up to date.',
+           'Queries do not use this index, or it is not kept up to date.',
            format(CASE WHEN k.type IS NULL THEN 'DROP INDEX %s'
                        ELSE 'REINDEX INDEX %s' END, x.indexrelid::regclass)
     FROM pg_index x
     JOIN pg_class c ON c.oid = x.indexrelid
         AND c.relnamespace = 'msgstore'::regnamespace
-    -- What a concurrent build left behind is no index of the extension.
+    -- An unknown index is what a failed CREATE INDEX CONCURRENTLY left behind.
     LEFT JOIN msgstore.installed_objects k
         ON k.identity IN (x.indexrelid::regclass::text,
                           c.relname || ' on ' || x.indrelid::regclass)
@@ -228,7 +227,7 @@ BEGIN
         CONTINUE WHEN greatest_used IS NULL OR greatest_used <= given;
         finding := 'sequence behind';
         subject := numbered.sequence;
-        detail := format('It has given %s, and %s.%I has %s.', given,
+        detail := format('The last value is %s, but %s.%I already contains %s.', given,
                          numbered.relation, numbered.name, greatest_used);
         repair := format('SELECT setval(%L, %s)', numbered.sequence, greatest_used);
         RETURN NEXT;
@@ -247,10 +246,10 @@ BEGIN
     LEFT JOIN pg_roles r ON r.oid = h.registered_by
     CROSS JOIN LATERAL (
         SELECT CASE
-                   WHEN f.oid IS NULL THEN 'There is no such function.'
-                   WHEN r.oid IS NULL THEN 'Who registered it is gone.'
+                   WHEN f.oid IS NULL THEN 'The function does not exist.'
+                   WHEN r.oid IS NULL THEN 'The role that registered it does not exist.'
                    WHEN NOT has_function_privilege(r.oid, f.oid, 'EXECUTE')
-                       THEN 'Who registered it may not execute it.'
+                       THEN 'The role that registered it has no EXECUTE privilege on it.'
                END AS why,
                CASE
                    WHEN f.oid IS NOT NULL AND r.oid IS NOT NULL
@@ -267,14 +266,18 @@ REVOKE ALL ON FUNCTION msgstore._as_one_statement(text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_objects() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.installed_objects IS
-    'What CREATE EXTENSION has made, for check() to compare with what there is';
+    'Objects that CREATE EXTENSION or ALTER EXTENSION UPDATE created; check() compares them with those that exist';
+COMMENT ON COLUMN msgstore.installed_objects.type IS
+    'Type of the object, as pg_identify_object returns it';
+COMMENT ON COLUMN msgstore.installed_objects.identity IS
+    'Identity of the object, as pg_identify_object returns it';
 COMMENT ON COLUMN msgstore.installed_objects.statements IS
-    'What makes it again';
+    'Statements that create the object, in order';
 COMMENT ON FUNCTION msgstore._present_objects() IS
-    'The tables, sequences, views, functions, constraints, indexes and triggers of the extension, with the statements that make them';
+    'Returns the tables, sequences, views, functions, constraints, indexes, triggers, and policies of the extension, with the statements that create them';
 COMMENT ON FUNCTION msgstore._note_objects() IS
-    'Keeps in installed_objects what there is; the last statement of an install or upgrade script';
+    'Stores the result of _present_objects in installed_objects; the last statement of an install or upgrade script';
 COMMENT ON FUNCTION msgstore._as_one_statement(text[]) IS
-    'One statement that executes these';
+    'Returns one statement that executes all of these';
 COMMENT ON FUNCTION msgstore._check_objects() IS
-    'Objects that are missing or broken, sequences that are behind, handlers that cannot run';
+    'Finds missing objects, disabled row security, changed view options, invalid indexes, sequences behind their column, and handlers that cannot run';

@@ -1,4 +1,4 @@
--- maintenance: check conversations
+-- maintenance: check of conversations and their messages.
 
 CREATE FUNCTION msgstore._check_conversations()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
@@ -14,7 +14,7 @@ BEGIN
                 WHEN m.n <> c.message_count THEN 'wrong message count'
                 ELSE 'wrong last activity' END,
            format('conversation %s', c.id),
-           format('It says %s messages and %s; it has %s and %s.',
+           format('Stored: %s messages, last activity %s. Actual: %s, %s.',
                   c.message_count, c.last_activity_at,
                   coalesce(m.n, 0), coalesce(m.last::text, 'none')),
            format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
@@ -33,10 +33,10 @@ BEGIN
 
     RETURN QUERY
     SELECT 'wrong number of conversations', format('tenant "%s"', t.tenant_id),
-           format('It says %s; there are %s.', sum(t.said), sum(t.n)),
+           format('Stored: %s. Actual: %s.', sum(t.stored), sum(t.n)),
            format('SELECT msgstore._recount_tenant(%L)', t.tenant_id)
     FROM (
-        SELECT c.tenant_id, c.n AS said, 0 AS n
+        SELECT c.tenant_id, c.n AS stored, 0 AS n
         FROM msgstore.conversation_counts c
         WHERE scope IN ('', c.tenant_id)
         UNION ALL
@@ -44,13 +44,13 @@ BEGIN
         FROM msgstore.conversations c
         WHERE scope IN ('', c.tenant_id)) t
     GROUP BY t.tenant_id
-    HAVING sum(t.said) <> sum(t.n);
+    HAVING sum(t.stored) <> sum(t.n);
 
     RETURN QUERY
     SELECT CASE WHEN c.id IS NULL THEN 'message without conversation'
                 ELSE 'message in another conversation' END,
            format('message %s', m.id),
-           format('It belongs to %s.', m.conversation_key),
+           format('Its conversation_key is %s.', m.conversation_key),
            format('SELECT msgstore._rehome_message(%L, %L)', m.tenant_id, m.id)
     FROM msgstore.messages m
     LEFT JOIN msgstore.conversations c
@@ -63,4 +63,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_conversations() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_conversations() IS
-    'Conversations and messages that do not belong together';
+    'Finds wrong counts, wrong last activity, empty conversations, and messages that are not in the conversation of their key';

@@ -1,4 +1,4 @@
--- maintenance: check events
+-- maintenance: check of events, the queue, and dead letters.
 
 CREATE FUNCTION msgstore._check_events()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
@@ -11,11 +11,11 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT 'event in no place', format('event %s', l.id),
-           'It is neither queued nor dead, and has no message.',
+           'The event is not queued, is not a dead letter, and has no message.',
            CASE WHEN l.payload <> '{}'
                THEN format('SELECT msgstore._enqueue(ARRAY[%L], ARRAY[%L::uuid])',
                            l.tenant_id, l.id)
-               -- Purged: nothing is left to make a message of.
+               -- An empty payload was purged; no message can be made.
                ELSE format('DELETE FROM msgstore.event_log'
                            ' WHERE tenant_id = %L AND id = %L', l.tenant_id, l.id)
            END
@@ -61,11 +61,11 @@ BEGIN
         ON h.tenant_id = q.tenant_id AND h.event_id = q.event_id
     CROSS JOIN LATERAL (VALUES
         (m.id IS NOT NULL, 'event in two places',
-         'It is queued, and has its message.'),
+         'The event is queued although its message exists.'),
         (m.id IS NULL AND d.event_id IS NOT NULL, 'event in two places',
-         'It is queued, and a dead letter.'),
+         'The event is both queued and a dead letter.'),
         (m.id IS NULL AND l.id IS NULL, 'queue row without event',
-         'The event is not in the log.'),
+         'event_log does not contain the event.'),
         (l.id IS NOT NULL AND m.id IS NULL AND c.event_id IS NULL
          AND q.next_attempt_at = 'infinity'
          AND NOT EXISTS (
@@ -74,7 +74,7 @@ BEGIN
                  AND earlier.conversation_key = h.conversation_key
                  AND earlier.event_id < h.event_id),
          'event that waits for nothing',
-         'It is never due, though nobody has claimed it or stands before it.')
+         'The event is never due, although it is not claimed and no earlier event holds its conversation.')
     ) AS w (holds, finding, detail)
     WHERE w.holds AND scope IN ('', q.tenant_id);
 
@@ -83,8 +83,8 @@ BEGIN
                 ELSE 'dead letter without event' END,
            format('%s %s', CASE d.direction WHEN 'inbound' THEN 'event'
                                             ELSE 'message' END, d.event_id),
-           CASE WHEN m.id IS NOT NULL THEN 'It is a dead letter, and has its message.'
-                ELSE 'What it was made of is gone.' END,
+           CASE WHEN m.id IS NOT NULL THEN 'The event is a dead letter although its message exists.'
+                ELSE 'The event or message no longer exists.' END,
            format('SELECT msgstore._drop_dead_letter(%L, %L)',
                   d.tenant_id, d.event_id)
     FROM msgstore.dead_letters d
@@ -99,7 +99,7 @@ BEGIN
              OR CASE d.direction WHEN 'inbound' THEN l.id ELSE o.id END IS NULL);
 
     RETURN QUERY
-    SELECT w.finding, format('event %s', w.event_id), 'It is not in the queue.',
+    SELECT w.finding, format('event %s', w.event_id), 'event_queue does not contain the event.',
            format('SELECT msgstore._drop_work(%L, %L)', w.tenant_id, w.event_id)
     FROM (
         SELECT 'claim without queue row' AS finding, c.tenant_id, c.event_id
@@ -114,7 +114,7 @@ BEGIN
 
     RETURN QUERY
     SELECT 'failures without event', format('event or message %s', f.event_id),
-           'It is neither in the log nor among the messages.',
+           'Neither event_log nor messages contains this id.',
            format('DELETE FROM msgstore.event_failures'
                   ' WHERE tenant_id = %L AND event_id = %L',
                   f.tenant_id, f.event_id)
@@ -132,4 +132,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_events() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_events() IS
-    'Events that are in no place or in two, and what is left of events that are gone';
+    'Finds events that are in two places or in none, and queue rows, claims, holds, failures, and dead letters without their event';

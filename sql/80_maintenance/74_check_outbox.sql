@@ -1,4 +1,4 @@
--- maintenance: check outbox
+-- maintenance: check of the outbox and deliveries.
 
 CREATE FUNCTION msgstore._check_outbox()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
@@ -28,17 +28,17 @@ BEGIN
         ON l.tenant_id = o.tenant_id AND l.event_id = o.message_id
     CROSS JOIN LATERAL (VALUES
         (m.id IS NULL, 'outbox row without message',
-         'There is no such outbound message.'),
+         'The outbound message does not exist.'),
         (m.id IS NOT NULL AND d.id IS NOT NULL, 'sent message in the outbox',
-         'It was sent, and waits to be sent.'),
+         'The message waits to be sent although it was sent.'),
         (m.id IS NOT NULL AND d.id IS NULL AND l.event_id IS NOT NULL,
-         'message in two places', 'It waits to be sent, and is a dead letter.')
+         'message in two places', 'The message is both in the outbox and a dead letter.')
     ) AS w (holds, finding, detail)
     WHERE w.holds AND scope IN ('', o.tenant_id);
 
     RETURN QUERY
     SELECT 'delivery without message', format('message %s', d.message_id),
-           'There is no such outbound message.',
+           'The outbound message does not exist.',
            format('DELETE FROM msgstore.deliveries WHERE tenant_id = %L AND id = %L',
                   d.tenant_id, d.id)
     FROM msgstore.deliveries d
@@ -50,7 +50,7 @@ BEGIN
 
     RETURN QUERY
     SELECT 'callback without delivery', format('callback %s', s.id),
-           format('Nothing is known of "%s" of channel %s.',
+           format('No delivery has provider_message_id "%s" on channel %s.',
                   s.provider_message_id, s.channel),
            format('DELETE FROM msgstore.delivery_statuses'
                   ' WHERE tenant_id = %L AND id = %L', s.tenant_id, s.id)
@@ -66,4 +66,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_outbox() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_outbox() IS
-    'Outbound messages that are in two places, and what is left of such that are gone';
+    'Finds outbound messages in two places, and outbox rows, deliveries, and delivery statuses without their message or delivery';

@@ -1,4 +1,5 @@
--- maintenance: check
+-- maintenance: check. All its functions are STABLE and therefore read one
+-- snapshot, the caller's.
 
 CREATE FUNCTION msgstore.check()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
@@ -12,7 +13,7 @@ BEGIN
     IF msgstore._tenant_scope() = '' THEN
         RETURN QUERY SELECT * FROM msgstore._check_objects();
     END IF;
-    -- The data is looked at by these objects.
+    -- The checks of data need all tables.
     IF EXISTS (
         SELECT FROM msgstore.installed_objects i
         WHERE i.type = 'table' AND to_regclass(i.identity) IS NULL) THEN
@@ -27,4 +28,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore.check() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.check() IS
-    'Compares what is stored with what must always hold, in one snapshot: one row for each finding, with a statement that repairs it; none when all is well';
+    'Verifies the stored data and the objects of the extension in one snapshot. Returns one row for each finding, with a statement that repairs it';

@@ -18,13 +18,14 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
     RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''));
 END $$;
--- How far metrics() is off; recounted: after the test itself has meddled.
+-- Difference between the gauges of metrics() and the tables. recounted() first
+-- corrects the gauges after the test changed the tables itself.
 CREATE FUNCTION public.gauges(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
 $$ SELECT (m ->> 'worker_queued')::bigint - (SELECT count(*) FROM msgstore.event_queue),
     (m ->> 'dead_letters')::bigint - (SELECT count(*) FROM msgstore.dead_letters) FROM msgstore.metrics() m $$;
 CREATE FUNCTION public.recounted(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
 $$ SELECT msgstore.recount(); SELECT * FROM public.gauges() $$;
--- What is stored, without the numbers that are drawn.
+-- A digest of everything that is stored.
 CREATE FUNCTION public.content() RETURNS text LANGUAGE sql AS $$
 SELECT md5(coalesce(string_agg(t, E'\n' ORDER BY t), '')) FROM (
     SELECT (m.*)::text AS t FROM msgstore.messages m
@@ -46,13 +47,12 @@ SELECT duplicate FROM send('sms', '{"from": "+15550002", "to": "+15550001", "bod
 SELECT process();
 SELECT content() AS before \gset
 
--- Nothing is wrong: nothing changes, and nothing is put on record.
+-- When nothing is wrong, replay changes nothing and logs nothing.
 SELECT * FROM replay();
 SELECT content() = :'before' AS same;
 
--- Messages that were made wrongly come out right, with the same ids; what was
--- lost is there again. A message that was filed wrongly goes where it belongs,
--- and a conversation that nobody is left in is gone.
+-- Replay corrects wrong messages under the same ids and adds lost ones. It moves
+-- a message to its right conversation and removes a conversation left empty.
 UPDATE messages SET body = 'wrong', attachments = '["x"]' WHERE provider_message_id = 'm-1';
 UPDATE messages SET "timestamp" = '2030-01-01' WHERE provider_message_id = 'm-2';
 DELETE FROM messages WHERE provider_message_id = 'm-3';
@@ -72,8 +72,7 @@ SELECT operation, filter, event_count, event_ids @> ARRAY[event('m-3')] AS named
 SELECT * FROM replay();
 SELECT * FROM msgstore.check();
 
--- Addresses are normalized anew: after the channel learnt that they are
--- e-mail addresses, or forgot it, and back.
+-- Addresses are normalized again after the address kind of the channel changed.
 SELECT content() AS before \gset
 UPDATE channels SET address_kind = 'opaque' WHERE name = 'email';
 SELECT * FROM replay('{"channel": "email"}');
@@ -83,10 +82,10 @@ UPDATE channels SET address_kind = 'email' WHERE name = 'email';
 SELECT * FROM replay('{"channel": "email"}');
 SELECT key FROM talks WHERE key LIKE 'email%';
 
--- Where the payload has no address, that of the log stands.
+-- The logged address is used when the payload has no valid one.
 UPDATE event_log SET payload = payload - 'from' || '{"to": " <-> "}' WHERE provider_message_id = 'm-1';
 SELECT * FROM replay();
--- Conversations are joined and parted as the channels' threads are.
+-- Conversations merge and split when the threads of channels change.
 SELECT put('mms', '{"type": "mms", "attachments": ["https://x.io/2"]}') IS NOT NULL, process();
 UPDATE channels SET thread = 'sms' WHERE name = 'mms';
 SELECT * FROM replay();
@@ -95,7 +94,7 @@ UPDATE channels SET thread = 'mms' WHERE name = 'mms';
 SELECT * FROM replay();
 SELECT * FROM talks;
 
--- Filters: by channel, time, ids, conversation by id or number.
+-- Filters: channel, time, event ids, conversation by id or number.
 UPDATE event_log SET created_at = '2024-11-05' WHERE provider_message_id = 'm-1';
 UPDATE event_log SET created_at = '2024-11-06' WHERE provider_message_id = 'm-2';
 SELECT f, (replay(f, true)).events FROM unnest(ARRAY[
@@ -112,8 +111,8 @@ SELECT f, refused(format('SELECT msgstore.replay(%L)', f)) FROM unnest(ARRAY[
     '{"conversation": "99"}', '{"conversation": "x"}']) f;
 SELECT refused('SELECT msgstore.replay(NULL)');
 
--- What is not processed is left alone: queued, given up, of a channel that is
--- gone. So is what was purged.
+-- Replay skips events that are queued, dead letters, of a removed channel, or
+-- purged.
 SELECT put('queued') IS NOT NULL, put('dead') IS NOT NULL;
 SELECT count(_keep_failure('', event('dead'), 'inbound', 'E1', 'no', permanent => true));
 INSERT INTO channels (name, address_kind, thread) VALUES ('fax', 'opaque', 'fax');
@@ -129,8 +128,7 @@ UPDATE event_queue SET next_attempt_at = NULL;
 SELECT process(), requeue(event('dead')), process();
 SELECT * FROM msgstore.check();
 
--- Thousands are done in batches, and handlers and triggers of others aside,
--- each message once.
+-- A replay of several batches changes each message once.
 SELECT count(put('many-' || n, jsonb_build_object('from', '+1777' || n % 50))) FROM generate_series(1, 2500) n;
 SELECT process();
 UPDATE messages SET body = 'wrong' WHERE provider_message_id LIKE 'many-%';
@@ -139,7 +137,7 @@ SELECT * FROM replay();
 SELECT count(*) FROM messages WHERE body = 'wrong';
 SELECT event_count, cardinality(event_ids) FROM operations_log ORDER BY id DESC LIMIT 1;
 
--- A tenant replays its own events only.
+-- A tenant replays only its own events.
 SET msgstore.tenant_id = 'acme';
 SELECT put('acme-1') IS NOT NULL;
 SET msgstore.tenant_id = '';
@@ -160,7 +158,8 @@ DROP EXTENSION msgstore;
 CREATE EXTENSION msgstore;
 CREATE VIEW public.kept AS
 SELECT provider_message_id, status, payload = '{}' AS emptied FROM msgstore.inbound_events;
--- Old and new: processed, failed and processed, waiting, claimed, given up.
+-- Old and new events in each state: processed, processed after a failure,
+-- waiting, claimed, dead letter.
 SELECT count(put(age || '-' || what)) FROM unnest('{old,new}'::text[]) age, unnest('{done,dead,retried}'::text[]) what;
 SELECT count(_keep_failure('', event(age || '-retried'), 'inbound', 'E1', 'no', wait => interval '0')) FROM unnest('{old,new}'::text[]) age;
 SELECT count(_keep_failure('', event(age || '-dead'), 'inbound', 'E1', 'no', permanent => true)) FROM unnest('{old,new}'::text[]) age;
@@ -176,13 +175,13 @@ INSERT INTO delivery_statuses (tenant_id, channel, provider_message_id, status, 
 VALUES ('', 'sms', 'known', 'sent', now() - interval '40 days'), ('', 'sms', 'known', 'read', now()),
     ('', 'sms', 'unknown', 'sent', now() - interval '40 days');
 
--- Nothing is that old; a dry run removes nothing.
+-- Purge removes nothing that is too young, and nothing in a dry run.
 SELECT content() AS before \gset
 SELECT * FROM purge('50 days', kinds => '{payloads,events,dead_letters}');
 SELECT * FROM purge('30 days', true, '{payloads,events,dead_letters}');
 SELECT content() = :'before' AS same;
 
--- Payloads: the events stay, and a duplicate of one is still a duplicate.
+-- Purging payloads keeps the events, so that duplicates are still detected.
 SELECT * FROM purge('30 days', kinds => '{payloads}');
 SELECT * FROM purge('30 days', kinds => '{payloads}');
 SELECT * FROM kept ORDER BY 1;
@@ -190,8 +189,8 @@ SELECT duplicate FROM ingest('sms', '{"from": "+15550001", "to": "+15550002", "m
     "body": "Hello", "timestamp": "2024-11-01T14:00:00Z"}');
 SELECT * FROM replay();
 
--- Events and dead letters that are old enough; never one that is work. Their
--- messages stay.
+-- Purging events and dead letters keeps queued and claimed events, and all
+-- messages.
 SELECT * FROM purge('30 days');
 SELECT * FROM kept ORDER BY 1;
 SELECT provider_message_id FROM messages ORDER BY 1;
@@ -203,14 +202,14 @@ SELECT * FROM purge('30 days');
 SELECT operation, filter, event_count, event_ids FROM operations_log ORDER BY id;
 SELECT * FROM msgstore.check();
 
--- What makes no sense is refused.
+-- Invalid arguments are refused.
 SELECT refused(c) FROM unnest(ARRAY[
     $$SELECT msgstore.purge(NULL)$$, $$SELECT msgstore.purge('-1 day')$$,
     $$SELECT msgstore.purge('1 day', kinds => '{events,messages}')$$,
     $$SELECT msgstore.purge('1 day', kinds => '{NULL}')$$, $$SELECT msgstore.purge('1 day', kinds => NULL)$$]) c;
 SELECT * FROM purge('1 day', kinds => '{}');
 
--- A tenant purges its own.
+-- A tenant purges only its own events.
 SET msgstore.tenant_id = 'acme';
 SELECT put('acme-1') IS NOT NULL;
 SET msgstore.tenant_id = '';
@@ -223,8 +222,8 @@ SELECT provider_message_id FROM kept WHERE status = 'processed' ORDER BY 1;
 DROP VIEW kept;
 DROP EXTENSION msgstore;
 
--- The workers' batches: each goes on where the last one ended, over events of
--- one transaction as well, and meets nothing twice.
+-- Each batch of the worker continues where the last one ended, also among events
+-- of the same transaction.
 CREATE EXTENSION msgstore;
 SELECT count(put('p-' || n)) FROM generate_series(1, 10) n;
 SELECT _keep_failure('', event('p-3'), 'inbound', 'E1', 'no', permanent => true) IS NOT NULL;
@@ -233,14 +232,14 @@ SELECT process();
 SELECT (_purge_batch('payloads', now(), 4)).* FROM generate_series(1, 4);
 SELECT provider_message_id FROM event_log WHERE payload <> '{}' ORDER BY 1;
 SELECT kind, count(*) FROM purge_skipped GROUP BY 1;
--- What was work is purged once it is done, and only then.
+-- An event that was queued is purged after it was processed, not before.
 SELECT (_purge_batch('payloads', now(), 4)).*;
 UPDATE event_queue SET next_attempt_at = now();
 SELECT requeue(event('p-3')), process();
 SELECT (_purge_batch('payloads', now(), 4)).*;
 SELECT count(*) FROM event_log WHERE payload <> '{}';
 SELECT count(*) FROM purge_skipped;
--- A batch reads no more than itself of a log that was purged before.
+-- Batches of another kind scan the log from its beginning.
 SELECT (_purge_batch('events', now(), 4)).* FROM generate_series(1, 4);
 SELECT count(*) AS events, (SELECT count(*) FROM messages) AS messages FROM event_log;
 SELECT count(put('q-' || n)) FROM generate_series(1, 3) n;
@@ -251,7 +250,7 @@ SELECT * FROM gauges();
 SELECT count(*) FROM event_log;
 SELECT count(*) AS on_record FROM operations_log WHERE operation = 'purge';
 
--- The turn that a worker takes does nothing while all is off.
+-- Without any age set, the worker's turn does nothing.
 SELECT _purge_turn();
 DROP EXTENSION msgstore;
 
@@ -283,7 +282,7 @@ INSERT INTO event_claims VALUES ('', event('claimed'), 'p1', now(), now(), now()
 INSERT INTO conversation_holds VALUES ('', 'sms:+15550001<->+15550002', event('claimed')), ('', 'sms:+15550001<->+15550002', event('line'));
 UPDATE event_queue SET next_attempt_at = 'infinity' WHERE event_id IN (event('claimed'), event('line'));
 SELECT duplicate FROM ingest('sms', '{"from": "+15550001", "to": "+15550002", "messaging_provider_id": "keyed", "body": "x", "timestamp": "2024-11-01T15:00:00Z"}', 'key-2');
--- Logged under another spelling, when it was normalized in another way.
+-- An event logged with a different spelling of its address is erased, too.
 UPDATE event_log SET "from" = 'odd' WHERE provider_message_id = 'queued';
 SET msgstore.tenant_id = 'acme';
 SELECT put('acme') IS NOT NULL;
@@ -292,13 +291,13 @@ SET msgstore.tenant_id = '';
 SELECT c, refused(c) FROM unnest(ARRAY[
     $$SELECT msgstore.erase_address('fax', '+15550001')$$, $$SELECT msgstore.erase_address('sms', ' ')$$,
     $$SELECT msgstore.erase_address('sms', NULL)$$, $$SELECT msgstore.erase_address(NULL, '+15550001')$$]) c;
--- A tenant erases its own.
+-- A tenant erases only its own data.
 SET msgstore.tenant_id = 'acme';
 SELECT * FROM erase_address('sms', '+1 555-0001') WHERE removed > 0;
 SET msgstore.tenant_id = '';
 SELECT * FROM recounted();
 SELECT * FROM erase_address('sms', '+1 555-0001');
--- Nothing of it is left but what another channel has.
+-- Only the data of other channels is left.
 SELECT * FROM erased();
 SELECT provider_message_id, status FROM inbound_events ORDER BY 1;
 SELECT key, message_count FROM conversations ORDER BY 1;
@@ -308,7 +307,7 @@ SELECT process();
 SELECT * FROM erase_address('sms', '+1 555-0001') WHERE removed > 0;
 SELECT * FROM msgstore.check();
 SELECT * FROM gauges();
--- Channels of one thread share their conversations, and are erased together.
+-- Channels that share a thread are erased together.
 UPDATE channels SET thread = 'sms' WHERE name = 'mms';
 SELECT put('both') IS NOT NULL, process();
 SELECT * FROM erase_address('sms', '+15550001') WHERE removed > 0;
@@ -324,7 +323,7 @@ SELECT count(put('c-' || n, jsonb_build_object('from', '+1777' || n % 3))) FROM 
 SELECT duplicate FROM send('sms', '{"from": "+15550002", "to": "+17771", "body": "Reply", "timestamp": "2024-11-01T15:00:00Z"}');
 SELECT process();
 SELECT * FROM msgstore.check();
--- Executes every repair, as an operator would, and checks again.
+-- repair() executes every proposed repair and checks again.
 CREATE FUNCTION public.found() RETURNS TABLE (finding text, subject text, detail text) LANGUAGE sql AS
 $$ SELECT finding, regexp_replace(subject, '[0-9a-f-]{36}', '<id>'), detail FROM msgstore.check() ORDER BY 1, 2, 3 $$;
 CREATE FUNCTION public.repair(OUT repaired int, OUT left_over int) LANGUAGE plpgsql AS $$
@@ -357,7 +356,7 @@ DELETE FROM conversation_counts;
 SELECT finding, count(*) FROM found() GROUP BY 1;
 SELECT * FROM repair();
 
--- Events in two places, or in none.
+-- Events in two places or in none.
 INSERT INTO event_queue (tenant_id, event_id) SELECT tenant_id, id FROM event_log WHERE provider_message_id IN ('c-1', 'c-4');
 INSERT INTO event_claims VALUES ('', event('c-4'), 'p', now(), now(), now());
 INSERT INTO dead_letters SELECT tenant_id, id, 'inbound', 1, 'E1', 'no', now(), '[]' FROM event_log WHERE provider_message_id = 'c-5';
@@ -373,7 +372,7 @@ SELECT * FROM gauges();
 SELECT process();
 SELECT * FROM found();
 
--- What is left of events that are gone, and who waits for nothing.
+-- Rows whose event is gone, and an event that is never due.
 INSERT INTO event_queue (tenant_id, event_id) VALUES ('', uuid7());
 INSERT INTO event_claims VALUES ('', uuid7(), 'p', now(), now(), now());
 INSERT INTO event_failures VALUES ('', uuid7(), 1, 'E1', 'no', now(), '[]');
@@ -385,7 +384,7 @@ INSERT INTO conversation_holds VALUES ('', 'k', event('w-2')), ('', 'k', event('
 SELECT * FROM found();
 SELECT * FROM repair();
 SELECT * FROM recounted();
--- A line whose head is gone goes on.
+-- When the first event of a held conversation is gone, the next becomes due.
 DELETE FROM event_claims;
 DELETE FROM event_queue WHERE event_id = event('w-2');
 DELETE FROM event_log WHERE provider_message_id = 'w-2';
@@ -406,13 +405,13 @@ INSERT INTO dead_letters VALUES ('', :'two', 'outbound', 1, 'E1', 'no', now(), '
 SELECT * FROM found();
 SELECT * FROM repair();
 
--- Sequences that a restore left behind.
+-- A sequence that is behind its column, as after a restore.
 SELECT setval('conversations_number_seq', 1, false) \g /dev/null
 SELECT * FROM found();
 SELECT * FROM repair();
 SELECT nextval('conversations_number_seq') > max(number) AS ahead FROM conversations;
 
--- Handlers that cannot run: the function is gone, its right is, its role is.
+-- Handlers that cannot run: function, privilege or role is missing.
 CREATE ROLE maintenance_user;
 GRANT USAGE ON SCHEMA msgstore TO maintenance_user;
 CREATE FUNCTION public.handler(messages) RETURNS void LANGUAGE sql AS '';
@@ -431,7 +430,7 @@ DROP FUNCTION public.handler;
 DROP OWNED BY maintenance_user;
 DROP ROLE maintenance_user;
 
--- Objects: what can be dropped, and what can be torn out.
+-- Missing objects: those that a plain DROP removes, and members of the extension.
 DROP INDEX messages_timestamp_idx;
 ALTER TABLE messages DROP CONSTRAINT messages_inbound_event_key;
 ALTER TABLE conversations DROP CONSTRAINT conversations_key_parts;
@@ -453,7 +452,7 @@ SELECT * FROM repair();
 SELECT snippet('Hello'), to_regclass('conversation_holds') = ANY (extconfig) AS dumped
 FROM pg_extension WHERE extname = 'msgstore';
 
--- A tenant sees its own.
+-- A tenant sees only findings about its own data.
 SET msgstore.tenant_id = 'acme';
 SELECT put('acme') \g /dev/null
 SET msgstore.tenant_id = '';
