@@ -1,33 +1,34 @@
 /*
- * stats/gauges.c: how much is queued, and dead, without counting it each time.
+ * stats/gauges.c: numbers of queued events and dead letters, without counting
+ * rows.
  *
- * A gauge is its base and what came less what went since the server started.
- * Transactions publish their moves when they commit. The base is unknown at
- * first; it is what a count finds, less what had been published by then, which
- * is right only if the count's snapshot sees exactly the transactions that had
- * published. A commit becomes visible first and publishes a moment later, so
- * a reading goes like this:
+ * A gauge is a base plus the moves (rows inserted less rows deleted) since the
+ * server started. Transactions publish their moves when they commit. The base
+ * is unknown at first. It is a count of the rows less the moves published so
+ * far, which is right only if the snapshot of the count sees exactly the
+ * transactions that have published. A commit becomes visible first and is
+ * published a moment later, so a reading takes these steps:
  *
- *   1. read how many transactions have published, and what
- *   2. take the snapshot
- *   3. look for transactions that say they are committing moves (they say so
- *      before they commit, and take it back when they have published): one
- *      that the snapshot sees is not in 1, but will be counted
- *   4. read again how many have published: one that did so since 1 is not in
- *      1, but may be counted
+ *   1. Read the number of publications, and the published moves.
+ *   2. Take the snapshot.
+ *   3. Look for transactions that are about to publish (they announce it before
+ *      they commit, until they have published). One that the snapshot sees is
+ *      missing in 1 but will be counted.
+ *   4. Read the number of publications again. A transaction that has published
+ *      since 1 is missing in 1 but may be counted.
  *
- * If neither 3 nor 4 finds one, everything visible has been published before
- * 1, and all that had been published is visible, because it was so before it
- * was published. The steps take microseconds and are repeated until it is so;
- * the count may then take as long as it likes. A base that could not be had in
- * this way is not kept: the count alone is the answer, and the next reading
- * tries again.
+ * If neither 3 nor 4 finds one, everything visible was published before 1, and
+ * everything published before 1 is visible, because transactions publish after
+ * they become visible. The steps take microseconds and are repeated until this
+ * holds; the count can then take as long as it needs. Without such a snapshot
+ * the base is not kept: the count alone is returned, and the next reading tries
+ * again.
  *
- * What does not tell (a COPY into the queue, a DELETE by hand, a prepared
- * transaction between its two phases) makes a gauge wrong. So each reading
- * that sees a queue without a row says zero, whatever had been reckoned, and
- * a gauge of nothing where there is a row is counted anew, as it is when its
- * table was truncated. recount() does it at any time.
+ * Changes that do not move the gauge (a COPY into the queue, a DELETE by hand,
+ * a prepared transaction between its two phases) make it wrong. So a reading
+ * that finds the table empty returns zero and corrects the base, and one that
+ * finds a row while the gauge is not positive counts, as after a TRUNCATE.
+ * recount() forces a count.
  */
 #include "postgres.h"
 
@@ -48,7 +49,7 @@
 
 #include "stats/gauges.h"
 
-/* A reading that is disturbed so often is content with its count. */
+/* After this many tries a reading returns its count without a base. */
 #define MAX_TRIES 1000
 
 static const char *const tables[STATS_GAUGES] = {"event_queue", "dead_letters"};
@@ -57,7 +58,7 @@ static const char *const counts[STATS_GAUGES] = {
 	"SELECT count(*) FROM msgstore.event_queue",
 	"SELECT count(*) FROM msgstore.dead_letters"};
 
-/* An event's channel stands in the log, an outbound message's with it. */
+/* The channel of an event is in event_log, that of a message in messages. */
 static const char *const channel_counts[STATS_GAUGES] = {
 	"SELECT q.tenant_id, coalesce(l.channel, 'other'), count(*)"
 	" FROM msgstore.event_queue q LEFT JOIN msgstore.event_log l"
@@ -69,19 +70,19 @@ static const char *const channel_counts[STATS_GAUGES] = {
 	" LEFT JOIN msgstore.messages m ON d.direction = 'outbound'"
 	" AND m.tenant_id = d.tenant_id AND m.id = d.event_id GROUP BY 1, 2"};
 
-/* A moment at which what is visible and what has been published agree. */
+/* A snapshot, and the moves that were published when it was taken. */
 typedef struct Reading
 {
 	StatsDatabase *database;
 	Snapshot snapshot; /* registered */
-	bool exact;		   /* they do agree, so that a base can be kept */
+	bool exact;		   /* it sees the published moves and no others */
 	uint64 recounts;
 	Oid storage[STATS_GAUGES];
 	bool any[STATS_GAUGES];	   /* whether the table has a row */
-	int64 moved[STATS_GAUGES]; /* with the open transaction's own */
+	int64 moved[STATS_GAUGES]; /* including those of this transaction */
 	StatsGauges *gauges;	   /* the result */
 
-	/* when channels are read */
+	/* only if channels are read */
 	int nchannels;
 	StatsChannel **channels;
 	int64 (*channel_moved)[STATS_GAUGES];
@@ -144,7 +145,7 @@ stats_read_channels(StatsChannel ***channels, int64 (**values)[STATS_GAUGES])
 	return reading.nchannels;
 }
 
-/* Without a look at the table where the base is known. */
+/* Does not look at the table if the base is known. */
 int64
 stats_read_gauge(StatsGauge gauge)
 {
@@ -181,8 +182,8 @@ stats_recount(void)
 }
 
 /*
- * See the file's head. Only who shares its counters with all who move can keep
- * a base, and no standby can: there others' moves arrive by replay.
+ * See the head of this file. A base can be kept only if all sessions share the
+ * counters, and not on a standby, where rows change by replay.
  */
 static void
 begin_reading(Reading *reading)
@@ -213,7 +214,7 @@ begin_reading(Reading *reading)
 	}
 }
 
-/* Outlives the connection to SPI. */
+/* Allocates in the caller's context, which outlives the SPI connection. */
 static void
 list_channels(Reading *reading)
 {
@@ -230,7 +231,7 @@ end_reading(Reading *reading)
 	UnregisterSnapshot(reading->snapshot);
 }
 
-/* The snapshot sees what the open transaction did, so it counts as well. */
+/* The snapshot sees this transaction's changes, so its moves are added. */
 static void
 read_moves(Reading *reading)
 {
@@ -255,7 +256,7 @@ moved_now(const StatsGaugeState *gauges, StatsGauge gauge)
 		unconstify(pg_atomic_uint64 *, &gauges[gauge].moved));
 }
 
-/* Asked of the catalog, without the table's lock. */
+/* Reads the catalog without locking the table. */
 static Oid
 storage_of(StatsGauge gauge)
 {
@@ -265,7 +266,7 @@ storage_of(StatsGauge gauge)
 	Oid storage;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "table \"%s\" is not there", tables[gauge]);
+		elog(ERROR, "table \"%s\" does not exist", tables[gauge]);
 	storage = ((Form_pg_class) GETSTRUCT(tuple))->relfilenode;
 	ReleaseSysCache(tuple);
 	return storage;
@@ -286,7 +287,7 @@ get_base(const Reading *reading, StatsGauge gauge, int64 *base)
 	return known && !RecoveryInProgress();
 }
 
-/* From what the reading's snapshot counts. */
+/* Sets the base from the number of rows that the snapshot sees. */
 static void
 set_base(const Reading *reading, StatsGauge gauge, int64 count)
 {
@@ -301,7 +302,7 @@ set_base(const Reading *reading, StatsGauge gauge, int64 count)
 	{
 		pg_atomic_write_u64(&database->gauges[gauge].base, base);
 		database->base_storage[gauge] = reading->storage[gauge];
-		/* What was wrong with the sum was so with a part of it. */
+		/* If the total was wrong, a channel's value was wrong, too. */
 		database->channels_storage[gauge] = InvalidOid;
 	}
 	LWLockRelease(stats_lock);
@@ -358,7 +359,7 @@ count(const Reading *reading, StatsGauge gauge)
 	return found;
 }
 
-/* The sum has been reckoned. */
+/* Called after the total was read. */
 static void
 reckon_channels(Reading *reading, StatsGauge gauge)
 {
@@ -370,9 +371,9 @@ reckon_channels(Reading *reading, StatsGauge gauge)
 		if (get_channel_bases(reading, gauge))
 			return;
 		/*
-		 * Nothing was there when counting began: nothing of any channel was.
-		 * Only after a start with work left, or when things were changed by
-		 * hand, it is looked up whose it is.
+		 * If the table was empty when counting began, the base of every channel
+		 * is 0. Rows are counted by channel only after a start with events left
+		 * or after changes by hand.
 		 */
 		if (reading->recounts == 0 && get_base(reading, gauge, &base) &&
 			base == 0)
@@ -452,7 +453,7 @@ count_channels(Reading *reading, StatsGauge gauge)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* One that has come after the reading began had moved nothing by then. */
+/* A channel added since the reading began had no moves then. */
 static int
 channel_index(Reading *reading, StatsChannel *channel)
 {

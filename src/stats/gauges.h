@@ -1,5 +1,6 @@
 /*
- * stats/gauges.h: how much there is now, without counting it each time.
+ * stats/gauges.h: numbers of queued events and dead letters, without counting
+ * rows.
  */
 #ifndef STATS_GAUGES_H
 #define STATS_GAUGES_H
@@ -12,21 +13,22 @@ typedef struct StatsGauges
 {
 	int64 values[STATS_GAUGES];
 	bool has_oldest;
-	pg_uuid_t oldest; /* event that is queued */
+	pg_uuid_t oldest; /* queued event */
 } StatsGauges;
 
-/* What this session would count, looked at once. Connects to SPI. */
+/* Returns what this session would count in one snapshot. Connects to SPI. */
 extern void stats_read_gauges(StatsGauges *gauges);
 
 /*
- * The same of one gauge, and of each channel: values of the channels that
- * stats_own_channels() lists now, palloc'd. Returns how many.
+ * The same for one gauge, and for each channel: stats_read_channels() returns
+ * the number of channels of this database, and palloc'd arrays of them and
+ * their values.
  */
 extern int64 stats_read_gauge(StatsGauge gauge);
 extern int stats_read_channels(StatsChannel ***channels,
 							   int64 (**values)[STATS_GAUGES]);
 
-/* Forgets the bases: what there is is counted again when it is next asked. */
+/* Discards the bases, so that the next reading counts the rows. */
 extern void stats_recount(void);
 
 #endif /* STATS_GAUGES_H */

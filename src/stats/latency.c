@@ -1,10 +1,9 @@
 /*
- * stats/latency.c: how long events took from acceptance to their message.
+ * stats/latency.c: latency of events from acceptance to message.
  *
- * Latencies are kept in a log-linear histogram, eight steps to a power of two,
- * so that a percentile is at most an eighth too high. A bucket holds what is
- * greater than the bucket before's limit and not greater than its own, as
- * those of Prometheus do.
+ * The histogram is log-linear with eight buckets per power of two, so that a
+ * percentile is at most an eighth too high. A bucket holds values greater than
+ * the limit of the bucket before and at most its own limit, as in Prometheus.
  */
 #include "postgres.h"
 
@@ -15,7 +14,7 @@
 #include "server/settings.h"
 #include "stats/shared.h"
 
-/* The limits that are shown: from 64 microseconds to 50 days. */
+/* Limits in latency_histogram(): 64 microseconds to 50 days. */
 #define FIRST_SHOWN_POWER 6
 #define LAST_SHOWN_POWER 42
 
@@ -34,7 +33,7 @@ msgstore_latency_histogram(PG_FUNCTION_ARGS)
 	int power;
 
 	InitMaterializedSRF(fcinfo, 0);
-	/* They are of all tenants' events. */
+	/* The histogram covers the events of all tenants. */
 	if (msgstore_tenant_id[0] != '\0')
 		return (Datum) 0;
 	for (power = FIRST_SHOWN_POWER; power <= LAST_SHOWN_POWER; power++)
@@ -58,7 +57,7 @@ stats_add_latency(StatsDatabase *database, int64 latency)
 {
 	uint64 max = pg_atomic_read_u64(&database->latency_max);
 
-	/* the clock may have been set back in between */
+	/* The clock may have been set back in between. */
 	latency = Max(latency, 0);
 	pg_atomic_fetch_add_u64(&database->latencies[bucket_of(latency)], 1);
 	pg_atomic_fetch_add_u64(&database->latency_sum, latency);
@@ -79,7 +78,7 @@ stats_latencies(StatsDatabase *database)
 	return total;
 }
 
-/* The first buckets are of one microsecond each. */
+/* The first 16 buckets are one microsecond wide. */
 static int
 bucket_of(uint64 latency)
 {

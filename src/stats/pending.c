@@ -1,14 +1,14 @@
 /*
- * stats/pending.c: what the open transaction has counted.
+ * stats/pending.c: the counts of the current transaction.
  *
- * It is published when the transaction commits. Each level of subtransactions
- * has counts of its own, which its commit adds to those of the level above and
- * its abort throws away. Everything is allocated while counting: publishing
+ * They are published when the transaction commits. Each subtransaction level
+ * has counts of its own: its commit adds them to the level above, its abort
+ * discards them. All memory is allocated while counting, because publishing
  * happens after the commit, where nothing may fail.
  *
- * Between the moment a commit becomes visible and its publication a reader may
- * see rows that the gauges do not know. Such a transaction says so before it
- * commits; stats/gauges.c asks.
+ * Between the moment a commit becomes visible and its publication, readers may
+ * see rows that the gauges do not include. So a transaction with moves
+ * announces itself before it commits; stats/gauges.c asks.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 
 #include "stats/shared.h"
 
-/* Latencies of a transaction that are measured up to its commit. */
+/* Limit of latencies measured up to the commit; others end when counted. */
 #define PENDING_LATENCIES 1024
 
 typedef struct PendingChannel
@@ -31,7 +31,9 @@ typedef struct PendingChannel
 	int64 moves[STATS_GAUGES];
 } PendingChannel;
 
-/* Its channels are those of the list from the first one up to the next level's.
+/*
+ * Its channels and latencies start at these positions of the lists, and end
+ * where those of the next level start.
  */
 typedef struct PendingLevel
 {
@@ -42,7 +44,7 @@ typedef struct PendingLevel
 	int64 moves[STATS_GAUGES];
 } PendingLevel;
 
-/* Of the open transaction, and in its memory; the last level is the deepest. */
+/* Allocated in TopTransactionContext; the last level is the deepest. */
 static PendingLevel *levels = NULL;
 static int nlevels = 0;
 static int levels_size = 0;
@@ -52,7 +54,7 @@ static int channels_size = 0;
 static TimestampTz latencies[PENDING_LATENCIES];
 static int nlatencies = 0;
 
-/* Whether the transaction has said that it is about to commit moves. */
+/* Whether the transaction has announced that it is about to commit moves. */
 static bool is_publishing = false;
 
 static PendingLevel *own_level(void);
@@ -133,7 +135,7 @@ stats_own_moves(StatsGauge gauge, const StatsChannel *channel)
 	return moves;
 }
 
-/* What is counted now belongs to it. */
+/* Returns the level of the current subtransaction. */
 static PendingLevel *
 own_level(void)
 {
@@ -154,7 +156,7 @@ own_level(void)
 		levels = repalloc(levels, sizeof(PendingLevel) * levels_size * 2);
 		levels_size *= 2;
 	}
-	/* Nothing that is there any more may fail: see the file's head. */
+	/* Look it up now, so that publishing cannot fail: see the file's head. */
 	(void) stats_own_database(NULL);
 	level = &levels[nlevels++];
 	memset(level, 0, sizeof(PendingLevel));
@@ -164,7 +166,7 @@ own_level(void)
 	return level;
 }
 
-/* The caller has asked for the level. The last used one stands last. */
+/* Call own_level() before. Searches backwards from the last one added. */
 static PendingChannel *
 own_channel(const text *tenant_id, const text *channel)
 {
@@ -196,7 +198,7 @@ own_channel(const text *tenant_id, const text *channel)
 	return &channels[nchannels++];
 }
 
-/* -1 when the counter is not one of channels. */
+/* Returns -1 if the counter is not kept per channel. */
 static int
 outcome_of(StatsCounter counter)
 {
@@ -247,7 +249,7 @@ at_transaction_end(XactEvent event, void *arg)
 	if (is_publishing)
 		stats_end_publishing();
 	is_publishing = false;
-	/* The transaction's memory goes with it. */
+	/* Their memory is freed with the transaction. */
 	levels = NULL;
 	nlevels = 0;
 	channels = NULL;
@@ -349,7 +351,7 @@ at_subtransaction_end(SubXactEvent event,
 	}
 }
 
-/* The deepest level becomes its parent's, or part of it. */
+/* Adds the deepest level to its parent, or turns it into the parent. */
 static void
 merge_level(void)
 {
@@ -370,7 +372,7 @@ merge_level(void)
 	nlevels--;
 }
 
-/* Those from there on are added to those that begin at the first one. */
+/* Adds the channels from position from on to those from first to from. */
 static void
 merge_channels(int first, int from)
 {

@@ -1,10 +1,10 @@
 /*
- * stats/shared.c: the counters' place in shared memory.
+ * stats/shared.c: the counters in shared memory.
  *
- * Entries never move and go only with their database, when nobody is connected
- * to it any more: a session looks one up once and keeps the pointer.
+ * Entries never move, and are removed only with their database, when nobody is
+ * connected to it: a session looks an entry up once and keeps the pointer.
  *
- * Without preloading the same structures stand in the session's own memory.
+ * Without preloading, the same structures are in the session's own memory.
  */
 #include "postgres.h"
 
@@ -34,13 +34,13 @@ LWLock *stats_lock = NULL;
 static HTAB *databases = NULL;
 static HTAB *channels = NULL;
 
-/* For each backend the transaction that commits its moves just now, or 0. */
+/* Per backend, the transaction that is about to publish moves, or 0. */
 static pg_atomic_uint32 *publishing = NULL;
 
 static StatsDatabase *own = NULL;
 static bool own_is_shared = false;
 
-/* Where this session found its channels, by their names' hash. */
+/* Entries that this session has looked up, by the hash of their names. */
 static StatsChannel *cache[CACHE_SIZE];
 
 static Size publishing_size(void);
@@ -112,7 +112,7 @@ channels_info(void)
 					 .entrysize = sizeof(StatsChannel)};
 }
 
-/* Nobody is connected to it any more, so nobody holds on to its entries. */
+/* Nobody is connected to the database, so no pointers to entries are left. */
 void
 stats_forget_database(Oid database)
 {
@@ -123,7 +123,7 @@ stats_forget_database(Oid database)
 	stats_worker_forget_database(database);
 }
 
-/* A session counts for itself where there is no shared memory, or no room. */
+/* Without free shared memory the entry is local to the session. */
 StatsDatabase *
 stats_own_database(bool *shared)
 {
@@ -205,7 +205,7 @@ is_named(const StatsChannel *entry,
 		   key->channel[channel_len] == '\0';
 }
 
-/* NULL when it has too long a name, or there is no room for it. */
+/* Returns NULL if a name is too long or there is no room. */
 static StatsChannel *
 find_channel(const char *tenant_id,
 			 int tenant_len,
@@ -236,7 +236,7 @@ find_channel(const char *tenant_id,
 	return entry;
 }
 
-/* What every database counts the rest under has room of its own. */
+/* Room for one such entry per database is reserved. */
 static StatsChannel *
 find_other_channel(void)
 {
@@ -262,7 +262,7 @@ find_other_channel(void)
 	return other;
 }
 
-/* NULL when there are so many. The caller holds the lock, if there is one. */
+/* Returns NULL if there is no room. The caller holds the lock, if any. */
 static StatsChannel *
 enter_channel(const StatsChannelKey *key, int most)
 {

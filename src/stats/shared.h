@@ -1,5 +1,5 @@
 /*
- * stats/shared.h: the counters in shared memory, for the files of this room.
+ * stats/shared.h: the counters in shared memory, for the files in stats/ only.
  */
 #ifndef STATS_SHARED_H
 #define STATS_SHARED_H
@@ -13,25 +13,24 @@
 #define STATS_STEPS_PER_POWER 8
 #define STATS_HISTOGRAM_BUCKETS (40 * STATS_STEPS_PER_POWER)
 
-/* Databases with counters of their own; room for more is taken if there is. */
+/* Size of the hash table of databases; it can grow within shared memory. */
 #define STATS_DATABASES 64
 
 /*
- * Channels of tenants with counters of their own, of all databases; and all
- * entries, with those that databases count the rest under, and one for a
- * session that finds no room for that either.
+ * Pairs of tenant and channel with their own counters, in all databases; and
+ * the number of all entries, with one per database for all other pairs, and one
+ * in a session that cannot get any of these.
  */
 #define STATS_CHANNELS 1024
 #define STATS_MAX_CHANNELS (STATS_CHANNELS + STATS_DATABASES + 1)
 
-/* Bytes of a name, and a zero; a tenant with a longer one has no own entry. */
+/* Bytes of a name with its zero; longer names share the entry 'other'. */
 #define STATS_NAME_SIZE 64
 
-/* A gauge is a base, what there was when counting began, and what came since.
- */
+/* A gauge is a base, the number of rows at first, plus the moves since then. */
 typedef struct StatsGaugeState
 {
-	pg_atomic_uint64 moved; /* int64: came less went, published */
+	pg_atomic_uint64 moved; /* int64: rows inserted less deleted */
 	pg_atomic_uint64 base;	/* int64 */
 } StatsGaugeState;
 
@@ -41,24 +40,23 @@ typedef struct StatsDatabase
 	pg_atomic_uint64 counters[STATS_COUNTERS];
 	StatsGaugeState gauges[STATS_GAUGES];
 
-	/* Goes up with each transaction that publishes moves. */
+	/* Number of transactions that have published moves. */
 	pg_atomic_uint64 publications;
 
 	/*
-	 * The storage of the table for which the base is right, 0 when unknown: a
-	 * table that was truncated or made anew has another. Guarded by
-	 * stats_lock.
+	 * The relfilenode of the table for which the base is valid, 0 if unknown.
+	 * TRUNCATE or re-creation changes it. Guarded by stats_lock.
 	 */
 	Oid base_storage[STATS_GAUGES];
 	Oid channels_storage[STATS_GAUGES]; /* the same for the channels' bases */
-	uint64 recounts;					/* how often the bases were forgotten */
+	uint64 recounts;					/* number of calls of recount() */
 
 	pg_atomic_uint64 latency_sum; /* microseconds */
 	pg_atomic_uint64 latency_max; /* microseconds */
 	pg_atomic_uint64 latencies[STATS_HISTOGRAM_BUCKETS];
 } StatsDatabase;
 
-/* What is counted of a channel of a tenant. */
+/* The counters of a tenant's channel. */
 typedef enum StatsOutcome
 {
 	STATS_INGESTED,
@@ -74,7 +72,7 @@ typedef enum StatsOutcome
 typedef struct StatsChannelKey
 {
 	Oid database;
-	char tenant_id[STATS_NAME_SIZE]; /* padded with zeros, it is hashed */
+	char tenant_id[STATS_NAME_SIZE]; /* zero-padded, because it is hashed */
 	char channel[STATS_NAME_SIZE];
 } StatsChannelKey;
 
@@ -85,52 +83,50 @@ typedef struct StatsChannel
 	StatsGaugeState gauges[STATS_GAUGES];
 } StatsChannel;
 
-/* Guards the tables' shape and the bases; counters need no lock. */
+/* Guards the hash tables and the bases; counters need no lock. */
 extern LWLock *stats_lock;
 
 /*
- * This session's database. Without shared memory, or room in it, one of the
- * session's own: *shared says which (may be NULL).
+ * Returns the entry of this session's database. Without free shared memory it
+ * is local to the session. Sets *shared (may be NULL) accordingly.
  */
 extern StatsDatabase *stats_own_database(bool *shared);
 
 /*
- * The entry of a channel of a tenant in this database, made when it is not
- * there. One that finds no room, or has too long a name, is counted as channel
- * 'other' of tenant ''.
+ * Returns the entry of a tenant's channel in this database, and creates it if
+ * needed. If there is no room or a name is too long, returns the entry of
+ * tenant
+ * '' and channel 'other'.
  */
 extern StatsChannel *stats_own_channel(const char *tenant_id,
 									   int tenant_len,
 									   const char *channel,
 									   int channel_len);
 
-/* All entries of this database, palloc'd; returns how many. */
+/* Lists the entries of this database in a palloc'd array. */
 extern int stats_own_channels(StatsChannel ***channels);
 
 /*
- * Says that the transaction is about to commit, and that its moves have been
- * published: in between they may be visible and not counted.
+ * Announce that the transaction is about to commit moves, and that it has
+ * published them. In between, its rows may be visible but not in the gauges.
  */
 extern void stats_begin_publishing(void);
 extern void stats_end_publishing(void);
 
-/*
- * Whether a transaction that the snapshot sees has moves that are not
- * published.
- */
+/* Whether the snapshot sees a transaction with unpublished moves. */
 extern bool stats_has_unpublished(Snapshot snapshot);
 
-/* Moves of the open transaction, of all channels (NULL) or of one. */
+/* Returns this transaction's moves for one channel, or all (NULL). */
 extern int64 stats_own_moves(StatsGauge gauge, const StatsChannel *channel);
 
-/* Latencies go into a histogram at once. */
+/* Adds a latency to the histogram. */
 extern void stats_add_latency(StatsDatabase *database, int64 latency);
 
-/* Which percent of the latencies are not longer than what is returned. */
+/* Returns a percentile of the latencies, and their number. */
 extern uint64 stats_percentile(StatsDatabase *database, int percent);
 extern uint64 stats_latencies(StatsDatabase *database);
 
-/* stats_worker.c's part of the shared memory. */
+/* The part of the shared memory that belongs to stats/worker.c. */
 extern Size stats_worker_shmem_size(void);
 extern void stats_worker_shmem_startup(void);
 extern void stats_worker_forget_database(Oid database);

@@ -1,5 +1,5 @@
 /*
- * stats/stats.c: counters and gauges of a database, as SQL reads them.
+ * stats/stats.c: SQL functions for the counters and gauges of a database.
  *
  * Sessions and workers add to counters in shared memory (stats/shared.c) when
  * their transactions commit (stats/pending.c), with atomic instructions:
@@ -89,7 +89,7 @@ msgstore_channel_counters(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Tenant and channel are null where nothing of one channel is counted. */
+/* Tenant and channel are null for what is counted per database only. */
 Datum
 msgstore_count(PG_FUNCTION_ARGS)
 {
@@ -150,13 +150,13 @@ find_name(const char *const *names, int n, const text *name)
 			memcmp(names[i], VARDATA_ANY(name), strlen(names[i])) == 0)
 			return i;
 	}
-	elog(ERROR, "nothing is counted as \"%s\"", text_to_cstring(name));
+	elog(ERROR, "unrecognized counter or gauge \"%s\"", text_to_cstring(name));
 }
 
 /*
- * Microseconds since its id was made: the first 48 bits are milliseconds since
- * 1970, the 12 bits behind the version a fraction of one. An id from elsewhere,
- * of another version, has no age.
+ * Microseconds since the id was generated. The first 48 bits of a UUID version
+ * 7 are milliseconds since 1970, the 12 bits after the version a fraction of a
+ * millisecond. Returns 0 for other versions.
  */
 static int64
 event_age(const pg_uuid_t *id)

@@ -1,10 +1,10 @@
 /*
- * stats/stats.h: what a database's sessions and workers did since the server started.
+ * stats/stats.h: per-database counters since the server started.
  *
- * Counts and moves belong to the transaction that makes them: they are seen by
- * all when it commits and forgotten when it, or the subtransaction they were
- * made in, rolls back. Without preloading there is no shared memory, and a
- * session counts for itself only.
+ * Counts and moves belong to the transaction that makes them: they become
+ * visible when it commits, and are discarded when it, or the subtransaction
+ * they were made in, rolls back. Without preloading there is no shared memory,
+ * and each session sees only its own counts.
  */
 #ifndef STATS_H
 #define STATS_H
@@ -27,7 +27,7 @@ typedef enum StatsCounter
 
 #define STATS_COUNTERS (STATS_CONVERSATIONS_FAILURES + 1)
 
-/* What there is now: rows of event_queue, and of dead_letters. */
+/* Current numbers of rows: of event_queue, and of dead_letters. */
 typedef enum StatsGauge
 {
 	STATS_QUEUED,
@@ -36,33 +36,32 @@ typedef enum StatsGauge
 
 #define STATS_GAUGES (STATS_DEAD + 1)
 
-/* Adds to the database's counter when the transaction commits. */
+/* At commit, adds to a counter of the database. */
 extern void stats_count(StatsCounter counter, int64 n);
 
 /*
- * The same, and adds to the counter of tenant and channel, which those have of
- * what happens to single events: claims and conversations have none. Cheap
- * enough for each event of a batch, cheapest when it is the channel of the
- * last call.
+ * The same, and adds to the counter of the tenant and channel, if there is one:
+ * claims and conversations are counted per database only. Cheap enough to call
+ * for each event of a batch, cheapest for the channel of the last call.
  */
 extern void stats_count_for(StatsCounter counter,
 							const text *tenant_id,
 							const text *channel,
 							int64 n);
 
-/* So many rows came (or went, when negative) when the transaction commits. */
+/* At commit, adds delta to a gauge. */
 extern void stats_move(StatsGauge gauge,
 					   const text *tenant_id,
 					   const text *channel,
 					   int64 delta);
 
-/* An event that was accepted at this time is processed when it commits. */
+/* At commit, records the latency of an event that was accepted at this time. */
 extern void stats_count_latency(TimestampTz accepted_at);
 
-/* Lets go of the counters of a database that was dropped. */
+/* Frees the counters of a dropped database. */
 extern void stats_forget_database(Oid database);
 
-/* For _PG_init: commit hooks; shared memory's size, and its set-up. */
+/* For _PG_init: commit hooks; size and setup of the shared memory. */
 extern void stats_init(void);
 extern void stats_shmem_request(void);
 extern void stats_shmem_startup(void);

@@ -1,10 +1,10 @@
 /*
- * stats/worker.c: what each worker of a database does, and did.
+ * stats/worker.c: state and totals of each worker of a database.
  *
- * Entries stand in shared memory, one for each database and number of a
- * worker; a worker that is started again goes on with the counts of the one
- * before. Only the worker writes its entry, everybody may read it: a spinlock,
- * held for a few stores, keeps readers from seeing half of a change.
+ * Entries are in shared memory, one per database and worker number. A worker
+ * that is restarted continues the totals of the one before. Only the worker
+ * writes its entry. A spinlock, held for a few stores, keeps readers from
+ * seeing half of a change.
  */
 #include "postgres.h"
 
@@ -23,7 +23,7 @@
 #include "stats/shared.h"
 #include "stats/worker.h"
 
-/* Bytes of an error's message that are kept, and a zero. */
+/* Bytes kept of an error message, with its zero. */
 #define ERROR_SIZE 512
 
 typedef struct StatsWorker
@@ -31,7 +31,7 @@ typedef struct StatsWorker
 	Oid database; /* guarded by stats_lock; InvalidOid: the entry is free */
 	int index;	  /* likewise */
 
-	slock_t mutex; /* guards what follows; a process's own fields it may read */
+	slock_t mutex; /* guards what follows; its own worker reads without it */
 	int pid;	   /* 0: no process */
 	StatsWorkerState state;
 	TimestampTz state_since;
@@ -58,8 +58,7 @@ static const char *const state_names[] = {"stopped",
 
 static StatsWorker *workers = NULL;
 
-/* What pg_stat_activity says that a worker is at, in the order of its states.
- */
+/* Activity of a worker in pg_stat_activity, in the order of the states. */
 static const char *const activities[] = {"stopped",
 										 "starting",
 										 "waiting for events",
@@ -151,7 +150,7 @@ stats_worker_shmem_startup(void)
 		SpinLockInit(&workers[i].mutex);
 }
 
-/* Twice those that can run, so that there is room for what workers did. */
+/* Twice as many as can run, to keep the totals of workers that ended. */
 static int
 count_entries(void)
 {
@@ -193,7 +192,7 @@ stats_worker_attach(int index)
 	enter_state(STATS_WORKER_STARTING);
 }
 
-/* The worker's, a free one, or that of a worker that ended long ago. */
+/* Returns the worker's entry, a free one, or the one unused for longest. */
 static StatsWorker *
 take_entry(int index)
 {
@@ -225,7 +224,7 @@ take_entry(int index)
 		entry->database = MyDatabaseId;
 		entry->index = index;
 	}
-	/* From here on nobody else takes it. */
+	/* With a pid, no other worker takes it. */
 	if (entry != NULL)
 		entry->pid = MyProcPid;
 	LWLockRelease(stats_lock);
@@ -264,7 +263,7 @@ stats_worker_state(StatsWorkerState state)
 						   activities[state]);
 }
 
-/* The time since the last change was the state's that ends. */
+/* Adds the time since the last change to the state that ends. */
 static void
 enter_state(StatsWorkerState state)
 {

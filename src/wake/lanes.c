@@ -1,10 +1,10 @@
 /*
- * wake/lanes.c: which events must not be applied side by side.
+ * wake/lanes.c: lanes, the partitions of the queue that keep order.
  *
- * Each conversation has a lane, by a hash of its key, and an event waits in
- * its conversation's lane. Whoever applies events of a lane holds the lane's
- * lock until the end of the transaction: the events of one conversation are
- * applied one after the other, in the order of their ids, whoever does it.
+ * Each conversation belongs to a lane, by a hash of its tenant and key. A
+ * worker or session that processes events of a lane holds the lane's lock until
+ * the end of its transaction. So the events of a conversation are never
+ * processed concurrently, and are processed in the order of their ids.
  */
 #include "postgres.h"
 
@@ -22,9 +22,9 @@
 #endif
 
 /*
- * Lanes are locked as advisory locks are, so that deadlocks are found and a
- * prepared transaction keeps them; pg_locks shows them with this class and a
- * subid that the server's functions for advisory locks do not use.
+ * Lanes are advisory locks, so that the server detects deadlocks and prepared
+ * transactions keep them. pg_locks shows them with this classid, and with an
+ * objsubid that the SQL functions for advisory locks do not use.
  */
 #define LANE_LOCK_CLASS 0x6d736773 /* "msgs" */
 #define LANE_LOCK_SUBID 3
@@ -44,7 +44,7 @@ msgstore_lane(PG_FUNCTION_ARGS)
 								   PG_GETARG_TEXT_PP(3)));
 }
 
-/* An event of a channel that is not there goes to the dead letters from any. */
+/* Any lane will do for an event of a missing channel: it is a dead letter. */
 int16
 lanes_of_event(const text *tenant_id,
 			   const char *name,
@@ -55,7 +55,8 @@ lanes_of_event(const text *tenant_id,
 
 	if (channel == NULL)
 		return 0;
-	return lanes_of_conversation(tenant_id, address_join_key(channel->thread, from, to));
+	return lanes_of_conversation(tenant_id,
+								 address_join_key(channel->thread, from, to));
 }
 
 int16
@@ -92,7 +93,7 @@ lanes_take(uint64 lanes)
 	return taken;
 }
 
-/* In the order of their numbers, so that two who wait do not deadlock. */
+/* In the order of their numbers, so that two waiters do not deadlock. */
 void
 lanes_wait_for(uint64 lanes)
 {

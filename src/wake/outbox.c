@@ -1,14 +1,13 @@
 /*
- * wake/outbox.c: the worker tells senders when there is something to send.
+ * wake/outbox.c: tells senders that there is something to send.
  *
- * A NOTIFY makes its transaction's commit wait for all others that notify, in
- * every database, so a transaction that sends does not: its commit moves a
- * counter on and wakes a worker, and the worker notifies for all that came
- * since it did last. It also looks after times that come by themselves: of a
- * retry, and of a lease's end.
+ * Commits of transactions that NOTIFY are serialized across all databases. So a
+ * transaction that calls send() does not NOTIFY: its commit increments a
+ * counter and wakes a worker, which notifies once for all commits since its
+ * last turn. The worker also notifies when retries become due and leases end.
  *
- * Databases share counters by a hash, and each worker remembers for itself
- * what it has seen: a notification too many costs a sender one look at its
+ * Databases share the counters by a hash, and each worker remembers the values
+ * it has seen. A superfluous notification costs a sender one look at its
  * outbox.
  */
 #include "postgres.h"
@@ -38,7 +37,7 @@ typedef struct OutboxCounters
 	pg_atomic_uint64 times; /* something will be due */
 } OutboxCounters;
 
-/* What a worker knows of its database's outbox. */
+/* What a worker knows about the outbox of its database. */
 typedef struct OutboxView
 {
 	uint64 sends;
@@ -49,16 +48,16 @@ typedef struct OutboxView
 /* NULL without preloading. */
 static OutboxCounters *counters = NULL;
 
-/* What the open transaction's commit is to count. */
+/* What the current transaction will count at commit. */
 static bool has_sends = false;
 static bool has_times = false;
 
-/* Of this worker, and what it will know when its transaction commits. */
+/* The worker's view, and the view it will have after its commit. */
 static OutboxView known = {.next = DT_NOBEGIN};
 static OutboxView learned;
 static bool has_learned = false;
 
-/* A stale lease that is left was locked by somebody, who may yet let it be. */
+/* A stale lease that was not reaped is locked: check again after a second. */
 static Statement next_due = {
 	.sql = "SELECT least((SELECT next_attempt_at FROM msgstore.outbox"
 		   "  WHERE next_attempt_at > $1 ORDER BY next_attempt_at LIMIT 1),"
@@ -116,8 +115,8 @@ wake_watch_outbox_at_commit(void)
 }
 
 /*
- * The counters are read first: what is committed after that wakes the worker
- * again. A worker that has just started tells what others may have left untold.
+ * The counters are read first: later commits wake the worker again. A worker
+ * that has just started always notifies, because the one before may not have.
  */
 TimestampTz
 wake_notify_senders(TimestampTz due)
@@ -158,7 +157,7 @@ find_next(TimestampTz after)
 	return isnull ? DT_NOEND : DatumGetTimestampTz(next);
 }
 
-/* A transaction that rolls back has told nobody, and counts nothing. */
+/* A rollback discards what was learned: its NOTIFY was not sent. */
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
@@ -185,8 +184,8 @@ at_transaction_end(XactEvent event, void *arg)
 }
 
 /*
- * The events have not changed. A worker whose own transaction has sent
- * something, by a handler, sets its own latch.
+ * Wakes the worker with no news about events. A worker whose own transaction
+ * sent something, by a handler, sets its own latch.
  */
 static void
 wake(void)

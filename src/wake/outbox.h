@@ -7,8 +7,8 @@
 #include "datatype/timestamp.h"
 
 /*
- * The outbox is the business of the worker that has the first lane. At commit,
- * it learns that there is something to send, or that something will be due.
+ * The worker that owns the first lane looks after the outbox. These tell it at
+ * commit that there is something to send, or that something will become due.
  */
 #define WAKE_OUTBOX_LANES UINT64CONST(1)
 
@@ -16,10 +16,9 @@ extern void wake_outbox_at_commit(void);
 extern void wake_watch_outbox_at_commit(void);
 
 /*
- * In that worker's transaction, connected to SPI: at its commit those who
- * LISTEN to msgstore_outbox are told if there is something to send; leases that
- * have ended by the given time are reaped. Returns when to do that again,
- * DT_NOEND when nothing is known of.
+ * Called in that worker's transaction, connected to SPI. Releases leases that
+ * ended by the given time, and notifies the listeners of msgstore_outbox if
+ * there is something to send. Returns when to call it again, or DT_NOEND.
  */
 extern TimestampTz wake_notify_senders(TimestampTz due);
 

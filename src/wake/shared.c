@@ -1,6 +1,6 @@
 /*
- * wake/shared.c: the shared memory in which launcher, workers and sessions
- * find each other.
+ * wake/shared.c: the shared memory through which the launcher, workers and
+ * sessions find each other.
  */
 #include "postgres.h"
 
@@ -39,7 +39,7 @@ wake_shmem_startup(void)
 	ConditionVariableInit(&wake_shared->ended);
 }
 
-/* A worker of ours is a background worker, so there are never more slots. */
+/* Each worker is a background worker, so there are never more than these. */
 static Size
 shared_size(void)
 {
@@ -86,7 +86,7 @@ wake_workers(Oid database, uint64 lanes, const WorkerNews *changes)
 		if (slot->database != database || slot->latch == NULL)
 			continue;
 		ready |= slot->ready;
-		/* Shares change: all are told, whose lanes these may come to be. */
+		/* Lanes can be reassigned, so every worker of the database is told. */
 		add_news(&slot->news, changes);
 		if (!slot->ready || (wake_share(slot) & lanes) != 0)
 			rouse(slot);
@@ -151,7 +151,7 @@ wake_is_aside(Oid database)
 	return false;
 }
 
-/* A request that is there already has woken the launcher already. */
+/* A request that is already listed has already woken the launcher. */
 void
 wake_request_worker(Oid database)
 {

@@ -1,9 +1,10 @@
 /*
- * wake/shared.h: what launcher, workers and sessions know of each other.
+ * wake/shared.h: the state shared by the launcher, workers and sessions.
  *
- * The launcher gives a slot to each worker it starts and takes it back when
- * the process has ended; the worker fills it; a session that commits events
- * looks for a slot of its database, and asks the launcher when there is none.
+ * The launcher assigns a slot to each worker that it starts and frees it when
+ * the process has ended. The worker fills in its slot. A session that commits
+ * events looks for slots of its database, and asks the launcher for a worker if
+ * there are none.
  */
 #ifndef WAKE_SHARED_H
 #define WAKE_SHARED_H
@@ -14,43 +15,43 @@
 #include "storage/lwlock.h"
 #include "utils/uuid.h"
 
-/* How a worker's process ended, or that it has not. */
+/* How a worker process ended. */
 typedef enum WorkerOutcome
 {
-	WORKER_FAILED, /* without a word: an error, a signal */
-	WORKER_ABSENT, /* the extension is not in its database */
-	WORKER_STOPPED /* it was not wanted any more, or not as it was */
+	WORKER_FAILED, /* by an error or a signal; also set while it runs */
+	WORKER_ABSENT, /* the extension is not installed in its database */
+	WORKER_STOPPED /* on request, or to make room for a new worker */
 } WorkerOutcome;
 
 /*
- * What commits have changed in a queue: from where on a worker has to look at
- * it again.
+ * What commits have changed in the queue: the points from which a worker has to
+ * search it again.
  */
 typedef struct WorkerNews
 {
-	pg_uuid_t lowest;	  /* id of a fresh event; all bits set: none */
-	TimestampTz earliest; /* time of a retry; DT_NOEND: none */
-	TimestampTz expiry;	  /* of a claim from outside; DT_NOEND: none */
+	pg_uuid_t lowest;	  /* lowest id of a new event; all bits set: none */
+	TimestampTz earliest; /* due time of a retry; DT_NOEND: none */
+	TimestampTz expiry;	  /* of an external claim; DT_NOEND: none */
 } WorkerNews;
 
 typedef struct WorkerSlot
 {
 	Oid database;	   /* InvalidOid: the slot is free */
 	int index;		   /* among the workers of its database, from 0 */
-	uint32 generation; /* of the slot's use: a late process must not take it */
-	Latch *latch;	   /* NULL before the process came up and after its end */
-	bool ready;		   /* found the extension and looks at the queue */
-	bool asleep;	   /* waits for its latch */
-	bool roused;	   /* was called since it last took its news */
-	bool stop;		   /* is asked to end */
+	uint32 generation; /* tells a late process that the slot was reused */
+	Latch *latch;	   /* NULL before the process starts and after it ends */
+	bool ready;		   /* found the extension and works on the queue */
+	bool asleep;	   /* waits on its latch */
+	bool roused;	   /* was woken since it last took its news */
+	bool stop;		   /* is asked to exit */
 	WorkerNews news;   /* since the worker last took them */
 	WorkerOutcome outcome;
 } WorkerSlot;
 
-/* Databases that sessions want looked at; more of them: look at all. */
+/* Databases that sessions request a check of; if full, all are checked. */
 #define WORKER_MAX_REQUESTS 64
 
-/* Databases that somebody needs without connections at the same time. */
+/* Databases that commands need without connections at the same time. */
 #define WORKER_MAX_ASIDE 16
 
 typedef struct WorkerShared
@@ -61,7 +62,7 @@ typedef struct WorkerShared
 	int nrequests;
 	Oid requests[WORKER_MAX_REQUESTS];
 	Oid aside[WORKER_MAX_ASIDE]; /* InvalidOid: free */
-	ConditionVariable ended;	 /* some worker has */
+	ConditionVariable ended;	 /* broadcast when a worker has ended */
 	int nslots;
 	WorkerSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WorkerShared;
@@ -70,19 +71,19 @@ typedef struct WorkerShared
 extern WorkerShared *wake_shared;
 
 /*
- * Wakes the workers of the database that these lanes belong to, or asks the
- * launcher for one; wake_all_workers() makes them look at all of the queue.
+ * Wakes the workers of the database that own these lanes, or asks the launcher
+ * for a worker. wake_all_workers() makes them search the whole queue.
  */
 extern void wake_workers(Oid database, uint64 lanes, const WorkerNews *news);
 extern void wake_all_workers(Oid database);
 
 /*
- * The lanes that are the slot's share among the workers of its database that
- * are ready. The caller holds the lock.
+ * Returns the slot's share of the lanes, which are divided among the ready
+ * workers of its database. The caller holds the lock.
  */
 extern uint64 wake_share(const WorkerSlot *slot);
 
-/* Nothing new, and everything. */
+/* Set the news to nothing, and to everything. */
 extern void wake_clear_news(WorkerNews *news);
 extern void wake_spoil_news(WorkerNews *news);
 

@@ -21,19 +21,19 @@
 #include "wake/shared.h"
 #include "wake/wake.h"
 
-/* What the open transaction's commit has to tell, and to which lanes. */
+/* What the current transaction will tell at commit, and which lanes. */
 static uint64 wake_lanes = 0;
 static WorkerNews news;
 
 /*
- * The deepest level of subtransactions that holds events, 0 if none does: its
- * end by an abort lets go of them.
+ * The deepest nesting level that holds events or lanes, 0 for none. Aborting it
+ * releases them.
  */
 static int holding_level = 0;
 
 /*
- * To whom the end that is under way has to tell it. They are told when the
- * locks are gone: who woke before would pass by the lanes once more.
+ * The same for the commit or abort in progress. Workers are woken after the
+ * locks are released: a worker that wakes earlier would skip the lanes again.
  */
 static uint64 ended_lanes = 0;
 static WorkerNews ended_news;
@@ -105,8 +105,8 @@ begin_news(void)
 }
 
 /*
- * A prepared transaction tells nothing: it is not known then what became of
- * it. Its end makes the workers look at everything.
+ * PREPARE TRANSACTION wakes nobody, because the outcome is not known yet.
+ * COMMIT PREPARED makes the workers search everything: see worker/aside.c.
  */
 static void
 at_transaction_end(XactEvent event, void *arg)
@@ -151,8 +151,8 @@ at_locks_released(ResourceReleasePhase phase,
 }
 
 /*
- * A batch that fails in its own subtransaction is below the level that holds
- * its events, and wakes nobody.
+ * A batch that fails does so in a subtransaction below the level that holds its
+ * events, so it wakes nobody.
  */
 static void
 at_subtransaction_end(SubXactEvent event,

@@ -7,16 +7,16 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-/* At commit, the workers of this database look at all of its queue. */
+/* At commit, makes the workers of this database search the whole queue. */
 extern void wake_at_commit(void);
 
 /*
- * The same when the transaction, or the subtransaction, rolls back: it lets go
- * of events or lanes it held.
+ * The same if the current transaction or subtransaction rolls back, which
+ * releases the events or lanes that it holds.
  */
 extern void wake_at_abort(void);
 
-/* At commit, they find a fresh event, a retry, a claim that will expire. */
+/* At commit, tells them of a new event, a retry, or the expiry of a claim. */
 extern void wake_for_event(const pg_uuid_t *id, int lane);
 extern void wake_for_retry(TimestampTz at, int lane);
 extern void wake_for_claim(TimestampTz expiry);

@@ -1,16 +1,16 @@
 /*
- * worker/apply.c: events become messages.
+ * worker/apply.c: turns the events of a batch into messages.
  *
- * A batch is read within lanes that the transaction holds, so that nobody else
- * applies events of its conversations meanwhile and a crash lets go of it at
- * once. Its queue rows are deleted and its messages added by a few statements
- * for all of it, in a subtransaction. Only when that fails are its rows locked
- * and its events tried one by one, each in a subtransaction of its own: one bad
- * event costs its neighbours nothing but time.
+ * A batch is read from lanes that the transaction has locked, so nobody else
+ * processes events of its conversations meanwhile, and a crash releases it at
+ * once. In a subtransaction, a few statements delete the queue rows and add the
+ * messages of the whole batch. Only if this fails are the rows locked and the
+ * events tried one by one, each in a subtransaction of its own: a bad event
+ * costs the others nothing but time.
  *
- * An event's failure is kept with its SQLSTATE and counted, except for errors
- * that are nobody's fault (deadlocks, lock timeouts): these are tried again
- * uncounted. Errors that no event can cause end the transaction.
+ * A failure is stored with its SQLSTATE and counted. Deadlocks and lock
+ * timeouts are not caused by the event, so it is retried and the attempt not
+ * counted. Errors that no event can cause end the transaction.
  */
 #include "postgres.h"
 
@@ -35,8 +35,8 @@
 #include "worker/take.h"
 
 /*
- * Waits for a conversation, or what a handler wants, that somebody else holds:
- * see try_apply().
+ * Limits for waiting for a locked conversation, or for locks that a handler
+ * requests: see try_apply().
  */
 #define BATCH_LOCK_TIMEOUT "1s"
 #define EVENT_LOCK_TIMEOUT "100ms"
@@ -71,7 +71,7 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 	*left = 0;
 	stats_count(STATS_WORKER_CLAIMED, claimed);
 	stats_worker_batch(claimed);
-	/* Who stands in line has a row to be changed, without waiting for it. */
+	/* Updates of rows that must wait for others must not block: lock first. */
 	if (channels_any_strict())
 		worker_lock_events(&batch);
 	worker_hold_back(&batch);
@@ -95,8 +95,8 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 }
 
 /*
- * The lanes are taken first: what the statement finds in them then is all that
- * their last holder left.
+ * The lanes are locked before the search, so that it sees everything that their
+ * last holder committed.
  */
 static void
 claim_in_lanes(int most,
@@ -116,9 +116,9 @@ claim_in_lanes(int most,
 }
 
 /*
- * NULL, or the error that undid it, in the caller's memory context. The claims
- * of the whole batch wait with it while somebody holds one of its
- * conversations, so it waits for a moment only.
+ * Returns NULL, or the error that rolled it back, in the caller's memory
+ * context. The whole batch waits if one of its conversations is locked, so
+ * lock_timeout is short.
  */
 static ErrorData *
 try_apply(WorkerBatch *batch, int first, int n)
@@ -196,7 +196,10 @@ worker_apply(WorkerBatch *batch, int first, int n)
 	}
 }
 
-/* Who cancelled a handler that hangs does not have to do so a second time. */
+/*
+ * Tries the events one by one. Returns how many left the queue. The event whose
+ * handler was cancelled is not tried again: the handler might hang again.
+ */
 static int
 apply_each(WorkerBatch *batch,
 		   const ConversationMessage *culprit,
@@ -218,9 +221,8 @@ apply_each(WorkerBatch *batch,
 }
 
 /*
- * Whether the event left the queue. Who meets a conversation that is known to
- * be held does not wait again. An event whose handler's error is known already
- * is not tried.
+ * Returns whether the event left the queue. It is not tried if its conversation
+ * is known to be locked, or if error already has its handler's error.
  */
 static bool
 apply_one(WorkerBatch *batch, int i, ErrorData *error)
@@ -262,7 +264,7 @@ apply_one(WorkerBatch *batch, int i, ErrorData *error)
 	return dead;
 }
 
-/* What we refused once we always will: there is nothing to wait for. */
+/* MS400 raised by msgstore itself is permanent: it would be raised again. */
 static bool
 keep_failure(const ConversationMessage *event,
 			 const ErrorData *error,
@@ -277,7 +279,10 @@ keep_failure(const ConversationMessage *event,
 	return worker_keep_failure(event, &failure);
 }
 
-/* Channels of one thread do not keep the order of each other. */
+/*
+ * Whether an earlier event of the same conversation was postponed or, with
+ * strict_order, failed. Strict and other channels of a thread are independent.
+ */
 static bool
 is_blocked(const WorkerBatch *batch, int i)
 {

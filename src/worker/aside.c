@@ -1,16 +1,16 @@
 /*
- * worker/aside.c: workers step aside for commands that need their database to
- * themselves.
+ * worker/aside.c: makes workers step aside for commands that need their
+ * database without connections.
  *
- * DROP DATABASE, ALTER DATABASE … RENAME and SET TABLESPACE, and CREATE
- * DATABASE … TEMPLATE refuse to run while anybody is connected. Before such a
- * command its workers are asked to end, and none is started there until its
- * transaction has ended; then the launcher looks at the database again, if it
- * is still there.
+ * DROP DATABASE, ALTER DATABASE … RENAME, ALTER DATABASE … SET TABLESPACE and
+ * CREATE DATABASE … TEMPLATE fail while anyone is connected to the database. So
+ * a hook asks its workers to exit before such a command, and none is started
+ * until the transaction has ended. Then the launcher checks the database again,
+ * if it still exists.
  *
- * Three more things that only a hook sees: an update of the extension, for
- * which workers wait, COMMIT PREPARED, which makes events and messages visible
- * whose session is long gone, and DROP EXTENSION, which leaves nothing to do.
+ * Hooks also handle ALTER EXTENSION … UPDATE, for which workers wait; COMMIT
+ * PREPARED, which makes events and messages visible whose session may be gone;
+ * and DROP EXTENSION, after which the workers exit.
  */
 #include "postgres.h"
 
@@ -34,16 +34,16 @@
 #include "wake/wake.h"
 #include "worker/aside.h"
 
-/* A worker ends after the batch it is in; the command itself waits for 5 s. */
+/* Workers finish their batch first. The command itself waits another 5 s. */
 #define LONGEST_WAIT 5000 /* milliseconds */
 
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_object_access = NULL;
 
-/* The places in wake_shared->aside that the open transaction has taken. */
+/* The elements of wake_shared->aside that this transaction has set. */
 static bool noted[WORKER_MAX_ASIDE];
 
-/* The database that it has dropped. */
+/* The database that this transaction has dropped. */
 static Oid dropped = InvalidOid;
 
 static void watch_utility(PlannedStmt *statement,
@@ -118,7 +118,7 @@ watch_utility(PlannedStmt *statement,
 		dropped = database;
 }
 
-/* A worker that is woken finds the extension gone, and ends. */
+/* After DROP EXTENSION, wakes the workers; they find it gone and exit. */
 static void
 watch_drop(ObjectAccessType access,
 		   Oid class,
@@ -133,7 +133,10 @@ watch_drop(ObjectAccessType access,
 		wake_at_commit();
 }
 
-/* InvalidOid: none, or one that is not there. */
+/*
+ * Returns the database that the command needs without connections; InvalidOid
+ * if it needs none, or the database does not exist.
+ */
 static Oid
 database_needed_alone(Node *statement)
 {
@@ -181,8 +184,9 @@ sets_tablespace(AlterDatabaseStmt *statement)
 }
 
 /*
- * Until the end of the transaction: only then others see what became of the
- * database. Without a place to note it the command must do without.
+ * Keeps workers away until the end of the transaction: only then do others see
+ * the outcome of the command. If the list is full, the workers stay, and the
+ * command fails.
  */
 static void
 step_aside(Oid database)
@@ -219,10 +223,10 @@ step_aside(Oid database)
 }
 
 /*
- * An update changes tables one after the other, each as soon as nobody uses it;
- * a worker in the middle of a batch has used some and is about to use others,
- * and the two would wait for each other. So it is let in between two batches,
- * and workers wait where they hold nothing, until it is done: see worker.c.
+ * ALTER EXTENSION … UPDATE locks tables one after the other. A worker in the
+ * middle of a batch has locked some of them and is about to lock others, so the
+ * two would deadlock. The lock on the extension lets the update run between two
+ * batches; workers wait for it where they hold nothing: see hold_extension().
  */
 static void
 hold_back_workers(void)
@@ -237,7 +241,7 @@ hold_back_workers(void)
 #else
 	allowed = pg_extension_ownercheck(extension, GetUserId());
 #endif
-	/* Who may not update is told so by the command itself. */
+	/* Without the privilege, the command itself reports the error. */
 	if (allowed)
 		LockDatabaseObject(ExtensionRelationId,
 						   extension,
@@ -262,7 +266,7 @@ ask_to_stop(Oid database)
 	}
 }
 
-/* A process that is gone from its slot is gone from its database as well. */
+/* A slot is freed after its process has ended and left the database. */
 static bool
 has_worker(Oid database)
 {
@@ -276,7 +280,7 @@ has_worker(Oid database)
 	return found;
 }
 
-/* Also after an error: the places are this session's, whatever happened. */
+/* Also runs after an error: the elements must be cleared in any case. */
 static void
 come_back(XactEvent event, void *arg)
 {

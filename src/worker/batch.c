@@ -55,7 +55,7 @@ make_room(WorkerBatch *batch, int n)
 	batch->blocked = grow(batch->blocked, batch->n, size, sizeof(bool));
 }
 
-/* What is new is zero. */
+/* New elements are zeroed. */
 static void *
 grow(void *array, int n, int size, Size element)
 {

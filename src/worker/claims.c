@@ -1,13 +1,13 @@
 /*
- * worker/claims.c: claims of processors outside the server.
+ * worker/claims.c: claims of external processors.
  *
- * A claim is a row with an expiry, and its event's queue row is due never, so
- * that neither workers nor other processors come across it. Whoever ends a
- * claim deletes its row first: a processor whose claim was taken back finds
- * none and is refused, so that nothing is processed twice.
+ * A claim is a row with an expiry. The queue row of its event has
+ * next_attempt_at = infinity, so that neither workers nor other processors find
+ * it. Ending a claim deletes its row first: a processor that has lost its claim
+ * finds no row and is refused, so nothing is processed twice.
  *
- * Events of channels with strict_order are claimed, completed and failed with
- * their lanes held, as a worker applies them: see worker/order.c.
+ * Events of channels with strict_order are claimed, completed and failed under
+ * the locks of their lanes, as when a worker applies them: see worker/order.c.
  */
 #include "postgres.h"
 
@@ -37,17 +37,17 @@
 #include "varatt.h"
 #endif
 
-/* Claims that are taken back by one statement. */
+/* Maximum number of claims released by one statement. */
 #define REAP_SIZE 500
 
 /*
- * An expired claim that somebody holds, in a transaction that renews it, say,
- * or completes it and may be rolled back, is looked at again after so long:
- * milliseconds. What becomes of it nobody tells.
+ * Milliseconds until an expired claim that is locked is checked again. Its
+ * holder may be renewing or completing it, and may roll back, which wakes
+ * nobody.
  */
 #define HELD_CLAIM_PAUSE 1000
 
-/* Names of processors and their error codes: bytes. */
+/* Length limit of processor ids and error codes, in bytes. */
 #define MAX_NAME_BYTES 255
 
 static Statement make_claims = {
@@ -131,7 +131,7 @@ PG_FUNCTION_INFO_V1(msgstore_complete);
 PG_FUNCTION_INFO_V1(msgstore_fail);
 PG_FUNCTION_INFO_V1(msgstore_reap_stale);
 
-/* The claimed events' tenants and ids, for msgstore.claim(). */
+/* Returns the tenants and ids of the claimed events, for msgstore.claim(). */
 Datum
 msgstore_claim(PG_FUNCTION_ARGS)
 {
@@ -158,7 +158,7 @@ msgstore_claim(PG_FUNCTION_ARGS)
 		row[1] = UUIDPGetDatum(&batch.messages[i].id);
 		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 	}
-	/* The batch goes with the connection. */
+	/* Frees the batch. */
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -179,10 +179,12 @@ msgstore_complete(PG_FUNCTION_ARGS)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_MS_CONFLICT),
-			 errmsg("event \"%s\" waits behind an earlier one",
+			 errmsg("event \"%s\" must wait for an earlier event",
 					id_text(&waiting->id)),
 			 errdetail(
-				 "Its channel has strict_order: events of a conversation are completed in their order.")));
+				 "The channel has strict_order: the events of a conversation must be completed in order."),
+			 errhint(
+				 "Complete it after the earlier event has been processed.")));
 	batch.handlers = worker_find_handlers();
 	worker_delete_events(&batch, 0, batch.n);
 	worker_apply(&batch, 0, batch.n);
@@ -229,7 +231,7 @@ msgstore_reap_stale(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	worker_refuse_in_handler("reap_stale");
-	/* Workers pass by the lanes that are held here. */
+	/* Workers skip the lanes held here; wake them when these are released. */
 	wake_at_commit();
 	do
 	{
@@ -273,13 +275,15 @@ take_ids(FunctionCallInfo fcinfo, int place)
 	if (ARR_NDIM(ids) > 1 || array_contains_nulls(ids))
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
-				 errmsg("field \"event_ids\" is not a list of event ids")));
+				 errmsg("field \"event_ids\" is not a list of event ids"),
+				 errdetail("The field must be a one-dimensional array without "
+						   "nulls.")));
 	return ids;
 }
 
 /*
- * Only channels with strict_order have anything to do with lanes here: others
- * are claimed also while a worker applies events of the same lane.
+ * Lanes are locked only if a channel has strict_order. Events of other channels
+ * can be claimed while a worker processes events of the same lane.
  */
 static void
 claim(text *processor_id, int most, WorkerBatch *batch)
@@ -290,7 +294,7 @@ claim(text *processor_id, int most, WorkerBatch *batch)
 	TimestampTz now;
 	int claimed;
 
-	/* Workers pass by what is held here, whatever becomes of it. */
+	/* Workers skip the rows locked here; a rollback must wake them. */
 	wake_at_abort();
 	(void) reap(GetCurrentTimestamp(), LANES_ALL);
 	if (ordered)
@@ -298,7 +302,7 @@ claim(text *processor_id, int most, WorkerBatch *batch)
 		wake_at_commit();
 		search->lanes = lanes_take(LANES_ALL);
 	}
-	/* What was just taken back is due. */
+	/* After reap(): claims that were just released are due. */
 	now = GetCurrentTimestamp();
 	do
 	{
@@ -306,7 +310,7 @@ claim(text *processor_id, int most, WorkerBatch *batch)
 		claimed = batch->n;
 		used |= strict_lanes(batch);
 		worker_hold_back(batch);
-		/* All had to wait in line: there may be others. */
+		/* If all events had to wait, look for others. */
 	} while (claimed > 0 && batch->n == 0);
 	if (ordered)
 		lanes_give(search->lanes & ~used);
@@ -335,8 +339,8 @@ make_claims_of(text *processor_id, WorkerBatch *batch)
 }
 
 /*
- * The events, whose claims end here; MS409 unless the processor holds the
- * claims of all of them.
+ * Reads the events into the batch and ends their claims. Raises MS409 unless
+ * the processor holds all of the claims.
  */
 static void
 take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
@@ -352,7 +356,7 @@ take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
 	find_lost(ids, batch, processor_id);
 	if (strict_lanes(batch) != 0)
 	{
-		/* Workers pass by the lanes that are held here. */
+		/* Workers skip the lanes held here. */
 		wake_at_commit();
 		wake_at_abort();
 		lanes_wait_for(strict_lanes(batch));
@@ -360,7 +364,7 @@ take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
 	end_claims_of(processor_id, batch);
 }
 
-/* MS409 for the first event that is not among those found. */
+/* Raises MS409 for the first id that is not in the batch. */
 static void
 find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id)
 {
@@ -389,7 +393,7 @@ find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id)
 	}
 }
 
-/* The id is a message's first field. */
+/* For bsearch(): compares an id with that of a message. */
 static int
 compare_id(const void *id, const void *message)
 {
@@ -406,7 +410,7 @@ refuse_lost_claim(const pg_uuid_t *id, text *processor_id)
 				id_text(id),
 				text_to_cstring(processor_id)),
 		 errdetail(
-			 "It was never claimed, is done, or the claim expired and was taken back.")));
+			 "The event was never claimed, is completed or failed already, or its claim expired.")));
 }
 
 static char *
@@ -416,7 +420,7 @@ id_text(const pg_uuid_t *id)
 		DirectFunctionCall1(uuid_out, UUIDPGetDatum((pg_uuid_t *) id)));
 }
 
-/* Since they were found they may have been lost. */
+/* Raises MS409 if a claim was lost since take_over() found it. */
 static void
 end_claims_of(text *processor_id, WorkerBatch *batch)
 {
@@ -438,7 +442,7 @@ end_claims_of(text *processor_id, WorkerBatch *batch)
 	refuse_lost_claim(find_missing(batch, ended, SPI_processed), processor_id);
 }
 
-/* The first event of the batch that is not among these ids. */
+/* Returns the first event of the batch that is not among these ids. */
 static const pg_uuid_t *
 find_missing(const WorkerBatch *batch, const Datum *ids, uint64 n)
 {
@@ -493,7 +497,7 @@ worker_reap_claims(TimestampTz due, uint64 lanes)
 	return TimestampTzPlusMilliseconds(due, HELD_CLAIM_PAUSE);
 }
 
-/* One statement's worth; returns how many were taken back. */
+/* Releases up to REAP_SIZE expired claims. Returns how many. */
 static int
 reap(TimestampTz due, uint64 lanes)
 {
@@ -523,9 +527,11 @@ reap(TimestampTz due, uint64 lanes)
 }
 
 /*
- * A claim that ran out is a failed attempt, so that an event that kills its
- * processors does not do so for ever. The event is due at once. Where somebody
- * is at work in a strict lane the claim stays: its end wakes the workers.
+ * Releases one expired claim. It counts as a failed attempt, so that an event
+ * that crashes its processors becomes a dead letter in the end; until then it
+ * is due at once. Returns false and keeps the claim if its channel has
+ * strict_order and the lane is locked; the end of that transaction wakes the
+ * workers.
  */
 static bool
 take_back(WorkerBatch *batch, int i, text *processor_id)

@@ -1,5 +1,5 @@
 /*
- * worker/claims.h: claims of processors outside the server.
+ * worker/claims.h: claims of external processors.
  */
 #ifndef WORKER_CLAIMS_H
 #define WORKER_CLAIMS_H
@@ -7,9 +7,9 @@
 #include "datatype/timestamp.h"
 
 /*
- * Takes back, within these lanes, the claims that expired by the given time;
- * the caller is connected to SPI. Returns when there may be something to take
- * back again, not later; DT_NOEND when there is no other claim.
+ * Releases the claims in these lanes that expired by the given time; the caller
+ * is connected to SPI. Returns the earliest time at which another claim can
+ * expire, or DT_NOEND if there is none.
  */
 extern TimestampTz worker_reap_claims(TimestampTz due, uint64 lanes);
 

@@ -1,8 +1,8 @@
 /*
- * worker/failures.c: what becomes of an event that could not be applied.
+ * worker/failures.c: handles events that could not be applied.
  *
- * The rule itself is msgstore._keep_failure(), one for events and outbound
- * messages; here is what an error means, and what the log says of it.
+ * msgstore._keep_failure() decides between a retry and a dead letter, for
+ * events and outbound messages. This file classifies errors and logs failures.
  */
 #include "postgres.h"
 
@@ -65,7 +65,7 @@ worker_is_unexpected(const ErrorData *error, bool in_handler)
 {
 	int class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 
-	/* Who cancels a worker in a handler wants to be rid of the handler. */
+	/* Cancelling a worker in a handler is meant for the handler. */
 	if (in_handler)
 		return error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 			   !IsBackgroundWorker;
@@ -76,7 +76,7 @@ worker_is_unexpected(const ErrorData *error, bool in_handler)
 		   error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION;
 }
 
-/* Class 53 comes here from handlers only: a full disk is not their event's. */
+/* Class 53 gets here from handlers only: the event did not fill the disk. */
 bool
 worker_is_nobodys_fault(const ErrorData *error)
 {
@@ -140,14 +140,14 @@ log_failure(const ConversationMessage *event,
 						name,
 						attempts,
 						failure->message)
-				  : errmsg("event %s failed in attempt %d: %s",
+				  : errmsg("event %s failed on attempt %d: %s",
 						   name,
 						   attempts,
 						   failure->message),
 			 errdetail("SQLSTATE %s.", failure->code)));
 }
 
-/* In double quotes, with the correlation id when the event has one. */
+/* The event's id in quotes, and its correlation id if it has one. */
 static char *
 event_name(const ConversationMessage *event)
 {
@@ -176,9 +176,9 @@ worker_postpone(const ConversationMessage *event)
 }
 
 /*
- * Microseconds before the next attempt: doubled by each failure up to the
- * limit, and between half and one and a half of that, so that events that
- * failed together do not come back together.
+ * Returns the microseconds until the next attempt: backoff_base doubled for
+ * each further failure, at most backoff_max, times a random factor of 0.5
+ * to 1.5 so that events that failed together are not retried together.
  */
 static int64
 backoff(int attempts)

@@ -1,5 +1,5 @@
 /*
- * worker/failures.h: what becomes of an event that could not be applied.
+ * worker/failures.h: handles events that could not be applied.
  */
 #ifndef WORKER_FAILURES_H
 #define WORKER_FAILURES_H
@@ -7,29 +7,28 @@
 #include "conversations/conversations.h"
 
 /*
- * Whether the error ends the transaction: a cancel, a shutdown, a full disk, a
- * broken table. What a handler raised is its own affair: it must not be able
- * to stop the worker.
+ * Whether the error must end the transaction: a cancel, a shutdown, a full
+ * disk, a corrupt table. An error raised by a handler never does in a worker.
  */
 extern bool worker_is_unexpected(const ErrorData *error, bool in_handler);
 
-/* Whether the event is to be tried again and the attempt not counted. */
+/* Whether the event is retried without counting the attempt. */
 extern bool worker_is_nobodys_fault(const ErrorData *error);
 
 typedef struct WorkerFailure
 {
-	const char *code; /* SQLSTATE, or what a processor calls it */
+	const char *code; /* SQLSTATE, or code reported by a processor */
 	const char *message;
-	const char *processor_id; /* NULL: it happened here */
-	bool permanent;			  /* trying again is of no use */
-	bool at_once;			  /* it is due again without a wait */
+	const char *processor_id; /* NULL: not an external processor */
+	bool permanent;			  /* make it a dead letter at once */
+	bool at_once;			  /* retry without backoff */
 } WorkerFailure;
 
-/* Counts and keeps the failure; whether the event went to the dead letters. */
+/* Records the failure. Returns whether the event is a dead letter now. */
 extern bool worker_keep_failure(const ConversationMessage *event,
 								const WorkerFailure *failure);
 
-/* Puts the event off, uncounted. */
+/* Schedules a retry without counting the attempt. */
 extern void worker_postpone(const ConversationMessage *event);
 
 #endif /* WORKER_FAILURES_H */

@@ -1,12 +1,12 @@
 /*
- * worker/handlers.c: users' functions that are called for inbound messages.
+ * worker/handlers.c: user-defined functions called for inbound messages.
  *
- * A handler runs in the transaction that adds its message, so that all of a
- * message's effects commit or none. It runs with the rights of the role that
- * registered it and with that session's search_path, in a restricted context:
- * it cannot get back to the worker's own rights, neither by SET ROLE nor by
- * leaving something behind that runs later (a temporary table, a deferred
- * trigger). Deferrable constraints are checked at once for the same reason.
+ * A handler runs in the transaction that adds its message, so that either all
+ * effects of a message commit or none. It runs as the role that registered it,
+ * with that session's search_path, as a security-restricted operation: it
+ * cannot regain the worker's rights, neither by SET ROLE nor by leaving
+ * something behind that runs later (a temporary table, a deferred trigger).
+ * Deferrable constraints are checked immediately for the same reason.
  */
 #include "postgres.h"
 
@@ -44,14 +44,14 @@ typedef struct Handler
 	char *name;
 	Oid role;
 	char *search_path;
-	FmgrInfo function; /* fn_oid is InvalidOid before the first call */
+	FmgrInfo function; /* fn_oid is InvalidOid until it is looked up */
 } Handler;
 
 struct WorkerHandlers
 {
 	int n;
-	const ConversationMessage
-		*running; /* for it one is, or was left by error */
+	/* The message whose handler runs or raised an error; NULL: none. */
+	const ConversationMessage *running;
 	MemoryContext context;
 	Handler list[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -111,8 +111,8 @@ PG_FUNCTION_INFO_V1(msgstore_add_handler);
 PG_FUNCTION_INFO_V1(msgstore_remove_handler);
 
 /*
- * Not SECURITY DEFINER: whose rights and search_path the handler is to have
- * must still be seen here.
+ * Not SECURITY DEFINER: the handler will run with the rights and search_path of
+ * the caller, which must be visible here.
  */
 Datum
 msgstore_add_handler(PG_FUNCTION_ARGS)
@@ -138,7 +138,7 @@ msgstore_add_handler(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_FORBIDDEN),
 				 errmsg("handler \"%s\" was registered by another role", name),
-				 errhint("Remove it with that role first.")));
+				 errhint("Remove the handler as that role first.")));
 	SPI_finish();
 	SetUserIdAndSecContext(saved_user, saved_context);
 	AtEOXact_GUC(true, nest_level);
@@ -168,7 +168,7 @@ msgstore_remove_handler(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_FORBIDDEN),
 				 errmsg("handler \"%s\" was registered by another role", name),
-				 errhint("Remove it with that role.")));
+				 errhint("Remove the handler as that role.")));
 	statement_execute(&remove_handler, values, NULL);
 	removed = SPI_processed > 0;
 	SPI_finish();
@@ -177,7 +177,10 @@ msgstore_remove_handler(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(removed);
 }
 
-/* Its name with its schema and argument. */
+/*
+ * Checks that the function can be a handler and that the caller may execute it.
+ * Returns its name with schema and argument type.
+ */
 static char *
 check_function(Oid function)
 {
@@ -198,15 +201,15 @@ check_function(Oid function)
 			 errmsg("function \"%s\" cannot be a handler",
 					NameStr(form->proname)),
 			 errdetail(
-				 "A handler takes one argument of type msgstore.messages and returns void.")));
+				 "A handler must take one argument of type msgstore.messages and return void.")));
 	check_right(function, GetUserId(), NameStr(form->proname));
 	ReleaseSysCache(tuple);
 	return format_procedure_qualified(function);
 }
 
 /*
- * The name under which regproc finds the function, or, when it is gone, as it
- * was given.
+ * Returns the name under which the handler is stored. The name of a function
+ * that no longer exists is used as given.
  */
 static char *
 stored_name(text *given)
@@ -228,8 +231,8 @@ stored_name(text *given)
 }
 
 /*
- * Goes on as the owner of the extension, with a search_path that the caller
- * has no hand in. Returns the level of settings to go back to.
+ * Switches to the owner of the extension and to a search_path that the caller
+ * cannot influence. Returns the GUC nesting level to restore.
  */
 static int
 become_owner(Oid *saved_user, int *saved_context)
@@ -287,15 +290,15 @@ worker_left_handler(WorkerHandlers *handlers)
 		return NULL;
 	message = handlers->running;
 	handlers->running = NULL;
-	/* A function that was left half-way is not called again as it is. */
+	/* The state of a function that raised an error is not reused. */
 	for (i = 0; i < handlers->n; i++)
 		handlers->list[i].function.fn_oid = InvalidOid;
 	return message;
 }
 
 /*
- * There the batch's events are this transaction's own, and its locks would let
- * them be taken a second time.
+ * In a handler, the locks of the transaction that applies the batch are its
+ * own, so its events could be taken a second time.
  */
 void
 worker_refuse_in_handler(const char *function)
@@ -304,7 +307,7 @@ worker_refuse_in_handler(const char *function)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_MS_FORBIDDEN),
-			 errmsg("function \"msgstore.%s\" cannot be called by a handler",
+			 errmsg("function \"msgstore.%s\" cannot be called from a handler",
 					function)));
 }
 
@@ -334,7 +337,7 @@ worker_call_handlers(WorkerHandlers *handlers,
 		{
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextSwitchTo(context);
-			/* Each time: a handler may have said otherwise. */
+			/* Before each call: a handler may have deferred them again. */
 			check_constraints_at_once();
 			call(handlers, handler, &messages[i], rows[i]);
 			MemoryContextReset(context);
@@ -359,7 +362,7 @@ any_handled(WorkerHandlers *handlers,
 	return false;
 }
 
-/* The channel's first, or the one after the last; NULL: there is none. */
+/* Returns the channel's first handler, or the one after last, or NULL. */
 static Handler *
 next_handler(WorkerHandlers *handlers, const text *channel, Handler *last)
 {
@@ -377,7 +380,7 @@ next_handler(WorkerHandlers *handlers, const text *channel, Handler *last)
 	return NULL;
 }
 
-/* The rows of the messages, as the table has them. */
+/* Returns the rows of the messages, as stored in the table. */
 static Datum *
 fetch_messages(const ConversationMessage *messages, int n)
 {
@@ -398,7 +401,7 @@ fetch_messages(const ConversationMessage *messages, int n)
 	values[1] = statement_array(UUIDOID, ids, NULL, n);
 	statement_execute(&find_messages, values, NULL);
 	if (SPI_processed != (uint64) n)
-		elog(ERROR, "a message that was added is not there");
+		elog(ERROR, "could not find all of the added messages");
 	for (row = 0; row < SPI_processed; row++)
 	{
 		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
@@ -408,8 +411,9 @@ fetch_messages(const ConversationMessage *messages, int n)
 }
 
 /*
- * What is pending now is not a handler's, and would else run at commit: it
- * runs with the rights that it would have then.
+ * SET CONSTRAINTS ALL IMMEDIATE. Triggers that are pending now do not belong to
+ * a handler and would otherwise run at commit, so they run with the rights that
+ * they would have then.
  */
 static void
 check_constraints_at_once(void)
@@ -425,7 +429,7 @@ check_constraints_at_once(void)
 	SetUserIdAndSecContext(saved_user, saved_context);
 }
 
-/* What the handler changes of the session's settings goes with the call. */
+/* Calls one handler. Settings that it changes are reset after the call. */
 static void
 call(WorkerHandlers *handlers,
 	 Handler *handler,
@@ -479,7 +483,7 @@ look_up(WorkerHandlers *handlers, Handler *handler)
 	fmgr_info_cxt(function, &handler->function, handlers->context);
 }
 
-/* To call the function. */
+/* Raises 42501 if the role may not execute the function. */
 static void
 check_right(Oid function, Oid role, const char *name)
 {

@@ -1,5 +1,5 @@
 /*
- * worker/handlers.h: users' functions that are called for inbound messages.
+ * worker/handlers.h: user-defined functions called for inbound messages.
  */
 #ifndef WORKER_HANDLERS_H
 #define WORKER_HANDLERS_H
@@ -9,23 +9,23 @@
 typedef struct WorkerHandlers WorkerHandlers;
 
 /*
- * The handlers there are now, in the current memory context; NULL when there
- * are none. The caller is connected to SPI.
+ * Returns the registered handlers, in the current memory context, or NULL if
+ * there are none. The caller is connected to SPI.
  */
 extern WorkerHandlers *worker_find_handlers(void);
 
-/* Calls those of their channels for the messages, in order. */
+/* Calls the handlers of each message's channel, message by message. */
 extern void worker_call_handlers(WorkerHandlers *handlers,
 								 const ConversationMessage *messages,
 								 int n);
 
 /*
- * The message at which the last call was left by an error that a handler
- * raised; NULL: the error has another source. To be asked once.
+ * After an error: returns the message whose handler raised it, or NULL if it
+ * was raised elsewhere. Call it once per error: it resets the state.
  */
 extern const ConversationMessage *worker_left_handler(WorkerHandlers *handlers);
 
-/* MS403 within a handler: its event is being applied. */
+/* Raises MS403 when called from a handler. */
 extern void worker_refuse_in_handler(const char *function);
 
 #endif /* WORKER_HANDLERS_H */

@@ -2,12 +2,13 @@
  * worker/launcher.c: keeps workers running in every database that has the
  * extension.
  *
- * It is connected to no database, so whether the extension is in one is found
- * out by starting a worker there, which ends at once when it is not. That is
- * done for all databases when the server starts or the number of workers
- * changes, one after the other, and for one database when a session asks: a
- * commit of CREATE EXTENSION or of events that met no worker. A worker that
- * failed is started again after a pause, which grows while it keeps failing.
+ * The launcher is not connected to a database. To find out whether a database
+ * has the extension it starts a worker there, which exits at once if not. It
+ * probes all databases, one after the other, when the server starts or
+ * msgstore.workers changes, and a single database when a session requests it:
+ * at the commit of CREATE EXTENSION, or of events for which there is no worker.
+ * A worker that failed is restarted after a pause, which grows while it keeps
+ * failing.
  */
 #include "postgres.h"
 
@@ -40,20 +41,20 @@
 #define FIRST_PAUSE 1000 /* milliseconds */
 #define LONGEST_PAUSE 10000
 
-/* A worker that lived for so long had recovered: milliseconds. */
+/* A worker that ran for this long had recovered: milliseconds. */
 #define STEADY_AFTER 60000
 
-/* Between two tries to get a background worker: milliseconds. */
+/* Pause before registering a background worker is tried again: ms. */
 #define RETRY_REGISTER 10000
 
-/* A database that has the extension, or may have it. */
+/* A database that has the extension or has not been probed. */
 typedef struct Database
 {
 	Oid oid;
 	bool present;			/* a worker found the extension */
-	TimestampTz asked_at;	/* somebody wanted it looked at */
-	int failures;			/* of its workers, in a row */
-	TimestampTz next_start; /* not before */
+	TimestampTz asked_at;	/* time of the last request to check it */
+	int failures;			/* consecutive failures of its workers */
+	TimestampTz next_start; /* start no worker before */
 } Database;
 
 /* A worker this launcher started. */
@@ -68,7 +69,7 @@ extern PGDLLEXPORT void msgstore_launcher_main(Datum unused);
 static List *databases = NIL; /* of Database */
 static Worker *workers;		  /* one for each slot */
 static int known_workers = 0; /* msgstore.workers when last looked at */
-static bool warned = false;	  /* that there are too few background workers */
+static bool warned = false;	  /* of too few background workers */
 
 static void forget_launcher(int code, Datum arg);
 static void reload_configuration(void);
@@ -135,8 +136,8 @@ msgstore_launcher_main(Datum unused)
 }
 
 /*
- * Workers go on without a launcher. The next one starts from nothing: it finds
- * their slots taken, and starts none beside them.
+ * Workers keep running without a launcher. The next launcher finds their slots
+ * taken and starts no others beside them.
  */
 static void
 forget_launcher(int code, Datum arg)
@@ -148,7 +149,7 @@ forget_launcher(int code, Datum arg)
 	LWLockRelease(wake_shared->lock);
 }
 
-/* More workers than before: also where a look found nothing to do. */
+/* If msgstore.workers changed, checks all databases and wakes all workers. */
 static void
 reload_configuration(void)
 {
@@ -209,7 +210,7 @@ judge(int slot_number)
 	switch (slot->outcome)
 	{
 		case WORKER_ABSENT:
-			/* unless it came after that worker had looked */
+			/* Keep it if CREATE EXTENSION may have committed since. */
 			database->present = false;
 			if (database->asked_at <= workers[slot_number].started_at)
 				drop_database(database);
@@ -308,9 +309,9 @@ look_at_all(void)
 }
 
 /*
- * A template is to be copied, and a worker in it would be in the way. Looked
- * up in the table, because the request that follows a DROP DATABASE may come
- * before the message that empties the cache; and without the index, which a
+ * A worker in a template database would prevent copying it. This scans the
+ * table and not the cache, because the request that follows a DROP DATABASE may
+ * arrive before the invalidation; and it scans without the index, which a
  * process without a database cannot open.
  */
 static bool
@@ -343,7 +344,7 @@ is_candidate(Oid oid)
 	return candidate;
 }
 
-/* Returns milliseconds until something may be started again; -1: nothing. */
+/* Returns milliseconds until a worker may be started, or -1 for none. */
 static long
 start_missing(void)
 {
@@ -375,7 +376,9 @@ start_missing(void)
 	return timeout;
 }
 
-/* One database is probed at a time: there may be many, and few processes. */
+/*
+ * Probes one database at a time: there may be many, and few background workers.
+ */
 static long
 start_in(Database *database, bool *probing)
 {
@@ -426,7 +429,7 @@ start_worker(Database *database, int index)
 	bool started = false;
 	int slot;
 
-	/* Who needs it alone asks for a look at it afterwards. */
+	/* The command that needs it alone requests a check afterwards. */
 	if (!take_slot(database->oid, index, &slot))
 		return true;
 	caller = MemoryContextSwitchTo(TopMemoryContext);
@@ -438,8 +441,7 @@ start_worker(Database *database, int index)
 				 index + 1,
 				 database->oid);
 		worker.bgw_main_arg = UInt64GetDatum(
-			(uint64) wake_shared->slots[slot].generation << 32 |
-			(uint32) slot);
+			(uint64) wake_shared->slots[slot].generation << 32 | (uint32) slot);
 		workers[slot].started_at = GetCurrentTimestamp();
 		started =
 			RegisterDynamicBackgroundWorker(&worker, &workers[slot].handle);
@@ -451,18 +453,18 @@ start_worker(Database *database, int index)
 		ereport(
 			WARNING,
 			(errmsg(
-				 "could not start worker %d for database %u: no background worker is free",
+				 "could not start worker %d for database %u: no background worker slot is free",
 				 index + 1,
 				 database->oid),
-			 errhint("Raise \"max_worker_processes\" (now %d).",
+			 errhint("Increase \"max_worker_processes\" (currently %d).",
 					 max_worker_processes)));
 	warned = !started;
 	return started;
 }
 
 /*
- * False when the database is needed alone at the moment; that is seen under the
- * lock that its being needed is noted under. The number is -1 when no slot is
+ * Returns false if a command needs the database without connections, which is
+ * checked and set under the same lock. Sets the number to -1 if no slot is
  * free.
  */
 static bool

@@ -1,12 +1,13 @@
 /*
- * worker/order.c: the lines in which events of a conversation wait.
+ * worker/order.c: keeps the order of conversations in strict_order channels.
  *
- * In a channel with strict_order an event that was tried and failed, or that
- * is claimed from outside, opens a line: it and the later events of its
- * conversation have rows in conversation_holds, and those behind it are due
- * never, until it leaves the queue. Then all of them are due at once, and
- * their ids put them in order. Lines are changed by who holds the lane of the
- * conversation, so that nobody steps into one that is just being left.
+ * In a channel with strict_order, an event that failed or is claimed by an
+ * external processor opens a line, the waiting queue of its conversation: this
+ * event and the later ones have rows in conversation_holds, and the later ones
+ * have next_attempt_at = infinity. When the first event leaves the queue, all
+ * others become due at once and are processed in the order of their ids. Lines
+ * change only under the lock of the conversation's lane, so that no event joins
+ * a line that is just being released.
  */
 #include "postgres.h"
 
@@ -21,7 +22,7 @@ static Statement any_line = {
 	.sql = "SELECT FROM msgstore.conversation_holds LIMIT 1",
 	.table = "conversation_holds"};
 
-/* For each conversation, the first in its line that is not of this batch. */
+/* For each conversation, the first event of its line outside this batch. */
 static Statement find_lines = {
 	.sql =
 		"SELECT n.ordinal, (SELECT h.event_id"
@@ -121,8 +122,8 @@ worker_find_waiting(WorkerBatch *batch)
 }
 
 /*
- * An event may be in a line whatever its channel is now: strict_order may have
- * been taken back since, the channel given another thread or deleted.
+ * Any event may be in a line: strict_order may have been turned off since, or
+ * the channel changed to another thread or deleted.
  */
 static void
 look_for_lines(WorkerBatch *batch)
@@ -134,8 +135,8 @@ look_for_lines(WorkerBatch *batch)
 }
 
 /*
- * They were claimed in the order in which they are due, which of events that
- * failed, or whose claims ran out, is not the order of their ids.
+ * The batch is in the order of due times, which for events that failed, or
+ * whose claims expired, is not the order of their ids.
  */
 static void
 put_in_order(WorkerBatch *batch)
@@ -169,7 +170,7 @@ compare_events(const void *a, const void *b)
 				  sizeof(pg_uuid_t));
 }
 
-/* NULL: nobody is, or a flag for each event. */
+/* Returns a flag for each event that must wait, or NULL if none can. */
 static bool *
 find_waiting(WorkerBatch *batch)
 {
@@ -259,6 +260,5 @@ worker_leave_line(Datum tenants, Datum ids)
 	values[2] = TimestampTzGetDatum(now);
 	statement_execute(&leave_line, values, NULL);
 	for (row = 0; row < SPI_processed; row++)
-		wake_for_retry(now,
-							  DatumGetInt16(statement_value(row, 1, &isnull)));
+		wake_for_retry(now, DatumGetInt16(statement_value(row, 1, &isnull)));
 }

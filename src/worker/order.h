@@ -1,7 +1,7 @@
 /*
- * worker/order.h: the lines in which events of a conversation wait.
+ * worker/order.h: keeps the order of conversations in strict_order channels.
  *
- * The caller holds the lanes of the batch and is connected to SPI.
+ * Callers hold the lanes of the batch and are connected to SPI.
  */
 #ifndef WORKER_ORDER_H
 #define WORKER_ORDER_H
@@ -9,27 +9,27 @@
 #include "worker/batch.h"
 
 /*
- * Takes out of the batch, into their lines, the events that must wait behind
- * earlier ones, which the batch does not hold.
+ * Removes from the batch the events that must wait for earlier ones outside the
+ * batch, and makes them wait.
  */
 extern void worker_hold_back(WorkerBatch *batch);
 
-/* NULL, or the first event of the batch that worker_hold_back() would take. */
+/* Returns the first event that worker_hold_back() would remove, or NULL. */
 extern const ConversationMessage *worker_find_waiting(WorkerBatch *batch);
 
 /*
- * Event i was tried and is not applied: when its channel has strict_order,
- * later ones of its conversation wait, unless it left the queue for the dead
- * letters.
+ * Event i was tried or claimed and is not applied. If its channel has
+ * strict_order, later events of its conversation will wait for it, unless it is
+ * a dead letter now.
  */
 extern void worker_open_line(WorkerBatch *batch, int i, bool dead);
 
-/* Event i waits behind one that has opened a line. */
+/* Makes event i wait for one that has opened a line. */
 extern void worker_stand_in_line(WorkerBatch *batch, int i);
 
 /*
- * The events, arrays of tenants and ids, left the queue or are no longer
- * claimed: who waits behind them is due.
+ * Given arrays of tenants and ids of events that left the queue or are no
+ * longer claimed, makes the events that wait for them due.
  */
 extern void worker_leave_line(Datum tenants, Datum ids);
 

@@ -1,20 +1,21 @@
 /*
- * worker/search.c: which events are next.
+ * worker/search.c: finds the events to process next.
  *
- * Tenants take turns: a batch has of each tenant's fresh events an equal share,
- * and what some leave goes to the others. So an event waits for a batch or two
- * of its own lane, however many another tenant has. Retries take at most half
- * of a batch, so that events that keep failing do not hold back those that
- * never did.
+ * Tenants take turns: each gets an equal share of a batch for its new events,
+ * and shares that are not used go to the others. So an event waits for a batch
+ * or two of its own lane, however many events another tenant has. Retries take
+ * at most half of a batch, so that events that keep failing do not delay new
+ * ones.
  *
- * A queue's index keeps entries of rows that are long deleted for as long as
- * some transaction could see them, and these stand where a search begins. So a
- * worker does not begin at a tenant's first entry but where it stopped, and
- * commits tell it when something has come in before that: see wake_shared.c.
+ * The index of the queue keeps entries of deleted rows as long as some
+ * transaction could see them, and a search from the start has to pass them all.
+ * So a worker continues where it stopped, per tenant, and commits tell it when
+ * they add events before that: see wake/wake.c.
  *
- * What nobody tells of (rows of a restore, a lock that a person held) is found
- * by looking at everything now and then: as often as it costs a twentieth of
- * the time at most, which is nearly always when no such entries are there.
+ * Some changes wake nobody: restored rows, or a row lock held by hand. They are
+ * found by searching everything from time to time, as often as it takes at most
+ * a twentieth of the time. Without dead index entries that is nearly every
+ * turn.
  */
 #include "postgres.h"
 
@@ -37,10 +38,10 @@
 
 #define FULL_SEARCH_PAUSES 20
 
-/* Tenants that are looked at by one statement, and whose places are kept. */
+/* Maximum number of tenants per statement, and of places that are kept. */
 #define MAX_TENANTS 1000
 
-/* Workers take what they read as they apply it: see worker/take.c. */
+/* Workers do not lock the rows but delete them where read: see take.c. */
 #define FIND_RETRIES(lock)                                                     \
 	"SELECT " WORKER_EVENT_COLUMNS ", q.next_attempt_at FROM ("                \
 	"  SELECT tenant_id, event_id, lane, ctid AS row, next_attempt_at"         \
@@ -80,7 +81,7 @@ static Statement lock_retries = {.sql = FIND_RETRIES(" FOR UPDATE SKIP LOCKED"),
 static Statement lock_fresh = {.sql = FIND_FRESH(" FOR UPDATE SKIP LOCKED"),
 							   FRESH_ARGUMENTS};
 
-/* What the statements have behind the event's columns. */
+/* The column after those of the event. */
 #define CLAIM_PLACE (WORKER_EVENT_NCOLUMNS + 1)
 
 static Statement next_retry = {
@@ -91,7 +92,7 @@ static Statement next_retry = {
 	.nargs = 2,
 	.argtypes = {TIMESTAMPTZOID, INT8OID}};
 
-/* Up to where a tenant's fresh events were taken. */
+/* The last of a tenant's new events that was found. */
 typedef struct Place
 {
 	uint64 hash; /* of the tenant */
@@ -99,7 +100,7 @@ typedef struct Place
 	pg_uuid_t event_id;
 } Place;
 
-/* Tenants that are served together: where to begin, how many each got. */
+/* Tenants searched by one statement: where to start, and what each got. */
 typedef struct Round
 {
 	int n;
@@ -108,20 +109,20 @@ typedef struct Round
 	int claimed[MAX_TENANTS];
 } Round;
 
-/* The way from one tenant to the next; those that were met on it are behind. */
+/* Iterates over the tenants once, starting after the one served last. */
 typedef struct Circle
 {
-	text *start; /* NULL: it begins with the first tenant */
-	text *last;	 /* that was met; NULL: none */
+	text *start; /* NULL: start with the first tenant */
+	text *last;	 /* the last one listed; NULL: none */
 	bool past_end;
 	bool closed;
 } Circle;
 
-/* Of this worker, and of a session that calls process() or claim(). */
+/* The search of a worker, and of a session in process() or claim(). */
 static WorkerSearch worker_search;
 static WorkerSearch session_search;
 
-/* The last search of everything: its end, and what it took. */
+/* End and duration of the last search of everything. */
 static TimestampTz full_search_at = 0;
 static int64 full_search_us = 0;
 
@@ -154,11 +155,11 @@ worker_begin_search(uint64 share, const WorkerNews *news)
 {
 	WorkerSearch *search = &worker_search;
 
-	/* Who has more tenants begins anew with all of them. */
+	/* With too many tenants, start over with all of them. */
 	if (search->places == NULL ||
 		hash_get_num_entries(search->places) > MAX_TENANTS)
 		forget_places(search);
-	/* Of lanes that others held it has passed by what is there. */
+	/* Events in lanes that were locked by others have been skipped. */
 	search->everything = share != search->lanes || search->incomplete ||
 						 GetCurrentTimestamp() - full_search_at >=
 							 full_search_us * FULL_SEARCH_PAUSES;
@@ -194,8 +195,8 @@ worker_search_all(bool locks)
 }
 
 /*
- * Sessions that take a few events and go are to be fair as well: they do not
- * all begin with the same tenant.
+ * Starts at a random tenant. Otherwise short sessions that take a few events
+ * each would all start with the same one.
  */
 static void
 begin_anywhere(WorkerSearch *search)
@@ -227,7 +228,7 @@ forget_places(WorkerSearch *search)
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* Whose the event is nobody says: every tenant is looked at from there on. */
+/* The news does not say whose event it is, so every place is moved back. */
 static void
 note_news(WorkerSearch *search, const pg_uuid_t *lowest)
 {
@@ -244,7 +245,7 @@ note_news(WorkerSearch *search, const pg_uuid_t *lowest)
 	}
 }
 
-/* The id before; the first one stays. */
+/* Replaces the id by the one before; zero stays zero. */
 static void
 step_back(pg_uuid_t *id)
 {
@@ -270,7 +271,7 @@ worker_claim(int most,
 	claim_in_turns(most - retries, search, batch);
 }
 
-/* What was claimed leaves the place where it stood, whatever becomes of it. */
+/* An event that is claimed gets another due time or leaves the queue. */
 static int
 claim_due_retries(int most,
 				  TimestampTz due,
@@ -300,7 +301,7 @@ claim_due_retries(int most,
 	return n;
 }
 
-/* Once around, from behind the tenant that was served last. */
+/* Visits each tenant once, starting after the one served last. */
 static void
 claim_in_turns(int most, WorkerSearch *search, WorkerBatch *batch)
 {
@@ -341,7 +342,7 @@ list_round(WorkerSearch *search, Circle *circle, int most, Round *round)
 	}
 }
 
-/* Those to the end, then from the beginning to the one it started behind. */
+/* Lists tenants up to the last one, then from the first to the start. */
 static int
 list_tenants(Circle *circle, int most, text **tenants)
 {
@@ -365,7 +366,7 @@ list_tenants(Circle *circle, int most, text **tenants)
 	return n;
 }
 
-/* Each gets an equal share, and those that want more what the others leave. */
+/* Tenants with more events than their share get what the others leave. */
 static int
 serve(Round *round, int most, WorkerSearch *search, WorkerBatch *batch)
 {
@@ -446,7 +447,7 @@ keep_places(WorkerSearch *search, const Round *round)
 	}
 }
 
-/* NULL: it is not known. Of two tenants with one hash only one has a place. */
+/* NULL if unknown. Of two tenants with the same hash only one has a place. */
 static Place *
 find_place(WorkerSearch *search, const text *tenant_id, bool make)
 {

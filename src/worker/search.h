@@ -1,5 +1,5 @@
 /*
- * worker/search.h: which events are next.
+ * worker/search.h: finds the events to process next.
  */
 #ifndef WORKER_SEARCH_H
 #define WORKER_SEARCH_H
@@ -11,44 +11,46 @@
 
 typedef struct WorkerSearch
 {
-	uint64 lanes;			  /* events of others are left alone */
-	TimestampTz retries_from; /* no retry is due before */
-	bool everything;		  /* wherever it has been before */
-	bool incomplete;		  /* some of the lanes could not be taken */
-	bool locks;				  /* rows are held until the transaction ends */
-	HTAB *places;			  /* up to where each tenant's events were taken */
+	uint64 lanes;			  /* to search */
+	TimestampTz retries_from; /* no retry is due before this time */
+	bool everything;		  /* ignore the places */
+	bool incomplete;		  /* some of the lanes could not be locked */
+	bool locks;				  /* lock the rows that are found */
+	HTAB *places;			  /* per tenant, the last event that was found */
 	MemoryContext memory;	  /* of the places */
-	text *last_tenant;		  /* that was served; NULL: none */
-	int64 claim_us;			  /* what the last claim took */
+	text *last_tenant;		  /* whose events were taken last; NULL: none */
+	int64 claim_us;			  /* duration of the last claim */
 } WorkerSearch;
 
 /*
- * The worker's search, given what has changed since the last turn and the lanes
- * that are its now. It is the caller's to move on.
+ * Returns the worker's search, updated by its current share of the lanes and by
+ * what has changed since the last turn. End it with worker_end_search().
  */
 extern WorkerSearch *worker_begin_search(uint64 share, const WorkerNews *news);
 
-/* The search has been used. */
+/* Notes when a search of everything ended and how long it took. */
 extern void worker_end_search(void);
 
-/* A session's search of all that there is; locks: the rows that it finds. */
+/* Returns a session's search of everything; locks: lock the rows found. */
 extern WorkerSearch *worker_search_all(bool locks);
 
 /*
- * Claims at most most events that are due, in those lanes of the search that
- * the caller has taken, and moves the search on. The batch is in the current
- * memory context; the caller is connected to SPI.
+ * Reads up to most due events from the search's lanes, which the caller has
+ * locked, and advances the search. The batch is in the current memory context;
+ * the caller is connected to SPI.
  */
 extern void worker_claim(int most,
 						 TimestampTz due,
 						 WorkerSearch *search,
 						 WorkerBatch *batch);
 
-/* Whether a claim of at most size events that got so many may have left some.
+/*
+ * Whether more events may be due after a claim of up to size events returned
+ * this many.
  */
 extern bool worker_has_more(int claimed, int size);
 
-/* When the first retry after the given time is due; DT_NOEND: there is none. */
+/* Returns when the next retry after this time is due, or DT_NOEND. */
 extern TimestampTz worker_next_retry(TimestampTz after, uint64 lanes);
 
 #endif /* WORKER_SEARCH_H */

@@ -1,14 +1,14 @@
 /*
  * worker/take.c: takes the events of a batch out of the queue.
  *
- * Rows were read with their lanes held, so that nobody else applies them; but
- * somebody may claim them from outside, erase or requeue them. They are deleted
- * where they were read, without another look through an index and without a
- * lock before, and without waiting: who changes a row meanwhile has the event.
- * A lock and a statement took a tenth of a worker's time, and a row's lock is
- * written to the log like a change.
+ * The rows were read with their lanes locked, so nobody else processes them;
+ * but other sessions may claim, erase or requeue the events. The rows are
+ * deleted by ctid, without an index scan, without locking them first and
+ * without waiting: a session that changes a row meanwhile owns the event.
+ * Locking the rows and deleting them by a statement took a tenth of a worker's
+ * time, and a row lock writes WAL like an update.
  *
- * A queue with triggers of its own has the statement.
+ * If the queue has triggers or rules, a statement is used.
  */
 #include "postgres.h"
 
@@ -62,7 +62,7 @@ worker_take_events(WorkerBatch *batch, int first, int n)
 		worker_delete_events(batch, first, n);
 	}
 	table_close(queue, NoLock);
-	/* What follows finds the events gone. */
+	/* Statements that follow must see the rows deleted. */
 	CommandCounterIncrement();
 	return n;
 }
@@ -75,7 +75,7 @@ open_queue(void)
 		RowExclusiveLock);
 }
 
-/* Returns for how many of the events it went well; the others leave. */
+/* Removes events for which the action fails. Returns how many are left. */
 static int
 act_on(Relation queue, RowAction action, WorkerBatch *batch, int first, int n)
 {
@@ -115,7 +115,10 @@ lock_row(Relation queue, ItemPointer row)
 	return result == TM_Ok;
 }
 
-/* A lock counts as somebody else's for who does not wait, also our own. */
+/*
+ * Without waiting, a row locked by this transaction itself also counts as being
+ * modified: lock it again to find out.
+ */
 static bool
 delete_row(Relation queue, ItemPointer row)
 {

@@ -1,23 +1,21 @@
 /*
  * worker/take.h: takes the events of a batch out of the queue.
  *
- * What others hold, or have changed since it was read, leaves the batch.
+ * Events that others have locked or changed since they were read are removed
+ * from the batch.
  */
 #ifndef WORKER_TAKE_H
 #define WORKER_TAKE_H
 
 #include "worker/batch.h"
 
-/* Holds the rows of the whole batch until the end of the transaction. */
+/* Locks the rows of the whole batch until the end of the transaction. */
 extern void worker_lock_events(WorkerBatch *batch);
 
-/*
- * Deletes the rows of n events, of which fewer may be left then: returns how
- * many.
- */
+/* Deletes the rows of n events. Returns how many of them are left. */
 extern int worker_take_events(WorkerBatch *batch, int first, int n);
 
-/* The same of events that are this session's, wherever their rows are. */
+/* Deletes the rows of events that this session owns, by their keys. */
 extern void worker_delete_events(const WorkerBatch *batch, int first, int n);
 
 #endif /* WORKER_TAKE_H */

@@ -1,11 +1,11 @@
 /*
- * worker/tenants.c: the tenants that have events in the queue.
+ * worker/tenants.c: lists the tenants that have events in the queue.
  *
  * One probe of the queue's primary key finds the next tenant, whatever the
- * number of its events. It asks for entries and not for rows: entries of rows
- * that are gone, but that some old transaction could still see, would have to
- * be passed one by one on the way to a row. So a tenant is listed until its
- * last entry is cleaned away, which costs those who look no more than a probe.
+ * number of its events. The probe reads index entries and not rows: otherwise
+ * it would have to pass, one by one, the entries of deleted rows that an old
+ * transaction could still see. So a tenant is listed until its last entry is
+ * cleaned up, which costs callers one probe more.
  */
 #include "postgres.h"
 
@@ -67,7 +67,7 @@ begin_scan(Relation table, Relation index)
 #endif
 }
 
-/* The smallest is the empty one, which comes after none. */
+/* The smallest tenant is '', so without a bound the scan includes it. */
 static text *
 next_tenant(IndexScanDesc scan, const text *after)
 {
@@ -76,7 +76,7 @@ next_tenant(IndexScanDesc scan, const text *after)
 	ScanKeyData bound;
 	bool isnull;
 
-	/* The column has the collation C, which a scan key has by itself. */
+	/* The column has collation C, which is the default of a scan key. */
 	ScanKeyInit(&bound,
 				1,
 				strategy,

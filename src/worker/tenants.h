@@ -1,12 +1,12 @@
 /*
- * worker/tenants.h: the tenants that have events in the queue.
+ * worker/tenants.h: lists the tenants that have events in the queue.
  */
 #ifndef WORKER_TENANTS_H
 #define WORKER_TENANTS_H
 
 /*
- * Fills in, in their order, at most most tenants that come after one and not
- * after another; NULL is no bound. Some may have nothing left.
+ * Lists up to most tenants greater than after and not greater than until, in
+ * ascending order; NULL means no bound. Some may have no events left.
  */
 extern int worker_list_tenants(const text *after,
 							   const text *until,

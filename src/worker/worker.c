@@ -1,10 +1,11 @@
 /*
- * worker/worker.c: the process that works off its database's queue.
+ * worker/worker.c: the background worker that processes the queue of a
+ * database.
  *
- * It sleeps on its latch, which a commit sets, and until the next retry is
- * due; asleep it runs nothing and holds nothing. It looks the extension up in
- * each turn and ends when that is gone. Errors that no event can cause end the
- * process; the launcher starts another one after a pause.
+ * The worker sleeps until a commit sets its latch or the next retry is due;
+ * meanwhile it holds no locks and runs no queries. In each turn it looks up the
+ * extension, and exits if that is gone. Errors that no event can cause end the
+ * process; the launcher starts a new one after a pause.
  */
 #include "postgres.h"
 
@@ -56,21 +57,24 @@ extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
 
 static WorkerSlot *own_slot;
 
-/* Of the workers of a database one has the outbox and the chores. */
-static bool is_housekeeper = false;
+/*
+ * Set in the worker that owns the first lane. It alone looks after the outbox
+ * and runs the periodic tasks of the database.
+ */
+static bool runs_tasks = false;
 
-typedef struct Chore
+typedef struct Task
 {
-	/* A turn in a transaction; returns milliseconds to the next, -1: never. */
-	long (*turn)(void);
+	/* Runs in a transaction. Returns ms until the next run, or -1 for never. */
+	long (*run)(void);
 	TimestampTz next;
-} Chore;
+} Task;
 
-static Chore chores[] = {{maintenance_purge_turn, DT_NOBEGIN},
-						 {responses_housekeeping_turn, DT_NOBEGIN}};
+static Task tasks[] = {{maintenance_purge_turn, DT_NOBEGIN},
+					   {responses_housekeeping_turn, DT_NOBEGIN}};
 
-/* Whether what they go by may have changed: settings, or anything at all. */
-static bool chores_changed = false;
+/* Set when a setting or a table that the tasks depend on may have changed. */
+static bool tasks_changed = false;
 
 static void attach(uint64 ticket);
 static void detach(int code, Datum arg);
@@ -80,8 +84,8 @@ static bool is_wanted(void);
 static long run_turn(bool *more);
 static void begin_turn(void);
 static void end_turn(void);
-static TimestampTz housekeep(TimestampTz now);
-static void do_chore(Chore *chore);
+static TimestampTz run_tasks(TimestampTz now);
+static void run_task(Task *task);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
 static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
@@ -100,7 +104,10 @@ worker_init(void)
 	launcher_register();
 }
 
-/* Due means due when the call began: what fails in it waits for the next. */
+/*
+ * Processes what was due when the call began: an event that fails is not tried
+ * again in the same call.
+ */
 Datum
 msgstore_process(PG_FUNCTION_ARGS)
 {
@@ -117,12 +124,12 @@ msgstore_process(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
 	worker_refuse_in_handler("process");
-	/* Workers pass by the lanes that are held here, and come back for them. */
+	/* Workers skip the lanes held here; wake them when these are released. */
 	wake_at_commit();
 	search = worker_search_all(false);
 	do
 	{
-		/* The connection's memory is the batch's, and goes with it. */
+		/* The batch lives in the memory of the SPI connection. */
 		SPI_connect();
 		size = Min(msgstore_batch_size, most);
 		claimed = worker_run_batch(size, due, search, &left);
@@ -164,7 +171,7 @@ msgstore_worker_main(Datum ticket)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			chores_changed = true;
+			tasks_changed = true;
 		}
 		if (!is_wanted())
 			leave(WORKER_STOPPED);
@@ -174,7 +181,10 @@ msgstore_worker_main(Datum ticket)
 	}
 }
 
-/* The ticket holds the number and the generation of the slot. */
+/*
+ * Takes the slot whose number and generation are in the ticket. Exits if the
+ * launcher has given it to another process since.
+ */
 static void
 attach(uint64 ticket)
 {
@@ -194,8 +204,8 @@ attach(uint64 ticket)
 }
 
 /*
- * What this process had claimed is free again, its lanes are the others' now,
- * and they may be asleep.
+ * Wakes the other workers: they take over the lanes of this one, and the events
+ * that it had claimed.
  */
 static void
 detach(int code, Datum arg)
@@ -216,7 +226,7 @@ detach(int code, Datum arg)
 		wake_all_workers(database);
 }
 
-/* A database may be set up for its users in ways that would stop a worker. */
+/* Overrides settings made for the database that would stop a worker. */
 static void
 settle(void)
 {
@@ -253,8 +263,8 @@ is_wanted(void)
 }
 
 /*
- * One batch, in one transaction. Returns how many milliseconds it is until
- * there is something to do again, -1 when nothing is known of.
+ * Processes one batch in a transaction. Returns the milliseconds until there is
+ * something to do again, or -1 if nothing is scheduled.
  */
 static long
 run_turn(bool *more)
@@ -267,18 +277,18 @@ run_turn(bool *more)
 	begin_turn();
 	*more = work(due, &next, &share_changed);
 	end_turn();
-	/* Others may have met lanes in this batch that are theirs now. */
+	/* The new owners of lanes found them locked until this commit. */
 	if (share_changed)
 		wake_all_workers(MyDatabaseId);
-	if (is_housekeeper)
-		next = Min(next, housekeep(due));
+	if (runs_tasks)
+		next = Min(next, run_tasks(due));
 	stats_worker_state(STATS_WORKER_IDLE);
 	if (next == DT_NOEND)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
 }
 
-/* Whatever triggers there are run with the owner's rights, not more. */
+/* Triggers run with the rights of the extension's owner, not a superuser's. */
 static void
 begin_turn(void)
 {
@@ -297,7 +307,7 @@ begin_turn(void)
 	SPI_connect();
 }
 
-/* A handler may have taken locks that outlive its transaction. */
+/* Also releases session-level advisory locks that a handler has taken. */
 static void
 end_turn(void)
 {
@@ -309,42 +319,42 @@ end_turn(void)
 	(void) pgstat_report_stat(true);
 }
 
-/* What it is time to do. Returns when there will be something again. */
+/* Runs the tasks that are due. Returns when the next one is. */
 static TimestampTz
-housekeep(TimestampTz now)
+run_tasks(TimestampTz now)
 {
 	TimestampTz next = DT_NOEND;
 	Size i;
 
-	for (i = 0; i < lengthof(chores); i++)
+	for (i = 0; i < lengthof(tasks); i++)
 	{
-		Chore *chore = &chores[i];
+		Task *task = &tasks[i];
 
-		if (chores_changed || chore->next <= now)
-			do_chore(chore);
-		next = Min(next, chore->next);
+		if (tasks_changed || task->next <= now)
+			run_task(task);
+		next = Min(next, task->next);
 	}
-	chores_changed = false;
+	tasks_changed = false;
 	return next;
 }
 
 static void
-do_chore(Chore *chore)
+run_task(Task *task)
 {
 	long pause;
 
 	stats_worker_state(STATS_WORKER_PURGING);
 	begin_turn();
-	pause = chore->turn();
+	pause = task->run();
 	end_turn();
-	chore->next =
+	task->next =
 		pause < 0 ? DT_NOEND
 				  : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 }
 
 /*
- * Whether there may be more to do; if not, next is when there will be, as far
- * as is known.
+ * Returns true if there may be more to do now. Otherwise sets next to the time
+ * at which there will be, DT_NOEND if unknown.
  */
 static bool
 work(TimestampTz due, TimestampTz *next, bool *share_changed)
@@ -358,14 +368,14 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	int claimed;
 	int left;
 
-	chores_changed |= news.earliest == DT_NOBEGIN;
+	tasks_changed |= news.earliest == DT_NOBEGIN;
 	*share_changed = share != last_share;
 	last_share = share;
 	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);
 	if (next_expiry <= due)
 		next_expiry = worker_reap_claims(due, share);
-	is_housekeeper = (share & WAKE_OUTBOX_LANES) != 0;
-	if (is_housekeeper)
+	runs_tasks = (share & WAKE_OUTBOX_LANES) != 0;
+	if (runs_tasks)
 		next_sending = wake_notify_senders(due);
 	search = worker_begin_search(share, &news);
 	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
@@ -377,7 +387,7 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	return false;
 }
 
-/* Returns the lanes that are this worker's now. */
+/* Returns this worker's current share of the lanes. */
 static uint64
 take_news(WorkerNews *news)
 {
@@ -400,7 +410,7 @@ announce_start(void)
 	if (wake_shared->launcher != NULL)
 		SetLatch(wake_shared->launcher);
 	LWLockRelease(wake_shared->lock);
-	/* The lanes are shared out anew. */
+	/* This worker takes over lanes of the others. */
 	wake_all_workers(MyDatabaseId);
 	ereport(LOG,
 			(errmsg("msgstore worker %d of database \"%s\" started",
@@ -409,10 +419,11 @@ announce_start(void)
 }
 
 /*
- * Keeps the extension as it is until the end of the transaction; returns its
- * owner. A DROP EXTENSION that has begun is waited for here, where nothing is
- * held that it needs, not even a snapshot, and not met half-way. Who finds
- * another extension than the one it began with makes room for a new worker.
+ * Locks the extension against changes until the end of the transaction, and
+ * returns its owner. It waits for a DROP or ALTER EXTENSION in progress here,
+ * where the worker holds nothing that the command needs, not even a snapshot.
+ * If the extension was dropped and created again, the worker exits, and a new
+ * one starts without cached plans and object ids.
  */
 static Oid
 hold_extension(void)
@@ -467,7 +478,7 @@ find_extension(Oid *owner)
 	return extension;
 }
 
-/* Until the latch is set, or for so many milliseconds; -1 is for ever. */
+/* Waits for the latch, at most timeout milliseconds; -1 means no limit. */
 static void
 wait_for_work(long timeout)
 {
@@ -483,9 +494,9 @@ wait_for_work(long timeout)
 }
 
 /*
- * False when somebody has called since the turn began. The latch alone does
- * not tell: what ran in the turn, a handler that sleeps or a wait for a lock,
- * has waited at the same latch, and reset it.
+ * Returns false if the worker was woken since the turn began. The latch alone
+ * does not tell: code that ran in the turn, such as a handler that sleeps or a
+ * wait for a lock, waits on the same latch and resets it.
  */
 static bool
 fall_asleep(void)

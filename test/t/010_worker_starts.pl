@@ -86,11 +86,11 @@ set_workers(0);
 my $offset = -s $node->logfile;
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 64');
 $node->reload;
-ok( eventually(sub { log_of($node, $offset) =~ /no background worker is free/ }),
+ok( eventually(sub { log_of($node, $offset) =~ /no background worker slot is free/ }),
 	'too few background workers are reported');
 like(
 	log_of($node, $offset),
-	qr/WARNING: .*could not start worker \d+ for database.*\n.*HINT: .*"max_worker_processes" \(now 8\)/,
+	qr/WARNING: .*could not start worker \d+ for database.*\n.*HINT: .*"max_worker_processes" \(currently 8\)/,
 	'with what to do about it');
 stays(sub { scalar(my @all = log_of($node, $offset) =~ /no background worker/g) },
 	1, 'and not again and again');

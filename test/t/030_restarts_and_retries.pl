@@ -83,7 +83,7 @@ is(count_of($node, 'store', 'msgstore.event_queue'), 0, 'nothing is left to do')
 is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'nor to remember');
 my $id = sql("SELECT id FROM $bad");
 my $log = log_of($node, $offset);
-my @failed = $log =~ /LOG:  event "$id" \(correlation id "trace-1"\) failed in attempt (\d): poisonous\n.*SQLSTATE XX123\./g;
+my @failed = $log =~ /LOG:  event "$id" \(correlation id "trace-1"\) failed on attempt (\d): poisonous\n.*SQLSTATE XX123\./g;
 is("@failed", '1 2 3 4 5', 'the log names the event in each attempt');
 my @moved = $log =~ /LOG:  moved event "$id" \(correlation id "trace-1"\) to dead letters after 6 attempts: poisonous/g;
 is(scalar @moved, 1, 'and says that it was given up');
