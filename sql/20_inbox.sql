@@ -1,3 +1,5 @@
+-- inbox: inbound events are stored once in a log, and queued for the worker.
+
 CREATE TABLE msgstore.event_log (
     tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
@@ -9,13 +11,14 @@ CREATE TABLE msgstore.event_log (
     created_at timestamptz NOT NULL DEFAULT now(),
     payload jsonb NOT NULL,
     CONSTRAINT event_log_pkey PRIMARY KEY (tenant_id, id),
-    -- An event without a provider's id is never a duplicate: nulls are distinct.
+    -- Nulls are distinct: an event without a provider message id is never a
+    -- duplicate.
     CONSTRAINT event_log_provider_message_key
         UNIQUE (tenant_id, channel, provider_message_id)
 );
 
--- With the id, so that a walk in the order of time can go on after any event,
--- also among the many of one transaction.
+-- Includes the id, so that a scan in time order can resume after any event, even
+-- among the many events of one transaction.
 CREATE INDEX event_log_created_at_idx ON msgstore.event_log (created_at, id);
 
 CREATE TABLE msgstore.event_queue (
@@ -26,15 +29,15 @@ CREATE TABLE msgstore.event_queue (
     CONSTRAINT event_queue_pkey PRIMARY KEY (tenant_id, event_id)
 );
 
--- New events are taken by the primary key, tenant by tenant in the order of
--- their ids and so of time. An index on what they all have in common would be
--- one entry more for each of them.
+-- Only retries are indexed. New events are read through the primary key, tenant
+-- by tenant in the order of their ids, which is time order; another index would
+-- cost each of them one more entry.
 CREATE INDEX event_queue_retry_idx
     ON msgstore.event_queue (next_attempt_at, event_id)
     WHERE next_attempt_at IS NOT NULL;
 
--- A queue's rows live for milliseconds: its dead ones are to be found early,
--- whatever its size was at its peak.
+-- Queue rows live for milliseconds. Vacuum must remove dead rows early, however
+-- large the table was at its peak.
 ALTER TABLE msgstore.event_queue SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
     autovacuum_vacuum_cost_delay = 0);
@@ -89,20 +92,52 @@ REVOKE ALL ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) FROM PU
 REVOKE ALL ON FUNCTION msgstore.ingest_batch(jsonb) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.event_log IS
-    'Append-only: one row per accepted inbound event, written once';
+    'Accepted inbound events, one row each. Processing never updates a row';
+COMMENT ON COLUMN msgstore.event_log.tenant_id IS
+    'Tenant that owns the event; empty if tenants are not used';
+COMMENT ON COLUMN msgstore.event_log.id IS
+    'Id of the event (UUID version 7), in order of acceptance';
+COMMENT ON COLUMN msgstore.event_log.channel IS
+    'Name of the channel';
+COMMENT ON COLUMN msgstore.event_log."from" IS
+    'Normalized address of the sender';
+COMMENT ON COLUMN msgstore.event_log."to" IS
+    'Normalized address of the recipient';
+COMMENT ON COLUMN msgstore.event_log.provider_message_id IS
+    'Message id assigned by the provider, unique per tenant and channel; null for a mock event without one';
+COMMENT ON COLUMN msgstore.event_log.correlation_id IS
+    'Correlation id passed to ingest()';
+COMMENT ON COLUMN msgstore.event_log.created_at IS
+    'Time of acceptance: the start of the transaction that stored the event';
+COMMENT ON COLUMN msgstore.event_log.payload IS
+    'Payload as received, with redacted values replaced; {} once it has been purged';
 COMMENT ON TABLE msgstore.event_queue IS
-    'The work left: one narrow row per event that is not yet processed';
-COMMENT ON TABLE msgstore.idempotency_keys IS
-    'Requests seen: by the caller''s key for two hours (inbound, outbound), by content for good (outbound messages without a key)';
+    'Events that are waiting to be processed, one narrow row each. The row is deleted in the transaction that creates the message or the dead letter';
+COMMENT ON COLUMN msgstore.event_queue.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.event_queue.event_id IS
+    'Id of the event in event_log';
 COMMENT ON COLUMN msgstore.event_queue.next_attempt_at IS
-    'Not to be tried before; null on a fresh event means now, infinity until something else happens';
+    'Time at which the event is due. Null: a new event, due at once. infinity: claimed by an external processor, or waiting for an earlier event of its conversation';
 COMMENT ON COLUMN msgstore.event_queue.lane IS
-    'Of its conversation, by a hash: the events of a lane are applied by one session at a time';
+    'Lane (0 to 63), a hash of the conversation; the events of one lane are processed by one session at a time';
+COMMENT ON TABLE msgstore.idempotency_keys IS
+    'Requests seen before: idempotency keys of the last two hours, and a digest of every outbound message sent without a key';
+COMMENT ON COLUMN msgstore.idempotency_keys.tenant_id IS
+    'Tenant that made the request';
+COMMENT ON COLUMN msgstore.idempotency_keys.scope IS
+    'inbound (a key passed to ingest), outbound (a key passed to send) or content (a message sent without a key)';
+COMMENT ON COLUMN msgstore.idempotency_keys.key IS
+    'The idempotency key; in scope content, request_digest in hexadecimal';
 COMMENT ON COLUMN msgstore.idempotency_keys.request_digest IS
-    'SHA-256 of channel and payload: the same key with another one is a conflict';
+    'SHA-256 of channel and payload, or in scope content of what identifies the message. The same key with another digest is a conflict';
+COMMENT ON COLUMN msgstore.idempotency_keys.result_id IS
+    'Id of the event or message that the first request stored';
+COMMENT ON COLUMN msgstore.idempotency_keys.expires_at IS
+    'Time from which the key may be used again; null in scope content, where rows do not expire';
 COMMENT ON FUNCTION msgstore.uuid7() IS
-    'A new time-ordered UUID (version 7, RFC 9562), greater than those this session made before';
+    'Returns a new time-ordered UUID (version 7, RFC 9562), greater than all that this session has generated before';
 COMMENT ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) IS
-    'Stores an inbound event once and wakes the worker at commit. payload: the provider''s JSON. idempotency_key: remembered for two hours. mock: an injected event, may lack the provider''s message id. duplicate: nothing was stored, event_id is the first one''s. Raises MS400, MS409 (same key, other payload), MS413';
+    'Stores an inbound event and wakes the worker at commit. payload: the provider''s JSON object. idempotency_key: remembered for two hours. mock: accept an event without a provider message id. Returns event_id and duplicate; if duplicate is true, nothing was stored and event_id is the id of the first event. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
 COMMENT ON FUNCTION msgstore.ingest_batch(jsonb) IS
-    'Stores an array of objects {channel, payload, idempotency_key, correlation_id, mock} with the rules of ingest in a few statements. One row per item, in order; a refused item has error_code (SQLSTATE) and error_message and costs its neighbours nothing. Raises MS400 when items is not an array';
+    'Stores an array of objects {channel, payload, idempotency_key, correlation_id, mock} by the rules of ingest() in a few statements. Returns one row per item, in order. A refused item has error_code (the SQLSTATE that ingest() would raise) and error_message, and does not affect the others. Raises MS400 if items is not an array';

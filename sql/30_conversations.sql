@@ -1,3 +1,6 @@
+-- conversations: messages of both directions, grouped by channel and pair of
+-- addresses; sending, and the lists that readers page through.
+
 CREATE SEQUENCE msgstore.conversations_number_seq;
 
 CREATE TABLE msgstore.conversations (
@@ -15,8 +18,8 @@ CREATE TABLE msgstore.conversations (
     CONSTRAINT conversations_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT conversations_number_key UNIQUE (tenant_id, number),
     CONSTRAINT conversations_key_key UNIQUE (tenant_id, key),
-    -- Makes the key's uniqueness that of channel and participants as well:
-    -- neither holds the separators, see conversations_separator.
+    -- With this, conversations_key_key also makes channel and participants
+    -- unique: none of them contains a separator, see conversations_separator.
     CONSTRAINT conversations_key_parts
         CHECK (key = channel || ':' || participant_a || '<->' || participant_b),
     CONSTRAINT conversations_separator
@@ -33,10 +36,11 @@ ALTER SEQUENCE msgstore.conversations_number_seq
 CREATE INDEX conversations_activity_idx
     ON msgstore.conversations (tenant_id, last_activity_at DESC, id DESC);
 
--- How many conversations a tenant has is the sum of these: a list says it on
--- each page. Writers take a row that nobody holds, or add one, so that nobody
--- waits; whoever comes across more than one makes them one. Triggers keep them,
--- also while a dump is read, so that they need not be dumped.
+-- A tenant has as many conversations as its rows here add up to; every page of
+-- a list says how many. A writer updates a row that nobody holds or inserts
+-- another one, so that writers never wait for each other, and merges the rows if
+-- it finds several. Triggers maintain them, also while a dump is restored, so
+-- that the table need not be dumped.
 CREATE TABLE msgstore.conversation_counts (
     tenant_id text COLLATE "C" NOT NULL,
     part bigint GENERATED ALWAYS AS IDENTITY,
@@ -44,12 +48,12 @@ CREATE TABLE msgstore.conversation_counts (
     CONSTRAINT conversation_counts_pkey PRIMARY KEY (tenant_id, part)
 ) WITH (fillfactor = 50);
 
--- No foreign keys: who adds a message has just made or locked its conversation
--- and holds its event's row of the queue. A key to the log would lock, and so
--- write to, a log that is never rewritten: a third more WAL for each event. One
--- to the conversations took a seventh of the worker's rate, and pg_restore with
--- several jobs fails on it, because pg_dump does not tell it in which order the
--- tables of an extension are to be filled.
+-- No foreign keys: a session that inserts a message has just created or locked
+-- its conversation and holds the queue row of its event. A foreign key to
+-- event_log would lock rows of it, that is write to a table that processing
+-- never writes to: a third more WAL per event. One to conversations cost a
+-- seventh of the worker's throughput, and made pg_restore with several jobs
+-- fail, because pg_dump records no order in which to load an extension's tables.
 CREATE TABLE msgstore.messages (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
@@ -89,7 +93,8 @@ CREATE FUNCTION msgstore._add_to_count(tenant_id text, change bigint)
     AS $$
 #variable_conflict use_column
 BEGIN
-    -- With a snapshot that stays, a row that others have changed is an error.
+    -- With a transaction-wide snapshot, to lock a row that another transaction
+    -- has changed is an error.
     IF current_setting('transaction_isolation') = 'read committed' THEN
         WITH free AS MATERIALIZED (
             SELECT c.part, c.n
@@ -142,7 +147,7 @@ CREATE TRIGGER count_deleted AFTER DELETE ON msgstore.conversations
 CREATE TRIGGER count_truncated AFTER TRUNCATE ON msgstore.conversations
     FOR EACH STATEMENT EXECUTE FUNCTION msgstore._count_conversations();
 
--- Nobody makes or removes a conversation meanwhile.
+-- The table lock keeps others from creating or deleting conversations meanwhile.
 CREATE FUNCTION msgstore._recount_tenant(tenant_id text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -170,11 +175,7 @@ CREATE FUNCTION msgstore.send(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_send';
 
--- A list is planned at each call: a session that met the tables when they were
--- empty would go on with a plan for empty tables.
-
--- The tenants whose conversations this session sees: its own, or all there
--- are, found by one index probe for each.
+-- All tenants are found with one index probe for each.
 CREATE FUNCTION msgstore._tenants_in_scope() RETURNS SETOF text
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
@@ -195,7 +196,7 @@ BEGIN
 END
 $$;
 
--- A place in a list that is ordered by a time and an id.
+-- A cursor is a position in a list that is ordered by time and id.
 CREATE FUNCTION msgstore._cursor(at timestamptz, id uuid) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN (extract(epoch FROM at) * 1000000)::bigint || '~' || id;
@@ -207,43 +208,50 @@ CREATE FUNCTION msgstore._read_cursor(
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    -- The beginning of the range of timestamptz. Its end has more digits than
+    -- a cursor.
+    earliest CONSTANT bigint := -210866803200000000;
+    microseconds bigint;
 BEGIN
     IF value IS NULL THEN
         RETURN;
     END IF;
-    IF value !~ '^-?[0-9]{1,18}~[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
-        RAISE EXCEPTION '"%" in field "after" is not a cursor', left(value, 64)
-            USING ERRCODE = 'MS400',
-                  DETAIL = 'A cursor is the next_cursor of an earlier page.';
+    IF value ~ '^-?[0-9]{1,18}~[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
+        microseconds := split_part(value, '~', 1);
     END IF;
-    at := 'epoch'::timestamptz
-        + split_part(value, '~', 1)::bigint * interval '1 microsecond';
-    id := split_part(value, '~', 2)::uuid;
-EXCEPTION
-    WHEN datetime_field_overflow OR interval_field_overflow THEN
-        RAISE EXCEPTION '"%" in field "after" is not a cursor', left(value, 64)
-            USING ERRCODE = 'MS400',
-                  DETAIL = 'A cursor is the next_cursor of an earlier page.';
+    IF microseconds >= earliest THEN
+        at := 'epoch'::timestamptz + microseconds * interval '1 microsecond';
+        id := split_part(value, '~', 2)::uuid;
+        RETURN;
+    END IF;
+    RAISE EXCEPTION '"%" in field "after" is not a cursor', left(value, 64)
+        USING ERRCODE = 'MS400',
+              DETAIL = 'A cursor must be the next_cursor of an earlier page.';
 END
 $$;
 
--- What is wrong with a page or its size is put right, not refused.
-CREATE FUNCTION msgstore._page_meta(
+-- An invalid page or page size is corrected rather than refused.
+CREATE FUNCTION msgstore._read_page(
     INOUT page int,
     INOUT page_size int,
-    OUT skip bigint)
+    after text,
+    OUT skip bigint,
+    OUT at timestamptz,
+    OUT id uuid)
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     page := greatest(coalesce(page, 1), 1);
     page_size := CASE WHEN page_size BETWEEN 1 AND 50 THEN page_size ELSE 50 END;
-    skip := (page - 1)::bigint * page_size;
+    SELECT c.at, c.id INTO at, id FROM msgstore._read_cursor(after) c;
+    skip := CASE WHEN at IS NULL THEN (page - 1)::bigint * page_size ELSE 0 END;
 END
 $$;
 
--- A list's answer. An item more than the page holds says that there is a next
--- one; the cursor to it is the place of the page's last item.
+-- One item more than the page holds means that there is a next page. Its cursor
+-- is the position of the last item of this page.
 CREATE FUNCTION msgstore._cut_page(
     items jsonb[],
     page int,
@@ -271,6 +279,8 @@ BEGIN
 END
 $$;
 
+-- Lists are planned at every call: a session that first read empty tables would
+-- keep a plan for empty tables.
 CREATE FUNCTION msgstore.list_conversations(
     page int DEFAULT 1,
     page_size int DEFAULT 50,
@@ -282,20 +292,16 @@ CREATE FUNCTION msgstore.list_conversations(
     SET timezone = 'UTC'
     AS $$
 DECLARE
-    meta record := msgstore._page_meta(page, page_size);
-    place record := msgstore._read_cursor(after);
+    place CONSTANT record := msgstore._read_page(page, page_size, after);
     total bigint;
     items jsonb[];
 BEGIN
     SELECT coalesce(sum(c.n), 0) INTO total
     FROM msgstore.conversation_counts c
     WHERE msgstore._tenant_scope() IN ('', c.tenant_id);
-    IF place.at IS NOT NULL THEN
-        meta.skip := 0;
-    END IF;
 
-    -- Each tenant gives its newest ones; the newest of these are the page. One
-    -- more than the page says whether there is another.
+    -- The newest conversations of each tenant, and of these the newest. One more
+    -- than the page holds shows whether there is another page.
     SELECT array_agg(jsonb_build_object(
                'id', c.id,
                'number', c.number,
@@ -317,17 +323,17 @@ BEGIN
                     < (coalesce(place.at, 'infinity'),
                        coalesce(place.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
             ORDER BY c.last_activity_at DESC, c.id DESC
-            LIMIT meta.skip + meta.page_size + 1
+            LIMIT place.skip + place.page_size + 1
         ) AS newest
         ORDER BY newest.last_activity_at DESC, newest.id DESC
-        LIMIT meta.page_size + 1 OFFSET meta.skip
+        LIMIT place.page_size + 1 OFFSET place.skip
     ) AS c;
 
-    RETURN msgstore._cut_page(items, meta.page, meta.page_size, total, 'last_activity_at');
+    RETURN msgstore._cut_page(items, place.page, place.page_size, total,
+                              'last_activity_at');
 END
 $$;
 
--- A conversation by its id or its number.
 CREATE FUNCTION msgstore._find_conversation(conversation text)
     RETURNS msgstore.conversations
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -350,7 +356,7 @@ BEGIN
     IF found.id IS NULL THEN
         RAISE EXCEPTION 'conversation "%" does not exist', left(conversation, 64)
             USING ERRCODE = 'MS404',
-                  DETAIL = 'A conversation is named by its id or its number.';
+                  DETAIL = 'A conversation is identified by its id or its number.';
     END IF;
     RETURN found;
 END
@@ -369,13 +375,9 @@ CREATE FUNCTION msgstore.list_messages(
     AS $$
 DECLARE
     parent msgstore.conversations := msgstore._find_conversation(conversation);
-    meta record := msgstore._page_meta(page, page_size);
-    place record := msgstore._read_cursor(after);
+    place CONSTANT record := msgstore._read_page(page, page_size, after);
     items jsonb[];
 BEGIN
-    IF place.at IS NOT NULL THEN
-        meta.skip := 0;
-    END IF;
     SELECT array_agg(jsonb_build_object(
                'id', m.id,
                'conversation_id', m.conversation_id,
@@ -408,7 +410,7 @@ BEGIN
                 > (coalesce(place.at, '-infinity'),
                    coalesce(place.id, '00000000-0000-0000-0000-000000000000'))
         ORDER BY m."timestamp", m.id
-        LIMIT meta.page_size + 1 OFFSET meta.skip
+        LIMIT place.page_size + 1 OFFSET place.skip
     ) AS m
     LEFT JOIN msgstore.deliveries d
         ON d.tenant_id = m.tenant_id AND d.message_id = m.id
@@ -417,7 +419,7 @@ BEGIN
     LEFT JOIN msgstore.dead_letters l
         ON l.tenant_id = m.tenant_id AND l.event_id = m.id;
 
-    RETURN msgstore._cut_page(items, meta.page, meta.page_size,
+    RETURN msgstore._cut_page(items, place.page, place.page_size,
                               parent.message_count, 'timestamp');
 END
 $$;
@@ -429,45 +431,97 @@ REVOKE ALL ON FUNCTION msgstore.send(text, jsonb, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._tenants_in_scope() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._cursor(timestamptz, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_cursor(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._page_meta(int, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._read_page(int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_conversation(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_conversations(int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text) FROM PUBLIC;
 
-COMMENT ON TABLE msgstore.conversations IS
-    'One row per channel (thread) and pair of addresses; participant_a is the smaller one by byte order. message_count and last_activity_at (greatest timestamp) are right in every snapshot';
-COMMENT ON TABLE msgstore.conversation_counts IS
-    'How many conversations each tenant has: the sum of n of its rows, in every snapshot';
-COMMENT ON TABLE msgstore.messages IS
-    'Messages of both directions; an inbound one has the id of its event';
-COMMENT ON COLUMN msgstore.conversations.number IS
-    'A short name, accepted wherever an id is; the first conversation has 1';
-COMMENT ON COLUMN msgstore.messages."timestamp" IS
-    'The instant the source gave: received inbound, sent outbound';
-COMMENT ON FUNCTION msgstore._add_to_count(text, bigint) IS
-    'So many conversations of the tenant came, or went when negative; does not wait for others that count';
-COMMENT ON FUNCTION msgstore._count_conversations() IS
-    'Trigger: keeps conversation_counts';
-COMMENT ON FUNCTION msgstore._recount_tenant(text) IS
-    'Puts a tenant''s conversation_counts right; waits for those who make conversations';
-COMMENT ON FUNCTION msgstore.send(text, jsonb, text, text) IS
-    'Stores an outbound message in its conversation, and in the outbox when its channel has a provider. Without idempotency_key the same channel, addresses, body, attachments and timestamp again are a duplicate of the first; a key is remembered for two hours. Raises MS400, MS409, MS413';
-COMMENT ON FUNCTION msgstore.list_conversations(int, int, text) IS
-    'A page of conversations, newest activity first: {"items", "meta": {page, page_size, total, next_cursor}}. page_size is held to 1..50, 0 is 50; after is a next_cursor and wins over page. Raises MS400 for a bad cursor';
-COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS
-    'A page of the messages of a conversation (id or number), oldest first, in the same shape. Raises MS404 for an unknown conversation, MS400 for a bad cursor';
-COMMENT ON FUNCTION msgstore._tenants_in_scope() IS
-    'The tenants this session sees: the one of msgstore.tenant_id, or all';
 COMMENT ON SEQUENCE msgstore.conversations_number_seq IS
-    'Numbers of conversations; gaps are possible';
+    'Numbers of the conversations of all tenants';
+COMMENT ON TABLE msgstore.conversations IS
+    'One row per tenant, channel (thread) and pair of addresses; message_count and last_activity_at are exact in every snapshot';
+COMMENT ON COLUMN msgstore.conversations.tenant_id IS
+    'Tenant that owns the conversation; empty if tenants are not used';
+COMMENT ON COLUMN msgstore.conversations.id IS
+    'Id of the conversation (UUID version 7)';
+COMMENT ON COLUMN msgstore.conversations.number IS
+    'Short number, accepted wherever an id is. Numbering starts at 1 and may have gaps';
+COMMENT ON COLUMN msgstore.conversations.channel IS
+    'Name of the thread: the channel itself, or the one whose conversations it shares (channels.thread)';
+COMMENT ON COLUMN msgstore.conversations.participant_a IS
+    'Normalized address of the participant that sorts first in byte order';
+COMMENT ON COLUMN msgstore.conversations.participant_b IS
+    'Normalized address of the other participant';
+COMMENT ON COLUMN msgstore.conversations.key IS
+    'channel:participant_a<->participant_b, as conversation_key() returns it';
+COMMENT ON COLUMN msgstore.conversations.message_count IS
+    'Number of messages in the conversation';
+COMMENT ON COLUMN msgstore.conversations.last_activity_at IS
+    'Greatest timestamp of its messages';
+COMMENT ON COLUMN msgstore.conversations.created_at IS
+    'Start of the transaction that created the conversation';
+COMMENT ON TABLE msgstore.conversation_counts IS
+    'Number of conversations of each tenant: the sum of n over its rows, exact in every snapshot';
+COMMENT ON COLUMN msgstore.conversation_counts.tenant_id IS
+    'Tenant whose conversations are counted';
+COMMENT ON COLUMN msgstore.conversation_counts.part IS
+    'Number of the row; a tenant has several when sessions count at the same time';
+COMMENT ON COLUMN msgstore.conversation_counts.n IS
+    'Conversations counted in this row; may be negative';
+COMMENT ON TABLE msgstore.messages IS
+    'Messages of both directions';
+COMMENT ON COLUMN msgstore.messages.tenant_id IS
+    'Tenant that owns the message; empty if tenants are not used';
+COMMENT ON COLUMN msgstore.messages.id IS
+    'Id of the message (UUID version 7); an inbound message has the id of its event';
+COMMENT ON COLUMN msgstore.messages.conversation_id IS
+    'Id of the conversation';
+COMMENT ON COLUMN msgstore.messages.inbound_event_id IS
+    'Id of the event in event_log; null for an outbound message';
+COMMENT ON COLUMN msgstore.messages."timestamp" IS
+    'Time given in the payload';
+COMMENT ON COLUMN msgstore.messages.created_at IS
+    'Start of the transaction that added the message';
+COMMENT ON COLUMN msgstore.messages.direction IS
+    'inbound or outbound';
+COMMENT ON COLUMN msgstore.messages.channel IS
+    'Name of the channel';
+COMMENT ON COLUMN msgstore.messages.conversation_key IS
+    'Key of the conversation, as in conversations.key';
+COMMENT ON COLUMN msgstore.messages."from" IS
+    'Normalized address of the sender';
+COMMENT ON COLUMN msgstore.messages."to" IS
+    'Normalized address of the recipient';
+COMMENT ON COLUMN msgstore.messages.provider_message_id IS
+    'Message id assigned by the provider of an inbound message; that of an outbound message is in deliveries';
+COMMENT ON COLUMN msgstore.messages.correlation_id IS
+    'Correlation id passed to ingest() or send()';
+COMMENT ON COLUMN msgstore.messages.body IS
+    'Text of the message; empty if the payload has none';
+COMMENT ON COLUMN msgstore.messages.attachments IS
+    'JSON array of URLs; null if the payload has no such field';
+COMMENT ON FUNCTION msgstore._add_to_count(text, bigint) IS
+    'Adds change to the tenant''s number of conversations without waiting for other sessions';
+COMMENT ON FUNCTION msgstore._count_conversations() IS
+    'Trigger that maintains conversation_counts';
+COMMENT ON FUNCTION msgstore._recount_tenant(text) IS
+    'Corrects the tenant''s conversation_counts; waits for transactions that create conversations';
+COMMENT ON FUNCTION msgstore.send(text, jsonb, text, text) IS
+    'Stores an outbound message in its conversation and, if its channel has a provider, in the outbox. Without an idempotency key, a message with the same channel, addresses, body, attachments and timestamp is a duplicate; keys are remembered for two hours. Returns message_id and duplicate; if duplicate is true, nothing was stored and message_id is the id of the first message. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
+COMMENT ON FUNCTION msgstore._tenants_in_scope() IS
+    'Returns the tenants that this session sees: that of msgstore.tenant_id, or all';
 COMMENT ON FUNCTION msgstore._cursor(timestamptz, uuid) IS
-    'The text of a place in a list: microseconds since 1970 and an id';
+    'Returns the cursor for a position in a list: microseconds since 1970 and an id';
 COMMENT ON FUNCTION msgstore._read_cursor(text) IS
-    'The place a cursor stands for; nulls for null. Raises MS400';
-COMMENT ON FUNCTION msgstore._page_meta(int, int) IS
-    'A page and its size put right, and how many rows stand before it';
+    'Returns the position that a cursor stands for, nulls for null. Raises MS400';
+COMMENT ON FUNCTION msgstore._read_page(int, int, text) IS
+    'Returns the valid page and page size, the cursor''s position, and how many rows precede the page. Raises MS400';
 COMMENT ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) IS
-    'A list''s answer from its items, one more than the page holds if there are more';
+    'Returns the result of a list, given the items of the page and, if there are more, the item after them';
+COMMENT ON FUNCTION msgstore.list_conversations(int, int, text) IS
+    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Raises MS400 for an invalid cursor';
 COMMENT ON FUNCTION msgstore._find_conversation(text) IS
-    'The conversation with this id or number among those this session sees. Raises MS404';
+    'Returns the conversation with this id or number among those that the session sees. Raises MS404';
+COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS
+    'Returns a page of the messages of a conversation, given by id or number, oldest first, in the format of list_conversations(). Raises MS404 if the conversation does not exist, MS400 for an invalid cursor';
