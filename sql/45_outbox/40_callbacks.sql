@@ -1,0 +1,128 @@
+-- outbox: what providers report about messages, in callbacks.
+
+CREATE FUNCTION msgstore._clean_detail(detail jsonb) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_clean_detail';
+
+CREATE FUNCTION msgstore._callback_tenant(
+    channel text,
+    provider_message_id text)
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    tenants text[];
+BEGIN
+    IF msgstore._tenant_scope() <> '' THEN
+        RETURN msgstore._tenant_scope();
+    END IF;
+    PERFORM msgstore._meet_without_tenant(
+        _callback_tenant.channel, _callback_tenant.provider_message_id);
+    SELECT array_agg(d.tenant_id) INTO tenants
+    FROM msgstore._tenants_in_scope() t
+    JOIN msgstore.deliveries d
+        ON d.tenant_id = t
+        AND d.channel = _callback_tenant.channel
+        AND d.provider_message_id = _callback_tenant.provider_message_id
+    WHERE d.message_id IS NOT NULL;
+    IF cardinality(tenants) > 1 THEN
+        RAISE EXCEPTION 'provider message id "%" belongs to % tenants',
+            _callback_tenant.provider_message_id, cardinality(tenants)
+            USING ERRCODE = 'MS409',
+                  HINT = 'Set "msgstore.tenant_id" to the tenant that the callback is for.';
+    END IF;
+    RETURN coalesce(tenants[1], '');
+END
+$$;
+
+-- The body of record_status(): plpgsql does not allow a name to be both an IN and
+-- an OUT parameter.
+CREATE FUNCTION msgstore._record_status(
+    channel text,
+    provider_message_id text,
+    reported text,
+    detail jsonb,
+    OUT callback_id uuid,
+    OUT message_id uuid,
+    OUT status text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET jit = off
+    AS $$
+#variable_conflict use_column
+DECLARE
+    received_at CONSTANT timestamptz := clock_timestamp();
+    word CONSTANT text := lower(btrim(reported, E' \t\n\r'));
+    tenant text;
+BEGIN
+    PERFORM msgstore._check_text('channel', _record_status.channel, 63);
+    IF NOT EXISTS (SELECT FROM msgstore.channels c
+                   WHERE c.name = _record_status.channel) THEN
+        RAISE EXCEPTION 'channel "%" does not exist', _record_status.channel
+            USING ERRCODE = 'MS400',
+                  HINT = 'Insert a row for it into msgstore.channels.';
+    END IF;
+    PERFORM msgstore._check_text(
+        'provider_message_id', _record_status.provider_message_id, 510);
+    IF word IN ('queued', 'sent', 'delivered', 'read', 'failed', 'undelivered')
+    THEN
+        NULL;
+    ELSE
+        RAISE EXCEPTION 'status % is unknown',
+            coalesce('"' || left(reported, 64) || '"', 'null')
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'The status must be one of "queued", "sent", "delivered", "read", "failed", "undelivered".';
+    END IF;
+    IF jsonb_typeof(detail) NOT IN ('object', 'null') THEN
+        RAISE EXCEPTION 'field "detail" is not an object'
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'The field must be null or a JSON object.';
+    END IF;
+
+    tenant := msgstore._callback_tenant(
+        _record_status.channel, _record_status.provider_message_id);
+    SELECT d.known_message_id, d.current_status
+    INTO _record_status.message_id, _record_status.status
+    FROM msgstore._record_delivery(
+        tenant, _record_status.channel, _record_status.provider_message_id,
+        word, received_at) d;
+    INSERT INTO msgstore.delivery_statuses AS s
+        (tenant_id, channel, provider_message_id, status, detail, received_at)
+    VALUES (tenant, _record_status.channel, _record_status.provider_message_id,
+            word, msgstore._clean_detail(nullif(detail, 'null')), received_at)
+    RETURNING s.id INTO callback_id;
+END
+$$;
+
+CREATE FUNCTION msgstore.record_status(
+    channel text,
+    provider_message_id text,
+    status text,
+    detail jsonb DEFAULT NULL,
+    OUT callback_id uuid,
+    OUT message_id uuid,
+    OUT status text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT r.callback_id, r.message_id, r.status
+    FROM msgstore._record_status($1, $2, $3, $4) r
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._clean_detail(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._callback_tenant(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._record_status(text, text, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.record_status(text, text, text, jsonb) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._clean_detail(jsonb) IS
+    'Returns the object with the values of msgstore.redact_keys replaced. Raises MS413 if it exceeds msgstore.max_payload_bytes';
+COMMENT ON FUNCTION msgstore._callback_tenant(text, text) IS
+    'Returns the tenant of a callback: that of the session, else the owner of the message, else the empty tenant. Raises MS409 if several tenants have the provider message id';
+COMMENT ON FUNCTION msgstore._record_status(text, text, text, jsonb) IS
+    'Implements record_status()';
+COMMENT ON FUNCTION msgstore.record_status(text, text, text, jsonb) IS
+    'Records a provider''s status callback for an outbound message. status: queued, sent, delivered, read, failed or undelivered, in any case. Returns callback_id, message_id (null until the sender has reported the message) and the current status, which never moves backwards. Raises MS400 for an invalid argument, MS409 if it is not clear which tenant''s message it is, MS413 if detail is too large';
