@@ -1,12 +1,12 @@
 /*
- * conversations/conversations.c: messages, and the conversations they make.
+ * conversations/conversations.c: adds messages to their conversations.
  *
- * Messages are added many at a time by a few statements: conversations that
- * are there are moved on, one row for all messages of a conversation, then new
- * ones are made, if there are any, then the messages inserted. All belong to
- * one transaction, so that count and last activity are right in every snapshot.
- * Conversations are taken in the order of tenant and key, so that two batches
- * do not wait for each other.
+ * Many messages are added by a few statements: one updates the existing
+ * conversations, once for all messages of a conversation, one creates the
+ * missing conversations, and then the messages are inserted. All of that is
+ * one transaction, so that message count and last activity are right in every
+ * snapshot. Conversations are locked in the order of tenant and key, so that
+ * two batches do not deadlock.
  */
 #include "postgres.h"
 
@@ -28,7 +28,7 @@
 #include "wake/outbox.h"
 #include "wake/wake.h"
 
-/* In the order of the given rows, by which conversations are locked. */
+/* Locks the conversations in the order of the given rows. */
 static Statement move_conversations = {
 	.sql = "UPDATE msgstore.conversations AS c"
 		   " SET message_count = c.message_count + n.message_count,"
@@ -42,7 +42,7 @@ static Statement move_conversations = {
 	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
 	.table = "conversations"};
 
-/* Who loses the race of making a conversation burns a number. */
+/* A session that loses the race to create a conversation wastes a number. */
 static Statement make_conversations = {
 	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, key,"
 		   " message_count, last_activity_at, id, channel, participant_a,"
@@ -63,7 +63,7 @@ static Statement make_conversations = {
 				 TEXTARRAYOID,
 				 TEXTARRAYOID}};
 
-/* Only of channels whose order is kept does the outbox know conversations. */
+/* Only messages of strict_order channels have a conversation in the outbox. */
 static Statement queue_outbound = {
 	.sql = "INSERT INTO msgstore.outbox (tenant_id, message_id,"
 		   " conversation_id)"
@@ -80,13 +80,13 @@ typedef struct Touch
 	text *thread;
 	text *participant_a;
 	text *participant_b;
-	pg_uuid_t id;  /* proposed, then its own */
-	bool is_known; /* it was there already */
+	pg_uuid_t id;  /* first proposed, then actual */
+	bool is_known; /* existed before */
 	int message_count;
 	TimestampTz last_activity_at;
 } Touch;
 
-/* Of the columns of make_conversations; move_conversations has the first. */
+/* The columns of make_conversations; move_conversations has the first four. */
 static const Oid touch_types[] = {TEXTOID,
 								  TEXTOID,
 								  INT4OID,
@@ -166,7 +166,7 @@ compare_keys(const void *a, const void *b)
 	return order;
 }
 
-/* One touch for each conversation among the sorted messages. */
+/* Makes one touch for each conversation of the sorted messages. */
 static int
 gather(ConversationMessage **sorted, int n, Touch *touches)
 {
@@ -203,10 +203,7 @@ begin_touch(Touch *touch, const ConversationMessage *message)
 	touch->last_activity_at = message->timestamp;
 }
 
-/*
- * Those that are there are moved on, the others made. Returns how many came
- * into being.
- */
+/* Updates or creates the conversations; returns how many were created. */
 static int
 touch(Touch *touches, int n, ConversationMessage **sorted)
 {
@@ -259,8 +256,8 @@ move(Touch *touches, int n)
 }
 
 /*
- * One that has the proposed id is new; another session may have made the rest
- * meanwhile.
+ * A conversation that has the proposed id is new. Another session may have
+ * created the others in the meantime.
  */
 static int
 make(Touch **touches, int n)
@@ -286,7 +283,9 @@ make(Touch **touches, int n)
 		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
 	statement_execute(&make_conversations, values, NULL);
 	if (SPI_processed != (uint64) n)
-		elog(ERROR, "a conversation did not come back");
+		elog(ERROR,
+			 "unexpected number of conversations: " UINT64_FORMAT,
+			 SPI_processed);
 	for (i = 0; i < n; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
@@ -299,7 +298,7 @@ make(Touch **touches, int n)
 	return created;
 }
 
-/* The columns that both statements begin with. */
+/* The columns that are common to both statements. */
 static void
 put_state(const Touch *touch, Datum *columns, int i, int n)
 {
@@ -323,8 +322,8 @@ log_assignment(const ConversationMessage *message, bool is_new)
 }
 
 /*
- * Without a key, the content itself is the key: the same channel, addresses,
- * body, attachments and timestamp are the same message.
+ * Without an idempotency key, the content is the key: channel, addresses,
+ * body, attachments and timestamp.
  */
 static void
 send_item(InboxItem *item)
@@ -335,7 +334,7 @@ send_item(InboxItem *item)
 		return;
 	inbox_make_uuid7(&item->id);
 	SPI_connect();
-	/* What the item is given now outlives the connection. */
+	/* What is allocated for the item must outlive the SPI connection. */
 	MemoryContextSwitchTo(caller);
 	if (item->idempotency_key != NULL)
 		inbox_claim_keys(&item, 1, "outbound");
@@ -378,7 +377,7 @@ add_outbound(const InboxItem *item)
 	stats_count(STATS_CONVERSATIONS_REUSED, 1 - created);
 }
 
-/* Nobody sends the messages of a channel without a provider. */
+/* Messages of a channel without a provider are not sent. */
 static void
 queue(const ConversationMessage *message)
 {

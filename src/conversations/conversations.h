@@ -11,7 +11,7 @@
 typedef struct ConversationMessage
 {
 	pg_uuid_t id;
-	bool inbound;	 /* id is the inbound event's too; else outbound */
+	bool inbound;	 /* then id is also the id of the event */
 	text *tenant_id; /* strings are NULL when absent */
 	text *channel;
 	text *from; /* normalized */
@@ -26,9 +26,9 @@ typedef struct ConversationMessage
 } ConversationMessage;
 
 /*
- * Adds the messages and keeps count and last activity of their conversations,
- * all or none. The caller is connected to SPI. Returns how many conversations
- * came into being. Raises MS400 when a message's channel is unknown.
+ * Adds the messages and updates message count and last activity of their
+ * conversations, all or none. The caller is connected to SPI. Returns the
+ * number of conversations created. Raises MS400 if a channel does not exist.
  */
 extern int conversations_add(ConversationMessage *messages, int n);
 

@@ -1,8 +1,8 @@
 /*
- * conversations/event.c: reads the message that an accepted event makes.
+ * conversations/event.c: derives a message from an accepted event.
  *
- * What comes out hangs on the event's row alone, so that the same event makes
- * the same message whenever it is read: applied, tried again or replayed.
+ * The message depends on the event's row alone, so that an event always gives
+ * the same message: when it is processed, retried or replayed.
  */
 #include "postgres.h"
 
@@ -50,8 +50,8 @@ read_text(uint64 row, int column)
 }
 
 /*
- * What was let in was checked at the door. A payload that came into the log in
- * another way still makes a message: with what of it makes sense.
+ * ingest() has validated the payload. One that got into the log in another way
+ * still gives a message, from the fields that are valid.
  */
 static void
 read_payload(Jsonb *payload,
@@ -75,7 +75,7 @@ read_payload(Jsonb *payload,
 		message->timestamp = accepted_at;
 }
 
-/* The strings of an array; NULL when it is none. */
+/* The strings of an array; NULL if the value is not an array. */
 static Jsonb *
 read_attachments(const JsonbValue *value)
 {

@@ -1,5 +1,5 @@
 /*
- * conversations/event.h: the message that an accepted event makes.
+ * conversations/event.h: derives a message from an accepted event.
  */
 #ifndef CONVERSATIONS_EVENT_H
 #define CONVERSATIONS_EVENT_H
@@ -7,20 +7,19 @@
 #include "conversations/conversations.h"
 
 /*
- * The columns of msgstore.event_log that event_read_message() reads, to begin
- * a statement's list of results with.
+ * The columns of msgstore.event_log that event_read_message() reads; the
+ * results of a statement must begin with them.
  */
-#define EVENT_COLUMNS                                                 \
+#define EVENT_COLUMNS                                                          \
 	"l.tenant_id, l.id, l.channel, l.\"from\", l.\"to\","                      \
 	" l.provider_message_id, l.correlation_id, l.payload, l.created_at"
 #define EVENT_NCOLUMNS 9
 
 /*
  * Reads the message from a row of the last statement's result, into the
- * current memory context. It has the event's id: an event makes it once,
- * whoever tries. Returns when the event was accepted.
+ * current memory context. The message has the id of its event, so that no
+ * event can make two. Returns when the event was accepted.
  */
-extern TimestampTz event_read_message(uint64 row,
-									   ConversationMessage *message);
+extern TimestampTz event_read_message(uint64 row, ConversationMessage *message);
 
 #endif /* CONVERSATIONS_EVENT_H */

@@ -1,9 +1,10 @@
 /*
- * conversations/insert.c: adds messages.
+ * conversations/insert.c: inserts messages.
  *
- * Many are written page by page, without a statement: see row_insert.c. A
- * statement is given them as arrays, which it takes to pieces again; that took
- * a tenth of a worker's time. It is there for a table that somebody changed.
+ * Messages are written page by page without a statement, see
+ * server/row_insert.c. A statement takes them as arrays; building and
+ * unnesting these took a tenth of a worker's time. It remains for tables that
+ * somebody has altered.
  */
 #include "postgres.h"
 

@@ -1,10 +1,10 @@
 /*
- * inbox/check.c: what is let in.
+ * inbox/check.c: validates an item.
  *
- * A refusal is data and no error, so that one bad item of a batch costs its
- * neighbours neither a subtransaction nor their place in it. The first thing
- * that is wrong is told, in the order: channel, payload, size, type, addresses,
- * provider's id, timestamp, body, attachments.
+ * A refusal is data, not an error, so that a bad item of a batch costs the
+ * others neither a subtransaction nor the batch. Only the first fault is
+ * reported, in this order: channel, idempotency key, payload, size, type,
+ * addresses, provider message id, timestamp, body, attachments.
  */
 #include "postgres.h"
 
@@ -21,20 +21,20 @@
 
 #define MAX_KEY_BYTES 255
 
-/* Two of them and a channel's name must fit into an index entry. */
+/* Two addresses and a channel name must fit into an index entry. */
 #define MAX_ADDRESS_BYTES 510
 
-/* What is expected of the fields that have the same rule. */
+/* DETAIL texts that several checks share. */
 static const char *const expected_text =
-	"The field is a string that is not blank.";
+	"The field must be a non-blank string.";
 static const char *const expected_payload =
-	"A payload is the provider's JSON object.";
+	"The payload must be a JSON object.";
 static const char *const expected_address =
-	"An address has at most 510 bytes once it is normalized, and no \"<->\" in it.";
+	"A normalized address must have at most 510 bytes and must not contain \"<->\".";
 static const char *const expected_list =
-	"Attachments are null or an array of http or https URLs.";
+	"The field must be null or an array of http or https URLs.";
 
-/* The longest part of a refused value that a message shows. */
+/* Error messages show this much of a refused value. */
 #define SHOWN_BYTES 64
 
 static bool refuse_field(InboxItem *item,
@@ -146,7 +146,7 @@ refuse_channel(InboxItem *item)
 						show(item->channel, strlen(item->channel)));
 }
 
-/* The value's beginning, cut at a character's boundary. */
+/* The beginning of the value, cut at a character boundary. */
 static char *
 show(const char *s, int len)
 {
@@ -189,7 +189,7 @@ check_payload(InboxItem *item)
 	return true;
 }
 
-/* The payload's type may move the item to another channel. */
+/* The type in the payload may select another channel. */
 static bool
 check_type(InboxItem *item, const Channel **channel)
 {
@@ -216,7 +216,7 @@ check_type(InboxItem *item, const Channel **channel)
 		return inbox_refuse(
 			item,
 			ERRCODE_MS_BAD_REQUEST,
-			"The types of a channel stand in msgstore.channels.",
+			"The types that a channel accepts are listed in msgstore.channels.",
 			NULL,
 			"channel \"%s\" has no type \"%s\" (field \"type\")",
 			item->channel,
@@ -265,8 +265,8 @@ check_address(InboxItem *item,
 }
 
 /*
- * Keys are built from addresses with "<->" between them: an address that held
- * it could name somebody else's conversation.
+ * Conversation keys join two addresses with "<->". An address that contains it
+ * could produce the key of somebody else's conversation.
  */
 const char *
 inbox_address_fault(const text *normalized, const char **expected)
@@ -276,14 +276,14 @@ inbox_address_fault(const text *normalized, const char **expected)
 
 	*expected = expected_text;
 	if (address_is_blank(s, len))
-		return "holds no address";
+		return "contains no address";
 	*expected = expected_address;
 	if (len > MAX_ADDRESS_BYTES)
 		return "is longer than 510 bytes";
 	for (; len >= 3; s++, len--)
 	{
 		if (memcmp(s, "<->", 3) == 0)
-			return "holds \"<->\"";
+			return "contains \"<->\"";
 	}
 	return NULL;
 }
@@ -299,10 +299,11 @@ check_provider_id(InboxItem *item, const Channel *channel)
 	if (!take_string(item, channel->provider_id_field, &value))
 		return false;
 	if (value.val.string.len > MAX_ADDRESS_BYTES)
-		return refuse_field(item,
-							channel->provider_id_field,
-							"is longer than 510 bytes",
-							"A provider's message id has at most 510 bytes.");
+		return refuse_field(
+			item,
+			channel->provider_id_field,
+			"is longer than 510 bytes",
+			"A provider message id must have at most 510 bytes.");
 	item->provider_message_id =
 		cstring_to_text_with_len(value.val.string.val, value.val.string.len);
 	return true;
@@ -322,7 +323,7 @@ check_timestamp(InboxItem *item)
 	return inbox_refuse(
 		item,
 		ERRCODE_MS_BAD_REQUEST,
-		"A timestamp is an ISO 8601 instant with its zone, such as 2024-11-01T14:00:00Z.",
+		"A timestamp must be in ISO 8601 format with a time zone, such as 2024-11-01T14:00:00Z.",
 		NULL,
 		"\"%s\" in field \"timestamp\" is not a timestamp",
 		show(value.val.string.val, value.val.string.len));
@@ -339,7 +340,7 @@ check_body(InboxItem *item, const Channel *channel)
 		return refuse_field(item,
 							"body",
 							"is not a string",
-							"A body is a string or null.");
+							"The field must be a string or null.");
 	return true;
 }
 
@@ -361,24 +362,25 @@ check_attachments(InboxItem *item, const Channel *channel)
 		n = JsonContainerSize(list);
 	}
 	if (n == 0 && channel->attachments == ATTACHMENTS_REQUIRED)
-		return refuse_field(item,
-							"attachments",
-							"is empty",
-							"The channel needs at least one attachment.");
+		return refuse_field(
+			item,
+			"attachments",
+			"is empty",
+			"A message of this channel must have at least one attachment.");
 	if (n > 0 && channel->attachments == ATTACHMENTS_NONE)
 		return inbox_refuse(
 			item,
 			ERRCODE_MS_BAD_REQUEST,
 			NULL,
 			NULL,
-			"field \"attachments\" is not empty: channel \"%s\" takes none",
+			"field \"attachments\" is not empty, but channel \"%s\" does not allow attachments",
 			item->channel);
 	if (n > msgstore_max_attachments)
 		return inbox_refuse(
 			item,
 			ERRCODE_MS_BAD_REQUEST,
 			NULL,
-			"The limit is the setting \"msgstore.max_attachments\".",
+			"Send fewer attachments or raise \"msgstore.max_attachments\".",
 			"%d attachments in field \"attachments\" exceed the limit of %d",
 			n,
 			msgstore_max_attachments);
@@ -404,7 +406,7 @@ check_attachment_list(InboxItem *item)
 		if (!is_web_url(url->val.string.val, url->val.string.len))
 			return inbox_refuse(item,
 								ERRCODE_MS_BAD_REQUEST,
-								"An attachment is an http or https URL.",
+								"An attachment must be an http or https URL.",
 								NULL,
 								"\"%s\" in field \"attachments\" is not a URL",
 								show(url->val.string.val, url->val.string.len));
@@ -412,7 +414,7 @@ check_attachment_list(InboxItem *item)
 	return true;
 }
 
-/* http or https, a host, and no white space or control character. */
+/* http or https, a host, and no white space or control characters. */
 static bool
 is_web_url(const char *s, int len)
 {

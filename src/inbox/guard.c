@@ -1,16 +1,17 @@
 /*
- * inbox/guard.c: one session at a time stores a provider's id.
+ * inbox/guard.c: lets one session at a time store a provider message id.
  *
- * Between the look for an id and the row that has it nobody else may store it.
- * INSERT … ON CONFLICT sees to that with a row that is taken back when another
- * one was faster: it has to be confirmed afterwards, in the log of the server
- * too, and goes in by itself. Here a lock by the hash of the id is held over
- * both instead, so that many rows can go in page by page. It is held for as
- * long as that takes and no longer: who finds the id in a transaction that has
- * not ended lets go of everything, waits for its end and looks again.
+ * No other session may store an id between the lookup that does not find it
+ * and the insertion. INSERT ... ON CONFLICT ensures that by a speculative
+ * insertion, which works for single rows only and is confirmed by another WAL
+ * record. Here a lock on the hash of the id covers both steps instead, so that
+ * many rows can be inserted page by page. The lock is released right after the
+ * insertion, not at the end of the transaction. A session that finds the id in
+ * a transaction that is still running releases its locks, waits for that
+ * transaction, and looks again.
  *
- * Whoever writes to the log by other means is not kept out, and meets the
- * unique constraint.
+ * Writers that do not come through here are not kept out; they meet the unique
+ * constraint.
  */
 #include "postgres.h"
 
@@ -28,8 +29,8 @@
 #include "server/settings.h"
 
 /*
- * Advisory locks, as pg_locks shows them, with a subid that the server's
- * functions do not use, and wake/lanes.c neither.
+ * Advisory locks, also in pg_locks, with a subid that neither the server's
+ * functions nor wake/lanes.c use.
  */
 #define GUARD_LOCK_CLASS 0x6d736773 /* "msgs" */
 #define GUARD_LOCK_SUBID 4
@@ -37,11 +38,11 @@
 /* The columns of event_log_provider_message_key. */
 #define KEY_COLUMNS 3
 
-/* Whom to wait for. */
+/* The transaction to wait for. */
 typedef struct Unfinished
 {
-	TransactionId xid; /* invalid: nobody */
-	uint32 token;	   /* of a row that may be taken back, or 0 */
+	TransactionId xid; /* invalid: none */
+	uint32 token;	   /* of a speculative insertion, or 0 */
 	ItemPointerData row;
 } Unfinished;
 
@@ -108,7 +109,7 @@ inbox_guard_take(InboxGuard *guard, InboxItem **items, int n, InboxItem **fresh)
 	}
 }
 
-/* Of the same event the first is the one that is new. */
+/* Of several items with the same event, only the first can be new. */
 static int
 find_fresh(InboxGuard *guard,
 		   InboxItem **items,
@@ -145,7 +146,10 @@ is_same(const InboxItem *a, const InboxItem *b)
 		   strcmp(a->channel, b->channel) == 0;
 }
 
-/* True: it is there for good, or by this transaction. */
+/*
+ * Returns whether the row exists, committed or inserted by this transaction.
+ * If that depends on another transaction, sets unfinished and returns false.
+ */
 static bool
 find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
 {
@@ -177,7 +181,7 @@ find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
 	return !TransactionIdIsValid(xid);
 }
 
-/* In one order, so that two who wait do not deadlock. */
+/* In sort order, so that sessions do not deadlock. */
 static void
 lock_keys(InboxGuard *guard, InboxItem **items, int n)
 {
@@ -248,7 +252,7 @@ set_tag(LOCKTAG *tag, uint32 lock)
 						 GUARD_LOCK_SUBID);
 }
 
-/* Its row was found, so the scan has keys; no page stays pinned. */
+/* The rescan unpins the index page; a row was found, so the scan has keys. */
 static void
 wait_for(InboxGuard *guard, Unfinished *unfinished)
 {

@@ -1,5 +1,5 @@
 /*
- * inbox/guard.h: one session at a time stores a provider's id.
+ * inbox/guard.h: lets one session at a time store a provider message id.
  */
 #ifndef INBOX_GUARD_H
 #define INBOX_GUARD_H
@@ -10,12 +10,12 @@
 
 #include "inbox/inbox.h"
 
-/* So many items are guarded at once: each takes a place of the lock table. */
+/* Items guarded at once; each takes an entry in the lock table. */
 #define INBOX_GUARDED_MOST 32
 
 typedef struct InboxGuard
 {
-	/* the log, and a place in its index */
+	/* the log, and a scan of its unique index */
 	Relation log;
 	Relation index;
 	SnapshotData snapshot;
@@ -23,28 +23,28 @@ typedef struct InboxGuard
 	IndexScanDesc scan;
 	Datum tenant_id;
 
-	/* what is held */
+	/* locks held */
 	uint32 locks[INBOX_GUARDED_MOST];
 	int nlocks;
 } InboxGuard;
 
-/* The log is open, and locked for writing. */
+/* The caller has opened the log and locked it for writing. */
 extern void inbox_guard_open(InboxGuard *guard, Relation log);
 extern void inbox_guard_close(InboxGuard *guard);
 
 /*
- * Finds out which of the items are not in the log, and puts them into fresh,
- * in their order; returns how many they are. They stay so until the guard is
- * released, or the transaction ends. The items are in the order of their
- * provider's ids. Waits for transactions that have stored or removed one of
- * them and have not ended.
+ * Puts the items that are not in the log into fresh, in their order, and
+ * returns how many. No other session can store them until the guard is
+ * released or the transaction ends. The items must be in the order of their
+ * provider message ids. Waits for running transactions that have stored or
+ * deleted one of the events.
  */
 extern int inbox_guard_take(InboxGuard *guard,
 							InboxItem **items,
 							int n,
 							InboxItem **fresh);
 
-/* Their rows are there now: whoever looks for them finds them. */
+/* Called once the rows are inserted, so that other sessions can find them. */
 extern void inbox_guard_release(InboxGuard *guard);
 
 #endif /* INBOX_GUARD_H */

@@ -1,15 +1,16 @@
 /*
- * inbox/inbox.c: stores events durably and once.
+ * inbox/inbox.c: stores events durably, each of them once.
  *
- * A call does the same for one item or for hundreds: it claims the keys of
- * those that have one, finds out under a guard which provider's ids are new,
- * appends these to the log and the queue, and looks for the first of what was
- * not new. Any number of sessions may store the same event at once: they wait
- * for the one that came first and then read its id. The log's unique constraint
- * stands behind it for whoever writes by other means.
+ * A call takes the same steps for one item or hundreds: it claims their
+ * idempotency keys, determines which provider message ids are new while it
+ * holds a lock on them (see guard.c), appends the new events to the log and
+ * the queue, and looks up the ids of the others. When several sessions store
+ * the same event at the same time, the others wait for the first and then read
+ * its id. The unique constraint of the log also covers writers that do not
+ * come through here.
  *
- * Items are stored in the order of their provider's ids, so that two batches
- * with the same events do not wait for each other.
+ * Items are stored in the order of their provider message ids, so that two
+ * batches with the same events do not deadlock.
  */
 #include "postgres.h"
 
@@ -155,7 +156,7 @@ raise_refusal(const InboxRefusal *refusal)
 			 refusal->hint ? errhint("%s", refusal->hint) : 0));
 }
 
-/* Leaves in each item either a refusal or the id it is stored under. */
+/* Sets in each item either the refusal or the id under which it is stored. */
 static void
 store(InboxItem *items, int n)
 {
@@ -176,7 +177,7 @@ store(InboxItem *items, int n)
 	if (nvalid == 0)
 		return;
 	SPI_connect();
-	/* What the items are given now outlives the connection. */
+	/* What is allocated for the items must outlive the SPI connection. */
 	MemoryContextSwitchTo(caller);
 	inbox_claim_keys(valid, nvalid, "inbound");
 	nvalid = keep_new(valid, nvalid);
@@ -197,7 +198,7 @@ store(InboxItem *items, int n)
 	}
 }
 
-/* Those whose key does not already stand for something. */
+/* Keeps the items whose key was not used before; returns how many. */
 static int
 keep_new(InboxItem **items, int n)
 {
@@ -214,8 +215,9 @@ keep_new(InboxItem **items, int n)
 }
 
 /*
- * An event that was there already and could not be found went in between: it
- * is stored again. For a snapshot that is older than the event it stays unseen.
+ * If an event is known but cannot be found, it was deleted in between and is
+ * stored now. With a transaction-wide snapshot, an event that is newer than
+ * the snapshot can never be found.
  */
 static void
 store_new(InboxItem **items, int n)
@@ -239,7 +241,7 @@ store_new(InboxItem **items, int n)
 	}
 }
 
-/* Returns how many were known already; these come first in items then. */
+/* Moves the items that are already known to the front; returns how many. */
 static int
 insert_events(InboxItem **items, int n)
 {
@@ -262,7 +264,7 @@ insert_events(InboxItem **items, int n)
 	return known;
 }
 
-/* Beside sessions that insert without a statement. */
+/* With the lock that keeps out sessions that insert without a statement. */
 static void
 insert_guarded(InboxItem **items, int n)
 {
@@ -322,7 +324,7 @@ insert_by_statement(InboxItem **items, int n)
 			statement_array(types[i], columns + i * n, nulls + i * n, n);
 	statement_execute(&store_events, values, NULL);
 
-	/* Ids come back in the order of the items; those of known ones do not. */
+	/* The new events' ids come back in the order of the items. */
 	for (i = 0; i < n && row < SPI_processed; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
@@ -332,7 +334,7 @@ insert_by_statement(InboxItem **items, int n)
 			items[i]->lane = DatumGetInt16(statement_value(row++, 2, &isnull));
 	}
 	if (row != SPI_processed)
-		elog(ERROR, "stored events came back out of order");
+		elog(ERROR, "stored events were returned out of order");
 }
 
 static void
@@ -342,7 +344,7 @@ count_stored(const text *tenant_id, const text *channel)
 	stats_move(STATS_QUEUED, tenant_id, channel, 1);
 }
 
-/* Returns how many have no first one any more; these come first in items. */
+/* Moves the items that were not found to the front; returns how many. */
 static int
 find_duplicates(InboxItem **items, int n)
 {
@@ -380,8 +382,8 @@ find_duplicates(InboxItem **items, int n)
 }
 
 /*
- * By provider's id and channel, those without an id last; of the same event
- * the first of the call comes first.
+ * By provider message id and channel, then by position in the call. Items
+ * without an id come last.
  */
 static int
 compare_events(const void *a, const void *b)
@@ -426,7 +428,7 @@ read_items(JsonbContainer *list, InboxItem *items)
 			inbox_refuse(
 				&items[i],
 				ERRCODE_MS_BAD_REQUEST,
-				"An item has the fields channel, payload, idempotency_key, correlation_id and mock.",
+				"An item must be an object with the fields channel, payload, idempotency_key, correlation_id and mock.",
 				NULL,
 				"item %d is not a JSON object",
 				i + 1);

@@ -1,9 +1,10 @@
 /*
- * inbox/insert.c: puts events into the log and the queue without a statement.
+ * inbox/insert.c: inserts events into the log and the queue without a
+ * statement.
  *
- * What a statement costs beside its rows is more than half of a single event's
- * time, and ingest() is called for each of them. See row_insert.c for how, and
- * when not; inbox.c has the statement for that.
+ * The overhead of a statement is more than half of the time of an ingest()
+ * that stores a single event. See server/row_insert.c for how this works and
+ * when it cannot be used; inbox.c then falls back to a statement.
  */
 #include "postgres.h"
 
@@ -33,7 +34,7 @@ enum
 	LOG_COLUMNS
 };
 
-/* And those of event_queue. */
+/* The columns of event_queue. */
 enum
 {
 	QUEUE_TENANT_ID,
@@ -43,7 +44,7 @@ enum
 	QUEUE_COLUMNS
 };
 
-/* Whose rows are read. */
+/* What the rows are made of. */
 typedef struct NewEvents
 {
 	text *tenant_id;
@@ -55,7 +56,7 @@ insert_fresh(RowTarget *log, RowTarget *queue, InboxItem **items, int n);
 static void read_log_row(const void *rows, int i, Datum *values, bool *nulls);
 static void read_queue_row(const void *rows, int i, Datum *values, bool *nulls);
 
-/* The queue is locked first, as the worker does it. */
+/* Locks the queue before the log, in the same order as the worker. */
 bool
 inbox_insert(InboxItem **items, int n)
 {

@@ -1,5 +1,5 @@
 /*
- * inbox/insert.h: events of the log and the queue.
+ * inbox/insert.h: inserts events into the log and the queue.
  */
 #ifndef INBOX_INSERT_H
 #define INBOX_INSERT_H
@@ -7,8 +7,9 @@
 #include "inbox/inbox.h"
 
 /*
- * Stores the items that are new, and marks them. They are in the order of their
- * provider's ids. False: nothing was done, a statement has to do it.
+ * Stores the items that are new, and marks them as stored. The items must be
+ * in the order of their provider message ids. Returns false, having done
+ * nothing, if the caller must use a statement instead.
  */
 extern bool inbox_insert(InboxItem **items, int n);
 

@@ -1,12 +1,13 @@
 /*
- * inbox/keys.c: requests that were seen before.
+ * inbox/keys.c: recognizes requests that were made before.
  *
- * A key is claimed by inserting its row before anything else is stored, in the
- * same transaction: who comes second waits for the first one's end and then
- * finds its id, and a request that fails in any way has claimed nothing. Keys
- * are claimed in their order, so that two batches with the same keys do not
- * wait for each other. Each claim removes some expired ones, so that the table
- * holds little more than two hours of keys without anybody sweeping it.
+ * A request claims its key by inserting the key's row before it stores
+ * anything else, in the same transaction. A second request with the key waits
+ * for the end of that transaction and then finds the first one's id; a request
+ * that fails in any way has claimed nothing. Keys are claimed in sort order,
+ * so that two batches with the same keys do not deadlock. Each claim also
+ * deletes a few expired keys, so that the table holds little more than two
+ * hours of keys and needs no periodic cleanup.
  */
 #include "postgres.h"
 
@@ -68,7 +69,7 @@ static Statement correct_key = {
 /* Keys are remembered for two hours. */
 #define KEY_LIFETIME (2 * USECS_PER_HOUR)
 
-/* A key to be claimed, and the request that claims it. */
+/* A key to claim, and the request that claims it. */
 typedef struct KeyClaim
 {
 	InboxItem *item;
@@ -151,7 +152,7 @@ inbox_correct_key(const InboxItem *item, const char *scope)
 	statement_execute(&correct_key, values, NULL);
 }
 
-/* By key; of equal ones the first of the call comes first. */
+/* By key, then by position in the call. */
 static int
 compare_claims(const void *a, const void *b)
 {
@@ -165,8 +166,8 @@ compare_claims(const void *a, const void *b)
 }
 
 /*
- * A claim that is lost has a first one to be found, unless that one's row went
- * between the two statements: then it is claimed again.
+ * A claim is lost to a row that is looked up next. If that row was deleted
+ * between the two statements, the key is claimed again.
  */
 static void
 claim(KeyClaim *claims, int n, const char *scope, bool expires)
@@ -211,7 +212,7 @@ set_arguments(const KeyClaim *claims, int n, const char *scope, Datum *values)
 	values[3] = statement_array(BYTEAOID, digests, NULL, n);
 }
 
-/* Rows come back in the order of the claims; those that are lost do not. */
+/* Returns the number of claims won. Their rows come back in the same order. */
 static int
 insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 {
@@ -268,12 +269,13 @@ find_first(KeyClaim *claims, int n, const char *scope)
 void
 inbox_refuse_key(InboxItem *item)
 {
-	inbox_refuse(item,
-				 ERRCODE_MS_CONFLICT,
-				 "A key stands for one request: its channel and its payload.",
-				 "Repeat the request as it was, or use another key.",
-				 "idempotency key \"%s\" was used with a different payload",
-				 item->idempotency_key);
+	inbox_refuse(
+		item,
+		ERRCODE_MS_CONFLICT,
+		"An idempotency key identifies one request: its channel and payload.",
+		"Repeat the original request, or use another key.",
+		"idempotency key \"%s\" was used with a different payload",
+		item->idempotency_key);
 }
 
 static void
@@ -324,7 +326,7 @@ digest_content(const InboxItem *item)
 	return digest_bytes(&bytes);
 }
 
-/* The length goes first, so that no two lists of parts look the same. */
+/* With its length first, so that different parts never make the same bytes. */
 static void
 append_part(StringInfo bytes, const void *part, int len)
 {

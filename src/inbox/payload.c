@@ -1,12 +1,12 @@
 /*
- * inbox/payload.c: the provider's JSON as a whole: its size, its secrets.
+ * inbox/payload.c: the size of a payload, and the redaction of secrets.
  *
- * The size is that of the shortest JSON text of the payload, so that what came
- * as a body of exactly the limit is never over it here, however the server
- * keeps or prints it. Numbers alone count as they are printed, without an
- * exponent: ten bytes can stand for 128 kB, in which everybody who reads the
- * payload would pay. Measuring and looking for secrets is one walk; only a
- * payload that has some is built again.
+ * The size is that of the shortest JSON text of the payload, so that a request
+ * body within the limit is never over it here, however the server stores or
+ * prints it. Numbers are the exception: they count as printed, without an
+ * exponent, because ten bytes can expand to 128 kB for everyone who reads the
+ * payload. One pass measures the payload and looks for secrets; only a payload
+ * that contains some is rebuilt.
  */
 #include "postgres.h"
 
@@ -19,7 +19,7 @@
 #include "inbox/inbox.h"
 #include "server/settings.h"
 
-/* msgstore.redact_keys, split and in lower case; rebuilt when it changed. */
+/* msgstore.redact_keys, split and in lower case; rebuilt after a change. */
 static List *redact_keys = NIL;
 static bool redact_keys_stale = true;
 
@@ -56,7 +56,7 @@ inbox_measure_payload(Jsonb *payload, bool *has_redacted_key)
 		{
 			case WJB_BEGIN_OBJECT:
 			case WJB_BEGIN_ARRAY:
-				/* two brackets and the commas between the children */
+				/* the brackets, and the commas between the children */
 				children = token == WJB_BEGIN_OBJECT ? value.val.object.nPairs
 													 : value.val.array.nElems;
 				bytes += 2 + Max(children - 1, 0);
@@ -69,7 +69,7 @@ inbox_measure_payload(Jsonb *payload, bool *has_redacted_key)
 			case WJB_VALUE:
 			case WJB_ELEM:
 				bytes += measure_scalar(&value);
-				/* Each further one could cost as much; it is too large. */
+				/* It is too large, and printing each number takes time. */
 				if (value.type == jbvNumeric &&
 					bytes > (Size) msgstore_max_payload_bytes)
 					return bytes;
@@ -189,7 +189,7 @@ is_redacted(const JsonbValue *key)
 	return false;
 }
 
-/* With its quotes, and what JSON must escape escaped. */
+/* With its quotes, and with the escapes that JSON requires. */
 static Size
 measure_string(const JsonbValue *string)
 {

@@ -1,11 +1,11 @@
 /*
- * inbox/uuid7.c: time-ordered identifiers, version 7 of RFC 9562.
+ * inbox/uuid7.c: time-ordered ids, UUID version 7 of RFC 9562.
  *
- * The first 60 free bits are a clock of a quarter of a microsecond (method 3
- * of section 6.2: the fraction of the millisecond stands in rand_a), so that
- * index inserts stay local and ids of one backend sort in the order in which
- * they were made, also within one microsecond and when the clock steps back.
- * The last 62 bits are random.
+ * The first 60 free bits are a clock with a resolution of a quarter of a
+ * microsecond (method 3 of section 6.2: rand_a holds the fraction of the
+ * millisecond). So index insertions stay local, and the ids of a backend sort
+ * in the order in which they were generated, even within a microsecond and
+ * when the clock steps back. The last 62 bits are random.
  */
 #include "postgres.h"
 
@@ -15,10 +15,13 @@
 
 #include "inbox/uuid7.h"
 
-/* Parts of a millisecond that the 12 bits of rand_a can tell apart. */
+/* The resolution of the 12 bits of rand_a. */
 #define TICKS_PER_MS 4096
 
-/* The clock of the last id: backends share nothing, the random bits differ. */
+/*
+ * The clock of the last id. Each backend has its own: ids of different
+ * backends differ in their random bits.
+ */
 static uint64 last_tick = 0;
 
 PG_FUNCTION_INFO_V1(msgstore_uuid7);

@@ -1,5 +1,6 @@
 /*
- * outbox/outbox.c: what the outbox, a room of SQL, asks of the module.
+ * outbox/outbox.c: C functions of the outbox, which is otherwise written in
+ * SQL.
  */
 #include "postgres.h"
 

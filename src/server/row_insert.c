@@ -1,13 +1,16 @@
 /*
- * server/row_insert.c: adds rows to a table of ours without a statement.
+ * server/row_insert.c: inserts rows into the extension's tables without a
+ * statement.
  *
- * Most of what an INSERT of one row costs is the making of an executor for it.
- * This does what INSERT … ON CONFLICT DO NOTHING does, with the same calls in
- * the same order, for a table as the extension makes it: who comes second waits
- * for whoever is inserting the same key, and a row goes in speculatively.
+ * Most of the cost of an INSERT of one row is setting up an executor for it.
+ * This makes the same calls in the same order as INSERT ... ON CONFLICT DO
+ * NOTHING, for a table as the extension created it: a session waits for
+ * another one that is inserting the same key, and a row is inserted
+ * speculatively.
  *
- * A table that got triggers, rules or columns of its own, and a transaction
- * whose snapshot is older than the call, are for the caller's statement.
+ * The caller must use a statement for a table that somebody has given
+ * triggers, rules or columns, and in a transaction with a transaction-wide
+ * snapshot.
  */
 #include "postgres.h"
 
@@ -24,7 +27,7 @@
 
 #include "server/row_insert.h"
 
-/* So many are formed before they are written. */
+/* Rows that are formed before they are written. */
 #define ROWS_AT_ONCE 100
 
 static bool is_plain(Relation table, int ncolumns);
@@ -63,7 +66,7 @@ row_target_open(RowTarget *target,
 	target->estate = CreateExecutorState();
 	target->slot =
 		MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
-	/* Of no range table: who breaks a constraint is told of the whole row. */
+	/* Without a range table, a constraint violation reports the whole row. */
 	InitResultRelInfo(target->table, table, 0, NULL, 0);
 	ExecOpenIndices(target->table, may_be_known);
 	target->estate->es_output_cid = GetCurrentCommandId(true);
@@ -107,7 +110,7 @@ row_target_index(const RowTarget *target, const char *name)
 		if (strcmp(RelationGetRelationName(index), name) == 0)
 			return index;
 	}
-	elog(ERROR, "index \"%s\" is not there", name);
+	elog(ERROR, "index \"%s\" does not exist", name);
 	return NULL;
 }
 
@@ -121,7 +124,7 @@ row_insert_new(RowTarget *target,
 	return insert_speculatively(target, indexes);
 }
 
-/* Rows are checked as any others; their values stay the caller's. */
+/* Checks the constraints, too. The values remain the caller's. */
 static void
 store(RowTarget *target,
 	  TupleTableSlot *slot,
@@ -169,7 +172,7 @@ row_insert_many(RowTarget *target, RowReader read, const void *rows, int n)
 		ExecDropSingleTupleTableSlot(slots[i]);
 }
 
-/* The table's own way for many would make each of one row larger. */
+/* For a single row, table_multi_insert() would write a larger WAL record. */
 static void
 insert_rows(RowTarget *target, TupleTableSlot **slots, int n)
 {
@@ -190,9 +193,9 @@ insert_rows(RowTarget *target, TupleTableSlot **slots, int n)
 }
 
 /*
- * As ExecInsert() does it. A conflict that is found after the row is there was
- * not there before: the row is killed and all is looked at again, where the
- * first look waits for the other's end.
+ * As ExecInsert() does it. If a conflict arises after the row was inserted,
+ * the row is killed and the check repeated; the check waits for the other
+ * transaction.
  */
 static bool
 insert_speculatively(RowTarget *target, List *indexes)
@@ -232,7 +235,7 @@ insert_speculatively(RowTarget *target, List *indexes)
 	return true;
 }
 
-/* Without a place for a conflict, one is an error. */
+/* If conflict is NULL, a conflict is an error. */
 static void
 insert_index_entries(RowTarget *target,
 					 TupleTableSlot *slot,

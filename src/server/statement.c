@@ -1,16 +1,17 @@
 /*
- * server/statement.c: prepared once, planned for any number of rows, kept.
+ * server/statement.c: statements that are prepared once and work at any size.
  *
- * Every statement of the module finds its rows by index, whatever the tables'
- * statistics say at the moment: a queue is empty whenever it is analyzed, and
- * a plan made for a new table must still be right at millions of rows. So the
- * plan is generic, and while it is made the ways that read whole tables are
- * closed to the planner.
+ * Every statement of the module must find its rows by index, whatever the
+ * current statistics of the tables say: a queue is mostly empty when it is
+ * analyzed, and a plan made for a new table must still be right with millions
+ * of rows. So the plan is generic, and plans that read whole tables are
+ * disabled while it is made.
  *
- * That leaves it the choice of the index. Every key begins with the tenant, and
- * of a table that is empty or was never analyzed the planner believes that the
- * tenant alone finds a row; so a plan for such a table is made again each time
- * the table has doubled, until it is so large that nobody can believe this.
+ * The planner still chooses the index. Every key begins with the tenant, and
+ * for a table that is empty or was never analyzed the planner assumes that the
+ * tenant alone identifies a row. So the plan for such a table is made again
+ * each time the table has doubled in size, until it is too large for that
+ * assumption.
  */
 #include "postgres.h"
 
@@ -25,7 +26,7 @@
 
 #include "server/statement.h"
 
-/* From this size on a plan is right until the server says that it is not. */
+/* From this size on, a plan is kept until the server invalidates it. */
 #define LARGE_TABLE 1000 /* blocks */
 
 static bool is_outgrown(Statement *statement, BlockNumber *blocks);
@@ -62,7 +63,7 @@ statement_execute(Statement *statement, Datum *values, const char *nulls)
 						  0);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);
-	/* SPI leaves its own, which goes with the connection. */
+	/* SPI has switched to its own context, which ends with the connection. */
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR,
