@@ -8,7 +8,7 @@ CREATE FUNCTION public.id_of(name text) RETURNS uuid LANGUAGE sql AS
 $$ SELECT id FROM msgstore.event_log WHERE provider_message_id = name $$;
 CREATE FUNCTION public.ids_of(VARIADIC names text[]) RETURNS uuid[] LANGUAGE sql AS
 $$ SELECT array_agg(id_of(n)) FROM unnest(names) n $$;
--- What a command is refused with, events by the provider's id.
+-- The error of a command, with provider message ids for event ids.
 CREATE FUNCTION public.refusal(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     message text;
@@ -37,12 +37,12 @@ FROM (SELECT event_id, attempts FROM msgstore.event_failures
 JOIN msgstore.event_log l ON l.id = f.event_id,
     jsonb_array_elements(f.attempts) WITH ORDINALITY AS u (a, n)
 ORDER BY l.id, n;
--- Claims without a heartbeat for too long.
+-- Makes claims expire.
 CREATE FUNCTION public.expire() RETURNS void LANGUAGE sql AS
 $$ UPDATE msgstore.event_claims SET expires_at = now() - interval '1 s' $$;
 
--- A processor claims the oldest events that are due, at most so many; it gets
--- them as inbound_events has them now.
+-- A processor claims the oldest due events, at most max_events, and gets them as
+-- rows of inbound_events after the claim.
 SELECT count(put('m-' || n)) FROM generate_series(1, 5) n;
 SELECT provider_message_id, channel, "from", payload ->> 'body' AS body, status, processor_id,
     attempt_count, next_attempt_at, updated_at > created_at AS updated, processed_at
@@ -51,29 +51,29 @@ SELECT * FROM places;
 SELECT expires_at - claimed_at AS timeout, renewed_at = claimed_at AS fresh, count(*)
 FROM event_claims GROUP BY 1, 2;
 
--- Nobody else gets them: neither another processor, nor itself, nor a worker.
+-- Neither another processor, nor the same one, nor a worker gets them.
 SELECT provider_message_id FROM claim('p2', 1);
 SELECT provider_message_id FROM claim('p1', 1);
 SELECT process();
 SELECT count(*) FROM claim('p1');
 SELECT * FROM places;
 
--- complete() makes the messages, all or none, and says how many.
+-- complete() creates the messages, all or none, and returns their number.
 SELECT complete('p1', ids_of('m-1', 'm-2'));
 SELECT status, processor_id, attempt_count, processed_at IS NOT NULL AS done,
     updated_at = processed_at AS updated, m.provider_message_id, m.body
 FROM inbound_events e JOIN messages m ON m.inbound_event_id = e.id
 WHERE e.provider_message_id IN ('m-1', 'm-2') ORDER BY e.id;
 SELECT complete('p1', '{}'), complete('p1', NULL);
--- An id that is named twice is one event.
+-- An id given twice is one event.
 SELECT complete('p1', ids_of('m-4', 'm-4'));
 
--- Who does not hold the claim cannot end it: done, another's, unknown.
+-- Only the holder can end a claim: completed, held by another, unknown event.
 SELECT refusal($$SELECT msgstore.complete('p1', ids_of('m-1'))$$);
 SELECT refusal($$SELECT msgstore.complete('p1', ids_of('m-3'))$$);
 SELECT refusal($$SELECT msgstore.fail('p1', id_of('m-3'), 'boom', 'x')$$);
 SELECT refusal($$SELECT msgstore.complete('p1', '{00000000-0000-7000-8000-000000000000}')$$);
--- One that is not its own, and the others are not completed either.
+-- With one event that is not its own, none is completed.
 SELECT count(put(id)) FROM unnest('{m-6,m-7}'::text[]) id;
 SELECT count(*) FROM claim('p1');
 SELECT refusal($$SELECT msgstore.complete('p1', ids_of('m-6', 'm-3', 'm-7'))$$);
@@ -83,7 +83,7 @@ SELECT complete('p2', ids_of('m-3'));
 SELECT status, count(*) FROM places GROUP BY 1;
 SELECT count(*) AS claims FROM event_claims;
 
--- What makes no sense is refused.
+-- Invalid arguments are refused.
 SELECT refusal($$SELECT count(*) FROM msgstore.claim('p1', 0)$$);
 SELECT refusal($$SELECT count(*) FROM msgstore.claim(E' \t')$$);
 SELECT refusal($$SELECT count(*) FROM msgstore.claim(NULL)$$);
@@ -97,13 +97,12 @@ SELECT refusal($$SELECT msgstore.fail('p1', id_of('m-1'), ' ', 'x')$$);
 SELECT refusal($$SELECT msgstore.fail('p1', id_of('m-1'), NULL, 'x')$$);
 SELECT refusal($$SELECT msgstore.fail('p1', id_of('m-1'), repeat('x', 256), 'x')$$);
 SELECT refusal($$SELECT msgstore.fail(NULL, id_of('m-1'), 'boom', 'x')$$);
--- A name that is just short enough, of bytes that do not compress.
+-- A name of the maximum length, which does not compress.
 SELECT put('named') IS NOT NULL AS put;
 SELECT count(*), max(length(processor_id)) FROM claim(rpad('ü', 254, md5('a') || md5('b')), NULL);
 SELECT complete(processor_id, ARRAY[event_id]) FROM event_claims;
 
--- A failure is counted and retried like one of the worker's. It may lack a
--- message.
+-- A failure is counted and retried like one in a worker. The message is optional.
 SELECT put('f-1') IS NOT NULL AS put;
 SELECT count(*) FROM claim('p1');
 SELECT fail('p1', id_of('f-1'), 'upstream', 'no answer from the bank');
@@ -117,19 +116,19 @@ SELECT refusal($$SELECT msgstore.fail('p1', id_of('f-1'), 'late', 'x')$$);
 SELECT fail('p2', id_of('f-1'), 'upstream', NULL);
 SELECT refusal($$SELECT msgstore.fail('p2', id_of('f-1'), 'again', 'x')$$);
 SELECT * FROM history WHERE event = 'f-1';
--- It can succeed here or there.
+-- The retry can succeed in the server.
 UPDATE event_queue SET next_attempt_at = now();
 SELECT process();
 SELECT * FROM places WHERE event = 'f-1';
 
--- What fails with MS400 will never succeed.
+-- Error code MS400 makes a dead letter at once.
 SELECT put('f-2') IS NOT NULL AS put;
 SELECT count(*) FROM claim('p1');
 SELECT fail('p1', id_of('f-2'), 'MS400', 'not a booking');
 SELECT * FROM places WHERE event = 'f-2';
 
--- After the retries the event is a dead letter with all its attempts, the last
--- twenty of them in detail, of each the first thousand characters.
+-- After the retries the event is a dead letter with the number of attempts, and
+-- the last twenty in detail, each with the first thousand characters.
 SET msgstore.max_retries = 24;
 SELECT put('f-3') IS NOT NULL AS put;
 CREATE FUNCTION public.fail_again(n int) RETURNS text LANGUAGE plpgsql AS $$
@@ -144,7 +143,7 @@ SELECT count(*), min(error_code), max(error_code), max(length(error_message)) FR
 WHERE event = 'f-3';
 RESET msgstore.max_retries;
 
--- A heartbeat renews all the processor's claims, and nobody else's.
+-- A heartbeat renews all claims of its processor and no others.
 SELECT count(put('h-' || n)) FROM generate_series(1, 3) n;
 SELECT count(*) FROM claim('p1', 2);
 SELECT count(*) FROM claim('p2', 1);
@@ -162,14 +161,14 @@ SELECT heartbeat('p1');
 SELECT bool_and(expires_at > now() + interval '50 s') AS lasts FROM event_claims
 WHERE processor_id = 'p1';
 RESET msgstore.claim_timeout;
--- One that expired and was not taken back yet lives on.
+-- It renews an expired claim that was not released yet.
 SELECT expire();
 SELECT heartbeat('p1');
 SELECT reap_stale();
 SELECT * FROM places WHERE event LIKE 'h-%';
 
--- A claim that expired is a failed attempt, and its event due at once: who
--- claims finds it, without a call of reap_stale().
+-- An expired claim counts as a failed attempt, and its event is due at once:
+-- claim() releases it without a call of reap_stale().
 SELECT heartbeat('p1');
 SELECT count(*) FROM claim('p3');
 SELECT put('h-4') IS NOT NULL AS put;
@@ -177,8 +176,8 @@ SELECT expire();
 SELECT provider_message_id, status, processor_id, attempt_count, error_code FROM claim('p4', 3);
 SELECT * FROM places WHERE event LIKE 'h-%';
 SELECT * FROM history WHERE event LIKE 'h-%';
--- Who lost a claim cannot complete or fail it, whoever has it now, so that
--- nothing is processed twice.
+-- A processor that lost a claim cannot complete or fail the event, whoever has it
+-- now, so nothing is processed twice.
 SELECT refusal($$SELECT msgstore.complete('p1', ids_of('h-1'))$$);
 SELECT refusal($$SELECT msgstore.complete('p1', ids_of('h-1', 'h-2'))$$);
 SELECT refusal($$SELECT msgstore.fail('p2', id_of('h-3'), 'late', 'x')$$);
@@ -192,7 +191,7 @@ SELECT process();
 SELECT status, count(*), count(DISTINCT m.id) AS messages FROM inbound_events e
 LEFT JOIN messages m ON m.inbound_event_id = e.id WHERE e.provider_message_id LIKE 'h-%' GROUP BY 1;
 
--- An event that kills its processors does not do so for ever.
+-- An event that crashes its processors becomes a dead letter.
 SET msgstore.max_retries = 1;
 SELECT put('killer') IS NOT NULL AS put;
 SELECT count(*) FROM claim('p1');
@@ -206,7 +205,7 @@ SELECT * FROM places WHERE event = 'killer';
 SELECT * FROM history WHERE event = 'killer';
 RESET msgstore.max_retries;
 
--- However many there are, all are taken back.
+-- All expired claims are released, more than one statement handles.
 SELECT count(put('many-' || n)) FROM generate_series(1, 1100) n;
 SELECT count(*) FROM claim('p1', 2000);
 SELECT expire();
@@ -215,7 +214,7 @@ SELECT count(*) AS claims FROM event_claims;
 SELECT status, attempts, error_code, count(*) FROM places WHERE event LIKE 'many-%' GROUP BY 1, 2, 3;
 SELECT process();
 
--- What is rolled back was never claimed, completed or failed.
+-- A rollback undoes claim(), complete() and fail().
 SELECT put('back') IS NOT NULL AS put;
 BEGIN;
 SELECT count(*) FROM claim('p1');
@@ -231,7 +230,7 @@ SELECT * FROM places WHERE event = 'back';
 SELECT count(*) FROM messages WHERE provider_message_id = 'back';
 SELECT complete('p1', ids_of('back'));
 
--- When a message cannot be made the claim stays, for the processor to decide.
+-- If complete() cannot create a message, the processor keeps its claim.
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'no % today', NEW.body USING ERRCODE = 'P0042'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW
@@ -244,7 +243,7 @@ SELECT complete('p1', ids_of('good'));
 SELECT fail('p1', id_of('bad'), 'MS400', 'as complete() said');
 DROP TRIGGER refuse ON messages;
 
--- A session with a tenant sees and takes the tenant's events only.
+-- A session with a tenant sees and claims only that tenant's events.
 SET msgstore.tenant_id = 'acme';
 SELECT put('t-1') IS NOT NULL AS put;
 SET msgstore.tenant_id = 'other';
@@ -263,13 +262,13 @@ SELECT tenant_id, event, status FROM places JOIN event_log ON provider_message_i
 WHERE event LIKE 't-%';
 SELECT count(*) FROM claim('p1');
 SELECT complete('p1', ids_of('t-1'));
--- Without one, all tenants'.
+-- A session without a tenant claims events of all tenants.
 RESET msgstore.tenant_id;
 SELECT heartbeat('p1');
 SELECT complete('p1', ids_of('t-2'));
 SELECT tenant_id, provider_message_id FROM messages WHERE provider_message_id LIKE 't-%' ORDER BY 2;
 
--- A processor needs the right to call the functions, and none on a table.
+-- A processor needs EXECUTE on the functions and no privilege on a table.
 CREATE ROLE regress_processor;
 GRANT USAGE ON SCHEMA msgstore TO regress_processor;
 SET ROLE regress_processor;
@@ -281,7 +280,7 @@ SELECT msgstore.reap_stale();
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION claim, heartbeat, complete, fail, reap_stale TO regress_processor;
 SELECT put('r-1') IS NOT NULL AS one, put('r-2') IS NOT NULL AS two;
--- Whatever its search_path is.
+-- The caller's search_path does not matter.
 CREATE SCHEMA mine AUTHORIZATION regress_processor;
 SET ROLE regress_processor;
 CREATE FUNCTION mine.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
@@ -298,7 +297,7 @@ RESET ROLE;
 SET search_path = msgstore, public;
 SELECT * FROM places WHERE event LIKE 'r-%';
 
--- All that was put in is somewhere, once.
+-- Every event is in exactly one place.
 UPDATE event_queue SET next_attempt_at = now();
 SELECT process();
 SELECT status, count(*), count(m.id) AS messages

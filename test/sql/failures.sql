@@ -7,7 +7,7 @@ $$ SELECT event_id FROM msgstore.ingest(channel, jsonb_strip_nulls(jsonb_build_o
     'timestamp', '2024-11-01T14:00:00Z') || changes), correlation_id => 'trace-' || id) $$;
 CREATE FUNCTION public.event(name text) RETURNS uuid LANGUAGE sql AS
 $$ SELECT id FROM msgstore.event_log WHERE provider_message_id = name $$;
--- A refusal with all that is said of it.
+-- The SQLSTATE, message, detail and hint of an error.
 CREATE FUNCTION public.refused(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE detail text;
 BEGIN
@@ -17,7 +17,7 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
     RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''));
 END $$;
--- How far metrics() is off; recounted: after the test itself has meddled.
+-- The error of metrics(); recounted: after the test changed tables by hand.
 CREATE FUNCTION public.gauges(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
 $$ SELECT (m ->> 'worker_queued')::bigint - (SELECT count(*) FROM msgstore.event_queue),
     (m ->> 'dead_letters')::bigint - (SELECT count(*) FROM msgstore.dead_letters) FROM msgstore.metrics() m $$;
@@ -28,7 +28,7 @@ $$ BEGIN RAISE 'not %', NEW.body USING ERRCODE = substr(NEW.body, 1, 5); END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW
     WHEN (NEW.body LIKE 'P%') EXECUTE FUNCTION public.refuse();
 
--- Dead letters of two kinds of errors and two channels.
+-- Dead letters with two error codes and on two channels.
 SET msgstore.max_retries = 1;
 SELECT count(put('a-' || n, '{"body": "P0001"}')) FROM generate_series(1, 3) n;
 SELECT count(put('b-' || n, '{"body": "P0002"}')) FROM generate_series(1, 2) n;
@@ -38,14 +38,14 @@ SELECT process();
 UPDATE event_queue SET next_attempt_at = now();
 SELECT process();
 
--- A dead letter is shown with its event and every attempt's error.
+-- dead_letter_events shows the event and the error of every attempt.
 SELECT direction, channel, "from", "to", body, payload ->> 'messaging_provider_id' AS payload_id,
     provider_message_id, correlation_id, attempt_count, error_code, error_message,
     jsonb_array_length(attempts) AS attempts, attempts #>> '{0,error_message}' AS first,
     created_at <= died_at AS in_order
 FROM dead_letter_events ORDER BY provider_message_id;
 
--- A dry run counts and writes nothing.
+-- A dry run counts and changes nothing.
 SELECT requeue_dead_letters(dry_run => true) AS all_of_them,
     requeue_dead_letters('email', dry_run => true) AS of_a_channel,
     requeue_dead_letters(error_code => 'P0002', dry_run => true) AS of_an_error,
@@ -57,29 +57,29 @@ SELECT requeue_dead_letters(dry_run => true) AS all_of_them,
 SELECT count(*) AS dead, (SELECT count(*) FROM operations_log) AS logged, (SELECT count(*) FROM event_queue) AS queued
 FROM dead_letters;
 
--- died_from is included, died_until is not.
+-- died_from is inclusive, died_until exclusive.
 SELECT requeue_dead_letters(died_from => d.died_at, event_ids => ARRAY[d.event_id], dry_run => true) AS included,
     requeue_dead_letters(died_until => d.died_at, event_ids => ARRAY[d.event_id], dry_run => true) AS excluded
 FROM dead_letters d WHERE event_id = event('a-1');
 
--- What is requeued is received, without attempts, in its lane and due: behind
--- no new event.
+-- A requeued event has status received and no attempts, is in its lane, and is
+-- due at once.
 SELECT requeue(event('a-1'));
 SELECT e.status, e.attempt_count, e.error_code, q.next_attempt_at <= now() AS due,
     q.lane = _lane(e.tenant_id, e.channel, e."from", e."to") AS in_lane
 FROM inbound_events e JOIN event_queue q ON q.event_id = e.id WHERE e.provider_message_id = 'a-1';
 
--- No dead letter: false, for what waits, what is processed, what is not there.
+-- requeue() returns false for a waiting, a processed and an unknown event.
 SELECT requeue(event('a-1')), requeue(event('good')), requeue(uuid7()), requeue(NULL);
 
--- It is tried as often as a new one before it dies again.
+-- It is retried as often as a new event before it is a dead letter again.
 SELECT process();
 SELECT status, attempt_count FROM inbound_events WHERE provider_message_id = 'a-1';
 UPDATE event_queue SET next_attempt_at = now();
 SELECT process();
 SELECT status, attempt_count FROM inbound_events WHERE provider_message_id = 'a-1';
 
--- By channel, error and time together; the rest stays.
+-- Requeueing by channel, error and time together leaves the others.
 SELECT requeue_dead_letters('sms', 'P0002', now() - interval '1 h', now() + interval '1 h');
 SELECT provider_message_id, status FROM inbound_events WHERE status <> 'processed' ORDER BY 1;
 SELECT * FROM gauges();
@@ -90,14 +90,14 @@ SELECT process();
 SELECT status, count(*), count(m.id) AS messages FROM inbound_events e
 LEFT JOIN messages m ON m.inbound_event_id = e.id GROUP BY 1;
 
--- Who requeued what stays on record; a call that found nothing leaves none.
+-- operations_log records each call that requeued something.
 SELECT operation, performed_by = session_user AS mine, filter - 'died_from' - 'died_until' - 'event_ids' AS filter,
     event_count, cardinality(event_ids) AS ids, happened_at <= clock_timestamp() AS then
 FROM operations_log ORDER BY id;
 SELECT event_ids = ARRAY[event('a-1')] AS that_one, filter = jsonb_build_object('event_ids', jsonb_build_array(event('a-1'))) AS as_asked
 FROM operations_log ORDER BY id LIMIT 1;
 
--- The record is the owner's alone to change, whatever else is granted.
+-- Only the owner can change operations_log, whatever privileges are granted.
 CREATE ROLE failures_admin;
 GRANT USAGE ON SCHEMA msgstore, public TO failures_admin;
 GRANT ALL ON ALL TABLES IN SCHEMA msgstore TO failures_admin;
@@ -116,8 +116,8 @@ DELETE FROM operations_log WHERE event_count > 1;
 DROP OWNED BY failures_admin;
 DROP ROLE failures_admin;
 
--- An outbound message that was given up goes back into the outbox: in a channel
--- with strict order with its conversation, that others stand behind it.
+-- A dead outbound message goes back to the outbox; with strict_order it keeps its
+-- conversation, so that later messages wait for it.
 UPDATE channels SET strict_order = true WHERE name = 'mms';
 SELECT message_id AS sms_id FROM send('sms', '{"from": "+1", "to": "+2", "body": "out", "timestamp": "2024-11-01T14:00:00Z"}', correlation_id => 'trace-out') \gset
 SELECT message_id AS mms_id FROM send('mms', '{"from": "+1", "to": "+2", "attachments": ["https://x.io/1"], "timestamp": "2024-11-01T14:00:00Z"}') \gset
@@ -132,7 +132,7 @@ SELECT * FROM gauges();
 SELECT m.channel, o.next_attempt_at <= now() AS due, o.sender_id, o.conversation_id = m.conversation_id AS in_line
 FROM outbox o JOIN messages m ON m.id = o.message_id ORDER BY 1;
 
--- A tenant requeues its own dead letters only, and that is on its record.
+-- A tenant requeues only its own dead letters, which its operations_log records.
 SET msgstore.tenant_id = 'acme';
 SELECT put('t-1') AS own \gset
 SET msgstore.tenant_id = '';

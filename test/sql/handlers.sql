@@ -19,18 +19,18 @@ END $$;
 CREATE VIEW public.places AS
 SELECT provider_message_id AS event, status, attempt_count AS attempts, error_code, error_message
 FROM msgstore.inbound_events ORDER BY id;
--- What handlers did; a sequence remembers what is rolled back.
+-- Records calls of handlers; the sequence also counts those rolled back.
 CREATE TABLE public.notes (n serial, who text, event text, body text, extra text);
 CREATE SEQUENCE public.calls;
--- Whatever waits is due.
+-- Makes all waiting events due.
 CREATE FUNCTION public.again() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE msgstore.event_queue SET next_attempt_at = now() WHERE next_attempt_at < 'infinity';
     RETURN msgstore.process();
 END $$;
 
--- A handler is called for each inbound message of its channel, in order, as it
--- stands in the table.
+-- A handler is called for each inbound message of its channel, in order, with
+-- the row as stored in the table.
 CREATE FUNCTION public.note(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.notes (who, event, body, extra)
@@ -47,15 +47,15 @@ SELECT FROM ingest('email', '{"xillio_id": "e-1", "from": "a@x.io", "to": "b@x.i
 SELECT process();
 SELECT who, event, body, extra FROM notes ORDER BY n;
 
--- It is called for what complete() adds, too, and not for what is sent.
+-- It is called for messages added by complete(), but not for outbound messages.
 SELECT put('claimed');
 SELECT complete('p1', array_agg(id)) FROM claim('p1');
 SELECT duplicate FROM send('sms', '{"from": "+15550002", "to": "+15550001", "body": "sent",
     "timestamp": "2024-11-01T14:00:00Z"}');
 SELECT event FROM notes WHERE body NOT LIKE 'number%';
 
--- To register it again changes nothing; two are called in the order in which
--- they were registered, also when that was in one transaction.
+-- Registering it again changes nothing. Handlers are called in the order of
+-- registration, also within one transaction.
 CREATE FUNCTION public.also(m msgstore.messages) RETURNS void LANGUAGE sql AS
 $$ INSERT INTO public.notes (who, event) VALUES ('also', m.provider_message_id) $$;
 CREATE FUNCTION public.always_first(m msgstore.messages) RETURNS void LANGUAGE sql AS
@@ -67,12 +67,12 @@ SELECT put('order-1'), put('order-2');
 SELECT process();
 SELECT who, event FROM notes WHERE event LIKE 'order-%' ORDER BY n;
 
--- remove_handler() says whether there was one; also by its full name.
+-- remove_handler() returns whether there was one, also for a full name.
 SELECT remove_handler('sms', 'public.also(msgstore.messages)'), remove_handler('sms', 'also'),
     remove_handler('email', 'note'), remove_handler('sms', 'public.always_first');
 SELECT handler FROM handlers;
 
--- What cannot be a handler is refused.
+-- Functions that cannot be handlers are refused.
 CREATE FUNCTION public.wrong(m msgstore.messages) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION public.many(m msgstore.messages) RETURNS SETOF void LANGUAGE sql AS '';
 CREATE FUNCTION public.other(c msgstore.conversations) RETURNS void LANGUAGE sql AS '';
@@ -85,7 +85,7 @@ SELECT refusal(format('SELECT msgstore.add_handler(%L, %L)', 'sms', f))
 FROM unnest('{wrong,many,other,two,none,procedure,twin,missing,"a b",nowhere.at.all}'::text[]) f;
 SELECT refusal($$SELECT msgstore.add_handler('pigeon', 'note')$$);
 SELECT refusal($$SELECT msgstore.remove_handler('sms', 'a b')$$);
--- One of several functions of the same name, and a name that needs quotes.
+-- An overloaded function, and a name that needs quotes.
 SELECT add_handler('sms', 'twin(msgstore.messages)'::regprocedure);
 CREATE SCHEMA "My Schema";
 CREATE FUNCTION "My Schema"."It's (""me"")"(m msgstore.messages) RETURNS void LANGUAGE sql AS
@@ -99,9 +99,9 @@ SELECT remove_handler('sms', 'twin'), remove_handler('sms', 'twin(msgstore.messa
 SELECT remove_handler('sms', '"My Schema"."It''s (""me"")"(msgstore.messages)'), remove_handler('sms', 'note');
 SELECT count(*) FROM handlers;
 
--- All effects of a message commit or none do. A failure is retried with the
--- function's own SQLSTATE and message and ends in the dead letters; the others
--- are not held back.
+-- Either all effects of a message commit or none. A failure is retried, keeps the
+-- function's SQLSTATE and message, and ends as a dead letter; other events are
+-- not delayed.
 CREATE FUNCTION public.picky(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM nextval('public.calls');
@@ -122,14 +122,13 @@ SELECT * FROM places WHERE event IN ('p-3', 'p-6');
 SELECT count(*) FROM notes WHERE event IN ('p-3', 'p-6');
 SELECT message_count = (SELECT count(*) FROM messages m WHERE m.conversation_id = c.id) AS counts_right
 FROM conversations c;
--- MS400 of its own is retried like any other: it is not ours.
+-- MS400 raised by a handler is retried like any other error.
 CREATE OR REPLACE FUNCTION public.picky(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'its own' USING ERRCODE = 'MS400'; END $$;
 SELECT put('own');
 SELECT process();
 SELECT * FROM places WHERE event = 'own';
--- Ours of a later event is a dead letter at once, though a handler failed
--- before.
+-- MS400 raised by msgstore for a later event still makes a dead letter at once.
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'not this one' USING ERRCODE = 'MS400'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW
@@ -138,7 +137,7 @@ SELECT put('own-2'), put('ours', 'ours');
 SELECT process();
 SELECT * FROM places WHERE event IN ('own-2', 'ours');
 DROP TRIGGER refuse ON messages;
--- A full disk met after it ends the call as ever.
+-- A full disk outside a handler still ends the call.
 CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE SQLSTATE '53100'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW
@@ -148,8 +147,8 @@ SELECT refusal('SELECT msgstore.process()');
 SELECT * FROM places WHERE event IN ('own-3', 'full');
 DROP TRIGGER refuse ON messages;
 
--- Within a handler it is not the event's fault, nor are deadlocks and lock
--- timeouts: tried again and not counted.
+-- In a handler, a full disk, deadlock or lock timeout is retried and the attempt
+-- not counted.
 CREATE FUNCTION public.with_code(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION USING ERRCODE = m.body, MESSAGE = 'raised ' || m.body; END $$;
 SELECT remove_handler('sms', 'picky'), again(), add_handler('sms', 'with_code');
@@ -158,14 +157,14 @@ FROM unnest('{53100,53200,40P01,40001,55P03,57P01,XX001,25006,22012}'::text[])
     WITH ORDINALITY AS u (c, n);
 SELECT process();
 SELECT * FROM places WHERE event LIKE 'code-%';
--- A cancel ends the call, in a session.
+-- In a session, a cancel ends the call.
 SELECT put('code-57014', '57014');
 \set VERBOSITY terse
 SELECT process();
 \set VERBOSITY default
 SELECT remove_handler('sms', 'with_code'), again();
 
--- A function that is gone: its events fail, the others' do not.
+-- After the function is dropped, the events of its channel fail, others do not.
 SELECT add_handler('email', 'note'), remove_handler('sms', 'also');
 DROP FUNCTION public.note;
 SELECT FROM ingest('email', '{"xillio_id": "e-2", "from": "a@x.io", "to": "b@x.io", "body": "x",
@@ -173,17 +172,17 @@ SELECT FROM ingest('email', '{"xillio_id": "e-2", "from": "a@x.io", "to": "b@x.i
 SELECT put('flows');
 SELECT process();
 SELECT * FROM places WHERE event IN ('e-2', 'flows');
--- It comes back: so do they.
+-- They succeed when the function is created again.
 CREATE FUNCTION public.note(m msgstore.messages) RETURNS void LANGUAGE sql AS
 $$ INSERT INTO public.notes (who, event) VALUES ('new note', m.provider_message_id) $$;
 SELECT again();
 SELECT * FROM places WHERE event = 'e-2';
--- Gone for good, it is removed by its name.
+-- The handler of a dropped function is removed by its name.
 DROP FUNCTION public.note;
 SELECT remove_handler('email', 'note'), remove_handler('email', 'public.note');
 SELECT count(*) FROM handlers;
 
--- A handler may send: the reply is not handled, so that it does not loop.
+-- A handler may send. It is not called for the reply, so it does not loop.
 CREATE FUNCTION public.reply(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM nextval('public.calls');
@@ -198,7 +197,7 @@ SELECT last_value - 1 AS calls FROM calls;
 SELECT direction, body FROM messages WHERE body ~ '(one|two)$' ORDER BY id;
 SELECT message_count = (SELECT count(*) FROM messages m WHERE m.conversation_id = c.id) AS counts_right
 FROM conversations c;
--- A reply goes with the message it answers.
+-- A reply is rolled back with the message it answers.
 CREATE FUNCTION public.too_late(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'too late'; END $$;
 SELECT add_handler('sms', 'too_late');
@@ -210,7 +209,7 @@ SELECT again();
 SELECT direction FROM messages WHERE body ~ 'three$' ORDER BY id;
 SELECT remove_handler('sms', 'reply');
 
--- It may not take the events that are being applied.
+-- A handler may not call the functions that take events.
 CREATE FUNCTION public.greedy(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.notes (who, event, extra)
@@ -226,8 +225,8 @@ SELECT process();
 SELECT extra FROM notes WHERE who = 'greedy' ORDER BY n;
 SELECT remove_handler('sms', 'greedy');
 
--- It works for the message's tenant, with the search_path of the session that
--- registered it; what it sets goes with the call.
+-- A handler runs with the message's tenant and the search_path of the session
+-- that registered it. Settings that it changes are reset after the call.
 CREATE FUNCTION public.look(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.notes (who, event, extra) VALUES ('look', m.provider_message_id,
@@ -254,8 +253,8 @@ SELECT current_setting('search_path'), current_setting('msgstore.tenant_id') AS 
     current_setting('statement_timeout') AS timeout;
 SELECT tenant_id, provider_message_id FROM messages WHERE provider_message_id LIKE 'look%' ORDER BY 2;
 
--- Deferrable constraints are checked with the call, so that what fails is the
--- message that breaks them; also after a handler that put them off.
+-- Deferrable constraints are checked immediately, so that the message that
+-- violates one fails; also after a handler that deferred them.
 CREATE TABLE public.seats (n int, event text, CONSTRAINT one_each UNIQUE (n) DEFERRABLE INITIALLY DEFERRED);
 CREATE FUNCTION public.seat(m msgstore.messages) RETURNS void LANGUAGE sql AS
 $$ INSERT INTO public.seats VALUES (length(m.body), m.provider_message_id) $$;
@@ -266,7 +265,7 @@ SELECT * FROM places WHERE event LIKE 'seat%';
 TABLE seats;
 SELECT remove_handler('sms', 'look'), remove_handler('sms', 'seat'), again();
 
--- Roles: the handler runs with the rights of who registered it, never more.
+-- A handler runs with the rights of the role that registered it, and no more.
 CREATE ROLE regress_clerk;
 CREATE ROLE regress_rival;
 GRANT USAGE ON SCHEMA msgstore TO regress_clerk, regress_rival;
@@ -287,7 +286,7 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END $$;
--- A composite type of the owner's is no right on its table.
+-- The argument's composite type gives no privilege on the table.
 CREATE FUNCTION try(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO journal (event, result)
@@ -317,8 +316,7 @@ SELECT * FROM places WHERE event = 'try';
 SELECT result FROM clerk.journal ORDER BY n;
 SELECT current_user = session_user AS unchanged;
 
--- Nor by something that would run later: a deferred trigger runs at once, and
--- as the handler's role.
+-- A deferred trigger runs immediately and as the handler's role.
 SET ROLE regress_clerk;
 SET search_path = clerk;
 CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS
@@ -342,8 +340,8 @@ SELECT process();
 SELECT result FROM clerk.journal ORDER BY n;
 SELECT * FROM places WHERE event = 'spring';
 
--- Another role can neither replace nor remove it; a member of the role and a
--- superuser can.
+-- Another role can neither replace nor remove a handler; a member of the role
+-- and a superuser can.
 SET ROLE regress_rival;
 SELECT refusal($$SELECT msgstore.remove_handler('sms', 'clerk.spring(msgstore.messages)')$$);
 RESET ROLE;
@@ -364,7 +362,7 @@ RESET ROLE;
 SELECT remove_handler('sms', 'clerk.spring');
 REVOKE regress_clerk FROM regress_rival;
 
--- Nobody registers what he may not execute, and who lost the right loses it.
+-- Registering requires EXECUTE on the function, and so does each call.
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA clerk FROM PUBLIC;
 SET ROLE regress_rival;
 SELECT refusal($$SELECT msgstore.add_handler('sms', 'clerk.spring')$$);
@@ -383,7 +381,7 @@ SELECT process();
 SELECT * FROM places WHERE event LIKE 'lost%';
 SELECT remove_handler('sms', 'clerk.spring(msgstore.messages)'), again();
 
--- The caller's search_path has no hand in what runs with the owner's rights.
+-- The caller's search_path has no effect on code that runs as the owner.
 SET ROLE regress_rival;
 SET search_path = rival, pg_catalog, msgstore;
 CREATE FUNCTION pg_has_role(oid, oid, text) RETURNS boolean LANGUAGE plpgsql AS
@@ -405,7 +403,7 @@ RESET ROLE;
 SET search_path = msgstore, public;
 SELECT current_user = session_user AS unchanged, handler, registered_by FROM handlers;
 
--- Whose role is gone is told so; its events are no worse off than others'.
+-- If the role was dropped, the error says so and the events are retried.
 SELECT remove_handler('sms', 'rival.mine');
 CREATE ROLE regress_gone SUPERUSER;
 SET ROLE regress_gone;
@@ -419,7 +417,7 @@ SELECT handler, registered_by::text ~ '^\d+$' AS gone FROM handlers;
 SELECT add_handler('sms', 'also'), again();
 SELECT * FROM places WHERE event = 'gone';
 
--- All that was put in is somewhere, once.
+-- Every event is in exactly one place.
 SELECT status, count(*), count(m.id) AS messages
 FROM inbound_events e LEFT JOIN messages m ON m.inbound_event_id = e.id
 GROUP BY 1 ORDER BY 1;

@@ -22,7 +22,7 @@ EXCEPTION WHEN OTHERS THEN
     END LOOP;
     RETURN concat_ws(' | ', SQLSTATE || ' ' || message, nullif(detail, ''));
 END $$;
--- What is not done: its status, and whether it waits, for a time or in line.
+-- Unfinished events: status, and whether they wait for a time or for another.
 CREATE VIEW public.waiting AS
 SELECT l.provider_message_id AS event, e.status, e.attempt_count AS attempts,
     CASE WHEN q.next_attempt_at = 'infinity' THEN 'for ever' WHEN q.next_attempt_at > now() THEN 'a while'
@@ -33,10 +33,10 @@ JOIN msgstore.inbound_events e ON e.id = l.id
 JOIN msgstore.event_queue q ON q.event_id = l.id
 LEFT JOIN msgstore.conversation_holds h ON h.event_id = l.id
 ORDER BY l.id;
--- Retries are due.
+-- Makes retries due.
 CREATE FUNCTION public.pass() RETURNS void LANGUAGE sql AS
 $$ UPDATE msgstore.event_queue SET next_attempt_at = now() WHERE next_attempt_at < 'infinity' $$;
--- In which order messages were added. Those named here fail.
+-- The order in which messages were added. Events named here fail.
 CREATE TABLE public.applied (n serial, event text);
 CREATE TABLE public.failing (event text);
 CREATE FUNCTION public.apply(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
@@ -50,8 +50,8 @@ CREATE FUNCTION public.order_of(pattern text) RETURNS text LANGUAGE sql AS
 $$ SELECT string_agg(event, ' ' ORDER BY n) FROM public.applied WHERE event ~ pattern $$;
 SELECT add_handler('sms', 'apply'), add_handler('mms', 'apply');
 
--- The events of a conversation have one lane, whatever their direction and
--- spelling; another tenant's has its own.
+-- The events of a conversation are in one lane, whatever their direction and the
+-- spelling of addresses. The lane also depends on the tenant.
 SELECT put('lane-1') IS NOT NULL AND put('lane-2', '+1 (555) 0001') IS NOT NULL AS put;
 SELECT lane BETWEEN 0 AND 63 AS valid, lane = _lane('', 'sms', '+15550002', '+15550001') AS same
 FROM event_queue;
@@ -61,13 +61,12 @@ FROM generate_series(1, 1000) n;
 SELECT _lane('', 'no such channel', 'a', 'b');
 SELECT process();
 
--- Events of one conversation are applied in the order of their acceptance.
+-- Events of a conversation are processed in the order of acceptance.
 SELECT count(put('a-' || n)) FROM generate_series(1, 5) n;
 SELECT process(2), process(2), process(2);
 SELECT order_of('^a-');
 
--- Without strict_order, which is off at first, later ones pass by one that
--- failed.
+-- Without strict_order, the default, later events overtake one that failed.
 SELECT DISTINCT strict_order FROM channels;
 INSERT INTO failing VALUES ('b-1');
 SELECT count(put('b-' || n)) FROM generate_series(1, 3) n;
@@ -77,7 +76,7 @@ DELETE FROM failing;
 SELECT pass(), process();
 SELECT order_of('^b-');
 
--- With it they wait in line behind it; other conversations go on.
+-- With strict_order they wait for it; other conversations continue.
 UPDATE channels SET strict_order = true WHERE name = 'sms';
 INSERT INTO failing VALUES ('c-2');
 SELECT count(put('c-' || n)) FROM generate_series(1, 4) n;
@@ -87,13 +86,13 @@ SELECT order_of('^[cd]-');
 SELECT * FROM waiting;
 SELECT provider_message_id, status, next_attempt_at FROM inbound_events
 WHERE provider_message_id IN ('c-3', 'c-4') ORDER BY id;
--- So does what comes in now, for a worker and for a claim from outside.
+-- New events wait as well, for workers and for claims.
 SELECT put('c-5') IS NOT NULL AS put;
 SELECT process();
 SELECT put('c-6') IS NOT NULL AS put;
 SELECT count(*) FROM claim('p1');
 SELECT * FROM waiting;
--- It fails again: they wait on. It succeeds: they are due, in their order.
+-- If it fails again, they keep waiting. If it succeeds, they are due in order.
 SELECT pass(), process();
 SELECT * FROM waiting;
 DELETE FROM failing;
@@ -104,7 +103,7 @@ SELECT process(2), process();
 SELECT order_of('^c-');
 SELECT count(*) AS holds FROM conversation_holds;
 
--- The line ends as well when its first becomes a dead letter.
+-- They are also released when the first becomes a dead letter.
 SET msgstore.max_retries = 1;
 INSERT INTO failing VALUES ('e-1'), ('e-3');
 SELECT count(put('e-' || n)) FROM generate_series(1, 4) n;
@@ -120,7 +119,7 @@ SELECT count(*) AS holds FROM conversation_holds;
 RESET msgstore.max_retries;
 TRUNCATE failing;
 
--- One that waits because somebody else was in its way opens a line, too.
+-- An event postponed because of a lock also makes later events wait.
 CREATE FUNCTION public.clash(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 $$ BEGIN IF m.body = 'f-1' THEN RAISE SQLSTATE '40P01'; END IF; END $$;
 SELECT add_handler('sms', 'clash');
@@ -132,12 +131,12 @@ SELECT pass(), process();
 SELECT process();
 SELECT order_of('^f-');
 
--- An event that is claimed from outside holds back the later ones.
+-- A claimed event makes later events wait.
 SELECT count(put('g-' || n)) FROM generate_series(1, 3) n;
 SELECT provider_message_id FROM claim('p1', 1);
 SELECT process();
 SELECT * FROM waiting;
--- Another processor does not find them either, but it finds what others have.
+-- Other processors cannot claim them, but events of other conversations.
 SELECT put('h-1', '+15559999') IS NOT NULL AS put;
 SELECT provider_message_id FROM claim('p2', 2);
 SELECT complete('p2', ARRAY[id_of('h-1')]);
@@ -146,7 +145,7 @@ SELECT * FROM waiting;
 SELECT process();
 SELECT order_of('^g-');
 
--- A processor that holds several completes them in their order, or together.
+-- A processor completes several events of a conversation in order, or together.
 SELECT count(put('i-' || n)) FROM generate_series(1, 5) n;
 SELECT count(*) FROM claim('p1', 4);
 SELECT refusal($$SELECT msgstore.complete('p1', ARRAY[id_of('i-2')])$$);
@@ -155,7 +154,7 @@ SELECT refusal($$SELECT msgstore.complete('p1', ARRAY[id_of('i-3'), id_of('i-4')
 SELECT complete('p1', ARRAY[id_of('i-3'), id_of('i-2')]);
 SELECT process();
 SELECT order_of('^i-');
--- The first fails or expires: the next one cannot be completed before it.
+-- If the first fails or expires, the next cannot be completed before it.
 SELECT fail('p1', id_of('i-4'), 'boom', 'x');
 SELECT process();
 SELECT * FROM waiting;
@@ -168,8 +167,8 @@ SELECT process();
 SELECT process();
 SELECT order_of('^i-');
 
--- One that failed is due before an earlier one whose claim ran out later:
--- applied together they are applied in their order.
+-- An event that failed is due before an earlier one whose claim expired later;
+-- processed together they keep their order.
 SELECT count(put('j-' || n)) FROM generate_series(1, 3) n;
 SELECT count(*) FROM claim('p1', 2);
 SELECT fail('p1', id_of('j-2'), 'boom', 'x');
@@ -180,7 +179,7 @@ SELECT process();
 SELECT process();
 SELECT order_of('^j-');
 
--- A failure for good from outside ends the line.
+-- A permanent failure reported by a processor releases the later events.
 SELECT count(put('k-' || n)) FROM generate_series(1, 2) n;
 SELECT count(*) FROM claim('p1', 1);
 SELECT process();
@@ -189,8 +188,8 @@ SELECT process();
 SELECT order_of('^k-');
 SELECT count(*) AS holds FROM conversation_holds;
 
--- When strict_order is taken back, lines dissolve as their first ones leave:
--- by a retry, by complete(), by becoming a dead letter.
+-- After strict_order is turned off, waiting events are released when the first
+-- leaves: by a retry, by complete(), by becoming a dead letter.
 INSERT INTO failing VALUES ('l-1');
 SELECT count(put('l-' || n)) FROM generate_series(1, 3) n;
 SELECT process();
@@ -209,7 +208,7 @@ SELECT process();
 SELECT order_of('^[lmn]-');
 SELECT count(*) AS holds FROM conversation_holds;
 
--- The same when its conversation gets another name, or its channel is gone.
+-- The same if the conversation gets another key, or the channel is deleted.
 INSERT INTO channels (name, address_kind, strict_order) VALUES ('pigeon', 'opaque', true), ('raven', 'opaque', true);
 SELECT add_handler('pigeon', 'apply');
 INSERT INTO failing VALUES ('o-1');
@@ -234,7 +233,7 @@ SELECT status, count(*) FROM inbound_events WHERE channel = 'raven' GROUP BY 1;
 SELECT * FROM waiting;
 SELECT count(*) AS holds FROM conversation_holds;
 
--- A channel that threads with a strict one keeps its own ways.
+-- A channel that shares a thread with a strict one is not strict itself.
 UPDATE channels SET strict_order = true WHERE name = 'sms';
 UPDATE channels SET thread = 'sms' WHERE name = 'mms';
 INSERT INTO failing VALUES ('r-1');
@@ -247,7 +246,7 @@ SELECT pass(), process();
 SELECT process();
 SELECT order_of('^r-');
 
--- A line is one tenant's.
+-- Conversations of other tenants do not wait.
 INSERT INTO failing VALUES ('s-1');
 SET msgstore.tenant_id = 'acme';
 SELECT put('s-1') IS NOT NULL AS put;

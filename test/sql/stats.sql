@@ -10,25 +10,25 @@ CREATE VIEW public.counted AS
 SELECT key, value FROM jsonb_each(msgstore.metrics())
 WHERE key NOT LIKE '%\_us' AND key <> 'ts_unix_ms' AND value <> '0' ORDER BY key;
 
--- All numbers of an unused database are there, and 0.
+-- In an unused database all metrics exist and are 0.
 SELECT jsonb_object_keys(metrics()) AS name ORDER BY name;
 SELECT * FROM counted;
 SELECT bool_and(jsonb_typeof(value) = 'number' AND value::text !~ '[.]') AS integers
 FROM jsonb_each(metrics());
 
--- Seven events queued, one of them twice.
+-- Seven events queued, and one duplicate.
 SELECT count(put('m-' || n)) FROM generate_series(1, 7) n;
 SELECT put('m-1');
 SELECT * FROM counted;
 
--- What is rolled back is not counted.
+-- Work that is rolled back is not counted.
 BEGIN;
 SELECT put('undone');
 SELECT process();
 ROLLBACK;
 SELECT * FROM counted;
 
--- Processed: one conversation made, and used again six times.
+-- Processed: one conversation created, and reused six times.
 SELECT process();
 SELECT * FROM counted;
 SELECT (m ->> 'worker_latency_p50_us')::bigint <= (m ->> 'worker_latency_p95_us')::bigint
@@ -37,7 +37,7 @@ SELECT (m ->> 'worker_latency_p50_us')::bigint <= (m ->> 'worker_latency_p95_us'
     AND (m ->> 'worker_latency_avg_us')::bigint BETWEEN 1 AND (m ->> 'worker_latency_max_us')::bigint AS sound
 FROM metrics() m;
 
--- Five failed retries are errors, the last failure is a dead letter.
+-- Failures that are retried count as errors, the last one as a dead letter.
 CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
 CREATE TRIGGER fail BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION public.fail();
 SET client_min_messages = error;
@@ -54,12 +54,12 @@ DROP TRIGGER fail ON messages;
 SET search_path = msgstore, public;
 SELECT * FROM counted;
 
--- So does a reader of one channel; age is of what is queued.
+-- channel_metrics() agrees; the age is that of queued events only.
 SELECT tenant_id, channel, ingested, duplicate, processed, error, dead_letter,
     sent, queued, dead_letters, tenant_oldest_event_age_us AS age
 FROM channel_metrics();
 
--- The histogram holds each processed event once.
+-- The histogram counts each processed event once.
 SELECT count(*), bool_and(count >= before) AS cumulative,
     max(count) = (metrics() ->> 'worker_processed')::bigint AS complete,
     bool_and(le_us = 2 * before_us) AS powers_of_two
@@ -67,11 +67,10 @@ FROM (SELECT le_us, count, lag(count, 1, 0::bigint) OVER w AS before,
         lag(le_us, 1, le_us / 2) OVER w AS before_us
       FROM latency_histogram() WINDOW w AS (ORDER BY le_us)) h;
 
--- No worker, no line.
+-- Without workers the view is empty.
 SELECT count(*) FROM stat_worker;
 
--- The queue is not counted: seven more are seven more, whatever is rolled back
--- in between, and as often as it is asked.
+-- Gauges agree with a count, whatever is rolled back, and at every reading.
 CREATE VIEW public.gauges AS
 SELECT _gauge('queued') AS queued, _gauge('dead_letters') AS dead,
     (metrics() ->> 'worker_queued')::int AS in_metrics,
@@ -100,7 +99,7 @@ END $$;
 SELECT * FROM gauges;
 SELECT metrics() ->> 'events_ingested' AS ingested;
 
--- A transaction sees what it did itself, as if it counted.
+-- A transaction sees its own changes.
 BEGIN;
 SELECT count(put('own-' || n)) FROM generate_series(1, 2) n;
 SELECT * FROM gauges;
@@ -109,7 +108,7 @@ SELECT * FROM gauges;
 ROLLBACK;
 SELECT * FROM gauges;
 
--- How old the oldest event is: also of one that waits for its retry.
+-- The age of the oldest event, also of one that waits for its retry.
 SELECT (metrics() ->> 'oldest_event_age_us')::bigint > 0 AS aged,
     (SELECT min(tenant_oldest_event_age_us) FROM channel_metrics() WHERE queued > 0)
         >= (metrics() ->> 'oldest_event_age_us')::bigint - 10000000 AS agree;
@@ -121,27 +120,27 @@ SELECT (SELECT event_id FROM event_queue ORDER BY event_id LIMIT 1)
     = (SELECT oldest_event FROM _work_left()) AS is_oldest;
 SELECT _event_age_us('00000000-0000-4000-8000-000000000000') AS no_time;
 
--- What is done behind its back is not seen, until it is asked to count...
+-- Changes by hand are not seen until recount() ...
 DELETE FROM event_queue WHERE event_id IN (SELECT event_id FROM event_queue LIMIT 3);
 SELECT queued - counted AS wrong_by FROM gauges;
 SELECT recount();
 SELECT * FROM gauges;
--- ... or there is nothing left,
+-- ... or until the table is empty,
 DELETE FROM event_queue;
 SELECT metrics() ->> 'worker_queued' AS queued, metrics() ->> 'oldest_event_age_us' AS age;
 SELECT * FROM gauges;
--- ... or there is something where nothing should be,
+-- ... or until it has rows where the gauge says none,
 INSERT INTO event_queue (tenant_id, event_id)
 SELECT tenant_id, id FROM event_log ORDER BY id LIMIT 5;
 SELECT metrics() ->> 'worker_queued' AS queued;
 SELECT * FROM gauges;
--- ... or the table is another.
+-- ... or until it is truncated.
 DELETE FROM event_queue WHERE event_id IN (SELECT event_id FROM event_queue LIMIT 1);
 TRUNCATE dead_letters;
 VACUUM FULL event_queue;
 SELECT * FROM gauges;
 
--- Who moves events says so.
+-- Functions that move events update the gauges.
 BEGIN;
 INSERT INTO dead_letters
 SELECT tenant_id, event_id, 'inbound', 1, 'P0001', 'no', now(), '[]' FROM event_queue;
@@ -157,8 +156,8 @@ SELECT metrics() ->> 'conversations_reused' AS reused;
 SELECT _count('conversation', 1);
 SELECT _gauge('events');
 
--- So do those who send: a message is given up, sent after all, or given up and
--- sent again.
+-- So do functions of the outbox: a message that becomes a dead letter, is sent
+-- after all, or is requeued and sent.
 SELECT message_id AS first FROM send('sms', '{"from": "+1", "to": "+2", "body": "a", "timestamp": "2024-11-01T14:00:00Z"}') \gset
 SELECT message_id AS second FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "b", "timestamp": "2024-11-01T14:00:00Z"}') \gset
 SELECT count(send_failed(message_id, 'E1', 'no', permanent => true)) FROM claim_outbound('s');
@@ -172,7 +171,7 @@ DELETE FROM outbox;
 DELETE FROM dead_letters;
 SELECT recount();
 
--- Tenants have numbers of their own, and see no others.
+-- A session with a tenant sees only that tenant's numbers.
 SET msgstore.tenant_id = 'acme';
 SELECT put('t-1'), put('t-1');
 SELECT duplicate FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "Hi",
@@ -187,7 +186,7 @@ SELECT jsonb_path_query_array(metrics_detail(), '$.channels[*].tenant_id') AS ch
     metrics_detail() -> 'workers' AS workers,
     jsonb_array_length(metrics_detail() -> 'latency') AS limits;
 
--- A name that is too long, and tenants of which there are too many, are counted
+-- A tenant with too long a name, and tenants beyond the limit, are counted
 -- together.
 SELECT _count('events_ingested', 1, repeat('x', 64), 'sms');
 SELECT _count('events_ingested', 2, repeat('x', 63), 'sms');

@@ -9,23 +9,24 @@ SELECT provider_message_id, status, attempt_count, next_attempt_at IS NOT NULL A
     error_code, error_message, processed_at IS NOT NULL AS done
 FROM msgstore.inbound_events;
 
--- The worker is off: events wait until process() is called, which says how
+-- The worker is off: events wait until process() is called, which returns how
 -- many left the queue.
 SELECT put('m-' || n) FROM generate_series(1, 3) n;
 SELECT process(2), process(2), process(2);
 SELECT * FROM places ORDER BY 1;
 SELECT process();
 
--- A number of events that makes no sense is refused.
+-- An invalid max_events is refused.
 DO $$ BEGIN PERFORM msgstore.process(0); EXCEPTION WHEN SQLSTATE 'MS400' THEN RAISE NOTICE '% %', SQLSTATE, SQLERRM; END $$;
 
--- An event's message, its conversation and its leaving the queue are one.
+-- One transaction adds the message, updates the conversation and deletes the row
+-- in the queue.
 SELECT m.id = m.inbound_event_id AS same_id, m.direction, m.channel, m."from", m."to", m.body,
     m.attachments, m."timestamp" = '2024-11-01T14:00:00Z' AS same_time, c.message_count
 FROM messages m JOIN conversations c ON c.id = m.conversation_id
 WHERE m.provider_message_id = 'm-1';
 
--- A process() that is rolled back has not been.
+-- A rollback undoes process().
 SELECT put('back');
 BEGIN;
 SELECT process();
@@ -33,8 +34,8 @@ ROLLBACK;
 SELECT * FROM places WHERE provider_message_id = 'back';
 SELECT process();
 
--- One bad event costs its neighbours nothing: it waits for its retry, with its
--- SQLSTATE and message, and nothing of it remains.
+-- A bad event does not affect the others of its batch: it waits for its retry,
+-- with its SQLSTATE and message, and everything else it did is rolled back.
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'no % today', NEW.body USING ERRCODE = 'P0042'; END $$;
 CREATE TRIGGER fail BEFORE INSERT ON messages FOR EACH ROW
@@ -53,8 +54,8 @@ WHERE message_count <> (SELECT count(*) FROM messages m WHERE m.conversation_id 
 SELECT process();
 SELECT attempt_count FROM places WHERE provider_message_id = 'n-5';
 
--- Attempt n waits for base × 2^(n-1), by half more or less, up to the limit;
--- after the retries the event is a dead letter with all its attempts counted.
+-- After attempt n an event waits for base × 2^(n-1), half more or less, up to the
+-- limit; after the retries it is a dead letter with all its attempts counted.
 CREATE FUNCTION public.attempt(id text, OUT attempt int, OUT status text, OUT left_queue int,
     OUT in_bounds boolean, OUT code text)
 LANGUAGE plpgsql AS $$
@@ -78,7 +79,7 @@ SELECT process(), * FROM places WHERE provider_message_id = 'n-5';
 SELECT attempt_count, error_code, error_message FROM dead_letters;
 SELECT count(*) AS rest FROM event_failures;
 
--- Twenty that fail together do not come back together.
+-- Twenty events that fail together are not retried together.
 SELECT count(put('j-' || n, '{"body": "bad"}')) FROM generate_series(1, 20) n;
 SELECT process();
 SELECT count(DISTINCT next_attempt_at - updated_at) > 1 AS jitter,
@@ -86,19 +87,19 @@ SELECT count(DISTINCT next_attempt_at - updated_at) > 1 AS jitter,
     max(next_attempt_at - updated_at) <= interval '0.8 s' AS not_above
 FROM inbound_events WHERE status = 'error';
 
--- Events that keep failing take at most half of a batch: new ones go on.
+-- Events that keep failing take at most half of a batch.
 SELECT put('fresh-' || n) FROM generate_series(1, 2) n;
 UPDATE event_queue SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL;
 SELECT process(4);
 
--- One that failed and then succeeds says how often it failed.
+-- An event that fails and then succeeds keeps its number of failed attempts.
 DROP TRIGGER fail ON messages;
 UPDATE event_queue SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL;
 SELECT process();
 SELECT status, attempt_count, error_code, done, count(*) FROM places
 WHERE provider_message_id LIKE 'j-%' GROUP BY 1, 2, 3, 4 ORDER BY 2;
 
--- An error that is nobody's fault is tried again and not counted.
+-- A deadlock or lock timeout is retried and the attempt not counted.
 CREATE FUNCTION public.clash() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE SQLSTATE '40P01'; END $$;
 CREATE TRIGGER clash BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION public.clash();
@@ -107,7 +108,7 @@ SELECT process();
 SELECT * FROM places WHERE provider_message_id = 'clash';
 DROP TRIGGER clash ON messages;
 
--- One that no event can cause ends the call, and all is as it was.
+-- An error that no event can cause ends the call and changes nothing.
 CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE SQLSTATE '53100'; END $$;
 CREATE TRIGGER full_disk BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION public.full_disk();
@@ -120,14 +121,15 @@ DROP TRIGGER full_disk ON messages;
 UPDATE event_queue SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL;
 SELECT process();
 
--- An event that can never succeed is parked at once.
+-- An event that can never succeed is a dead letter at once.
 INSERT INTO event_log (tenant_id, id, channel, "from", "to", provider_message_id, payload)
 VALUES ('', uuid7(), 'fax', '1', '2', 'fax', '{}');
 INSERT INTO event_queue SELECT tenant_id, id FROM event_log WHERE channel = 'fax';
 SELECT process();
 SELECT * FROM places WHERE provider_message_id = 'fax';
 
--- What came into the log past the door makes a message of what makes sense.
+-- A row inserted into event_log without ingest() makes a message of its valid
+-- fields.
 INSERT INTO event_log (tenant_id, id, channel, "from", "to", provider_message_id, payload)
 VALUES ('', uuid7(), 'email', 'a@x.io', 'b@x.io', 'odd',
     '{"timestamp": "yesterday", "attachments": ["a", 1, {"b": 2}, "c"]}');
@@ -136,8 +138,8 @@ SELECT process();
 SELECT body, attachments, now() - "timestamp" < interval '10 s' AS now
 FROM messages WHERE provider_message_id = 'odd';
 
--- Two conversations of one message pair stay apart by channel, until mms is
--- told to thread with sms.
+-- The same addresses have a conversation per channel, until mms is set to thread
+-- with sms.
 SELECT put('mms-1', '{"type": "mms", "attachments": ["https://example.com/1"]}');
 SELECT process();
 UPDATE channels SET thread = 'sms' WHERE name = 'mms';
@@ -146,12 +148,12 @@ SELECT process();
 SELECT provider_message_id, channel, conversation_key FROM messages
 WHERE provider_message_id LIKE 'mms-%' ORDER BY 1;
 
--- Each event is in one place, each processed one has one message.
+-- Each event is in one place, and each processed event has one message.
 SELECT status, count(*), count(m.id) AS messages
 FROM inbound_events e LEFT JOIN messages m ON m.inbound_event_id = e.id
 GROUP BY 1 ORDER BY 1;
 
--- A constraint that somebody adds holds.
+-- Constraints added by users are enforced.
 ALTER TABLE messages ADD CONSTRAINT polite CHECK (body <> 'rude');
 SELECT put('polite-1'), put('rude-1', '{"body": "rude"}');
 SELECT process();
@@ -161,7 +163,7 @@ ALTER TABLE messages DROP CONSTRAINT polite;
 UPDATE event_queue SET next_attempt_at = now();
 SELECT process();
 
--- A queue with a trigger is worked off the same way.
+-- A queue with a user's trigger is processed the same way.
 CREATE TABLE public.gone (event_id uuid);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN INSERT INTO public.gone VALUES (OLD.event_id); RETURN OLD; END';
