@@ -1,6 +1,6 @@
 CREATE SEQUENCE msgstore.stream_events_position_seq;
 
--- Columns of fixed width first: no event has padding.
+-- Fixed-width columns come first, so that rows have no alignment padding.
 CREATE TABLE msgstore.stream_events (
     global_position bigint NOT NULL,
     horizon bigint NOT NULL,
@@ -24,7 +24,6 @@ CREATE INDEX stream_events_position_idx
 CREATE INDEX stream_events_category_idx
     ON msgstore.stream_events (tenant_id, category, global_position);
 
--- An event as readers get it.
 CREATE TYPE msgstore.stream_event AS (
     stream text,
     version bigint,
@@ -48,8 +47,9 @@ CREATE TABLE msgstore.stream_subscriptions (
     CONSTRAINT stream_subscriptions_size CHECK (group_size BETWEEN 1 AND 1000)
 );
 
--- A row for each member of each generation: resizing a group begins a new one.
--- Positions of a former generation say what of the rest was handled already.
+-- One row for each member of each generation. Resizing a group starts a new
+-- generation; the positions of earlier ones tell which of the events still ahead
+-- were handled before.
 CREATE TABLE msgstore.stream_consumers (
     tenant_id text COLLATE "C" NOT NULL,
     subscription text COLLATE "C" NOT NULL,
@@ -95,19 +95,111 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_consumers', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.parked_events', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.snapshots', '');
 
-COMMENT ON TABLE msgstore.stream_events IS
-    'Events, only ever appended; compaction replaces those of one stream';
-COMMENT ON TABLE msgstore.stream_subscriptions IS
-    'Named readers of a category, or of all events where it is null';
-COMMENT ON TABLE msgstore.stream_consumers IS
-    'Where each member of a subscription''s group stands, by generation of the group';
-COMMENT ON TABLE msgstore.parked_events IS
-    'Events that a subscription has set aside';
-COMMENT ON TABLE msgstore.snapshots IS
-    'States kept beside the log, with the position of the log that they are of';
 COMMENT ON SEQUENCE msgstore.stream_events_position_seq IS
-    'Global positions; gaps are possible. CACHE must stay 1: positions are to be drawn in order';
-COMMENT ON TYPE msgstore.stream_event IS
-    'An event as the reading functions return it';
+    'Global positions of events; there may be gaps. CACHE must stay 1, because positions must be drawn in order';
+COMMENT ON TABLE msgstore.stream_events IS
+    'Events of all streams. Rows are only added, except that compaction replaces the events of one stream';
+COMMENT ON COLUMN msgstore.stream_events.global_position IS
+    'Position of the event among the events of all streams';
 COMMENT ON COLUMN msgstore.stream_events.horizon IS
-    'The next transaction id after the position was drawn, below 16 bits of the cluster''s identifier';
+    'Next transaction id of the server right after the position was drawn (low 48 bits), below 16 bits of the cluster''s system identifier';
+COMMENT ON COLUMN msgstore.stream_events.version IS
+    'Number of the event within its stream, counted from 1';
+COMMENT ON COLUMN msgstore.stream_events.created_at IS
+    'Time at which the event was appended';
+COMMENT ON COLUMN msgstore.stream_events.event_id IS
+    'Id of the event: the caller''s, or a UUID version 8 that sorts by global_position; a ULID in the streams of hosts';
+COMMENT ON COLUMN msgstore.stream_events.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.stream_events.stream IS
+    'Name of the stream';
+COMMENT ON COLUMN msgstore.stream_events.category IS
+    'Category of the stream: its name up to the first hyphen';
+COMMENT ON COLUMN msgstore.stream_events.type IS
+    'Type of the event, chosen by the caller';
+COMMENT ON COLUMN msgstore.stream_events.created_by IS
+    'Author of the event as given by the caller; null: not given';
+COMMENT ON COLUMN msgstore.stream_events.data IS
+    'Content of the event';
+COMMENT ON COLUMN msgstore.stream_events.metadata IS
+    'Additional data about the event; null: none';
+COMMENT ON TYPE msgstore.stream_event IS
+    'Event as returned by the functions that read streams';
+COMMENT ON COLUMN msgstore.stream_event.stream IS
+    'Name of the stream';
+COMMENT ON COLUMN msgstore.stream_event.version IS
+    'Number of the event within its stream, counted from 1';
+COMMENT ON COLUMN msgstore.stream_event.global_position IS
+    'Position of the event among the events of all streams';
+COMMENT ON COLUMN msgstore.stream_event.event_id IS
+    'Id of the event';
+COMMENT ON COLUMN msgstore.stream_event.type IS
+    'Type of the event';
+COMMENT ON COLUMN msgstore.stream_event.data IS
+    'Content of the event';
+COMMENT ON COLUMN msgstore.stream_event.metadata IS
+    'Additional data about the event; null: none';
+COMMENT ON COLUMN msgstore.stream_event.created_at IS
+    'Time at which the event was appended';
+COMMENT ON COLUMN msgstore.stream_event.created_by IS
+    'Author of the event as given by the caller; null: not given';
+COMMENT ON TABLE msgstore.stream_subscriptions IS
+    'Subscriptions: named readers whose positions are stored in the database';
+COMMENT ON COLUMN msgstore.stream_subscriptions.tenant_id IS
+    'Tenant that owns the subscription';
+COMMENT ON COLUMN msgstore.stream_subscriptions.name IS
+    'Name of the subscription';
+COMMENT ON COLUMN msgstore.stream_subscriptions.category IS
+    'Category that is read; null: all categories';
+COMMENT ON COLUMN msgstore.stream_subscriptions.generation IS
+    'Number of the current generation of consumers; resize_subscription() starts a new one';
+COMMENT ON COLUMN msgstore.stream_subscriptions.group_size IS
+    'Number of consumers that share the streams';
+COMMENT ON COLUMN msgstore.stream_subscriptions.created_at IS
+    'Time at which the subscription was created';
+COMMENT ON TABLE msgstore.stream_consumers IS
+    'Position of each consumer of a subscription, for the current generation and for earlier ones that were ahead of it';
+COMMENT ON COLUMN msgstore.stream_consumers.tenant_id IS
+    'Tenant that owns the subscription';
+COMMENT ON COLUMN msgstore.stream_consumers.subscription IS
+    'Name of the subscription';
+COMMENT ON COLUMN msgstore.stream_consumers.generation IS
+    'Generation that the consumer belongs to';
+COMMENT ON COLUMN msgstore.stream_consumers.member IS
+    'Number of the consumer in its group, counted from 0';
+COMMENT ON COLUMN msgstore.stream_consumers.group_size IS
+    'Number of consumers in this generation';
+COMMENT ON COLUMN msgstore.stream_consumers.position IS
+    'Global position up to which the consumer has acknowledged its events';
+COMMENT ON TABLE msgstore.parked_events IS
+    'Events that a subscription has set aside to handle later';
+COMMENT ON COLUMN msgstore.parked_events.tenant_id IS
+    'Tenant that owns the subscription';
+COMMENT ON COLUMN msgstore.parked_events.subscription IS
+    'Name of the subscription';
+COMMENT ON COLUMN msgstore.parked_events.global_position IS
+    'Global position of the event';
+COMMENT ON COLUMN msgstore.parked_events.reason IS
+    'Reason given to park()';
+COMMENT ON COLUMN msgstore.parked_events.parked_at IS
+    'Time at which the event was last parked';
+COMMENT ON TABLE msgstore.snapshots IS
+    'Snapshots of the state that events lead to, stored by the caller';
+COMMENT ON COLUMN msgstore.snapshots.tenant_id IS
+    'Tenant that owns the snapshot';
+COMMENT ON COLUMN msgstore.snapshots.snapshot_id IS
+    'Id of the snapshot';
+COMMENT ON COLUMN msgstore.snapshots.created_at IS
+    'Time of the snapshot, as given or when it was first saved';
+COMMENT ON COLUMN msgstore.snapshots.hosts_content IS
+    'Content of the hosts file; empty if not given';
+COMMENT ON COLUMN msgstore.snapshots.entries IS
+    'State as JSON; null: not given';
+COMMENT ON COLUMN msgstore.snapshots.entry_count IS
+    'Number of entries, as given or counted';
+COMMENT ON COLUMN msgstore.snapshots.trigger IS
+    'What the snapshot was taken for, such as manual';
+COMMENT ON COLUMN msgstore.snapshots.name IS
+    'Display name; null: none';
+COMMENT ON COLUMN msgstore.snapshots.event_log_position IS
+    'Global position of the last event included in the snapshot; null: not given';

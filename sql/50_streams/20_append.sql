@@ -1,5 +1,5 @@
--- What an insert is made of. The three belong together, in this order: the
--- table's columns are in the order in which they are to be called.
+-- An insert calls these three in this order. The columns of stream_events are
+-- in the same order, so that the executor evaluates them that way.
 CREATE FUNCTION msgstore._take_position() RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_take_position';
@@ -62,18 +62,18 @@ REVOKE ALL ON FUNCTION msgstore.append_batch(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wake_at_commit(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._take_position() IS
-    'Draws the next global position and publishes it until the transaction ends';
+    'Draws and returns the next global position, and publishes it until the transaction ends';
 COMMENT ON FUNCTION msgstore._horizon() IS
-    'What says, with a snapshot''s xmin, when all smaller positions than the one drawn last are settled';
+    'Returns the horizon of the position drawn last: compared with the xmin of a snapshot, it tells whether all smaller positions are settled';
 COMMENT ON FUNCTION msgstore._event_id() IS
-    'An id for the event whose position was drawn last; such ids sort as their positions';
-COMMENT ON FUNCTION msgstore._append_at(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz) IS
-    'append() at a given time';
+    'Returns a new id for the event whose position was drawn last; such ids sort by position';
 COMMENT ON FUNCTION msgstore.stream_category(text) IS
-    'What stands before the first - of a stream''s name, or all of it';
+    'Returns the category of a stream: its name up to the first hyphen, or the whole name';
+COMMENT ON FUNCTION msgstore._append_at(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz) IS
+    'append() with a given time, also for streams reserved for msgstore';
 COMMENT ON FUNCTION msgstore.append(text, text, jsonb, bigint, jsonb, uuid, text) IS
-    'Appends an event and returns the stream''s new version. expected_version is the version before it (0: no events) or null for any; an event_id seen before with the same content returns its version and stores nothing. Raises MS400, MS409';
+    'Appends an event and returns its version in the stream. expected_version is the version before it (0: no events; null: any). If an event with the same event_id and content is stored, returns its version and stores nothing. Raises MS400 for an invalid argument, MS409 for another version than expected or an event_id used with different content, 40001 in REPEATABLE READ and SERIALIZABLE if the stream changed after the snapshot';
 COMMENT ON FUNCTION msgstore.append_batch(jsonb) IS
-    'Appends events of any streams, all or none, in their order: objects with stream, type, data and perhaps metadata, expected_version, event_id, created_by. Raises MS400, MS409';
+    'Appends events to one or more streams, all or none, in the given order, and returns their versions and positions. Takes an array of objects with stream, type, data and optionally metadata, expected_version, event_id and created_by. Raises MS400, MS409 and 40001 like append()';
 COMMENT ON FUNCTION msgstore._wake_at_commit(text) IS
-    'At commit, wakes who waits for events of the category';
+    'At commit, wakes the sessions that wait for events of the category';

@@ -24,8 +24,8 @@ CREATE FUNCTION msgstore.read_stream_backwards(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_read_stream_backwards';
 
--- These two take a snapshot of their own, after they have read how far events
--- are settled.
+-- Volatile, because these two take a snapshot of their own after they have
+-- determined the settled position.
 CREATE FUNCTION msgstore.read_category(
     category text,
     after_position bigint DEFAULT 0,
@@ -73,6 +73,12 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION msgstore._stream_event(e msgstore.stream_events)
+    RETURNS msgstore.stream_event
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ROW(e.stream, e.version, e.global_position, e.event_id, e.type,
+        e.data, e.metadata, e.created_at, e.created_by)::msgstore.stream_event;
+
 CREATE FUNCTION msgstore.last_event(stream text, type text DEFAULT NULL)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 1
@@ -81,8 +87,7 @@ CREATE FUNCTION msgstore.last_event(stream text, type text DEFAULT NULL)
     AS $$
 BEGIN
     RETURN QUERY
-        SELECT e.stream, e.version, e.global_position, e.event_id, e.type,
-            e.data, e.metadata, e.created_at, e.created_by
+        SELECT (msgstore._stream_event(e)).*
         FROM msgstore.stream_events e
         WHERE e.tenant_id = msgstore._tenant_scope()
             AND e.stream = last_event.stream
@@ -92,7 +97,7 @@ BEGIN
 END
 $$;
 
--- From one stream to the next by one index probe each.
+-- Steps from one stream to the next with one index probe each.
 CREATE FUNCTION msgstore.list_streams(
     category text DEFAULT NULL,
     after text DEFAULT NULL,
@@ -109,10 +114,10 @@ BEGIN
     IF max_streams < 0 THEN
         RAISE EXCEPTION 'argument "max_streams" is negative: %', max_streams
             USING ERRCODE = 'MS400',
-                  DETAIL = 'It is a number of streams, or null for no limit.';
+                  DETAIL = 'The argument must be a number of streams, or null for no limit.';
     END IF;
-    -- '-' is followed by '.': a category's streams are its own name and what
-    -- stands between "category-" and "category.".
+    -- The character after '-' is '.', so the streams of a category are the one
+    -- named like the category and those from "category-" up to "category.".
     RETURN QUERY
         WITH RECURSIVE streams AS (
             (SELECT e.stream, e.version, 1 AS n
@@ -160,8 +165,8 @@ BEGIN
 END
 $$;
 
--- The id of an event says its position only where it was made here; for
--- others an id is made that does, and that is the same each time.
+-- Only a generated event id contains the position. For an event with an id of
+-- the caller's this derives one that does, the same at each call.
 CREATE FUNCTION msgstore.latest_event_id() RETURNS uuid
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -196,34 +201,37 @@ REVOKE ALL ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint) FROM PU
 REVOKE ALL ON FUNCTION msgstore.wait_for_events(text, bigint, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.stream_version(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.count_events(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._stream_event(msgstore.stream_events) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.last_event(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_streams(text, text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.latest_position() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.latest_event_id() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._settled_position() IS
-    'Up to here all events are settled: what a newer snapshot does not show of them never will be';
+    'Returns the position up to which all events are settled: those that a newer snapshot does not show will never appear';
 COMMENT ON FUNCTION msgstore._consumer_of(text, bigint) IS
-    'The member of a consumer group that has the stream: by the first 64 bits of the MD5 of its id up to the first +';
+    'Returns the number of the consumer that reads the stream: the first 64 bits of the MD5 of the part of its name after the first hyphen, up to the first +, modulo group_size';
 COMMENT ON FUNCTION msgstore.read_stream(text, bigint, bigint) IS
-    'A stream''s events from a version on, oldest first';
+    'Returns at most max_events (null: no limit) events of a stream from a version on, oldest first. Raises MS400 if max_events is negative';
 COMMENT ON FUNCTION msgstore.read_stream_backwards(text, bigint, bigint) IS
-    'A stream''s events from a version (null: the last) back, newest first';
+    'Returns at most max_events (null: no limit) events of a stream from a version (null: the last one) backwards, newest first. Raises MS400 if max_events is negative';
 COMMENT ON FUNCTION msgstore.read_category(text, bigint, bigint, bigint, bigint) IS
-    'Committed events of a category in global order after a position; a later call never shows an event before one shown already. With consumer_member and consumer_size only the streams of that member of a group. Raises MS400';
+    'Returns at most max_events (null: no limit) committed events of a category after a position, in global order. An event that it does not return yet never gets a position below one that it has returned. With consumer_member (from 0) and consumer_size, returns only that consumer''s share of the streams. Raises MS400 for an invalid argument';
 COMMENT ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint) IS
-    'The same for all categories';
+    'Like read_category(), for all categories. Raises MS400 for an invalid argument';
 COMMENT ON FUNCTION msgstore.wait_for_events(text, bigint, interval) IS
-    'Waits until read_category() (with a null category: read_all()) has an event after the position; false when the timeout passed before. Raises MS400';
+    'Waits until read_category() (read_all() if category is null) returns an event after the position, and returns true; returns false after the timeout (null: none). Raises MS400 if the timeout is negative or the transaction is not READ COMMITTED';
 COMMENT ON FUNCTION msgstore.stream_version(text) IS
-    'The version of a stream''s last event, 0 without events';
+    'Returns the version of the last event of a stream, 0 if there are none';
 COMMENT ON FUNCTION msgstore.count_events(text) IS
-    'How many events a stream has';
+    'Returns the number of events of a stream';
+COMMENT ON FUNCTION msgstore._stream_event(msgstore.stream_events) IS
+    'Returns a row of stream_events in the form for users';
 COMMENT ON FUNCTION msgstore.last_event(text, text) IS
-    'A stream''s last event, or its last one of a type; no row when there is none';
+    'Returns the last event of a stream, or its last event of a type; no row if there is none';
 COMMENT ON FUNCTION msgstore.list_streams(text, text, int) IS
-    'Streams by name, all or a category''s, after a name, with their versions. Raises MS400';
+    'Returns at most max_streams (null: no limit) streams of a category (null: all) with their versions, sorted by name, beginning after the stream "after". Raises MS400 if max_streams is negative';
 COMMENT ON FUNCTION msgstore.latest_position() IS
-    'The position of the last event that read_all() shows; 0 without events';
+    'Returns the global position of the last event that read_all() shows, 0 if there are none';
 COMMENT ON FUNCTION msgstore.latest_event_id() IS
-    'An id that grows whenever latest_position() does, whatever ids callers gave their events; that of the last event where it was made here';
+    'Returns an id that increases whenever latest_position() does, whatever ids callers give to their events; if the id of the last event was generated, returns that one';

@@ -13,7 +13,8 @@ CREATE FUNCTION msgstore._last_known(known anyelement, value anyelement)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_last_known';
 
--- Strict: nulls are passed over, and the first value that is none begins.
+-- The transition function is strict: nulls are skipped, and the first value
+-- that is not null becomes the initial state.
 CREATE AGGREGATE msgstore.last_known(value anyelement) (
     SFUNC = msgstore._last_known,
     STYPE = anyelement,
@@ -33,12 +34,12 @@ REVOKE ALL ON FUNCTION msgstore.last_known(anyelement) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.stream_state(text, timestamptz) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.merge_patch(jsonb, jsonb) IS
-    'The document with the patch applied, by RFC 7396; null is an absent document or patch';
+    'Returns the document with the JSON merge patch applied (RFC 7396). A null target is an absent document, a null patch changes nothing';
 COMMENT ON AGGREGATE msgstore.fold(jsonb) IS
-    'Merge patches applied one after the other, by RFC 7396: fold(patch ORDER BY version)';
+    'Applies JSON merge patches (RFC 7396) one after another: fold(patch ORDER BY version)';
 COMMENT ON FUNCTION msgstore._last_known(anyelement, anyelement) IS
     'Transition function of last_known()';
 COMMENT ON AGGREGATE msgstore.last_known(anyelement) IS
-    'The last value that is not null: last_known(value ORDER BY version)';
+    'Returns the last value that is not null: last_known(value ORDER BY version)';
 COMMENT ON FUNCTION msgstore.stream_state(text, timestamptz) IS
-    'All merge patches of a stream''s events, up to a time, applied in order; null without events';
+    'Applies the data of a stream''s events in order as merge patches and returns the result, null without events. at limits it to events appended until then';

@@ -1,5 +1,4 @@
--- The event id is checked as that of any event: a seed that repeats an id of
--- another stream's event is a conflict.
+-- A seed whose event id another event has is a conflict.
 CREATE FUNCTION msgstore._append_seed(stream text, version bigint, seed jsonb)
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -8,7 +7,7 @@ CREATE FUNCTION msgstore._append_seed(stream text, version bigint, seed jsonb)
 #variable_conflict use_column
 BEGIN
     IF jsonb_typeof(seed -> 'type') <> 'string' OR seed ->> 'type' = '' THEN
-        RAISE EXCEPTION 'field "type" of the seed is not a name'
+        RAISE EXCEPTION 'field "type" of the seed is not a non-empty string'
             USING ERRCODE = 'MS400';
     END IF;
     INSERT INTO msgstore.stream_events (global_position, horizon, version,
@@ -26,15 +25,16 @@ EXCEPTION
         RAISE EXCEPTION 'event id "%" was used with different content',
             seed ->> 'event_id'
             USING ERRCODE = 'MS409',
-                  DETAIL = 'An event id stands for one stream, type, data and metadata.',
-                  HINT = 'Repeat the event as it was, or use another id.';
+                  DETAIL = 'The same event id must come with the same stream, type, data and metadata.',
+                  HINT = 'Repeat the event unchanged, or use another event id.';
     WHEN invalid_text_representation OR invalid_datetime_format THEN
-        RAISE EXCEPTION 'the seed has a field that cannot be read: %', SQLERRM
+        RAISE EXCEPTION 'invalid field in the seed: %', SQLERRM
             USING ERRCODE = 'MS400';
 END
 $$;
 
--- Waits for who is compacting the same stream; that one leaves one event.
+-- Waits for a session that is compacting the same stream, and then finds the
+-- one event that it left.
 CREATE FUNCTION msgstore.compact_stream(
     stream text,
     seed jsonb,
@@ -52,16 +52,16 @@ DECLARE
     locked bigint;
 BEGIN
     IF stream IS NULL OR jsonb_typeof(seed) IS DISTINCT FROM 'object' THEN
-        RAISE EXCEPTION 'argument "%" is not %',
+        RAISE EXCEPTION 'argument "%" is %',
             CASE WHEN stream IS NULL THEN 'stream' ELSE 'seed' END,
-            CASE WHEN stream IS NULL THEN 'a name' ELSE 'a JSON object' END
+            CASE WHEN stream IS NULL THEN 'null' ELSE 'not a JSON object' END
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A seed has the fields type and data, and may have metadata, event_id and created_by; or it is the data.';
+                  DETAIL = 'The seed must be an event with the fields type and data and optionally metadata, event_id and created_by, or the data alone.';
     END IF;
     IF starts_with(stream, 'msgstore:') THEN
-        RAISE EXCEPTION 'stream "%" is kept by msgstore itself', stream
+        RAISE EXCEPTION 'stream name "%" is reserved for msgstore', stream
             USING ERRCODE = 'MS400',
-                  HINT = 'Use the functions of the room that keeps it.';
+                  HINT = 'Use append_host_events() and the other functions for hosts.';
     END IF;
     IF NOT seed ?& ARRAY['type', 'data'] THEN
         seed := jsonb_build_object('type', 'Compacted', 'data', seed);
@@ -82,7 +82,7 @@ BEGIN
             stream, expected_version, version
             USING ERRCODE = 'MS409',
                   DETAIL = format('The stream is at version %s.', version),
-                  HINT = 'Read what the stream has got since, and compact it with its version.';
+                  HINT = 'Read the new events, then compact the stream with its current version.';
     END IF;
     events_after := least(events_before, 1);
     IF events_before <= 1 THEN
@@ -99,6 +99,6 @@ REVOKE ALL ON FUNCTION msgstore._append_seed(text, bigint, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.compact_stream(text, jsonb, bigint) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._append_seed(text, bigint, jsonb) IS
-    'The one event of a compacted stream';
+    'Appends the seed event of a compacted stream. Raises MS400, MS409';
 COMMENT ON FUNCTION msgstore.compact_stream(text, jsonb, bigint) IS
-    'Replaces a stream''s events by one seed event at the stream''s version. seed is an event (type, data, metadata, event_id, created_by) or its data alone. Raises MS400, MS409';
+    'Replaces the events of a stream with one seed event of the same version, if there are two or more. Returns the number of events before and after, and the version. seed is an event (type, data and optionally metadata, event_id, created_by) or its data alone, which gets the type Compacted. Raises MS400 for an invalid argument, MS409 if the stream is not at expected_version (null: any) or the event_id belongs to another event';

@@ -1,5 +1,16 @@
--- Where a subscription stands, held until the transaction ends: a group is not
--- resized while a member is at work, and a member's work is not done twice.
+CREATE FUNCTION msgstore._raise_no_subscription(name text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'subscription "%" does not exist', name
+        USING ERRCODE = 'MS404',
+              HINT = 'Use the name of a subscription created with create_subscription().';
+END
+$$;
+
+-- Locks the rows until the transaction ends: the group cannot be resized while a
+-- consumer works, and no two sessions work as the same consumer.
 CREATE FUNCTION msgstore._lock_consumer(
     subscription text,
     member bigint,
@@ -17,9 +28,7 @@ BEGIN
     WHERE s.tenant_id = msgstore._tenant_scope() AND s.name = subscription
     FOR SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'subscription "%" does not exist', subscription
-            USING ERRCODE = 'MS404',
-                  HINT = 'Make it with create_subscription().';
+        PERFORM msgstore._raise_no_subscription(subscription);
     END IF;
     SELECT c.position INTO "position"
     FROM msgstore.stream_consumers c
@@ -29,10 +38,10 @@ BEGIN
         AND c.member = _lock_consumer.member
     FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'subscription "%" has no member %', subscription, member
+        RAISE EXCEPTION 'subscription "%" has no member %', subscription,
+            coalesce(member::text, 'null')
             USING ERRCODE = 'MS404',
-                  DETAIL = format('Its group has %s members; they count from 0.',
-                                  group_size);
+                  DETAIL = format('Its group size is %s; members are numbered from 0.', group_size);
     END IF;
 END
 $$;
@@ -45,9 +54,9 @@ BEGIN
     IF group_size BETWEEN 1 AND 1000 THEN
         RETURN;
     END IF;
-    RAISE EXCEPTION 'a consumer group of size % cannot be', coalesce(group_size::text, 'null')
+    RAISE EXCEPTION 'invalid consumer group size: %', coalesce(group_size::text, 'null')
         USING ERRCODE = 'MS400',
-              DETAIL = 'A group has 1 to 1000 members.';
+              DETAIL = 'The group size must be between 1 and 1000.';
 END
 $$;
 
@@ -70,7 +79,7 @@ BEGIN
             create_subscription.category, create_subscription.group_size)
     ON CONFLICT ON CONSTRAINT stream_subscriptions_pkey DO NOTHING;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'subscription "%" exists already', name
+        RAISE EXCEPTION 'subscription "%" already exists', name
             USING ERRCODE = 'MS409',
                   HINT = 'Use it, or remove it with drop_subscription().';
     END IF;
@@ -91,8 +100,7 @@ BEGIN
     WHERE s.tenant_id = msgstore._tenant_scope()
         AND s.name = drop_subscription.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'subscription "%" does not exist', name
-            USING ERRCODE = 'MS404';
+        PERFORM msgstore._raise_no_subscription(name);
     END IF;
     DELETE FROM msgstore.stream_consumers c
     WHERE c.tenant_id = msgstore._tenant_scope()
@@ -103,8 +111,8 @@ BEGIN
 END
 $$;
 
--- The new members begin where the slowest one was. What the others had handled
--- beyond that, their rows of the former generation go on saying.
+-- The new members start at the position of the slowest old one. The rows of the
+-- old generation keep recording what the others had handled beyond it.
 CREATE FUNCTION msgstore.resize_subscription(name text, group_size bigint)
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -121,9 +129,7 @@ BEGIN
         AND s.name = resize_subscription.name
     RETURNING s.generation - 1 INTO former;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'subscription "%" does not exist', name
-            USING ERRCODE = 'MS404',
-                  HINT = 'Make it with create_subscription().';
+        PERFORM msgstore._raise_no_subscription(name);
     END IF;
     SELECT min(c.position) INTO lowest
     FROM msgstore.stream_consumers c
@@ -142,8 +148,8 @@ BEGIN
 END
 $$;
 
--- What a former generation has handled is passed over, page by page, so that
--- an empty answer means that there is nothing.
+-- Skips what earlier generations have handled, page by page, so that an empty
+-- result always means that there are no events.
 CREATE FUNCTION msgstore.fetch(
     name text,
     max_events bigint DEFAULT 100,
@@ -161,7 +167,8 @@ DECLARE
     fresh msgstore.stream_event[];
 BEGIN
     IF max_events IS NULL OR max_events < 1 THEN
-        RAISE EXCEPTION 'argument "max_events" is not a positive number'
+        RAISE EXCEPTION 'argument "max_events" must be positive, not %',
+            coalesce(max_events::text, 'null')
             USING ERRCODE = 'MS400';
     END IF;
     LOOP
@@ -201,10 +208,10 @@ BEGIN
     IF "position" IS NULL OR "position" > msgstore._settled_position() THEN
         RAISE EXCEPTION 'position % cannot be acknowledged', coalesce("position"::text, 'null')
             USING ERRCODE = 'MS400',
-                  DETAIL = 'Nobody has read an event at this position yet.';
+                  DETAIL = 'The position must not be greater than that of the last event returned by fetch().';
     END IF;
     IF "position" < consumer.position THEN
-        RAISE EXCEPTION 'position % of subscription "%" was acknowledged before',
+        RAISE EXCEPTION 'position % of subscription "%" is already acknowledged',
             "position", name
             USING ERRCODE = 'MS409',
                   DETAIL = format('Member %s is at position %s.', member,
@@ -230,9 +237,7 @@ BEGIN
     WHERE s.tenant_id = msgstore._tenant_scope()
         AND s.name = _check_subscription.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'subscription "%" does not exist', name
-            USING ERRCODE = 'MS404',
-                  HINT = 'Make it with create_subscription().';
+        PERFORM msgstore._raise_no_subscription(name);
     END IF;
     RETURN category;
 END
@@ -283,8 +288,9 @@ BEGIN
 END
 $$;
 
--- Events leave the parking with the caller's transaction: rolled back, they
--- stay. Two sessions get different ones. A compacted event is gone.
+-- Events are unparked with the caller's transaction; after a rollback they are
+-- still parked. Two sessions get different events. Events that were replaced by
+-- a compaction are not returned.
 CREATE FUNCTION msgstore.replay_parked(name text, max_events bigint DEFAULT 100)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -310,8 +316,7 @@ BEGIN
                 AND p.global_position = c.global_position
             RETURNING p.global_position
         )
-        SELECT e.stream, e.version, e.global_position, e.event_id, e.type,
-            e.data, e.metadata, e.created_at, e.created_by
+        SELECT (msgstore._stream_event(e)).*
         FROM unparked u
         JOIN msgstore.stream_events e
             ON e.tenant_id = msgstore._tenant_scope()
@@ -320,6 +325,7 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._raise_no_subscription(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._lock_consumer(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_group_size(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.create_subscription(text, text, bigint, bigint) FROM PUBLIC;
@@ -332,25 +338,27 @@ REVOKE ALL ON FUNCTION msgstore.park(text, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_parked(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.replay_parked(text, bigint) FROM PUBLIC;
 
+COMMENT ON FUNCTION msgstore._raise_no_subscription(text) IS
+    'Raises MS404 for a subscription that does not exist';
 COMMENT ON FUNCTION msgstore._lock_consumer(text, bigint) IS
-    'Where a member of a subscription stands, locked until the transaction ends. Raises MS404';
+    'Returns the state of a consumer and locks it until the transaction ends. Raises MS404';
 COMMENT ON FUNCTION msgstore._check_group_size(bigint) IS
-    'Raises MS400 for a consumer group that cannot be';
+    'Raises MS400 for an invalid consumer group size';
 COMMENT ON FUNCTION msgstore.create_subscription(text, text, bigint, bigint) IS
-    'A named reader of a category (null: all events) that keeps its position, for a group of consumers. Raises MS400, MS409';
+    'Creates a subscription to a category (null: all) with group_size consumers, beginning after a position. Raises MS400 if the name is empty or group_size is not between 1 and 1000, MS409 if the subscription already exists';
 COMMENT ON FUNCTION msgstore.drop_subscription(text) IS
-    'Forgets a subscription, its positions and parked events. Raises MS404';
+    'Removes a subscription with its positions and parked events. Raises MS404 if it does not exist';
 COMMENT ON FUNCTION msgstore.resize_subscription(text, bigint) IS
-    'Gives a subscription another number of members; no event is lost or handled twice. Waits for members at work. Raises MS400, MS404';
+    'Changes the number of consumers of a subscription; no event is lost or handled twice. Waits for open transactions that have called fetch() or ack(). Raises MS400 if group_size is not between 1 and 1000, MS404 if the subscription does not exist';
 COMMENT ON FUNCTION msgstore.fetch(text, bigint, bigint) IS
-    'The next events of a subscription''s member, which other sessions of the same member wait for until this transaction ends. Raises MS400, MS404';
+    'Returns the next events of a consumer (member, from 0), at most max_events, and locks the consumer until the transaction ends. Call ack() to advance. Raises MS400 if max_events is not positive, MS404 if the subscription or the member does not exist';
 COMMENT ON FUNCTION msgstore.ack(text, bigint, bigint) IS
-    'Moves a member''s position, in the caller''s transaction. Raises MS400, MS404, MS409';
+    'Advances a consumer to a position, in the caller''s transaction. Raises MS400 for a position that no event has reached, MS404 if the subscription or the member does not exist, MS409 if the consumer is already past it';
 COMMENT ON FUNCTION msgstore._check_subscription(text) IS
-    'The category of a subscription. Raises MS404';
+    'Returns the category of a subscription. Raises MS404';
 COMMENT ON FUNCTION msgstore.park(text, bigint, text) IS
-    'Sets an event aside, with the reason, so that the subscription can go on. Raises MS404';
+    'Sets an event aside with a reason, so that the subscription can continue after it. Raises MS404 if the subscription does not exist or has no event at the position';
 COMMENT ON FUNCTION msgstore.list_parked(text) IS
-    'What a subscription has parked. Raises MS404';
+    'Returns the parked events of a subscription, by position. Raises MS404 if it does not exist';
 COMMENT ON FUNCTION msgstore.replay_parked(text, bigint) IS
-    'Takes parked events out, in the caller''s transaction, to be handled again. Raises MS404';
+    'Unparks at most max_events (null: no limit) events in the caller''s transaction and returns them, by position, to be handled again. Raises MS404 if the subscription does not exist';

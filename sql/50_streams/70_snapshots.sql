@@ -1,4 +1,3 @@
--- The document of a snapshot, its fields checked.
 CREATE FUNCTION msgstore._snapshot_row(snapshot jsonb) RETURNS msgstore.snapshots
     LANGUAGE plpgsql VOLATILE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -21,7 +20,7 @@ BEGIN
         ('entry_count', 'number'), ('event_log_position', 'number')
     LOOP
         IF jsonb_typeof(snapshot -> field) <> kind THEN
-            RAISE EXCEPTION 'field "%" of the snapshot is not a %', field, kind
+            RAISE EXCEPTION 'field "%" of the snapshot must be a %', field, kind
                 USING ERRCODE = 'MS400';
         END IF;
     END LOOP;
@@ -44,7 +43,7 @@ BEGIN
 EXCEPTION
     WHEN invalid_text_representation OR invalid_datetime_format
         OR datetime_field_overflow OR numeric_value_out_of_range THEN
-        RAISE EXCEPTION 'the snapshot has a field that cannot be read: %', SQLERRM
+        RAISE EXCEPTION 'invalid field in the snapshot: %', SQLERRM
             USING ERRCODE = 'MS400';
 END
 $$;
@@ -68,6 +67,7 @@ BEGIN
 END
 $$;
 
+-- Clients look for "not found" in the message.
 CREATE FUNCTION msgstore._raise_no_snapshot(id text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -75,7 +75,7 @@ CREATE FUNCTION msgstore._raise_no_snapshot(id text) RETURNS void
 BEGIN
     RAISE EXCEPTION 'snapshot "%" not found', left(id, 64)
         USING ERRCODE = 'MS404',
-              HINT = 'list_snapshots() has the ids of all there are.';
+              HINT = 'Use list_snapshots() to find the ids of snapshots.';
 END
 $$;
 
@@ -117,7 +117,7 @@ BEGIN
         RAISE EXCEPTION 'argument "%" is negative',
             CASE WHEN max_results < 0 THEN 'max_results' ELSE 'skip' END
             USING ERRCODE = 'MS400',
-                  DETAIL = 'It is a number of snapshots, or null.';
+                  DETAIL = 'The argument must be a number of snapshots, or null.';
     END IF;
     RETURN QUERY
         SELECT s.snapshot_id, s.created_at, s.entry_count, s.trigger, s.name,
@@ -151,12 +151,13 @@ CREATE FUNCTION msgstore.apply_snapshot_retention(max_count int, max_age interva
 DECLARE
     deleted int;
 BEGIN
+    -- Clients look for "positive integer" in the message.
     IF max_count <= 0 OR max_age <= interval '0' THEN
         RAISE EXCEPTION 'retention limit "%" must be a positive integer or interval, not "%"',
             CASE WHEN max_count <= 0 THEN 'max_count' ELSE 'max_age' END,
             CASE WHEN max_count <= 0 THEN max_count::text ELSE max_age::text END
             USING ERRCODE = 'MS400',
-                  DETAIL = 'Null is no limit.';
+                  HINT = 'Use null for no limit.';
     END IF;
     DELETE FROM msgstore.snapshots s
     WHERE s.tenant_id = msgstore._tenant_scope()
@@ -181,16 +182,16 @@ REVOKE ALL ON FUNCTION msgstore.delete_snapshot(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.apply_snapshot_retention(int, interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._snapshot_row(jsonb) IS
-    'The row a snapshot''s document makes. Raises MS400';
+    'Returns the row of snapshots for a snapshot given as an object. Raises MS400 for an invalid field';
 COMMENT ON FUNCTION msgstore.save_snapshot(jsonb) IS
-    'Stores a snapshot and returns its id: an object with hosts_content, entries, entry_count, trigger, name, event_log_position, created_at, snapshot_id, each optional. The same id again replaces all but created_at. Raises MS400';
+    'Stores a snapshot and returns its id. Takes an object with hosts_content, entries, entry_count, trigger, name, event_log_position, created_at and snapshot_id, each optional. Replaces a snapshot with the same id, except for its created_at. Raises MS400 for an invalid field';
 COMMENT ON FUNCTION msgstore._raise_no_snapshot(text) IS
     'Raises MS404 for a snapshot that does not exist';
 COMMENT ON FUNCTION msgstore.get_snapshot(text) IS
-    'A snapshot as an object. Raises MS404';
+    'Returns a snapshot as an object. Raises MS404 if it does not exist';
 COMMENT ON FUNCTION msgstore.list_snapshots(int, int) IS
-    'Snapshots without their contents, newest first. Raises MS400';
+    'Returns at most max_results (null: no limit) snapshots without hosts_content and entries, newest first, after skipping "skip" of them. Raises MS400 if an argument is negative';
 COMMENT ON FUNCTION msgstore.delete_snapshot(text) IS
-    'Removes a snapshot. Raises MS404';
+    'Deletes a snapshot. Raises MS404 if it does not exist';
 COMMENT ON FUNCTION msgstore.apply_snapshot_retention(int, interval) IS
-    'Removes snapshots beyond the newest max_count and older than max_age, null is no limit; returns how many. Raises MS400';
+    'Deletes all but the max_count newest snapshots, and those older than max_age (null: no limit). Returns the number of deleted snapshots. Raises MS400 if a limit is not positive';

@@ -1,17 +1,20 @@
--- The other interface. Its objects are made where it is asked for and belong to
--- whoever asks, so that a dump has them; what they do is done here. A condition
--- is SQL of the caller and runs with the caller's rights, on a view that shows
--- one tenant's events and nothing before its own condition holds.
+-- Compatibility with Message DB (@eventide/message-db 1.3), including its error
+-- texts. The objects are created on request and belong to the caller, so that a
+-- dump contains them. A condition is SQL from the client; it runs with the
+-- client's rights, on a security-barrier view of one tenant's events.
 CREATE FUNCTION msgstore.install_message_store() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET check_function_bodies = off
     AS $install$
+DECLARE
+    summary text;
+    columns text;
 BEGIN
     IF to_regnamespace('message_store') IS NOT NULL THEN
-        RAISE EXCEPTION 'schema "message_store" exists already'
+        RAISE EXCEPTION 'schema "message_store" already exists'
             USING ERRCODE = 'MS409',
-                  HINT = 'Another message store is installed in this database.';
+                  DETAIL = 'This interface or Message DB itself is already installed in this database.';
     END IF;
     EXECUTE $sql$
 CREATE SCHEMA message_store;
@@ -77,7 +80,6 @@ CREATE FUNCTION message_store.cardinal_id(stream_name varchar) RETURNS varchar
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN split_part(message_store.id(stream_name), '+', 1)::varchar;
 
--- Kept for those who call it: write_message() needs no lock.
 CREATE FUNCTION message_store.acquire_lock(stream_name varchar) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -195,7 +197,7 @@ BEGIN
         RAISE EXCEPTION 'Consumer group member must be less than the group size %', place;
     END IF;
     batch_size := coalesce(batch_size, 1000);
-    -- The query's snapshot comes after this.
+    -- Must come before the query takes its snapshot.
     settled := message_store._settled_position();
     RETURN QUERY EXECUTE message_store._columns()
         || 'category = $1 AND global_position >= $2 AND global_position <= $7'
@@ -211,50 +213,58 @@ BEGIN
             consumer_group_member, consumer_group_size, settled;
 END
 $$;
-
-CREATE VIEW message_store.category_type_summary AS
-SELECT category, type, message_count,
+    $sql$;
+    FOR summary, columns IN VALUES
+        ('category_type_summary', 'category, type'),
+        ('type_category_summary', 'type, category'),
+        ('stream_summary', 'stream_name'),
+        ('stream_type_summary', 'stream_name, type'),
+        ('type_stream_summary', 'type, stream_name'),
+        ('type_summary', 'type')
+    LOOP
+        EXECUTE format($sql$
+CREATE VIEW message_store.%1$I AS
+SELECT %2$s, message_count,
     round(message_count / sum(message_count) OVER () * 100, 2) AS percent
-FROM (SELECT category, type, count(*) AS message_count
-      FROM message_store.messages GROUP BY category, type) c
-ORDER BY category, type;
-
-CREATE VIEW message_store.type_category_summary AS
-SELECT type, category, message_count,
-    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
-FROM (SELECT type, category, count(*) AS message_count
-      FROM message_store.messages GROUP BY type, category) c
-ORDER BY type, category;
-
-CREATE VIEW message_store.stream_summary AS
-SELECT stream_name, message_count,
-    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
-FROM (SELECT stream_name, count(*) AS message_count
-      FROM message_store.messages GROUP BY stream_name) c
-ORDER BY stream_name;
-
-CREATE VIEW message_store.stream_type_summary AS
-SELECT stream_name, type, message_count,
-    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
-FROM (SELECT stream_name, type, count(*) AS message_count
-      FROM message_store.messages GROUP BY stream_name, type) c
-ORDER BY stream_name, type;
-
-CREATE VIEW message_store.type_stream_summary AS
-SELECT type, stream_name, message_count,
-    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
-FROM (SELECT type, stream_name, count(*) AS message_count
-      FROM message_store.messages GROUP BY type, stream_name) c
-ORDER BY type, stream_name;
-
-CREATE VIEW message_store.type_summary AS
-SELECT type, message_count,
-    round(message_count / sum(message_count) OVER () * 100, 2) AS percent
-FROM (SELECT type, count(*) AS message_count
-      FROM message_store.messages GROUP BY type) c
-ORDER BY type;
-
+FROM (SELECT %2$s, count(*) AS message_count
+      FROM message_store.messages GROUP BY %2$s) c
+ORDER BY %2$s;
+COMMENT ON VIEW message_store.%1$I IS %3$L;
+        $sql$, summary, columns, 'Number and percentage of messages by ' || replace(columns, ', ', ' and '));
+    END LOOP;
+    EXECUTE $sql$
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA message_store FROM PUBLIC;
+
+COMMENT ON SCHEMA message_store IS
+    'Message DB interface to the events of msgstore';
+COMMENT ON TYPE message_store.message IS
+    'Message as returned by the functions that read';
+COMMENT ON VIEW message_store.messages IS
+    'Messages of the session''s tenant';
+COMMENT ON FUNCTION message_store.write_message(varchar, varchar, varchar, jsonb, jsonb, bigint) IS
+    'Writes a message and returns its position in the stream, counted from 0. expected_version is the position of the last message (-1: no messages; null: any)';
+COMMENT ON FUNCTION message_store.message_store_version() IS
+    'Returns the version of Message DB whose interface this is';
+COMMENT ON FUNCTION message_store.hash_64(varchar) IS
+    'Returns the first 64 bits of the MD5 of the value';
+COMMENT ON FUNCTION message_store.category(varchar) IS
+    'Returns the name of a stream up to the first hyphen';
+COMMENT ON FUNCTION message_store.is_category(varchar) IS
+    'Returns whether the name has no hyphen';
+COMMENT ON FUNCTION message_store.id(varchar) IS
+    'Returns the name of a stream after the first hyphen';
+COMMENT ON FUNCTION message_store.cardinal_id(varchar) IS
+    'Returns the id of a stream up to the first +';
+COMMENT ON FUNCTION message_store.acquire_lock(varchar) IS
+    'Takes an advisory lock on the category until the transaction ends and returns its key. For compatibility only: write_message() takes no such lock';
+COMMENT ON FUNCTION message_store.stream_version(varchar) IS
+    'Returns the position of the last message of a stream, null without messages';
+COMMENT ON FUNCTION message_store.get_last_stream_message(varchar, varchar) IS
+    'Returns the last message of a stream, or its last message of a type';
+COMMENT ON FUNCTION message_store.get_stream_messages(varchar, bigint, bigint, varchar) IS
+    'Returns messages of a stream from a position on. batch_size -1 is no limit';
+COMMENT ON FUNCTION message_store.get_category_messages(varchar, bigint, bigint, varchar, bigint, bigint, varchar) IS
+    'Returns messages of a category from a global position on, before those of open transactions. batch_size -1 is no limit';
     $sql$;
     IF to_regrole('message_store') IS NOT NULL THEN
         EXECUTE $sql$
@@ -269,4 +279,4 @@ $install$;
 REVOKE ALL ON FUNCTION msgstore.install_message_store() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.install_message_store() IS
-    'Makes the schema message_store, whose functions are those of the widely used interface for message stores, over the same events. Raises MS409';
+    'Creates the schema message_store with the functions and views of Message DB, over the same events. Raises MS409 if the schema exists';

@@ -1,5 +1,5 @@
--- What all events come to, host by host; written in the transaction that
--- appends them, so that it is right in every snapshot.
+-- The projection of the events to one row for each host. Written in the
+-- transaction that appends them, so that it matches them in every snapshot.
 CREATE TABLE msgstore.host_entries (
     tenant_id text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
@@ -15,14 +15,14 @@ CREATE TABLE msgstore.host_entries (
     CONSTRAINT host_entries_pkey PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 80);
 
--- No two entries that are in force have the same address and name.
+-- No two hosts that are not deleted have the same address and name.
 CREATE UNIQUE INDEX host_entries_active_key
     ON msgstore.host_entries (tenant_id, ip_address, hostname)
     WHERE NOT deleted;
 
--- The greatest event id of a tenant's log. Its row is locked from the making of
--- an id to the commit: ids are committed in their order, and no two sessions
--- change the hosts at the same time.
+-- The greatest event id of each tenant. The row is locked from the generation of
+-- an id to the commit, so that ids are committed in ascending order and no two
+-- sessions change the hosts of a tenant at the same time.
 CREATE TABLE msgstore.host_log (
     tenant_id text COLLATE "C" NOT NULL,
     latest_event_id uuid NOT NULL,
@@ -41,7 +41,6 @@ CREATE TYPE msgstore.host_entry AS (
     version text
 );
 
--- An event that has been appended.
 CREATE TYPE msgstore.host_append AS (
     aggregate_id text,
     event_id text,
@@ -53,10 +52,62 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.host_entries', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.host_log', '');
 
 COMMENT ON TABLE msgstore.host_entries IS
-    'What the events of each host come to, deleted ones too; right in every snapshot';
+    'Current state of each host, including deleted ones; always matches the events';
+COMMENT ON COLUMN msgstore.host_entries.tenant_id IS
+    'Tenant that owns the host';
+COMMENT ON COLUMN msgstore.host_entries.id IS
+    'Aggregate id of the host';
+COMMENT ON COLUMN msgstore.host_entries.ip_address IS
+    'IPv4 or IPv6 address as text';
+COMMENT ON COLUMN msgstore.host_entries.hostname IS
+    'Hostname';
+COMMENT ON COLUMN msgstore.host_entries.comment IS
+    'Comment; null: none';
+COMMENT ON COLUMN msgstore.host_entries.aliases IS
+    'Other names of the host';
+COMMENT ON COLUMN msgstore.host_entries.tags IS
+    'Tags of the host';
+COMMENT ON COLUMN msgstore.host_entries.created_at IS
+    'Time at which the host was created, from the creating event';
+COMMENT ON COLUMN msgstore.host_entries.updated_at IS
+    'Time at which the last event of the host was appended';
+COMMENT ON COLUMN msgstore.host_entries.event_version IS
+    'Version (text) of the last event of the host';
+COMMENT ON COLUMN msgstore.host_entries.deleted IS
+    'Whether the host is deleted';
 COMMENT ON TABLE msgstore.host_log IS
-    'The greatest event id of each tenant; its row is locked while hosts are changed';
+    'Greatest event id of each tenant; its row is locked while hosts are changed';
+COMMENT ON COLUMN msgstore.host_log.tenant_id IS
+    'Tenant that owns the hosts';
+COMMENT ON COLUMN msgstore.host_log.latest_event_id IS
+    'Greatest event id: the 128 bits of a ULID';
 COMMENT ON TYPE msgstore.host_entry IS
-    'A host as the reading functions return it';
+    'Host as returned by the functions that read hosts';
+COMMENT ON COLUMN msgstore.host_entry.id IS
+    'Aggregate id of the host';
+COMMENT ON COLUMN msgstore.host_entry.ip_address IS
+    'IPv4 or IPv6 address as text';
+COMMENT ON COLUMN msgstore.host_entry.hostname IS
+    'Hostname';
+COMMENT ON COLUMN msgstore.host_entry.aliases IS
+    'Other names of the host';
+COMMENT ON COLUMN msgstore.host_entry.comment IS
+    'Comment; null: none';
+COMMENT ON COLUMN msgstore.host_entry.tags IS
+    'Tags of the host';
+COMMENT ON COLUMN msgstore.host_entry.created_at IS
+    'Time at which the host was created, from the creating event';
+COMMENT ON COLUMN msgstore.host_entry.updated_at IS
+    'Time at which the last event of the host was appended';
+COMMENT ON COLUMN msgstore.host_entry.version IS
+    'Version (text) of the last event of the host';
 COMMENT ON TYPE msgstore.host_append IS
-    'An event that has been appended to a host';
+    'Event that was appended to a host';
+COMMENT ON COLUMN msgstore.host_append.aggregate_id IS
+    'Id of the host';
+COMMENT ON COLUMN msgstore.host_append.event_id IS
+    'Id of the event (ULID)';
+COMMENT ON COLUMN msgstore.host_append.event_version IS
+    'Version of the event: the given text, or the event id';
+COMMENT ON COLUMN msgstore.host_append.seq IS
+    'Number of the event among those of the host, counted from 1';

@@ -18,12 +18,11 @@ CREATE FUNCTION msgstore._uuid_to_ulid(id uuid) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_uuid_to_ulid';
 
--- The stream of a host. Names that begin like this are kept from append().
+-- append() refuses stream names that begin with "msgstore:".
 CREATE FUNCTION msgstore._host_stream(aggregate_id text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN 'msgstore:host-' || aggregate_id;
 
--- The fields of each type of event.
 CREATE FUNCTION msgstore._host_event_fields(type text)
     RETURNS TABLE (field text, kind text, required boolean)
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -59,7 +58,7 @@ CREATE FUNCTION msgstore._host_event_fields(type text)
         END) f
     $$;
 
--- The field with the event's own time: the last one of each list above.
+-- The last field in each list above.
 CREATE FUNCTION msgstore._host_time_field(type text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN CASE type
@@ -73,7 +72,6 @@ CREATE FUNCTION msgstore._host_time_field(type text) RETURNS text
         WHEN 'HostCompacted' THEN 'compacted_at'
         ELSE 'occurred_at' END;
 
--- What is wrong with an event, or null.
 CREATE FUNCTION msgstore._host_event_fault(type text, data jsonb) RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -88,7 +86,7 @@ BEGIN
         value := data -> f.field;
         IF value IS NULL OR value = 'null' THEN
             IF f.required THEN
-                RETURN format('event of type "%s" has no "%s"', type, f.field);
+                RETURN format('event of type "%s" has no field "%s"', type, f.field);
             END IF;
         ELSIF f.kind = 'time' THEN
             PERFORM (data ->> f.field)::timestamptz;
@@ -100,15 +98,15 @@ BEGIN
         END IF;
     END LOOP;
     RETURN CASE WHEN NOT known THEN
-        format('event type "%s" is not known', coalesce(left(type, 64), 'null')) END;
+        format('unknown event type "%s"', coalesce(left(type, 64), 'null')) END;
 EXCEPTION
     WHEN invalid_datetime_format OR datetime_field_overflow THEN
         RETURN format('field "%s" of event of type "%s" is not a time', f.field, type);
 END
 $$;
 
--- What an event says of its host: a field that it does not touch is null, one
--- that it clears is JSON null. Who makes a host says everything of it.
+-- A field that the event does not change is null; one that it clears is JSON
+-- null. An event that creates a host sets all fields.
 CREATE FUNCTION msgstore._host_change(type text, data jsonb)
     RETURNS TABLE (
         ip_address text,
@@ -148,7 +146,6 @@ CREATE FUNCTION msgstore._text_array(list jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN ARRAY(SELECT jsonb_array_elements_text(list));
 
--- The events of all hosts as rows.
 CREATE VIEW msgstore.host_events WITH (security_barrier) AS
 SELECT
     msgstore._uuid_to_ulid(e.event_id) AS event_id,
@@ -189,9 +186,8 @@ CREATE VIEW msgstore.host_entries_history WITH (security_barrier) AS
 SELECT * FROM msgstore.host_events
 ORDER BY aggregate_id, seq;
 
--- One event as it is given, with what was left out filled in: the event alone,
--- or in an envelope as its field "event". The event's own fields stay as they
--- are given.
+-- Reads an event that is given alone or in the field "event" of an envelope, and
+-- fills in missing values. Given fields of the event stay unchanged.
 CREATE FUNCTION msgstore._read_host_event(
     aggregate_id text,
     given jsonb,
@@ -222,7 +218,7 @@ BEGIN
         expected_version := given ->> 'expected_version';
         metadata := given -> 'metadata';
         IF given ->> 'aggregate_id' <> _read_host_event.aggregate_id THEN
-            fault := format('the event is of aggregate "%s", not of "%s"',
+            fault := format('the event belongs to aggregate "%s", not to "%s"',
                 left(given ->> 'aggregate_id', 64), _read_host_event.aggregate_id);
         ELSIF jsonb_typeof(data) IS DISTINCT FROM 'object' THEN
             fault := 'field "event" of the envelope is not a JSON object';
@@ -265,31 +261,103 @@ REVOKE ALL ON FUNCTION msgstore._host_change(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._text_array(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_host_event(text, jsonb) FROM PUBLIC;
 
-COMMENT ON VIEW msgstore.host_events IS
-    'The events of all hosts of this session''s tenant';
-COMMENT ON VIEW msgstore.host_entries_history IS
-    'The events of all hosts, by host and in their order';
 COMMENT ON FUNCTION msgstore.new_ulid() IS
-    'A ULID of now, greater than all this session made before';
+    'Returns a ULID of the current time, greater than all that this session has generated';
 COMMENT ON FUNCTION msgstore.ulid_after(text) IS
-    'A ULID of now that is greater than the given one. Raises MS400';
+    'Returns a ULID of the current time, or the next greater one if that is not greater than the argument. Raises MS400 for an invalid ULID or the greatest one';
 COMMENT ON FUNCTION msgstore._next_ulid(uuid) IS
-    'The same, as a uuid';
+    'Like ulid_after(), for the 128 bits as a uuid';
 COMMENT ON FUNCTION msgstore._ulid_to_uuid(text) IS
-    'The 128 bits of a ULID. Raises MS400';
+    'Returns the 128 bits of a ULID as a uuid. Raises MS400';
 COMMENT ON FUNCTION msgstore._uuid_to_ulid(uuid) IS
-    '128 bits as a ULID';
+    'Returns 128 bits as a ULID';
 COMMENT ON FUNCTION msgstore._host_stream(text) IS
-    'The stream that holds a host''s events';
+    'Returns the name of the stream that holds the events of a host';
 COMMENT ON FUNCTION msgstore._host_event_fields(text) IS
-    'The fields that an event of the type has, with their kinds';
+    'Returns the fields of an event type, each with its kind and whether it is required; no rows for an unknown type';
 COMMENT ON FUNCTION msgstore._host_time_field(text) IS
-    'The field of an event with its own time';
+    'Returns the name of the field that contains the time of the event itself';
 COMMENT ON FUNCTION msgstore._host_event_fault(text, jsonb) IS
-    'What is wrong with an event, or null';
+    'Returns an error message for an invalid event, null for a valid one';
 COMMENT ON FUNCTION msgstore._host_change(text, jsonb) IS
-    'What an event says of its host; null where it says nothing';
+    'Returns the fields of the host that an event sets, null for the others; touches is false for events that concern no host';
 COMMENT ON FUNCTION msgstore._text_array(jsonb) IS
-    'A JSON list of strings as an array';
+    'Returns a JSON array of strings as text[]';
 COMMENT ON FUNCTION msgstore._read_host_event(text, jsonb) IS
-    'An event as it was given, completed. Raises MS400';
+    'Returns the parts of an event given for a host, with missing values filled in. Raises MS400';
+COMMENT ON VIEW msgstore.host_events IS
+    'Events of all hosts of the session''s tenant';
+COMMENT ON COLUMN msgstore.host_events.event_id IS
+    'Id of the event (ULID)';
+COMMENT ON COLUMN msgstore.host_events.aggregate_id IS
+    'Id of the host';
+COMMENT ON COLUMN msgstore.host_events.event_type IS
+    'Type of the event';
+COMMENT ON COLUMN msgstore.host_events.event_version IS
+    'Version of the event (text)';
+COMMENT ON COLUMN msgstore.host_events.ip_address IS
+    'Address that the event sets, or that a HostDeleted event names; null: none';
+COMMENT ON COLUMN msgstore.host_events.hostname IS
+    'Hostname that the event sets, or that a HostDeleted event names; null: none';
+COMMENT ON COLUMN msgstore.host_events.comment IS
+    'Comment that the event sets; null: none';
+COMMENT ON COLUMN msgstore.host_events.tags IS
+    'Tags that the event sets, as JSON text; null: none';
+COMMENT ON COLUMN msgstore.host_events.event_timestamp IS
+    'Time of the event itself';
+COMMENT ON COLUMN msgstore.host_events.metadata IS
+    'Metadata of the event and its remaining fields, such as previous values, as JSON text';
+COMMENT ON COLUMN msgstore.host_events.created_at IS
+    'Time at which the event was recorded';
+COMMENT ON COLUMN msgstore.host_events.created_by IS
+    'Author of the event as given by the caller; null: not given';
+COMMENT ON COLUMN msgstore.host_events.expected_version IS
+    'Version that the caller expected before the event; null: none';
+COMMENT ON COLUMN msgstore.host_events.aliases IS
+    'Aliases that the event sets, as JSON text; null: none';
+COMMENT ON COLUMN msgstore.host_events.seq IS
+    'Number of the event among those of the host, counted from 1';
+COMMENT ON COLUMN msgstore.host_events.event IS
+    'Event as JSON, with its type';
+COMMENT ON COLUMN msgstore.host_events.global_position IS
+    'Position of the event among the events of all streams';
+COMMENT ON COLUMN msgstore.host_events.stream IS
+    'Name of the stream that holds the event';
+COMMENT ON VIEW msgstore.host_entries_history IS
+    'Events of all hosts of the session''s tenant, sorted by host and number';
+COMMENT ON COLUMN msgstore.host_entries_history.event_id IS
+    'Id of the event (ULID)';
+COMMENT ON COLUMN msgstore.host_entries_history.aggregate_id IS
+    'Id of the host';
+COMMENT ON COLUMN msgstore.host_entries_history.event_type IS
+    'Type of the event';
+COMMENT ON COLUMN msgstore.host_entries_history.event_version IS
+    'Version of the event (text)';
+COMMENT ON COLUMN msgstore.host_entries_history.ip_address IS
+    'Address that the event sets, or that a HostDeleted event names; null: none';
+COMMENT ON COLUMN msgstore.host_entries_history.hostname IS
+    'Hostname that the event sets, or that a HostDeleted event names; null: none';
+COMMENT ON COLUMN msgstore.host_entries_history.comment IS
+    'Comment that the event sets; null: none';
+COMMENT ON COLUMN msgstore.host_entries_history.tags IS
+    'Tags that the event sets, as JSON text; null: none';
+COMMENT ON COLUMN msgstore.host_entries_history.event_timestamp IS
+    'Time of the event itself';
+COMMENT ON COLUMN msgstore.host_entries_history.metadata IS
+    'Metadata of the event and its remaining fields, such as previous values, as JSON text';
+COMMENT ON COLUMN msgstore.host_entries_history.created_at IS
+    'Time at which the event was recorded';
+COMMENT ON COLUMN msgstore.host_entries_history.created_by IS
+    'Author of the event as given by the caller; null: not given';
+COMMENT ON COLUMN msgstore.host_entries_history.expected_version IS
+    'Version that the caller expected before the event; null: none';
+COMMENT ON COLUMN msgstore.host_entries_history.aliases IS
+    'Aliases that the event sets, as JSON text; null: none';
+COMMENT ON COLUMN msgstore.host_entries_history.seq IS
+    'Number of the event among those of the host, counted from 1';
+COMMENT ON COLUMN msgstore.host_entries_history.event IS
+    'Event as JSON, with its type';
+COMMENT ON COLUMN msgstore.host_entries_history.global_position IS
+    'Position of the event among the events of all streams';
+COMMENT ON COLUMN msgstore.host_entries_history.stream IS
+    'Name of the stream that holds the event';

@@ -1,4 +1,3 @@
--- Locks the hosts of the tenant; returns the greatest event id there is.
 CREATE FUNCTION msgstore._lock_hosts() RETURNS uuid
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -33,12 +32,13 @@ BEGIN
               DETAIL = CASE WHEN id IS NULL
                   THEN 'Another host has this address and name.'
                   ELSE format('Host "%s" has this address and name.', id) END,
-              HINT = 'Delete that host before, or change it.';
+              HINT = 'Delete or change that host first.';
 END
 $$;
 
--- Raises MS409 where the host is not as expected: null or 0 is no event yet, -1
--- is anything, else the text or the number of the last version.
+-- The expected version is null or 0 for a host without events, -1 for any host,
+-- otherwise the version (text) or number of its last event. Clients look for
+-- "version conflict" in the message, and for "duplicate entry" in the one above.
 CREATE FUNCTION msgstore._check_host_version(
     aggregate_id text,
     expected_version text,
@@ -60,15 +60,15 @@ BEGIN
             WHEN coalesce(expected_version, '0') ~ '^[0-9]{1,18}$' THEN seq::text
             ELSE event_version END
         USING ERRCODE = 'MS409',
-              DETAIL = format('The host has %s; its last one has version %s.',
-                  CASE WHEN seq = 1 THEN '1 event' ELSE seq || ' events' END,
-                  coalesce(event_version, 'none')),
-              HINT = 'Load what the host has got since, and append with its version.';
+              DETAIL = CASE WHEN seq = 0 THEN 'The host has no events.'
+                  ELSE format('The last event of the host is number %s with version "%s".',
+                      seq, event_version) END,
+              HINT = 'Load the new events, then append with the current version.';
 END
 $$;
 
--- What new events come to is what they say last of each field, and what they do
--- not say stays. Before a host is made there is nothing to change.
+-- For each field the last new event that sets it wins; other fields stay. Changes
+-- before the host is created have no effect.
 CREATE FUNCTION msgstore._project_host(aggregate_id text, after_seq bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -139,8 +139,7 @@ EXCEPTION
 END
 $$;
 
--- Appends to one host whose tenant's hosts are locked; latest is the greatest
--- event id so far.
+-- Needs _lock_hosts(). latest is the greatest event id so far.
 CREATE FUNCTION msgstore._append_host(
     aggregate_id text,
     events jsonb,
@@ -200,7 +199,7 @@ BEGIN
                 AND s.stream = own_stream
                 AND s.metadata ->> 'event_version' = e.event_version)
         THEN
-            RAISE EXCEPTION 'version conflict on %: it has an event of version %',
+            RAISE EXCEPTION 'version conflict on %: version % is already used',
                 aggregate_id, e.event_version USING ERRCODE = 'MS409';
         END IF;
         seq := msgstore._append_at(own_stream, e.type, e.data, seq,
@@ -228,7 +227,7 @@ BEGIN
     IF jsonb_typeof(batch) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'argument "batch" is not a JSON array'
             USING ERRCODE = 'MS400',
-                  DETAIL = 'Its items have the fields aggregate_id, events and expected_version.';
+                  DETAIL = 'The items must be objects with the fields aggregate_id, events and expected_version.';
     END IF;
     IF batch = '[]' THEN
         RETURN;
@@ -236,7 +235,7 @@ BEGIN
     latest := msgstore._lock_hosts();
     FOR item IN SELECT jsonb_array_elements(batch) LOOP
         IF jsonb_typeof(item -> 'events') IS DISTINCT FROM 'array' THEN
-            RAISE EXCEPTION 'the events are not a JSON array' USING ERRCODE = 'MS400';
+            RAISE EXCEPTION 'events must be a JSON array' USING ERRCODE = 'MS400';
         END IF;
         IF coalesce(item ->> 'aggregate_id', '') = '' THEN
             item := item || jsonb_build_object('aggregate_id', msgstore.new_ulid());
@@ -278,16 +277,16 @@ REVOKE ALL ON FUNCTION msgstore.append_host_batch(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.append_host_events(text, jsonb, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._lock_hosts() IS
-    'Locks the tenant''s hosts until the transaction ends; the greatest event id there is';
+    'Locks the hosts of the tenant until the transaction ends and returns the greatest event id';
 COMMENT ON FUNCTION msgstore._raise_duplicate_entry(text, text, text) IS
-    'Raises MS409 for an address and name that a host in force has';
+    'Raises MS409 for an address and name that belong to another host (id; null: not known)';
 COMMENT ON FUNCTION msgstore._check_host_version(text, text, bigint, text) IS
-    'Raises MS409 where a host is not at the expected version';
+    'Raises MS409 if a host is not at the expected version';
 COMMENT ON FUNCTION msgstore._project_host(text, bigint) IS
-    'Brings a host''s entry up to date with its events after a number. Raises MS409';
+    'Applies the events of a host after a number to its row of host_entries. Raises MS409 for an address and name that belong to another host';
 COMMENT ON FUNCTION msgstore._append_host(text, jsonb, text, uuid) IS
-    'Appends events to one host. Raises MS400, MS409';
+    'Appends events to a host; returns the new greatest event id and the appended events. Raises MS400, MS409';
 COMMENT ON FUNCTION msgstore.append_host_batch(jsonb) IS
-    'Appends to several hosts, all or none: objects with aggregate_id, events, expected_version. Raises MS400, MS409';
+    'Appends events to one or more hosts, all or none, and returns the appended events. Takes an array of objects with aggregate_id (generated if missing), events and expected_version. Raises MS400 and MS409 like append_host_events()';
 COMMENT ON FUNCTION msgstore.append_host_events(text, jsonb, text) IS
-    'Appends events to a host: objects with type and fields, or envelopes with event, event_id, event_version, created_at, created_by, metadata. expected_version is the text or number of the last version, null or 0 for a new host, -1 for any. Raises MS400, MS409';
+    'Appends events to a host and returns them. Takes an array of events (objects with type and fields) or envelopes (objects with event and optionally event_id, event_version, aggregate_id, created_at, created_by, expected_version and metadata). expected_version is the version (text) or number of the last event, null or 0 for a host without events, -1 for any. Raises MS400 for an invalid event, MS409 for another version than expected or an address and name that belong to another host';

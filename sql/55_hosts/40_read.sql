@@ -4,7 +4,7 @@ SELECT h.id, h.ip_address, h.hostname, h.comment, h.tags, h.created_at,
 FROM msgstore.host_entries h
 WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted;
 
--- An event that cannot be read is an error, and is not passed over.
+-- An unreadable event is an error rather than skipped.
 CREATE FUNCTION msgstore.load_host_events(aggregate_id text)
     RETURNS SETOF msgstore.host_events
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -22,7 +22,7 @@ BEGIN
         AND f.fault IS NOT NULL
     ORDER BY s.version LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'event "%" of host "%" cannot be read: %', fault.event_id,
+        RAISE EXCEPTION 'cannot read event "%" of host "%": %', fault.event_id,
             load_host_events.aggregate_id, fault.fault
             USING ERRCODE = 'data_corrupted';
     END IF;
@@ -151,7 +151,7 @@ BEGIN
         ELSIF filter ->> field = '' THEN
             RAISE EXCEPTION '% must not be an empty string', field
                 USING ERRCODE = 'MS400',
-                      HINT = 'Leave it out to search without it.';
+                      HINT = 'Leave the field out to ignore it.';
         END IF;
     END LOOP;
     IF jsonb_typeof(filter -> 'tags') NOT IN ('array', 'null')
@@ -165,12 +165,12 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'filter has an unknown field "%"', left(field, 64)
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A filter may have ip_pattern, hostname_pattern, tags and query.';
+                  DETAIL = 'The fields of a filter are ip_pattern, hostname_pattern, tags and query.';
     END IF;
 END
 $$;
 
--- Patterns are taken as they are written: nothing in them is a wildcard.
+-- Patterns contain no wildcards.
 CREATE FUNCTION msgstore.search_hosts(filter jsonb)
     RETURNS SETOF msgstore.host_entry
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -269,34 +269,52 @@ REVOKE ALL ON FUNCTION msgstore.hosts_at(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.hosts_health() FROM PUBLIC;
 
 COMMENT ON VIEW msgstore.host_entries_current IS
-    'The hosts in force of this session''s tenant';
+    'Hosts of the session''s tenant that are not deleted';
+COMMENT ON COLUMN msgstore.host_entries_current.id IS
+    'Aggregate id of the host';
+COMMENT ON COLUMN msgstore.host_entries_current.ip_address IS
+    'IPv4 or IPv6 address as text';
+COMMENT ON COLUMN msgstore.host_entries_current.hostname IS
+    'Hostname';
+COMMENT ON COLUMN msgstore.host_entries_current.comment IS
+    'Comment; null: none';
+COMMENT ON COLUMN msgstore.host_entries_current.tags IS
+    'Tags of the host';
+COMMENT ON COLUMN msgstore.host_entries_current.created_at IS
+    'Time at which the host was created, from the creating event';
+COMMENT ON COLUMN msgstore.host_entries_current.updated_at IS
+    'Time at which the last event of the host was appended';
+COMMENT ON COLUMN msgstore.host_entries_current.event_version IS
+    'Version (text) of the last event of the host';
+COMMENT ON COLUMN msgstore.host_entries_current.aliases IS
+    'Other names of the host';
 COMMENT ON FUNCTION msgstore.load_host_events(text) IS
-    'A host''s events, oldest first. Raises XX001 for one that cannot be read';
+    'Returns the events of a host, oldest first. Raises XX001 if one of them is invalid';
 COMMENT ON FUNCTION msgstore._host_head(text) IS
-    'Number and version of a host''s last event';
+    'Returns number and version of the last event of a host, null without events';
 COMMENT ON FUNCTION msgstore.host_version(text) IS
-    'The version of a host''s last event, null without events';
+    'Returns the version (text) of the last event of a host, null without events';
 COMMENT ON FUNCTION msgstore.host_sequence(text) IS
-    'The number of a host''s last event, 0 without events';
+    'Returns the number of the last event of a host, 0 without events';
 COMMENT ON FUNCTION msgstore.count_host_events(text) IS
-    'How many events a host has';
+    'Returns the number of events of a host';
 COMMENT ON FUNCTION msgstore.list_host_ids() IS
-    'All hosts that have events, deleted ones too';
+    'Returns the ids of all hosts that have events, including deleted ones';
 COMMENT ON FUNCTION msgstore.latest_host_event_id() IS
-    'The greatest event id in the log of hosts, 26 zeros without events; it rises with every commit that changes the log';
+    'Returns the greatest event id of all hosts (ULID), 26 zeros without events. It increases with every commit that changes hosts';
 COMMENT ON FUNCTION msgstore._host_entry(msgstore.host_entries) IS
-    'A row of host_entries as users see it';
+    'Returns a row of host_entries in the form for users';
 COMMENT ON FUNCTION msgstore.list_hosts() IS
-    'All hosts in force, by address and name in byte order';
+    'Returns all hosts that are not deleted, by address and name in byte order';
 COMMENT ON FUNCTION msgstore.host_by_id(text) IS
-    'A host in force. Raises MS404';
+    'Returns a host. Raises MS404 if it does not exist or is deleted';
 COMMENT ON FUNCTION msgstore.host_by_ip_and_hostname(text, text) IS
-    'The host in force with this address and name, if there is one';
+    'Returns the host with this address and name; no row if there is none or it is deleted';
 COMMENT ON FUNCTION msgstore._check_host_filter(jsonb) IS
-    'Raises MS400 for a filter that cannot be';
+    'Raises MS400 for an invalid filter';
 COMMENT ON FUNCTION msgstore.search_hosts(jsonb) IS
-    'Hosts in force that meet all of ip_pattern (prefix), hostname_pattern (contained, aliases too), tags (any of them) and query (contained in address, name, comment or a tag). Raises MS400';
+    'Returns the hosts that match all fields of the filter: ip_pattern (address begins with it), hostname_pattern (name or an alias contains it), tags (has any of them), query (address, name, comment or a tag contains it). Raises MS400 for an invalid filter';
 COMMENT ON FUNCTION msgstore.hosts_at(timestamptz) IS
-    'The hosts that were in force at a time, by the events recorded until then';
+    'Returns the hosts as of a time, from the events recorded until then';
 COMMENT ON FUNCTION msgstore.hosts_health() IS
-    'That the store of hosts answers, and which backend it is';
+    'Returns {"status": "ok", "backend": "postgresql"} if the tables for hosts can be read';

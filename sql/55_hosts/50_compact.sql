@@ -1,4 +1,4 @@
--- The entry is what it was, so the projection is not touched.
+-- The state of the host does not change, so neither does host_entries.
 CREATE FUNCTION msgstore.compact_host(
     aggregate_id text,
     OUT events_before bigint,
@@ -53,4 +53,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore.compact_host(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.compact_host(text) IS
-    'Replaces a host''s events by one HostCompacted event of the same version; the entry stays what it is';
+    'Replaces the events of a host with one HostCompacted event of the same version, if there are two or more. Returns the number of events before and after, and the number and version of the last event';

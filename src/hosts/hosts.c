@@ -1,12 +1,14 @@
 /*
- * hosts/hosts.c: ULIDs, and what is an IP address.
+ * hosts/hosts.c: ULIDs, and the check of IP addresses.
+ *
+ * The rest of the store of hosts is SQL (sql/55_hosts) on top of event streams.
  *
  * A ULID is 128 bits written as 26 characters of Crockford's base 32: 48 bits
- * of milliseconds since 1970, then 80 random ones. It is kept as a uuid, whose
- * byte order is the order of the text. The next one after a given one has the
- * time of now where that is later, and else is one greater as a number: a
- * carry out of the random bits goes into the time, so that ids rise whatever
- * the clock does.
+ * of milliseconds since 1970, then 80 random bits. It is stored as a uuid,
+ * whose byte order is the order of the text. The ULID after a given one has the
+ * current time if that is later, and is otherwise one greater as a number. A
+ * carry out of the random bits goes into the time, so ids increase whatever the
+ * clock does.
  */
 #include "postgres.h"
 
@@ -38,7 +40,7 @@ PG_FUNCTION_INFO_V1(msgstore_ulid_to_uuid);
 PG_FUNCTION_INFO_V1(msgstore_uuid_to_ulid);
 PG_FUNCTION_INFO_V1(msgstore_is_ip_address);
 
-/* Greater than all this session made before. */
+/* Greater than all that this session has generated. */
 Datum
 msgstore_new_ulid(PG_FUNCTION_ARGS)
 {
@@ -93,7 +95,7 @@ msgstore_is_ip_address(PG_FUNCTION_ARGS)
 				   inet_pton(AF_INET6, address, bytes) == 1);
 }
 
-/* Raises MS400 for what is not a ULID. */
+/* Raises MS400 for an invalid ULID. */
 static bool
 decode(const text *ulid, pg_uuid_t *id)
 {
@@ -110,7 +112,7 @@ decode(const text *ulid, pg_uuid_t *id)
 		const char *place =
 			memchr(alphabet, pg_toupper((unsigned char) chars[i]), 32);
 
-		/* The first character has three bits: 26 have two more than 128. */
+		/* The first has 3 bits, because 26 characters have 2 more than 128. */
 		valid = place != NULL && (i > 0 || place - alphabet < 8);
 		if (!valid)
 			break;
@@ -126,11 +128,11 @@ decode(const text *ulid, pg_uuid_t *id)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_MS_BAD_REQUEST),
-			 errmsg("\"%s\" is not a ULID",
+			 errmsg("invalid ULID: \"%s\"",
 					text_to_cstring(
 						cstring_to_text_with_len(chars, Min(len, 64)))),
 			 errdetail(
-				 "A ULID has 26 characters of Crockford's base 32, the first one at most 7.")));
+				 "A ULID must have 26 characters of Crockford's base 32, the first at most 7.")));
 	return valid;
 }
 
@@ -140,7 +142,7 @@ encode(const pg_uuid_t *id)
 	text *ulid = palloc(VARHDRSZ + ULID_CHARS);
 	char *chars = VARDATA(ulid);
 	uint32 pending = 0;
-	int bits = 2; /* of the two that are before the first byte */
+	int bits = 2; /* two zero bits precede the first byte */
 	int i;
 
 	SET_VARSIZE(ulid, VARHDRSZ + ULID_CHARS);
@@ -184,5 +186,5 @@ make_next(const pg_uuid_t *after, pg_uuid_t *id)
 	if (i < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
-				 errmsg("there is no ULID after the greatest")));
+				 errmsg("no ULID is greater than the given one")));
 }

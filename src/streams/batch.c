@@ -1,16 +1,16 @@
 /*
  * streams/batch.c: several events of several streams, all or none.
  *
- * Three statements for any number of events: one finds those that are stored
- * already, one reads the versions of the streams, one inserts. Positions are
- * drawn between the last two, in the order of the call, so that they grow with
- * the versions. The rows are inserted in the order of the streams' names, so
- * that two batches on the same streams do not wait for each other.
+ * Three statements for any number of events: the first finds the events that
+ * are already stored, the second reads the versions of the streams, the third
+ * inserts. Positions are drawn between the last two in the order of the call,
+ * so that they increase with versions. Rows are inserted in the order of stream
+ * names, so that two batches on the same streams cannot deadlock.
  *
- * Another session may take a version in between. Then fewer rows come back
- * than were inserted, the subtransaction is rolled back, and all is done again
- * with what is there now: either an expected version is found missed, or the
- * events take the next versions.
+ * Another session may take a version in between. Then the insert stores fewer
+ * rows than there are events, the subtransaction is rolled back, and the batch
+ * is tried again from the start: either a version turns out not to be the
+ * expected one, or the events take the next versions.
  */
 #include "postgres.h"
 
@@ -27,6 +27,10 @@
 #include "server/settings.h"
 #include "server/statement.h"
 #include "streams/streams.h"
+
+#define FIELDS_OF_EVENT                                                        \
+	"An event must have the fields stream, type and data; metadata, "          \
+	"expected_version, event_id and created_by are optional."
 
 static Statement find_by_ids = {
 	.sql = "SELECT n.ordinal, e.stream = n.stream AND e.type = n.type"
@@ -164,16 +168,14 @@ read_event(Jsonb *given, int ordinal, StreamEvent *event)
 					  &value);
 	}
 	if (event->stream == NULL || event->type == NULL || event->data == NULL)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_MS_BAD_REQUEST),
-			 errmsg("event %d has no \"%s\"",
-					ordinal,
-					event->stream == NULL ? "stream"
-					: event->type == NULL ? "type"
-										  : "data"),
-			 errdetail(
-				 "An event has the fields stream, type and data, and may have metadata, expected_version, event_id and created_by.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("event %d has no \"%s\"",
+						ordinal,
+						event->stream == NULL ? "stream"
+						: event->type == NULL ? "type"
+											  : "data"),
+				 errdetail(FIELDS_OF_EVENT)));
 	streams_check_not_kept(event);
 	streams_check_event(event);
 	streams_check_expected(event);
@@ -200,12 +202,10 @@ set_field(StreamEvent *event, int ordinal, char *key, JsonbValue *value)
 		event->expected = version_value(ordinal, key, value);
 	}
 	else
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_MS_BAD_REQUEST),
-			 errmsg("event %d has an unknown field \"%s\"", ordinal, key),
-			 errdetail(
-				 "An event has the fields stream, type and data, and may have metadata, expected_version, event_id and created_by.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("event %d has an unknown field \"%s\"", ordinal, key),
+				 errdetail(FIELDS_OF_EVENT)));
 }
 
 static text *
@@ -235,7 +235,7 @@ version_value(int ordinal, const char *field, const JsonbValue *value)
 	return version;
 }
 
-/* Hexadecimal digits, with hyphens where RFC 9562 has them or nowhere. */
+/* Hexadecimal digits, with or without the hyphens of RFC 9562. */
 static pg_uuid_t *
 id_value(int ordinal, const JsonbValue *value)
 {
@@ -289,8 +289,8 @@ append_all(StreamEvent *events, int n)
 }
 
 /*
- * In a subtransaction, which is rolled back when another session was there at
- * the same time. It is ours to end, also when an error passes through.
+ * Tries in a subtransaction, which is rolled back if another session appended
+ * to a stream at the same time, and which must end here on errors too.
  */
 static bool
 append_once(StreamEvent *events, int n)
@@ -327,7 +327,7 @@ append_once(StreamEvent *events, int n)
 	return done;
 }
 
-/* False: another session was there at the same time. */
+/* False: another session appended to a stream at the same time. */
 static bool
 try_append(StreamEvent *events, int n)
 {
@@ -370,7 +370,8 @@ try_append(StreamEvent *events, int n)
 	return true;
 }
 
-/* Marks what is stored, or repeated in the call; returns how many these are. */
+/* Marks events that are stored or repeated in the call; returns their number.
+ */
 static int
 find_stored(StreamEvent *events, int n)
 {
@@ -552,7 +553,7 @@ insert_all(StreamEvent **sorted, int n)
 	return SPI_processed == (uint64) n;
 }
 
-/* Of the same id the first of the call comes first. */
+/* Events with the same id stay in the order of the call. */
 static int
 compare_ids(const void *a, const void *b)
 {

@@ -1,9 +1,9 @@
 /*
- * streams/fold.c: what a stream's events come to.
+ * streams/fold.c: merge patches and other folds of a stream's events.
  *
  * A JSON merge patch (RFC 7396) is applied key by key while the result is
- * written; neither document is built in memory as a tree. As a transition
- * function it makes the aggregate fold(), whose state is the document itself.
+ * written; neither document becomes a tree in memory. The function is also the
+ * transition function of the aggregate fold(), whose state is the document.
  */
 #include "postgres.h"
 
@@ -25,7 +25,7 @@ find_key(JsonbContainer *object, const JsonbValue *key, JsonbValue *found);
 PG_FUNCTION_INFO_V1(msgstore_merge_patch);
 PG_FUNCTION_INFO_V1(msgstore_last_known);
 
-/* merge_patch(target, patch): null is a document, or a patch, that is absent */
+/* merge_patch(target, patch); null is an absent document or patch. */
 Datum
 msgstore_merge_patch(PG_FUNCTION_ARGS)
 {
@@ -53,7 +53,7 @@ msgstore_last_known(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(PG_GETARG_DATUM(1));
 }
 
-/* A target of NULL is the empty object. */
+/* A NULL target is the empty object. */
 static JsonbValue *
 merge_objects(JsonbParseState **state,
 			  JsonbContainer *target,

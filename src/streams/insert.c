@@ -2,11 +2,11 @@
  * streams/insert.c: an append without a statement.
  *
  * It looks up the version by the primary key with a new snapshot, draws the
- * position, and inserts the event as row_insert.c does, which waits for whoever
- * is inserting the same version. It took the processor's time for an append
+ * position, and inserts the event with row_insert.c, which waits for a session
+ * that is inserting the same version. This reduced the CPU time of an append
  * from 51 to 26 microseconds.
  *
- * Where row_insert.c does not open the table, streams.c has the statement.
+ * If row_insert.c refuses to open the table, streams.c executes its statement.
  */
 #include "postgres.h"
 
@@ -25,7 +25,8 @@
 #include "server/settings.h"
 #include "streams/streams.h"
 
-/* The columns of stream_events, in the order of sql/50_streams.sql. */
+/* The columns of stream_events, in the order of sql/50_streams/10_tables.sql.
+ */
 enum
 {
 	COLUMN_GLOBAL_POSITION,
@@ -60,7 +61,7 @@ streams_insert(StreamEvent *event, bool *stored)
 	return true;
 }
 
-/* False: the version, or the event id, was taken or is not as expected. */
+/* False: the version or the event id is taken, or the version unexpected. */
 static bool
 insert_into(RowTarget *target, StreamEvent *event)
 {
@@ -95,7 +96,7 @@ last_version(Relation table, Relation key, Datum tenant, Datum stream)
 	int64 version = 0;
 	bool isnull;
 
-	/* Both columns have the collation C, which a scan key has by itself. */
+	/* Both columns have the collation C, as ScanKeyInit() assumes. */
 	ScanKeyInit(&conditions[0], 1, BTEqualStrategyNumber, F_TEXTEQ, tenant);
 	ScanKeyInit(&conditions[1], 2, BTEqualStrategyNumber, F_TEXTEQ, stream);
 #if PG_VERSION_NUM >= 180000
@@ -122,7 +123,7 @@ add_row(RowTarget *target, Datum tenant, const StreamEvent *event)
 
 	if (id == NULL)
 	{
-		/* An id that is made here is new: it need not be looked for before. */
+		/* A generated id is new, so only the version can conflict. */
 		Relation key = row_target_index(target, "stream_events_pkey");
 
 		indexes = list_make1_oid(RelationGetRelid(key));

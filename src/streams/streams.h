@@ -1,7 +1,7 @@
 /*
- * streams/streams.h: events of streams, and the order in which readers may see them.
+ * streams/streams.h: appending events, and the order in which readers see them.
  *
- * What is called here works connected to SPI unless it says otherwise.
+ * Callers are connected to SPI unless a comment says otherwise.
  */
 #ifndef STREAMS_H
 #define STREAMS_H
@@ -15,84 +15,94 @@
 #include "varatt.h"
 #endif
 
-/* An event as it is asked to be appended, and where it came to stand. */
+/* An event to append, and the result. */
 typedef struct StreamEvent
 {
 	text *stream;
-	text *category; /* what stands before the stream's first '-' */
+	text *category; /* stream's name up to its first '-' */
 	text *type;
 	Jsonb *data;		 /* may be NULL */
 	Jsonb *metadata;	 /* may be NULL */
-	pg_uuid_t *event_id; /* NULL: one is made */
+	pg_uuid_t *event_id; /* NULL: generated */
 	text *created_by;	 /* may be NULL */
 	bool has_expected;
 	int64 expected; /* version of the stream before this event */
 	TimestampTz created_at;
 
-	/* the outcome */
+	/* The result. */
 	int64 version;
 	int64 position;
-	bool duplicate; /* the event was there already, nothing is stored */
-	const struct StreamEvent *first; /* of this call, with the same id */
+	bool duplicate; /* stored before, or repeated in the call */
+	const struct StreamEvent *first; /* in the call with the same id */
 } StreamEvent;
 
-/* How a conflict is told: in our words, or in those of the other interface. */
+/* Whose error text a conflict has; Message DB's clients look for its words. */
 typedef enum ConflictWords
 {
 	CONFLICT_MSGSTORE,
 	CONFLICT_MESSAGE_STORE
 } ConflictWords;
 
-/* Raises MS400 where stream or type cannot be; sets the category. */
+/* Sets the category. Raises MS400 for an invalid stream name or type. */
 extern void streams_check_event(StreamEvent *event);
 
-/* Raises MS400 where the stream is one that another room keeps. */
+/* Raises MS400 if the name is reserved for streams of msgstore itself. */
 extern void streams_check_not_kept(const StreamEvent *event);
 
-/* Raises MS400 where no stream ever has the expected version. */
+/* Raises MS400 if the expected version is negative. */
 extern void streams_check_expected(const StreamEvent *event);
 
-/* The part of a stream's name before its first '-', or all of it. */
+/* The stream's name up to its first '-', or all of it; palloc'd. */
 extern text *streams_category(const text *stream);
 
-/* Raises that the stream is not at the expected version. */
+/* Raises the error for another version than the expected one. */
 extern void streams_raise_conflict(const StreamEvent *event,
 								   int64 current,
 								   ConflictWords words);
 
-/* Raises that the event id stands for something else. */
+/* Raises the error for an event id that was used with other content. */
 extern void streams_raise_other_content(const pg_uuid_t *event_id);
 
 /*
- * Inserts the event without a statement, not connected to SPI, if the table
- * allows for it; stored is false where its version or id is taken, or its
- * version not the expected one.
+ * Inserts the event without a statement; called without SPI. Returns false if
+ * the table does not allow that. stored is false if its version or id is taken,
+ * or the version is not the expected one.
  */
 extern bool streams_insert(StreamEvent *event, bool *stored);
 
 /*
- * Draws the next position and publishes it until the transaction ends. The
- * caller has read the version of the stream it will append to: so positions
- * within a stream grow with its versions.
+ * Draws the next position and publishes it until the transaction ends. Callers
+ * read the version of the stream before, so that within a stream positions
+ * increase with versions.
  */
 extern int64 streams_take_position(void);
 
-/* What is stored with a position drawn before; see streams/position.c. */
+/* The horizon to store with the position drawn last; see position.c. */
 extern int64 streams_horizon(void);
 
-/* The id made for the event at the position. */
+/* Generates the id of the event at the position. */
 extern void streams_make_event_id(int64 position, pg_uuid_t *id);
 
 /*
- * Events up to this position are settled: what a snapshot that is taken from
- * now on does not show of them never will be.
+ * Events up to this position are settled: those that a snapshot taken from now
+ * on does not show will never appear.
  */
 extern int64 streams_settled_position(void);
 
-/* At commit, who waits for events of the category is woken. */
+/* At commit, wakes the sessions that wait for events of the category. */
 extern void streams_wake_at_commit(const text *category);
 
-/* For _PG_init: transaction hook; shared memory's size, and its set-up. */
+/*
+ * When a transaction that drew a position has ended and its slot is cleared:
+ * wakes the sessions that wait for its categories or for any event.
+ */
+extern void streams_wake_waiters(void);
+
+/* Size and set-up of the shared memory for waiting. */
+extern void streams_wait_shmem_request(void);
+extern void streams_wait_shmem_startup(void);
+
+/* For _PG_init: transaction hook; size and set-up of shared memory. */
 extern void streams_init(void);
 extern void streams_shmem_request(void);
 extern void streams_shmem_startup(void);

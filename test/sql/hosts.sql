@@ -1,5 +1,5 @@
--- hosts: the store of a host-file manager: events, the entries they come to,
--- snapshots of them, states of the past.
+-- hosts: the store of a hosts-file manager: events, current hosts, search, and
+-- hosts at earlier times.
 CREATE EXTENSION msgstore;
 \pset null NULL
 \set SHOW_CONTEXT never
@@ -18,7 +18,7 @@ CREATE FUNCTION deleted() RETURNS jsonb LANGUAGE sql
 RETURN jsonb_build_object('type', 'HostDeleted', 'ip_address', '10.0.0.1', 'hostname', 'a',
     'deleted_at', '2024-01-04T00:00:00Z', 'reason', 'gone');
 CREATE FUNCTION events(VARIADIC e jsonb[]) RETURNS jsonb LANGUAGE sql RETURN to_jsonb(e);
--- Ids and versions are ULIDs made in the server: how many, and whether they are.
+-- Ids and versions are generated ULIDs, so this shows only the number of events.
 CREATE FUNCTION appended(id text, e jsonb, expected text DEFAULT NULL) RETURNS text LANGUAGE sql
 AS $$ SELECT format('%s events, last %s', count(*), max(seq))
     FROM msgstore.append_host_events(id, e, expected)
@@ -35,8 +35,8 @@ SELECT appended('A', events(created('10.0.0.1', 'a', '{"comment": "first", "tags
 SELECT appended('B', events(created('10.0.0.1', 'b')), '0');
 SELECT id, ip_address, hostname, aliases, comment, tags, created_at, updated_at > now() - interval '1 minute' AS updated
 FROM msgstore.host_by_id('A') \gx
--- Any other expected version is a conflict, and nothing is written. The detail
--- has the last version, an id.
+-- Any other expected version is a conflict, and nothing is written. DETAIL contains
+-- the last version, which is generated.
 \set VERBOSITY terse
 SELECT appended('A', events(moved('10.0.0.9')), '999');
 SELECT appended('A', events(moved('10.0.0.9')));
@@ -46,7 +46,7 @@ SELECT appended('NEW', events(created('10.0.0.3', 'n')), '3');
 SELECT appended('A', events(moved('10.0.0.9')), '999');
 \set VERBOSITY default
 SELECT msgstore.count_host_events('A'), msgstore.count_host_events('NEW');
--- The last version is expected by its text, or by its number; -1 is any.
+-- The expected version is the text or the number of the last one; -1 is any.
 SELECT appended('A', events(moved('10.0.0.2')), msgstore.host_version('A'));
 DO $$ BEGIN PERFORM appended('A', '[{"type": "HostDeleted"}]', 'x'); EXCEPTION WHEN SQLSTATE 'MS409' THEN
     RAISE NOTICE '%', replace(SQLERRM, msgstore.host_version('A'), '(last)'); END $$;
@@ -55,7 +55,7 @@ SELECT appended('A', events(commented(NULL)), '-1');
 SELECT msgstore.host_sequence('A'), msgstore.host_version('A') = max(event_version) AS last
 FROM msgstore.load_host_events('A');
 
--- Each change replaces its own field.
+-- Each event changes its own field.
 SELECT appended('A', events(
     '{"type": "HostnameChanged", "old_hostname": "a", "new_hostname": "alpha"}',
     '{"type": "TagsModified", "old_tags": ["x", "y"], "new_tags": []}',
@@ -68,7 +68,7 @@ SELECT seq, CASE WHEN seq < 5 THEN metadata END AS metadata, event ->> 'type' AS
     expected_version IS NOT NULL AS expected FROM msgstore.load_host_events('A') WHERE seq IN (2, 3, 5);
 SELECT expected_version FROM msgstore.load_host_events('A') WHERE seq IN (1, 3, 4);
 
--- One address and name belong to one host in force.
+-- Only one host that is not deleted may have an address and name.
 SELECT appended('C', events(created('10.0.0.1', 'b')));
 SELECT appended('C', events(created('10.0.0.5', 'c'), created('10.0.0.5', 'c')));
 SELECT * FROM msgstore.append_host_batch(jsonb_build_array(
@@ -78,7 +78,7 @@ SELECT appended('B', events(moved('10.0.0.2'), '{"type": "HostnameChanged", "new
 SELECT msgstore.count_host_events('C'), msgstore.count_host_events('D'), msgstore.count_host_events('B');
 SELECT appended('B', events(deleted()), '1');
 SELECT appended('C', events(created('10.0.0.1', 'b')));
--- What is deleted is absent, its events are not; a change does not bring it back.
+-- A deleted host is not listed, its events are. A change does not restore it.
 SELECT appended('B', events(commented('back?')), '2');
 SELECT id FROM msgstore.list_hosts();
 SELECT * FROM msgstore.host_by_id('B');
@@ -89,14 +89,14 @@ SELECT event_type, metadata FROM msgstore.load_host_events('B') WHERE seq = 2;
 SELECT * FROM msgstore.list_host_ids();
 SELECT id, event_version = msgstore.host_version(id) AS last FROM msgstore.host_entries_current ORDER BY id;
 SELECT aggregate_id, seq FROM msgstore.host_entries_history WHERE aggregate_id = 'B';
--- Events before a host is made are not of it; those of snapshots touch none.
+-- Changes before the creation have no effect, nor have events about snapshots.
 SELECT appended('E', events(moved('10.9.9.9')), '-1');
 SELECT count(*) FROM msgstore.host_entries_current WHERE id = 'E';
 CREATE TABLE before AS SELECT * FROM msgstore.host_by_id('C');
 SELECT appended('C', events('{"type": "SnapshotCreated", "snapshot_id": "s", "name": "n", "trigger": "t", "entry_count": 3, "occurred_at": "2024-01-01T00:00:00Z"}'), '1');
 SELECT (SELECT before FROM before) = (SELECT h FROM msgstore.host_by_id('C') h) AS same;
 
--- Several in one call: all or none, one check before.
+-- The events of one call are stored all or none, after one version check.
 SELECT * FROM msgstore.append_host_events('A', '[]', 'whatever');
 SELECT appended('A', (SELECT jsonb_agg(commented('Batch update ' || n)) FROM generate_series(0, 99) n), '7');
 SELECT comment FROM msgstore.host_by_id('A');
@@ -108,15 +108,15 @@ SELECT * FROM msgstore.append_host_batch(jsonb_build_array(
     jsonb_build_object('aggregate_id', 'A', 'events', events(commented('no')), 'expected_version', '5')));
 \set VERBOSITY default
 SELECT msgstore.count_host_events('F');
--- The second of one aggregate sees the first's events.
+-- A later item of a batch sees the events of an earlier one.
 SELECT aggregate_id, seq FROM msgstore.append_host_batch(jsonb_build_array(
     jsonb_build_object('aggregate_id', 'F', 'events', events(created('10.0.0.6', 'f')), 'expected_version', '0'),
     jsonb_build_object('aggregate_id', 'F', 'events', events(commented('yes')), 'expected_version', '1')));
--- Without an aggregate id one is made.
+-- A missing aggregate id is generated.
 SELECT aggregate_id ~ '^[0-9A-HJKMNP-TV-Z]{26}$' AS made, seq
 FROM msgstore.append_host_events(NULL, events(created('10.0.0.7', 'g')));
 
--- An envelope's fields are kept.
+-- The fields of an envelope are stored.
 SELECT appended('H', events(jsonb_build_object('event', created('10.0.0.8', 'h'), 'aggregate_id', 'H',
     'event_id', '7ZZZZZZZZZ0000000000000001', 'event_version', 'v1', 'created_by', 'ann',
     'created_at', '2024-02-01T00:00:00Z', 'expected_version', 'none', 'metadata', '{"source": "cli"}'::jsonb)));
@@ -125,13 +125,13 @@ FROM msgstore.load_host_events('H');
 SELECT appended('H', events(jsonb_build_object('event', commented('x'), 'event_version', 'v2')), 'v1');
 SELECT appended('H', events(jsonb_build_object('event', commented('x'), 'event_version', 'v1')), 'v2');
 SELECT created_by FROM msgstore.load_host_events('H') WHERE seq = 2;
--- The latest id rises with every commit, whatever is proposed.
+-- The latest id increases with every commit, whatever ids are proposed.
 SELECT msgstore.latest_host_event_id();
 SELECT appended('H', events(jsonb_build_object('event', commented(n::text), 'event_id', id)), '-1')
 FROM (VALUES (1, '00000000000000000000000000'), (2, '01ARZ3NDEKTSV4RRFFQ69G5FAV'), (3, '7ZZZZZZZZZ0000000000000001')) v (n, id);
 SELECT msgstore.latest_host_event_id(), count(*) FROM msgstore.load_host_events('H');
 
--- Compaction: one event with the same version, and the same entry.
+-- Compaction leaves one event with the same version, and the same host.
 CREATE TABLE entries AS SELECT * FROM msgstore.list_hosts();
 CREATE TABLE latest AS SELECT msgstore.latest_host_event_id() AS id;
 SELECT events_before, events_after, version, event_version = msgstore.host_version('A') AS same
@@ -152,12 +152,12 @@ SELECT appended('A', events(commented('stale')), '107');
 SELECT comment FROM msgstore.host_by_id('A');
 SELECT count(*) FROM (SELECT * FROM msgstore.list_hosts() EXCEPT SELECT * FROM msgstore.hosts_at('infinity')) changed;
 
--- Imported hosts are like created ones.
+-- Imported hosts behave like created ones.
 SELECT appended('I', events('{"type": "HostImported", "ip_address": "10.1.0.1", "hostname": "imported", "comment": "c",
     "tags": ["t"], "aliases": ["i"], "occurred_at": "2023-01-01T00:00:00Z"}'));
 SELECT ip_address, hostname, aliases, comment, tags, created_at FROM msgstore.host_by_id('I');
 
--- What cannot be an event.
+-- Invalid events are refused.
 SELECT appended('X', events('{"type": "FutureEventV99"}'));
 SELECT appended('X', events('{"ip_address": "10.0.0.1"}'));
 SELECT appended('X', events('1'));
@@ -176,14 +176,14 @@ SELECT appended(repeat('X', 901), events(created('10.0.0.1', 'x'))) ~ 'never';
 SELECT * FROM msgstore.append_host_batch('{}');
 SELECT * FROM msgstore.append_host_batch('[]');
 SELECT msgstore.count_host_events('X');
--- The streams of hosts are changed in no other way.
+-- Streams of hosts cannot be changed in any other way.
 SELECT msgstore.append('msgstore:host-A', 'HostDeleted', '{}');
 SELECT * FROM msgstore.append_batch('[{"stream": "msgstore:host-A", "type": "HostDeleted", "data": {}}]');
 SELECT * FROM msgstore.compact_stream('msgstore:host-A', '{}');
 UPDATE msgstore.host_events SET comment = 'x';
--- They are read like any others.
+-- They can be read like other streams.
 SELECT count(*) > 0 FROM msgstore.read_category('msgstore:host');
--- A row that cannot be read is an error.
+-- An invalid event in the table is an error.
 BEGIN;
 INSERT INTO msgstore.stream_events (global_position, horizon, version, created_at, event_id, tenant_id, stream, category, type, data)
 VALUES (0, 0, 3, now(), gen_random_uuid(), '', 'msgstore:host-I', 'msgstore:host', 'IpAddressChanged', '{}');
@@ -194,7 +194,7 @@ DO $$ BEGIN PERFORM msgstore.load_host_events('I'); EXCEPTION WHEN data_corrupte
 ROLLBACK;
 DROP TABLE entries, latest, before;
 
--- Lists and searches: six entries, by address and name, byte by byte.
+-- Lists and searches are sorted by address and name in byte order.
 SET msgstore.tenant_id = 'suite';
 SELECT count(*) FROM (VALUES
     ('192.168.1.1', 'gamma', '{"tags": ["production"]}'::jsonb), ('10.0.0.1', 'beta', '{"comment": "the Search-Target"}'),
@@ -220,7 +220,7 @@ SELECT found('{"tags": [1]}');
 SELECT found('{"color": "red"}');
 SELECT found('[]');
 
--- The state of a time: by when events were recorded.
+-- hosts_at() uses the time at which events were recorded.
 SET msgstore.tenant_id = 'times';
 SELECT count(*) FROM msgstore.append_host_events('T', events(
     jsonb_build_object('event', created('10.0.0.1', 't'), 'created_at', '2024-01-01T00:00:00Z'),
@@ -233,12 +233,12 @@ FROM generate_series('2023-12-31 UTC', '2024-01-06 UTC', interval '1 day') at,
     msgstore.hosts_at(at) ORDER BY at, ip_address, hostname;
 SELECT (SELECT array_agg(h) FROM msgstore.hosts_at(now() + interval '1 year') h)
     = (SELECT array_agg(h) FROM msgstore.list_hosts() h) AS same;
--- Compacted, a host is of the time of its compaction.
+-- A compacted host exists only from the time of its compaction on.
 SELECT events_before FROM msgstore.compact_host('T');
 SELECT hostname FROM msgstore.hosts_at('2024-01-04 UTC');
 RESET msgstore.tenant_id;
 
--- Addresses, names and aliases.
+-- Validation of addresses, names and aliases.
 SELECT ip, array_agg(v.code) FROM unnest(ARRAY['10.0.0.1', '256.1.1.1', '192.168.1', '192.168.1.1.1', 'not-an-ip', '',
     'gggg::1', '::::::', '::1', 'fe80::1', '::ffff:192.168.1.1']) WITH ORDINALITY i (ip, n)
 LEFT JOIN LATERAL msgstore.validate_host(jsonb_build_object('ip_address', ip, 'hostname', 'h')) v ON true
@@ -255,7 +255,7 @@ FROM (VALUES (ARRAY['srv', 'db']), (ARRAY['::1']), (ARRAY['SERVER.LOCAL']), (ARR
     (ARRAY(SELECT 'a' || n FROM generate_series(1, 50) n)), (ARRAY(SELECT 'a' || n FROM generate_series(1, 51) n))) v (aliases);
 SELECT * FROM msgstore.validate_host('{}');
 
--- ULIDs rise, also within a millisecond and when the clock is behind.
+-- ULIDs increase, even within a millisecond or if the clock is behind.
 SELECT count(*), count(DISTINCT id), bool_and(id > last) FROM (
     SELECT id, lag(id, 1, '') OVER (ORDER BY n) AS last
     FROM (SELECT n, msgstore.new_ulid() AS id FROM generate_series(1, 1000) n) made) u;

@@ -1,21 +1,21 @@
--- streams: events appended with an expected version, read in an order that can
--- be trusted, and what they come to.
+-- streams: appending events with an expected version, reading them in a reliable
+-- order, and folding them into a state.
 CREATE EXTENSION msgstore;
 \pset null NULL
 \set SHOW_CONTEXT never
--- An event without what differs from run to run.
+-- An event without the columns that differ between runs.
 CREATE FUNCTION shown(e msgstore.stream_event) RETURNS text LANGUAGE sql
 RETURN format('%s@%s #%s %s %s', e.stream, e.version, e.global_position, e.type, e.data);
 
--- The first event of a stream makes it version 1; versions count on.
+-- The first event of a stream has version 1, the next one 2.
 SELECT msgstore.stream_version('account-1');
 SELECT msgstore.append('account-1', 'Opened', '{"owner": "ann"}', 0);
 SELECT msgstore.append('account-1', 'Deposited', '{"amount": 10}', 1);
--- Without an expected version it goes after whatever is there.
+-- Without an expected version, the event is appended at any version.
 SELECT msgstore.append('account-1', 'Deposited', '{"amount": 5}');
 SELECT msgstore.stream_version('account-1'), msgstore.count_events('account-1');
 
--- Another expected version is a conflict, and nothing is stored.
+-- An unexpected version is a conflict, and nothing is stored.
 \set VERBOSITY sqlstate
 SELECT msgstore.append('account-1', 'Deposited', '{}', 2);
 \set VERBOSITY default
@@ -24,8 +24,8 @@ SELECT msgstore.append('account-9', 'Opened', '{}', 4);
 SELECT msgstore.append('account-1', 'Opened', '{}', -1);
 SELECT msgstore.count_events('account-1'), msgstore.count_events('account-9');
 
--- The same event again returns its version and stores nothing, also with the
--- expected version that it had; with other content it is a conflict.
+-- Appending the same event again returns its version and stores nothing, even with
+-- its original expected version. The same id with other content is a conflict.
 SELECT msgstore.append('account-1', 'Withdrawn', '{"amount": 3}', 3,
     '{"by": "web"}', '00000000-0000-4000-8000-000000000001', 'ann');
 SELECT msgstore.append('account-1', 'Withdrawn', '{"amount": 3.0}', 3,
@@ -38,7 +38,7 @@ SELECT msgstore.append('account-1', 'Withdrawn', '{"amount": 3}', NULL,
     NULL, '00000000-0000-4000-8000-000000000001', 'ann');
 SELECT msgstore.stream_version('account-1'), msgstore.stream_version('account-2');
 
--- What an event needs.
+-- Stream, type and data are required; names have a maximum length.
 SELECT msgstore.append(NULL, 'x', '{}');
 SELECT msgstore.append('', 'x', '{}');
 SELECT msgstore.append('a', '', '{}');
@@ -47,7 +47,7 @@ SELECT msgstore.append('a', 'x', NULL);
 SELECT msgstore.append(repeat('a', 1001), 'x', '{}');
 SELECT msgstore.append(repeat('a', 1000), repeat('x', 1000), 'null');
 
--- Several events of several streams: in their order, each with its version.
+-- A batch appends events to several streams in the given order.
 SELECT stream, version, global_position > 0 AS placed FROM msgstore.append_batch('[
     {"stream": "order-2", "type": "Placed", "data": {"n": 1}, "expected_version": 0},
     {"stream": "order-1", "type": "Placed", "data": {"n": 2}},
@@ -55,17 +55,17 @@ SELECT stream, version, global_position > 0 AS placed FROM msgstore.append_batch
     {"stream": "order-1", "type": "Paid", "data": {"n": 4}, "metadata": {"k": 1},
      "event_id": "00000000-0000-4000-8000-000000000002"}]');
 SELECT data, created_by, metadata FROM msgstore.read_category('order');
--- One conflict, and none is stored.
+-- After one conflict, no event of the batch is stored.
 SELECT * FROM msgstore.append_batch('[
     {"stream": "order-3", "type": "Placed", "data": {}},
     {"stream": "order-2", "type": "Shipped", "data": {}, "expected_version": 1}]');
 SELECT msgstore.stream_version('order-3');
--- The whole batch again: the events with ids are known, the others are new.
+-- In a repeated batch, events with known ids are duplicates and the others new.
 SELECT stream, version FROM msgstore.append_batch('[
     {"stream": "order-1", "type": "Paid", "data": {"n": 4}, "metadata": {"k": 1},
      "expected_version": 0, "event_id": "00000000-0000-4000-8000-000000000002"},
     {"stream": "order-1", "type": "Shipped", "data": {"n": 5}}]');
--- The same event twice in one batch is one.
+-- The same event twice in one batch is stored once.
 SELECT stream, version FROM msgstore.append_batch('[
     {"stream": "order-4", "type": "Placed", "data": {"n": 6}, "event_id": "00000000-0000-4000-8000-000000000003"},
     {"stream": "order-4", "type": "Placed", "data": {"n": 6}, "event_id": "00000000000040008000000000000003"},
@@ -76,7 +76,7 @@ SELECT * FROM msgstore.append_batch('[
 SELECT * FROM msgstore.append_batch('[
     {"stream": "order-5", "type": "Placed", "data": {"n": 8}, "event_id": "00000000-0000-4000-8000-000000000003"}]');
 SELECT * FROM msgstore.append_batch('[]');
--- A conflict in a batch is an error like any other: a savepoint survives it.
+-- A transaction can roll back to a savepoint after a conflict in a batch.
 BEGIN;
 SAVEPOINT s;
 SELECT * FROM msgstore.append_batch('[{"stream": "order-1", "type": "x", "data": {}, "expected_version": 9}]');
@@ -84,7 +84,7 @@ ROLLBACK TO s;
 SELECT stream, version FROM msgstore.append_batch('[{"stream": "order-1", "type": "x", "data": {}}]');
 ROLLBACK;
 
--- What a batch refuses.
+-- Invalid batches are refused.
 SELECT * FROM msgstore.append_batch('{}');
 SELECT * FROM msgstore.append_batch('"x"');
 SELECT * FROM msgstore.append_batch('[1]');
@@ -100,7 +100,7 @@ SELECT * FROM msgstore.append_batch('[{"stream": "a", "type": "x", "data": {}, "
 SELECT * FROM msgstore.append_batch('[{"stream": "a", "type": "x", "data": {}, "event_id": "1"}]');
 SELECT * FROM msgstore.append_batch('[{"stream": "a", "type": "x", "data": {}, "event_id": "0000000000004000800000000000000g"}]');
 
--- The same where the table has a trigger, and with a snapshot that stays.
+-- The same rules hold if the table has a trigger, and in a SERIALIZABLE transaction.
 CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER pass BEFORE INSERT ON msgstore.stream_events FOR EACH ROW EXECUTE FUNCTION pass();
 SELECT msgstore.append('slow-1', 'x', '{"n": 1}', 0);
@@ -118,10 +118,10 @@ ROLLBACK;
 BEGIN READ ONLY;
 SELECT msgstore.append('slow-1', 'x', '{}');
 ROLLBACK;
--- Several appends of one statement see each other.
+-- Appends in one statement see each other.
 SELECT msgstore.append('slow-2', 'x', '{}', n - 1) FROM generate_series(1, 3) n;
 
--- Reading a stream, from either end.
+-- A stream is read forwards or backwards.
 SELECT shown(e) FROM msgstore.read_stream('account-1') e;
 SELECT shown(e) FROM msgstore.read_stream('account-1', 2, 2) e;
 SELECT shown(e) FROM msgstore.read_stream_backwards('account-1', max_events => 2) e;
@@ -133,7 +133,7 @@ SELECT count(*) FROM msgstore.read_stream('account-1', max_events => -1);
 SELECT shown(e) FROM msgstore.last_event('account-1') e;
 SELECT shown(e) FROM msgstore.last_event('account-1', 'Deposited') e;
 SELECT shown(e) FROM msgstore.last_event('account-1', 'Closed') e;
--- A category is what stands before the first -.
+-- The category is the name up to the first hyphen.
 SELECT msgstore.stream_category('a-b-c'), msgstore.stream_category('abc'), msgstore.stream_category('-a');
 SELECT msgstore.append('order', 'x', '{}'), msgstore.append('order!-1', 'x', '{}'),
     msgstore.append('orders-1', 'x', '{}'), msgstore.append('order-1-2+3', 'x', '{}');
@@ -144,7 +144,7 @@ SELECT stream FROM msgstore.list_streams(after => 'order-4', max_streams => NULL
 SELECT * FROM msgstore.list_streams('none');
 SELECT * FROM msgstore.list_streams(max_streams => -1);
 
--- The log: in global order, page by page.
+-- Categories and all streams are read in global order, page by page.
 SELECT count(*), bool_and(ordered) FROM (
     SELECT global_position > lag(global_position, 1, 0::bigint) OVER () AS ordered
     FROM msgstore.read_all()) e;
@@ -153,17 +153,17 @@ SELECT shown(e) FROM msgstore.read_category('account', 2) e;
 SELECT shown(e) FROM msgstore.read_all(2, 2) e;
 SELECT count(*) FROM msgstore.read_category('acc');
 SELECT count(*) FROM msgstore.read_category(NULL);
--- What the reader's own transaction has appended is not committed yet.
+-- Uncommitted events of the reader's own transaction are not returned.
 BEGIN;
 SELECT msgstore.append('account-1', 'x', '{}');
 SELECT max(version) FROM msgstore.read_stream('account-1');
 SELECT max(version) FROM msgstore.read_category('account');
 ROLLBACK;
--- In a transaction whose snapshot stays, pages stay.
+-- It also works in a REPEATABLE READ transaction.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT count(*) FROM msgstore.read_category('account');
 ROLLBACK;
--- Members of a group share the streams; each stream has one of them.
+-- The consumers of a group share the streams; each stream has one consumer.
 SELECT count(*), count(DISTINCT stream) FROM (
     SELECT e.stream FROM generate_series(0, 2) m
     CROSS JOIN LATERAL msgstore.read_all(0, 1000, m, 3) e) e;
@@ -176,7 +176,7 @@ SELECT msgstore.read_all(0, 10, -1, 2);
 SELECT msgstore.read_category('a', 0, 10, 0, 0);
 SELECT msgstore.read_all(max_events => -1);
 
--- The latest position and id grow with each commit; a caller's id cannot lower them.
+-- Latest position and id increase with each commit, whatever id a caller gives.
 CREATE TABLE seen AS SELECT msgstore.latest_position() AS place, msgstore.latest_event_id() AS id;
 SELECT msgstore.append('x-1', 'x', '{}', NULL, NULL, '00000000-0000-0000-0000-000000000000');
 SELECT msgstore.latest_position() > place AS place, msgstore.latest_event_id() > id AS id FROM seen;
@@ -189,7 +189,7 @@ SELECT msgstore.latest_position() > place AS place, msgstore.latest_event_id() >
     msgstore.latest_event_id() = (SELECT event_id FROM msgstore.last_event('x-1')) AS its_own
 FROM seen;
 
--- Waiting: what is there is there at once; a timeout is no error.
+-- Waiting returns at once if there is an event; a timeout is not an error.
 SELECT msgstore.wait_for_events('account', 0);
 SELECT msgstore.wait_for_events(NULL, 0, NULL);
 SELECT msgstore.wait_for_events('account', 100000, '10 ms');
@@ -199,7 +199,7 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT msgstore.wait_for_events('account', 0);
 ROLLBACK;
 
--- Merge patches: the examples of RFC 7396, appendix A.
+-- Merge patches: the examples from RFC 7396, appendix A.
 SELECT target, patch, msgstore.merge_patch(target, patch) AS result,
     msgstore.merge_patch(target, patch) = expected AS ok
 FROM (VALUES
@@ -222,7 +222,7 @@ FROM (VALUES
     ('{"a":1}', NULL, '{"a":1}')) AS v (target, patch, expected);
 SELECT msgstore.merge_patch(NULL, NULL);
 
--- The last value that is not null, and documents folded, in the order asked for.
+-- last_known() and fold() follow the ORDER BY of the call.
 SELECT msgstore.last_known(v ORDER BY n) AS text, msgstore.last_known(n ORDER BY n DESC) AS number,
     msgstore.last_known(ARRAY[n] ORDER BY n) AS list,
     msgstore.fold(jsonb_build_object(coalesce(v, 'none'), n) ORDER BY n) AS folded
@@ -233,7 +233,7 @@ SELECT g, msgstore.last_known(v ORDER BY n) FROM (
     SELECT n % 3 AS g, n, CASE WHEN n < 10 THEN repeat('x', n) END AS v
     FROM generate_series(1, 100) n) t GROUP BY g ORDER BY g;
 
--- A stream's state, now and then.
+-- The state of a stream, now and at an earlier time.
 SELECT msgstore.append('state-1', 'x', '{"a": 1, "b": {"c": 1}}');
 CREATE TABLE past AS SELECT created_at FROM msgstore.last_event('state-1');
 SELECT msgstore.append('state-1', 'x', '{"b": {"d": 2, "c": null}, "e": null}');
@@ -241,17 +241,17 @@ SELECT msgstore.stream_state('state-1'), msgstore.stream_state('state-1', create
     msgstore.stream_state('state-1', created_at - interval '1 s'), msgstore.stream_state('none')
 FROM past;
 
--- Compaction: one event at the version that was, and the position grows.
+-- Compaction leaves one event with the same version and a new position.
 UPDATE seen SET place = msgstore.latest_position(), id = msgstore.latest_event_id();
 SELECT * FROM msgstore.compact_stream('account-1', '{"type": "Compacted", "data": {"balance": 12}, "created_by": "ann"}', 4);
 SELECT stream, version, type, data, created_by FROM msgstore.read_stream('account-1');
 SELECT msgstore.latest_position() > place AS place, msgstore.latest_event_id() > id AS id FROM seen;
 SELECT msgstore.stream_version('account-1'), msgstore.count_events('account-1');
 SELECT msgstore.append('account-1', 'Deposited', '{"amount": 1}', 4);
--- A seed may be the data alone.
+-- The seed may be the data alone.
 SELECT * FROM msgstore.compact_stream('account-1', '{"balance": 13}');
 SELECT type, data FROM msgstore.read_stream('account-1');
--- At most one event: nothing happens.
+-- With at most one event, nothing changes.
 UPDATE seen SET place = msgstore.latest_position();
 SELECT * FROM msgstore.compact_stream('account-1', '{"balance": 14}');
 SELECT * FROM msgstore.compact_stream('none', '{}');
@@ -266,7 +266,7 @@ SELECT * FROM msgstore.compact_stream('order-1',
     '{"type": "x", "data": {}, "event_id": "ffffffff-ffff-ffff-ffff-ffffffffffff"}');
 SELECT msgstore.count_events('order-1');
 
--- Subscriptions: the position moves with the consumer's own transaction.
+-- A subscription's position advances in the consumer's transaction.
 SELECT msgstore.create_subscription('mailer', 'order');
 SELECT msgstore.create_subscription('mailer');
 SELECT msgstore.create_subscription('');
@@ -285,7 +285,7 @@ SELECT msgstore.fetch('mailer', 0);
 SELECT msgstore.fetch('none');
 SELECT msgstore.ack('none', 1);
 SELECT msgstore.fetch('mailer', 1, 1);
--- What fails is parked, and played again later.
+-- An event that fails can be parked and replayed.
 SELECT msgstore.park('mailer', min(global_position), 'no address') FROM msgstore.fetch('mailer');
 SELECT reason, global_position = (SELECT min(global_position) FROM msgstore.fetch('mailer')) AS its
 FROM msgstore.list_parked('mailer');
@@ -299,7 +299,7 @@ ROLLBACK;
 SELECT stream, version FROM msgstore.replay_parked('mailer');
 SELECT count(*) FROM msgstore.list_parked('mailer');
 
--- A group of any size at any time: every event once.
+-- However a group is resized, each event is handled once.
 SELECT msgstore.create_subscription('group', NULL, 3);
 CREATE TABLE handled (member int, stream text, global_position bigint);
 CREATE FUNCTION handle(member int, most int) RETURNS bigint LANGUAGE sql AS $$
@@ -326,7 +326,7 @@ SELECT msgstore.drop_subscription('group'), msgstore.drop_subscription('mailer')
 SELECT msgstore.drop_subscription('group');
 SELECT count(*) FROM msgstore.stream_consumers;
 
--- Snapshots: all fields come back; again with the same id all but created_at.
+-- A snapshot is returned unchanged; saving the same id again keeps created_at.
 SELECT msgstore.save_snapshot('{"snapshot_id": "s-1", "hosts_content": "127.0.0.1 localhost",
     "entries": [{"ip": "127.0.0.1", "comment": null}], "entry_count": 1, "trigger": "daily", "name": "first",
     "event_log_position": 42, "created_at": "2024-01-01T00:00:00Z"}');
@@ -362,7 +362,7 @@ SELECT msgstore.save_snapshot('{"created_at": "yesterday or so"}');
 SELECT msgstore.save_snapshot('{"entry_count": -1}');
 SELECT msgstore.save_snapshot('{"entry_count": 1e20}');
 
--- Tenants do not see each other's streams, and need not avoid their names.
+-- Tenants do not see each other's streams and may use the same names.
 SET msgstore.tenant_id = 'a';
 SELECT msgstore.append('order-1', 'x', '{"tenant": "a"}', 0, NULL, '00000000-0000-4000-8000-000000000002');
 SELECT shown(e) ~ '"a"' FROM msgstore.read_all() e;
