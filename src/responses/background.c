@@ -1,9 +1,9 @@
 /*
- * responses/background.c: responses that a worker makes later.
+ * responses/background.c: background responses, which a worker completes later.
  *
- * A worker claims the oldest that is queued, says now and then that it still
- * lives, and finishes with update_response. Every step asks again, of the
- * response as it is then, whether it may: who comes late changes nothing.
+ * A worker claims the oldest queued response, sends heartbeats and finishes
+ * with update_response. Every step checks the response as it is then, so that a
+ * late worker changes nothing.
  */
 #include "postgres.h"
 
@@ -11,16 +11,20 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "responses/responses.h"
+#include "responses/compose.h"
+#include "responses/document.h"
+#include "responses/fields.h"
+#include "responses/permission.h"
+#include "responses/status.h"
+#include "responses/store.h"
 #include "server/errors.h"
 #include "server/settings.h"
-#include "server/statement.h"
 
-/* What becomes of a stale claim. */
+/* How to release a stale claim. */
 typedef struct Reaping
 {
-	TimestampTz before; /* heartbeats from then on are not stale */
-	bool retry;
+	TimestampTz before; /* a claim is stale if its heartbeat is older */
+	bool retry;			/* queue the response again, if it may be */
 } Reaping;
 
 static bool claim(Response *response, void *worker_id);
@@ -37,13 +41,12 @@ PG_FUNCTION_INFO_V1(msgstore_cancel_response);
 PG_FUNCTION_INFO_V1(msgstore_save_background_request);
 PG_FUNCTION_INFO_V1(msgstore_reap_response);
 
-/* One row, or none when nothing is queued. */
+/* One row, or none if nothing is queued. */
 Datum
 msgstore_claim_response(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	char *worker_id = read_worker_id(fcinfo, 0);
-	bool in_memory = responses_are_in_memory();
 	Response *response = NULL;
 	Datum values[3];
 	bool nulls[3] = {false};
@@ -51,13 +54,11 @@ msgstore_claim_response(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	while (response == NULL)
 	{
-		char *id = in_memory
-					   ? responses_memory_next_queued(msgstore_tenant_id)
-					   : responses_durable_next_queued(msgstore_tenant_id);
+		char *id = responses_next_queued(msgstore_tenant_id);
 
 		if (id == NULL)
 			return (Datum) 0;
-		/* From memory another session may have taken it since. */
+		/* In memory, another session may have claimed it since. */
 		response = responses_change(id, claim, worker_id);
 	}
 	values[0] = CStringGetTextDatum(response->id);
@@ -92,7 +93,6 @@ msgstore_cancel_response(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(responses_make_document(response));
 }
 
-/* Nothing happens to a response that is not there. */
 Datum
 msgstore_save_background_request(PG_FUNCTION_ARGS)
 {
@@ -111,22 +111,6 @@ msgstore_reap_response(PG_FUNCTION_ARGS)
 					   .retry = PG_GETARG_BOOL(2)};
 
 	PG_RETURN_BOOL(responses_change(id, reap, &reaping) != NULL);
-}
-
-void
-responses_check_claim(const Response *response, const char *worker_id)
-{
-	if (response->background && strcmp(response->status, "in_progress") == 0 &&
-		response->worker_id != NULL &&
-		strcmp(response->worker_id, worker_id) == 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_MS_CONFLICT),
-			 errmsg("response \"%s\" is not claimed by \"%s\"",
-					response->id,
-					worker_id),
-			 errdetail("It was cancelled, or its claim went stale and was "
-					   "taken back.")));
 }
 
 static bool
@@ -153,7 +137,7 @@ beat(Response *response, void *worker_id)
 	return true;
 }
 
-/* What was cancelled before is as it should be; it is only shown again. */
+/* A response that is cancelled already stays as it is. */
 static bool
 cancel(Response *response, void *delete_finished)
 {
@@ -170,8 +154,8 @@ cancel(Response *response, void *delete_finished)
 				(errcode(ERRCODE_MS_CONFLICT),
 				 errmsg("cannot cancel response with status \"%s\"",
 						response->status),
-				 errdetail("Only a background response that is queued or "
-						   "in_progress can be cancelled.")));
+				 errdetail("Only a queued or in_progress background response "
+						   "can be cancelled.")));
 	return true;
 }
 
@@ -185,7 +169,7 @@ set_request(Response *response, void *request)
 	return true;
 }
 
-/* Queued again as often as an event is retried, then failed. */
+/* Retries as often as an event is retried, then fails the response. */
 static bool
 reap(Response *response, void *arg)
 {
@@ -228,16 +212,6 @@ read_worker_id(FunctionCallInfo fcinfo, int argument)
 	if (worker_id[0] == '\0')
 		responses_refuse_field("worker_id",
 							   "is empty",
-							   "It tells the workers apart.");
+							   "The worker ID must be a non-empty string.");
 	return worker_id;
-}
-
-long
-responses_housekeeping_turn(void)
-{
-	static Statement take_turn = {.sql = "SELECT msgstore._response_turn()"};
-	bool isnull;
-
-	statement_execute(&take_turn, NULL, NULL);
-	return (long) DatumGetInt64(statement_value(0, 1, &isnull));
 }

@@ -1,11 +1,11 @@
 /*
- * responses/chain.c: from a response back to the one its chain began with.
+ * responses/chain.c: from a response back to the first of its chain.
  *
- * Each step is one search of an index by id, in whichever store. A deleted
- * response is part of the chain, or a conversation would lose its middle. One
- * that is gone for good ends it and is told; one that the session may not see
- * fails as if it were not there; a circle, which links can form by mistake, is
- * an error and not followed.
+ * Each step is one lookup by ID. A deleted response is part of the chain, or a
+ * conversation would lose its middle. A missing ancestor ends the chain and is
+ * reported. An ancestor that is not visible to the session fails the call, as
+ * an unknown response does. A cycle, which links can form by mistake, is an
+ * error.
  */
 #include "postgres.h"
 
@@ -16,28 +16,32 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "responses/responses.h"
+#include "responses/compose.h"
+#include "responses/durable.h"
+#include "responses/fields.h"
+#include "responses/memory.h"
+#include "responses/permission.h"
 #include "server/errors.h"
 #include "server/settings.h"
 
-/* What is kept of a step: that and no more, for there are many. */
+/* As little as possible of a response, because a chain can be long. */
 typedef struct Step
 {
 	char *id;
-	bool missing; /* then there is nothing else */
+	bool missing; /* then the rest is unset */
 	bool deleted;
-	Jsonb *document; /* the response as a whole, */
+	Jsonb *document; /* the whole response, */
 	Jsonb *input;	 /* or only its items */
 	Jsonb *output;
 } Step;
 
-/* What was found of the chain and not walked yet. */
+/* Responses that were read ahead and not walked yet. */
 typedef struct Ahead
 {
 	MemoryContext context;
 	List *responses;
 	int next;
-	int size; /* how many were asked for */
+	int size; /* number asked for */
 } Ahead;
 
 static List *
@@ -50,7 +54,7 @@ static Step *make_step(const char *id,
 static int count_items(const Step *step);
 static Jsonb *copy_jsonb(MemoryContext context, const Jsonb *jsonb);
 static HTAB *make_set(void);
-static void refuse_circle(const char *id);
+static void refuse_cycle(const char *id);
 static int read_limit(FunctionCallInfo fcinfo, int argument, const char *name);
 static void put_step(ReturnSetInfo *result, const Step *step, int depth);
 static int push_items(JsonbParseState **state, Jsonb *items, int skip);
@@ -58,7 +62,7 @@ static int push_items(JsonbParseState **state, Jsonb *items, int skip);
 PG_FUNCTION_INFO_V1(msgstore_response_chain);
 PG_FUNCTION_INFO_V1(msgstore_chain_items);
 
-/* Oldest first; the response that was asked for has depth 0. */
+/* Oldest first; the response itself has depth 0. */
 Datum
 msgstore_response_chain(PG_FUNCTION_ARGS)
 {
@@ -79,7 +83,7 @@ msgstore_response_chain(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The newest items if there are more than max_items, in the order of time. */
+/* Oldest first; skips the oldest items if there are more than max_items. */
 Datum
 msgstore_chain_items(PG_FUNCTION_ARGS)
 {
@@ -101,9 +105,10 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 
 		if (step->missing)
 			ereport(NOTICE,
-					(errmsg("chain begins after response \"%s\"", step->id),
-					 errdetail("It was removed for good, with what was before "
-							   "it.")));
+					(errmsg("response chain ends at missing response \"%s\"",
+							step->id),
+					 errdetail("It was purged or never saved. The result "
+							   "begins with the response after it.")));
 		else
 			skip += JB_ROOT_COUNT(step->input) + JB_ROOT_COUNT(step->output);
 	}
@@ -122,7 +127,7 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
 }
 
-/* The steps back, the response itself first; no more than the items need. */
+/* The steps back, the response itself first; stops after max_items items. */
 static List *
 walk(const char *id, int max_steps, bool only_items, int max_items)
 {
@@ -147,7 +152,7 @@ walk(const char *id, int max_steps, bool only_items, int max_items)
 		CHECK_FOR_INTERRUPTS();
 		(void) hash_search(seen, id, HASH_ENTER, &again);
 		if (again)
-			refuse_circle(id);
+			refuse_cycle(id);
 		response = find_step(&ahead, id, max_steps - list_length(steps));
 		if (response == NULL
 				? steps == NIL
@@ -169,7 +174,7 @@ walk(const char *id, int max_steps, bool only_items, int max_items)
 	return steps;
 }
 
-/* From the table many at once: a few for most chains, more for the long. */
+/* Reads ahead from the table: 10 at first, then up to 250 at once. */
 static Response *
 find_step(Ahead *ahead, const char *id, int max_steps)
 {
@@ -198,7 +203,7 @@ find_step(Ahead *ahead, const char *id, int max_steps)
 	return list_nth(ahead->responses, ahead->next++);
 }
 
-/* A step in the context given; what is needed to make it stays in ours. */
+/* Allocates the step in the given context, all else in the current one. */
 static Step *
 make_step(const char *id,
 		  const Response *response,
@@ -253,16 +258,16 @@ make_set(void)
 }
 
 static void
-refuse_circle(const char *id)
+refuse_cycle(const char *id)
 {
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_MS_BAD_REQUEST),
 		 errmsg("cycle detected in response chain"),
-		 errdetail("Going back from response \"%s\" leads to it again.", id)));
+		 errdetail("The ancestors of response \"%s\" lead back to it.", id)));
 }
 
-/* Null stands for no limit. */
+/* Null means no limit. */
 static int
 read_limit(FunctionCallInfo fcinfo, int argument, const char *name)
 {
@@ -274,7 +279,7 @@ read_limit(FunctionCallInfo fcinfo, int argument, const char *name)
 	if (limit < 0)
 		responses_refuse_field(name,
 							   "is negative",
-							   "It is a number from 0 on, or null for no "
+							   "The value must be 0 or more, or null for no "
 							   "limit.");
 	return limit;
 }
@@ -293,7 +298,7 @@ put_step(ReturnSetInfo *result, const Step *step, int depth)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* All items but the first ones to skip; returns how many are left to skip. */
+/* Pushes all items but the first ones; returns how many are left to skip. */
 static int
 push_items(JsonbParseState **state, Jsonb *items, int skip)
 {

@@ -1,9 +1,9 @@
 /*
- * responses/durable.c: responses in the table.
+ * responses/durable.c: the durable store, the table of responses.
  *
- * A response is found by its id alone, because ids are those of all tenants
- * and links name nothing else. The exclusion constraint that keeps them
- * apart is also the index that finds them.
+ * A response is found by its ID alone, because IDs are unique across all
+ * tenants and links hold nothing else. The exclusion constraint that keeps them
+ * unique is also the index that finds them.
  */
 #include "postgres.h"
 
@@ -12,7 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "responses/responses.h"
+#include "responses/durable.h"
 #include "server/settings.h"
 #include "server/statement.h"
 
@@ -63,7 +63,7 @@ enum
 		JSONBOID, JSONBOID, INT4OID, INT4OID, INT4OID, INT8OID, INT8OID,       \
 		BOOLOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID
 
-/* An id that is taken, in whatever tenant, inserts nothing. */
+/* Inserts nothing if the ID is in use, by any tenant. */
 static Statement insert_response = {
 	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ")"
 		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
@@ -81,8 +81,8 @@ static Statement find_response = {.sql = "SELECT " COLUMN_LIST
 								  .table = "responses"};
 
 /*
- * A response and those before it, nearest first: the executor is started once
- * for all of them. The bound also ends a circle.
+ * A response and its ancestors, nearest first, with one start of the executor.
+ * The limit also ends a cycle.
  */
 static Statement find_chain = {
 	.sql = "WITH RECURSIVE walk AS ("
@@ -97,7 +97,7 @@ static Statement find_chain = {
 	.argtypes = {TEXTOID, INT4OID},
 	.table = "responses"};
 
-/* Nobody waits for another tenant: it would tell that there is a response. */
+/* Does not wait for another tenant's row: that would tell that it exists. */
 static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
 										 " FROM msgstore.responses"
 										 " WHERE id = $1"
@@ -107,7 +107,8 @@ static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
 								  .argtypes = {TEXTOID, TEXTOID},
 								  .table = "responses"};
 
-/* What never changes is not written, and stays where it is stored. */
+/* Leaves out the columns that never change, so that TOAST keeps their values.
+ */
 static Statement update_response = {
 	.sql = "UPDATE msgstore.responses SET status = $2, output = $3,"
 		   " error = $4, extensions = $5, usage_input_tokens = $6,"
@@ -132,7 +133,7 @@ static Statement update_response = {
 				 TIMESTAMPTZOID},
 	.table = "responses"};
 
-/* What another session holds is its claim already, or soon. */
+/* Skips a row that another session has locked to claim it. */
 static Statement next_queued = {
 	.sql = "SELECT id FROM msgstore.responses"
 		   " WHERE background AND status = 'queued' AND deleted_at IS NULL"
@@ -143,7 +144,7 @@ static Statement next_queued = {
 	.argtypes = {TEXTOID},
 	.table = "responses"};
 
-/* The values of a statement, or of a row. */
+/* The parameters of a statement, or the columns of a row. */
 typedef struct Row
 {
 	Datum values[COLUMNS];
@@ -160,7 +161,7 @@ static void put(Row *row, Datum value, bool isnull);
 static void put_text(Row *row, const char *text);
 static void put_jsonb(Row *row, const Jsonb *jsonb);
 static void put_usage(Row *row, const Response *response);
-static void put_instant(Row *row, TimestampTz instant);
+static void put_timestamp(Row *row, TimestampTz timestamp);
 
 bool
 responses_durable_insert(const Response *response)
@@ -187,9 +188,9 @@ responses_durable_insert(const Response *response)
 	put(&row, BoolGetDatum(response->background), false);
 	put_jsonb(&row, response->background_request);
 	put_text(&row, response->worker_id);
-	put_instant(&row, response->worker_heartbeat);
+	put_timestamp(&row, response->worker_heartbeat);
 	put(&row, Int32GetDatum(response->attempt_count), false);
-	put_instant(&row, response->deleted_at);
+	put_timestamp(&row, response->deleted_at);
 	statement_execute(&insert_response, row.values, row.nulls);
 	inserted = SPI_processed == 1;
 	SPI_finish();
@@ -255,14 +256,13 @@ responses_durable_update(const Response *response)
 		response->completed_at == 0);
 	put_jsonb(&row, response->background_request);
 	put_text(&row, response->worker_id);
-	put_instant(&row, response->worker_heartbeat);
+	put_timestamp(&row, response->worker_heartbeat);
 	put(&row, Int32GetDatum(response->attempt_count), false);
-	put_instant(&row, response->deleted_at);
+	put_timestamp(&row, response->deleted_at);
 	statement_execute(&update_response, row.values, row.nulls);
 	SPI_finish();
 }
 
-/* The id of the oldest that waits and nobody holds, locked; or NULL. */
 char *
 responses_durable_next_queued(const char *tenant_id)
 {
@@ -284,7 +284,7 @@ responses_durable_next_queued(const char *tenant_id)
 	return id;
 }
 
-/* All columns at once: one by one each would be looked for from the start. */
+/* Deforms all columns at once: one by one, each starts from the first. */
 static Response *
 copy_row(uint64 number)
 {
@@ -344,7 +344,7 @@ read_int(const Row *row, int column)
 	return DatumGetInt32(row->values[column - 1]);
 }
 
-/* Also an instant. */
+/* Also reads a timestamp. */
 static int64
 read_bigint(const Row *row, int column, int64 if_null)
 {
@@ -382,7 +382,7 @@ put_usage(Row *row, const Response *response)
 }
 
 static void
-put_instant(Row *row, TimestampTz instant)
+put_timestamp(Row *row, TimestampTz timestamp)
 {
-	put(row, TimestampTzGetDatum(instant), instant == DT_NOBEGIN);
+	put(row, TimestampTzGetDatum(timestamp), timestamp == DT_NOBEGIN);
 }

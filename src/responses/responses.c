@@ -1,9 +1,12 @@
 /*
- * responses/responses.c: save, find, change and delete responses; who may.
+ * responses/responses.c: saves, returns, updates and deletes responses.
  *
- * A response that is unknown, deleted, or another's is refused with the same
- * words: nobody learns what others have stored. The rule is asked here, of
- * what either store found, and the lists ask it in SQL.
+ * The room keeps responses of assistants in one of two stores, the table
+ * (durable.c) or shared memory (memory.c), which behave the same. It promises
+ * that a document comes back with every field equal, that an ID is used once
+ * across all tenants, and that a finished response stays finished. It needs
+ * tenancy for its scope, inbox to measure numbers, and wake to tell the worker
+ * about background responses.
  */
 #include "postgres.h"
 
@@ -16,27 +19,32 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "responses/blocks.h"
+#include "responses/compose.h"
+#include "responses/document.h"
+#include "responses/durable.h"
+#include "responses/fields.h"
+#include "responses/memory.h"
+#include "responses/permission.h"
 #include "responses/responses.h"
+#include "responses/store.h"
 #include "server/errors.h"
 #include "server/settings.h"
+#include "server/statement.h"
 #include "wake/wake.h"
 
-/* A change as it was asked for. */
 typedef struct Patch
 {
 	Jsonb *fields;
-	char *worker_id; /* who must hold the claim, or NULL */
+	char *worker_id; /* must hold the claim, or NULL */
 } Patch;
 
 static Datum save(Jsonb *document, Jsonb *request);
-static bool insert(const Response *response);
 static Datum get_document(FunctionCallInfo fcinfo, bool deleted_too);
 static bool apply_patch(Response *response, void *change);
 static bool mark_deleted(Response *response, void *arg);
 
 PG_FUNCTION_INFO_V1(msgstore_response_scope);
-PG_FUNCTION_INFO_V1(msgstore_owner_allows);
-PG_FUNCTION_INFO_V1(msgstore_check_response_move);
 PG_FUNCTION_INFO_V1(msgstore_response_document);
 PG_FUNCTION_INFO_V1(msgstore_response_place);
 PG_FUNCTION_INFO_V1(msgstore_save_response);
@@ -47,7 +55,6 @@ PG_FUNCTION_INFO_V1(msgstore_durable_document);
 PG_FUNCTION_INFO_V1(msgstore_update_response);
 PG_FUNCTION_INFO_V1(msgstore_delete_response);
 
-/* What the lists ask: tenant, owner (null: no rule), and which store. */
 Datum
 msgstore_response_scope(PG_FUNCTION_ARGS)
 {
@@ -65,24 +72,7 @@ msgstore_response_scope(PG_FUNCTION_ARGS)
 		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-Datum
-msgstore_owner_allows(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(responses_owner_allows(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-										  PG_GETARG_BOOL(1),
-										  text_to_cstring(PG_GETARG_TEXT_PP(2)),
-										  PG_GETARG_BOOL(3)));
-}
-
-Datum
-msgstore_check_response_move(PG_FUNCTION_ARGS)
-{
-	responses_check_move(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-						 text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	PG_RETURN_VOID();
-}
-
-/* For the lists: the document of a response that they found; null if gone. */
+/* For the lists; null if the response was removed since they found it. */
 Datum
 msgstore_response_document(PG_FUNCTION_ARGS)
 {
@@ -94,7 +84,6 @@ msgstore_response_document(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(responses_make_document(response));
 }
 
-/* Where a response stands in a list: when it was made; null if not seen. */
 Datum
 msgstore_response_place(PG_FUNCTION_ARGS)
 {
@@ -134,7 +123,7 @@ msgstore_get_response_for_chain(PG_FUNCTION_ARGS)
 	return get_document(fcinfo, true);
 }
 
-/* What get_document asks the table for, with the rights that takes. */
+/* What get_document calls for the table, with the rights of the owner. */
 Datum
 msgstore_durable_document(PG_FUNCTION_ARGS)
 {
@@ -177,99 +166,29 @@ msgstore_delete_response(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-bool
-responses_are_in_memory(void)
+long
+responses_housekeeping_turn(void)
 {
-	if (msgstore_response_store != RESPONSES_MEMORY)
-		return false;
-	if (!responses_memory_is_there())
-		ereport(ERROR,
-				(errcode(ERRCODE_MS_UNAVAILABLE),
-				 errmsg("in-memory response store is not available"),
-				 errdetail("It is in shared memory, which the library gets "
-						   "only when it is preloaded."),
-				 errhint("Add msgstore to \"shared_preload_libraries\" and "
-						 "restart the server, or set "
-						 "\"msgstore.response_store\" to \"durable\".")));
-	return true;
-}
+	static Statement take_turn = {.sql = "SELECT msgstore._response_turn()"};
+	bool isnull;
 
-/*
- * Nobody's responses, and a session that is nobody's, are open. Else one's own
- * count, and an administrator reads and deletes, but does not write.
- */
-bool
-responses_owner_allows(const char *owner,
-					   bool is_admin,
-					   const char *stored,
-					   bool writing)
-{
-	return owner[0] == '\0' || stored[0] == '\0' ||
-		   strcmp(owner, stored) == 0 || (is_admin && !writing);
-}
-
-bool
-responses_allow(const char *tenant_id, const char *owner, bool writing)
-{
-	return (msgstore_tenant_id[0] == '\0' ||
-			strcmp(tenant_id, msgstore_tenant_id) == 0) &&
-		   responses_owner_allows(msgstore_owner,
-								  msgstore_admin,
-								  owner,
-								  writing);
-}
-
-bool
-responses_are_deleted(const Response *response)
-{
-	return response->deleted_at != DT_NOBEGIN;
+	statement_execute(&take_turn, NULL, NULL);
+	return (long) DatumGetInt64(statement_value(0, 1, &isnull));
 }
 
 void
-responses_refuse_unknown(const char *id)
+responses_shmem_request(void)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_MS_NOT_FOUND),
-			 errmsg("response not found"),
-			 errdetail("There is no response \"%.*s\" that this session may "
-					   "see.",
-					   pg_mbcliplen(id, strlen(id), RESPONSES_MAX_ID_BYTES),
-					   id)));
+	blocks_shmem_request();
 }
 
-Response *
-responses_find(const char *id)
+void
+responses_shmem_startup(void)
 {
-	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
-		return NULL;
-	return responses_are_in_memory() ? responses_memory_find(id, false)
-									 : responses_durable_find(id, false);
+	blocks_shmem_startup();
 }
 
-Response *
-responses_change(const char *id, ResponsesChange change, void *arg)
-{
-	bool in_memory = responses_are_in_memory();
-	Response *response;
-
-	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
-		return NULL;
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		response = in_memory ? responses_memory_find(id, false)
-							 : responses_durable_find(id, true);
-		if (response == NULL || !change(response, arg))
-			return NULL;
-		if (!in_memory)
-			responses_durable_update(response);
-		else if (!responses_memory_update(response))
-			continue;
-		return response;
-	}
-}
-
-/* The id as a text, or 0 if the response asks not to be stored. */
+/* The ID as a text, or 0 if the document says not to store it. */
 static Datum
 save(Jsonb *document, Jsonb *request)
 {
@@ -280,11 +199,13 @@ save(Jsonb *document, Jsonb *request)
 		if (!response->background)
 			responses_refuse_field("background",
 								   "is not true",
-								   "A worker makes background responses.");
+								   "The field must be true in a background "
+								   "response.");
 		if (strcmp(response->status, "queued") != 0)
 			responses_refuse_field("status",
 								   "is not \"queued\"",
-								   "A worker takes what is queued.");
+								   "The status of a new background response "
+								   "must be \"queued\".");
 		responses_check_size(request);
 		response->background_request = request;
 	}
@@ -292,36 +213,29 @@ save(Jsonb *document, Jsonb *request)
 	{
 		ereport(NOTICE,
 				(errmsg("response \"%s\" was not stored", response->id),
-				 errdetail("Its field \"store\" is false.")));
+				 errdetail("The field \"store\" is false.")));
 		return (Datum) 0;
 	}
 	response->tenant_id = msgstore_tenant_id;
 	response->owner = msgstore_owner;
-	if (!insert(response))
+	/* The worker must look after it: see responses_housekeeping_turn(). */
+	if (response->background)
+		wake_at_commit();
+	if (!responses_insert(response))
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_CONFLICT),
 				 errmsg("response already exists"),
-				 errdetail("Response \"%s\" was saved before. Ids are those of "
-						   "all tenants, and of deleted responses, too.",
+				 errdetail("ID \"%s\" is in use. IDs are unique across all "
+						   "tenants and cannot be reused after a delete.",
 						   response->id),
 				 err_generic_string(PG_DIAG_COLUMN_NAME, "id")));
 	return CStringGetTextDatum(response->id);
 }
 
-static bool
-insert(const Response *response)
-{
-	/* The worker is to look after it: see responses_housekeeping_turn(). */
-	if (response->background)
-		wake_at_commit();
-	return responses_are_in_memory() ? responses_memory_insert(response)
-									 : responses_durable_insert(response);
-}
-
 /*
- * Memory asks for no rights and looks up no names. Only the table is read as
- * the functions' owner and with their search path: to switch both and back
- * takes several times as long as to find a response in memory.
+ * Reading from memory needs no rights and looks up no names. Only the table is
+ * read as the owner of the functions, with their search path: switching both
+ * takes several times as long as finding a response in memory.
  */
 static Datum
 get_document(FunctionCallInfo fcinfo, bool deleted_too)

@@ -1,4 +1,4 @@
--- access: API keys, limits of tenants and levels of rights.
+-- access: API keys, tenant limits and access levels.
 \pset format unaligned
 \pset tuples_only on
 SET client_min_messages = warning;
@@ -16,7 +16,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''), nullif(hint, ''));
 END $$;
 
--- A key is shown once, in a form that can be told from other texts.
+-- A key is returned once, in a form that scanners can recognize.
 SELECT msgstore.create_api_key('a', '{send,ingest,send}') AS key_a,
        msgstore.create_api_key('b', '{read}', now() + interval '1 day') AS key_b \gset
 SELECT :'key_a' ~ '^mk_[0-9a-f]{16}_[0-9a-f]{48}$' AS form, :'key_a' <> :'key_b' AS differ;
@@ -24,18 +24,18 @@ SELECT split_part(:'key_a', '_', 2) AS prefix_a, split_part(:'key_b', '_', 2) AS
 SELECT prefix = :'prefix_a', tenant_id, scopes, created_at <= clock_timestamp(),
        expires_at > now(), last_used_at, revoked_at
 FROM msgstore.list_api_keys();
--- The table has the hash and nothing of the secret.
+-- The table holds the hash and no part of the secret.
 SELECT key_hash = sha256(convert_to(:'key_a', 'UTF8')),
        strpos(k::text, split_part(:'key_a', '_', 3)) AS secret_at
 FROM msgstore.api_keys k WHERE tenant_id = 'a';
 
--- What a key says of its holder.
+-- authenticate returns the tenant, the scopes and the limit.
 SELECT prefix = :'prefix_a', tenant_id, scopes, expires_at, requests_per_second, burst
 FROM msgstore.authenticate(:'key_a');
 SELECT tenant_id, scopes, expires_at > now() FROM msgstore.authenticate(:'key_b');
 
--- Anything else has no row: null, empty, another form, an unknown prefix,
--- another secret, another key's secret, more than the key, other letters.
+-- No row for anything else: null, an empty string, another form, an unknown
+-- prefix, a wrong secret, another key's secret, extra characters, upper case.
 SELECT count(*) FROM unnest(ARRAY[NULL, '', 'mk_', 'mk__', :'prefix_a',
     'mk_0123456789abcdef_' || split_part(:'key_a', '_', 3),
     left(:'key_a', -1) || CASE right(:'key_a', 1) WHEN '0' THEN '1' ELSE '0' END,
@@ -43,7 +43,7 @@ SELECT count(*) FROM unnest(ARRAY[NULL, '', 'mk_', 'mk__', :'prefix_a',
     :'key_a' || '0', :'key_a' || E'\n', ' ' || :'key_a', upper(:'key_a')]) k,
     msgstore.authenticate(k);
 
--- Its use is noted, to the minute.
+-- The time of use is recorded once a minute.
 SELECT tenant_id, clock_timestamp() - last_used_at < '1 minute' AS noted, last_used_at AS used_at
 FROM msgstore.list_api_keys() WHERE tenant_id = 'a' \gset
 SELECT :'noted';
@@ -52,14 +52,14 @@ SELECT last_used_at = :'used_at' FROM msgstore.list_api_keys() WHERE tenant_id =
 UPDATE msgstore.api_keys SET last_used_at = last_used_at - interval '61 s';
 SELECT count(*) FROM msgstore.authenticate(:'key_a');
 SELECT last_used_at > :'used_at' FROM msgstore.list_api_keys() WHERE tenant_id = 'a';
--- That is not worth failing for.
+-- A read-only transaction does not record it and does not fail.
 UPDATE msgstore.api_keys SET last_used_at = NULL;
 BEGIN READ ONLY;
 SELECT count(*) FROM msgstore.authenticate(:'key_a');
 COMMIT;
 SELECT tenant_id, last_used_at FROM msgstore.list_api_keys();
 
--- A key that has expired, or was revoked, is none.
+-- An expired or revoked key returns no row.
 UPDATE msgstore.api_keys SET expires_at = now() - interval '1 s' WHERE tenant_id = 'b';
 SELECT count(*) FROM msgstore.authenticate(:'key_b');
 UPDATE msgstore.api_keys SET expires_at = NULL WHERE tenant_id = 'b';
@@ -69,7 +69,7 @@ SELECT count(*) FROM msgstore.authenticate(:'key_b');
 SELECT tenant_id, revoked_at <= clock_timestamp() FROM msgstore.list_api_keys() WHERE revoked_at IS NOT NULL;
 SELECT msgstore.revoke_api_key(:'prefix_b'), msgstore.revoke_api_key('nothing'), msgstore.revoke_api_key(NULL);
 
--- What is no key is refused.
+-- Invalid arguments are refused.
 SELECT public.refused($$SELECT msgstore.create_api_key('a', '{ingest,fly}')$$);
 SELECT public.refused($$SELECT msgstore.create_api_key('a', '{}')$$);
 SELECT public.refused($$SELECT msgstore.create_api_key('a', NULL)$$);
@@ -78,7 +78,7 @@ SELECT public.refused($$SELECT msgstore.create_api_key('a', '{read}', '2020-01-0
 SELECT public.refused($$SELECT msgstore.create_api_key(NULL, '{read}')$$);
 SELECT public.refused($$SELECT msgstore.create_api_key(repeat('a', 256), '{read}')$$);
 
--- A session of a tenant has the tenant's keys, and no others.
+-- A session of a tenant sees and creates keys of that tenant only.
 SELECT msgstore.create_api_key('b', '{operate}') AS key_b \gset
 SELECT split_part(:'key_b', '_', 2) AS prefix_b \gset
 SET msgstore.tenant_id = 'a';
@@ -93,7 +93,7 @@ SELECT msgstore.create_api_key('a', '{read}') ~ '^mk_';
 RESET msgstore.tenant_id;
 SELECT count(*) FROM msgstore.authenticate(:'key_b');
 
--- Limits: the burst is the rate unless it is given; no rate, no limit.
+-- Limits: the default burst is the rate; a null rate removes the limit.
 SELECT msgstore.set_tenant_limit('a', 10), msgstore.set_tenant_limit('b', 5, 50),
        msgstore.set_tenant_limit('', 1, 2);
 SELECT * FROM msgstore.list_tenant_limits();
@@ -107,7 +107,7 @@ SELECT public.refused($$SELECT msgstore.set_tenant_limit('a', 0)$$);
 SELECT public.refused($$SELECT msgstore.set_tenant_limit('a', 1, 0)$$);
 SELECT public.refused($$SELECT msgstore.set_tenant_limit(NULL, 1)$$);
 SELECT public.refused($$SELECT * FROM msgstore.tenant_limit(NULL)$$);
--- A tenant sees its own limit and changes none.
+-- A tenant sees its own limit and cannot change any.
 SELECT msgstore.set_tenant_limit('a', 3);
 SET msgstore.tenant_id = 'a';
 SELECT * FROM msgstore.list_tenant_limits();
@@ -115,14 +115,14 @@ SELECT * FROM msgstore.tenant_limit('a');
 SELECT public.refused($$SELECT * FROM msgstore.tenant_limit('b')$$);
 SELECT public.refused($$SELECT * FROM msgstore.tenant_limit('never seen')$$);
 SELECT public.refused($$SELECT msgstore.set_tenant_limit('a', 1000)$$);
--- Handlers are called for all tenants, and not one's to add or take away.
+-- Handlers apply to all tenants, so that a tenant cannot add or remove one.
 CREATE FUNCTION public.handle(m msgstore.messages) RETURNS void LANGUAGE sql AS '';
 SELECT public.refused($$SELECT msgstore.add_handler('sms', 'public.handle')$$);
 SELECT public.refused($$SELECT msgstore.remove_handler('sms', 'public.handle')$$);
 DROP FUNCTION public.handle;
 RESET msgstore.tenant_id;
 
--- Levels: what is granted adds up, and revoking one leaves the others whole.
+-- Levels add up, and revoking one leaves the others intact.
 CREATE ROLE regress_app;
 CREATE FUNCTION pg_temp.levels(role regrole) RETURNS TABLE (levels text[], functions bigint, tables bigint, usage boolean)
 LANGUAGE sql AS $$
@@ -147,12 +147,12 @@ SELECT msgstore.revoke_access('regress_app', 'ingest');
 SELECT levels, has_function_privilege('regress_app', 'msgstore.authenticate(text)', 'EXECUTE') FROM pg_temp.levels('regress_app');
 SELECT msgstore.grant_access('regress_app', 'operate');
 SELECT levels FROM pg_temp.levels('regress_app');
--- It was granted with the others, and is revoked by itself.
+-- operate is granted with the other levels and revoked alone.
 SELECT msgstore.revoke_access('regress_app', 'operate');
 SELECT levels FROM pg_temp.levels('regress_app');
 SELECT msgstore.revoke_access('regress_app', 'process'), msgstore.revoke_access('regress_app', 'process');
 SELECT levels FROM pg_temp.levels('regress_app');
--- Nothing is left when all is revoked, by whatever name the role goes.
+-- Revoking all levels leaves nothing, even for a renamed role.
 ALTER ROLE regress_app RENAME TO "Regress app";
 SELECT msgstore.grant_access('"Regress app"', 'process');
 SELECT levels FROM pg_temp.levels('"Regress app"');
@@ -160,7 +160,7 @@ SELECT msgstore.revoke_access('"Regress app"');
 SELECT * FROM pg_temp.levels('"Regress app"');
 DROP ROLE "Regress app";
 
--- What is no level or no role.
+-- Invalid levels and roles.
 CREATE ROLE regress_app;
 SELECT public.refused($$SELECT msgstore.grant_access('regress_app', 'root')$$);
 SELECT public.refused($$SELECT msgstore.grant_access('regress_app', NULL)$$);
@@ -169,7 +169,7 @@ SELECT public.refused($$SELECT msgstore.grant_access('regress_nobody', 'read')$$
 SELECT public.refused($$SELECT msgstore.grant_access('-', 'read')$$);
 SELECT public.refused($$SELECT msgstore.revoke_access(NULL)$$);
 
--- Who may call it gives only what is his to give.
+-- EXECUTE on grant_access does not let a role grant what it does not own.
 GRANT USAGE ON SCHEMA msgstore TO regress_app;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstore TO regress_app;
 SET ROLE regress_app;
@@ -178,8 +178,8 @@ RESET ROLE;
 DROP OWNED BY regress_app;
 DROP ROLE regress_app;
 
--- What guards the rows is looked after: check() finds what is off, and puts it
--- back as it was.
+-- check() finds missing row security, policies and views, and its statements
+-- restore them.
 CREATE FUNCTION public.guards() RETURNS text LANGUAGE sql AS $$
     SELECT md5(string_agg(g, E'\n' ORDER BY g)) FROM (
         SELECT concat_ws(' ', tablename, policyname, permissive, roles, cmd, qual, with_check) AS g

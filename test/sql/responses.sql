@@ -1,5 +1,5 @@
--- The responses room, in the table and in memory: this file is run under two
--- names, and by its name it knows which store is meant.
+-- Responses, in the durable and in the in-memory store: this file runs under two
+-- names, and the name selects the store.
 CREATE EXTENSION msgstore;
 SELECT current_database() AS database, CASE current_setting('application_name')
     WHEN 'pg_regress/responses' THEN 'durable' ELSE 'memory' END AS store \gset
@@ -8,10 +8,10 @@ ALTER DATABASE :"database" SET msgstore.response_store = :'store';
 SET search_path = msgstore, public;
 SHOW msgstore.response_store;
 
--- A response without what the server fills in.
+-- A response without the time that the server sets.
 CREATE FUNCTION pg_temp.shown(response jsonb) RETURNS jsonb
 LANGUAGE sql RETURN response - 'created_at';
--- How the call ends, for refusals that come in many forms.
+-- The error of a call in one line.
 CREATE FUNCTION pg_temp.refusal(command text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -32,7 +32,7 @@ RETURN jsonb_strip_nulls(jsonb_build_object(
     'previous_response_id', previous,
     'input', jsonb_build_array(jsonb_build_object('id', 'in_' || id)),
     'output', jsonb_build_array(jsonb_build_object('id', 'out_' || id))));
--- The ids of a list.
+-- The IDs of a list.
 CREATE FUNCTION pg_temp.ids(list jsonb) RETURNS text LANGUAGE sql
 RETURN (SELECT string_agg(d ->> 'id', ' ' ORDER BY n)
         FROM jsonb_array_elements(list -> 'data') WITH ORDINALITY d (d, n))
@@ -42,7 +42,7 @@ RETURN (SELECT string_agg(d ->> 'id', ' ' ORDER BY n)
 -- Save and get
 --
 
--- Every field comes back as it was saved, also those that have no column.
+-- Every field comes back as it was saved, including those without a column.
 CREATE TEMP TABLE whole AS SELECT '{
     "id": "resp_whole", "object": "response", "status": "completed",
     "model": "model-1", "previous_response_id": null, "created_at": 1730469600,
@@ -61,27 +61,27 @@ CREATE TEMP TABLE whole AS SELECT '{
     "safety_identifier": "s", "prompt_cache_key": "p", "": "empty"}'::jsonb AS document;
 SELECT save_response(document) FROM whole;
 SELECT get_response('resp_whole') = document AS equal FROM whole;
--- What is missing stays missing; lists become empty ones.
+-- Missing fields stay missing, except that input and output become empty arrays.
 SELECT save_response('{"id": "resp_bare", "status": "completed", "model": "m"}');
 SELECT pg_temp.shown(get_response('resp_bare'));
 SELECT abs(extract(epoch FROM now()) - (get_response('resp_bare') ->> 'created_at')::bigint) < 100 AS made_now;
 SELECT save_response('{"id": "resp_nulls", "status": "completed", "model": "m",
     "input": null, "output": null, "usage": null, "created_at": null, "background": null}');
 SELECT pg_temp.shown(get_response('resp_nulls'));
--- Usage with details, or of zeros, is kept as it was.
+-- A usage with details or of zeros comes back unchanged.
 SELECT save_response('{"id": "resp_usage", "status": "completed", "model": "m",
     "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "input_tokens_details": {"cached_tokens": 1}}}');
 SELECT get_response('resp_usage') -> 'usage';
 SELECT save_response('{"id": "resp_zero", "status": "completed", "model": "m",
     "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}}');
 SELECT get_response('resp_zero') -> 'usage';
--- An id is used once, and the first response stays as it was.
+-- An ID can be used once, and the first response stays unchanged.
 SELECT save_response('{"id": "resp_bare", "status": "failed", "model": "other"}');
 SELECT get_response('resp_bare') ->> 'model';
--- "store": false stores nothing and says so.
+-- With "store": false nothing is stored, and a notice says so.
 SELECT save_response('{"id": "resp_not", "status": "completed", "model": "m", "store": false}') IS NULL AS not_stored;
 SELECT get_response('resp_not');
--- What is not a response is refused, and the field is named.
+-- An invalid response is refused, and the error names the field.
 SELECT d, pg_temp.refusal(format('SELECT save_response(%L)', d)) FROM (VALUES
     ('[]'), ('"a"'), ('null'), ('{}'),
     ('{"id": "a"}'), ('{"id": "a", "status": "completed"}'),
@@ -117,10 +117,10 @@ SELECT pg_temp.refusal(format('SELECT save_response(%L)', pg_temp.finished(repea
 SELECT pg_temp.refusal($$SELECT get_response(repeat('i', 256))$$);
 SELECT pg_temp.refusal($$SELECT get_response('a')$$);
 SELECT save_response(NULL), get_response(NULL), delete_response(NULL), update_response('a', NULL);
--- A whole number is one however it is written.
+-- An integer may be written with a fraction of zeros.
 SELECT save_response('{"id": "resp_float", "status": "completed", "model": "m", "created_at": 1730469600.0}');
 SELECT get_response('resp_float') -> 'created_at';
--- Large documents are kept, up to the limit.
+-- Large documents are accepted up to the limit.
 SELECT save_response(jsonb_build_object('id', 'resp_large', 'status', 'completed', 'model', 'm',
     'output', jsonb_build_array(jsonb_build_object('text', repeat('a 👋🏽', 1000000)))));
 SELECT length(get_response('resp_large') #>> '{output,0,text}'),
@@ -130,10 +130,10 @@ SELECT regexp_replace(pg_temp.refusal($$SELECT save_response(jsonb_build_object(
     'status', 'completed', 'model', 'm', 'text', repeat('a', 10485760)))$$), 'of \d+', 'of n');
 SELECT regexp_replace(pg_temp.refusal($$SELECT update_response('resp_bare',
     jsonb_build_object('output', jsonb_build_array(repeat('a', 10485760))))$$), 'of \d+', 'of n');
--- Numbers count as they are printed: each of these has 128 kB.
+-- The limit counts numbers as printed: each of these takes 128 kB.
 SELECT regexp_replace(pg_temp.refusal($$SELECT save_response(('{"id": "resp_larger", "status": "completed",
     "model": "m", "n": [' || repeat('1e131071,', 20000) || '0]}')::jsonb)$$), 'of \d+', 'of n');
--- So is what becomes too large by a change.
+-- An update that makes a response too large is refused.
 SELECT regexp_replace(pg_temp.refusal($$SELECT update_response('resp_large', '{"metadata": {"a": 1}}')$$), 'of \d+', 'of n');
 SELECT pg_temp.refusal($$SELECT update_response('resp_large', '{"output": []}')$$);
 RESET msgstore.max_response_bytes;
@@ -145,18 +145,18 @@ SELECT get_response('resp_larger');
 
 SELECT save_response(pg_temp.finished('A')), save_response(pg_temp.finished('B', 'A')),
     save_response(pg_temp.finished('C', 'B'));
--- B is deleted: get does not find it, the chain does.
+-- A deleted response is in its chain, and nowhere else.
 SELECT delete_response('B');
 SELECT get_response('B');
 SELECT get_response_for_chain('B') ->> 'previous_response_id';
 SELECT get_response_for_chain('unknown');
 SELECT depth, id, deleted, response -> 'output' FROM response_chain('C');
 SELECT chain_items('C');
--- A second delete, and a save with the id, are refused.
+-- Deleting it again and saving with its ID are refused.
 SELECT delete_response('B');
 SELECT save_response(pg_temp.finished('B'));
 SELECT delete_response('unknown');
--- The newest, or so many steps.
+-- The newest max_items, or max_depth steps.
 SELECT depth, id FROM response_chain('C', 2);
 SELECT depth, id FROM response_chain('C', max_depth => 1);
 SELECT depth, id FROM response_chain('C', 0);
@@ -166,11 +166,11 @@ SELECT pg_temp.refusal($$SELECT response_chain('C', -1)$$), pg_temp.refusal($$SE
 SELECT * FROM response_chain('unknown');
 SELECT chain_items('unknown');
 SELECT count(*) FROM response_chain(NULL);
--- A missing ancestor ends the chain and is told.
+-- A missing ancestor ends the chain and is reported.
 SELECT save_response(pg_temp.finished('orphan', 'gone'));
 SELECT depth, id, deleted, response IS NULL AS missing FROM response_chain('orphan');
 SELECT chain_items('orphan');
--- A circle is detected, not followed.
+-- A cycle is an error.
 SELECT save_response(pg_temp.finished('ring1', 'ring3')), save_response(pg_temp.finished('ring2', 'ring1')),
     save_response(pg_temp.finished('ring3', 'ring2'));
 SELECT * FROM response_chain('ring2');
@@ -181,7 +181,7 @@ SELECT save_response(pg_temp.finished('B2', 'A', 900));
 SELECT id, deleted, response ->> 'previous_response_id' AS previous FROM branches('A');
 SELECT id FROM branches('C');
 SELECT id FROM branches('unknown');
--- A chain of a thousand.
+-- A chain of a thousand ancestors.
 SELECT count(save_response(pg_temp.finished('long' || i, 'long' || nullif(i - 1, -1)))) FROM generate_series(0, 1000) i;
 SELECT count(*), max(depth), min(id) FILTER (WHERE depth = 1000) FROM response_chain('long1000');
 SELECT count(*) FROM response_chain('long1000', max_depth => 999);
@@ -193,13 +193,13 @@ SELECT jsonb_array_length(chain_items('long1000')), chain_items('long1000') -> 0
 
 SELECT save_response('{"id": "work", "status": "in_progress", "model": "m", "created_at": 1000,
     "output": [1], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2, "details": 1}, "metadata": {"a": 1}}');
--- Only what is given changes.
+-- Only the given fields change.
 SELECT update_response('work', '{"output": [2, 3]}');
 SELECT update_response('work', '{"usage": {"input_tokens": 4, "output_tokens": 5, "total_tokens": 9}, "metadata": null}');
 SELECT update_response('work', '{"error": {"code": "c"}, "completed_at": 1001, "worker_heartbeat": "2024-11-01T14:00:00Z"}');
 SELECT update_response('work', '{"status": "completed", "output": []}');
 SELECT get_response('work') = update_response('work', '{}') AS nothing;
--- What was finished is not changed back, and a bad patch changes nothing at all.
+-- A finished response stays finished, and an invalid patch changes nothing.
 SELECT update_response('work', '{"status": "failed", "output": [9]}');
 SELECT get_response('work') -> 'output';
 SELECT p, pg_temp.refusal(format('SELECT update_response(%L, %L)', 'work', p)) FROM (VALUES
@@ -209,7 +209,7 @@ SELECT p, pg_temp.refusal(format('SELECT update_response(%L, %L)', 'work', p)) F
     ('{"model": "x"}'), ('{"previous_response_id": "A"}'), ('{"background": true}'), ('{"object": "response"}')) v (p);
 SELECT update_response('unknown', '{}');
 SELECT update_response('B', '{}');
--- A response that failed has an error and no output.
+-- A failed response has an error and no output.
 SELECT save_response('{"id": "fails", "status": "in_progress", "model": "m", "output": [1], "created_at": 1000}');
 SELECT update_response('fails', '{"status": "failed", "output": [2], "error": {"code": "server_error"}}');
 
@@ -220,7 +220,7 @@ SELECT update_response('fails', '{"status": "failed", "output": [2], "error": {"
 SET msgstore.tenant_id = 'a';
 SELECT save_response(pg_temp.finished('of_a'));
 SELECT get_response('of_a') ->> 'id', pg_temp.ids(list_responses());
--- Rows without a tenant are for callers without one.
+-- Responses without a tenant are visible only to sessions without one.
 SELECT pg_temp.refusal($$SELECT get_response('A')$$);
 SET msgstore.tenant_id = 'b';
 SELECT c, pg_temp.refusal(format('SELECT %s', c)) FROM (VALUES
@@ -229,16 +229,16 @@ SELECT c, pg_temp.refusal(format('SELECT %s', c)) FROM (VALUES
     ($$chain_items('of_a')$$), ($$branches('of_a')$$), ($$cancel_response('of_a')$$),
     ($$heartbeat_response('of_a', 'w')$$), ($$get_response('unknown')$$)) v (c);
 SELECT pg_temp.ids(list_responses()), pg_temp.ids(list_responses(after => 'of_a'));
--- Ids are those of all tenants.
+-- IDs are unique across all tenants.
 SELECT pg_temp.refusal($$SELECT save_response(pg_temp.finished('of_a'))$$);
--- A chain does not lead out of the tenant.
+-- A chain does not lead into another tenant.
 SELECT save_response(pg_temp.finished('of_b', 'of_a'));
 SELECT * FROM response_chain('of_b');
 SELECT save_background_request('of_a', '{}');
 RESET msgstore.tenant_id;
 SELECT get_response('of_a') ->> 'id';
 
--- The rule of owners: caller, is he an administrator, whose is it, is it written.
+-- Whether a caller may read or write a response of an owner.
 SELECT c.*, _owner_allows(caller, is_admin, stored, writing) FROM (VALUES
     ('', false, 'user-1', false), ('user-1', false, 'user-1', false), ('user-2', false, 'user-1', false),
     ('admin', true, 'user-1', false), ('admin', true, 'user-1', true), ('user-1', false, '', false),
@@ -248,7 +248,7 @@ SET msgstore.owner = 'user-1';
 SELECT save_response(pg_temp.finished('of_1') || '{"user": "user-2"}'), save_response(pg_temp.finished('also_1', 'of_1'));
 SELECT pg_temp.ids(list_responses(sort_order => 'asc'));
 SET msgstore.owner = 'user-2';
--- Another's is not there, nobody's is everybody's.
+-- Another owner's responses do not exist; those without an owner are for all.
 SELECT c, pg_temp.refusal(format('SELECT %s', c)) FROM (VALUES
     ($$get_response('of_1')$$), ($$get_response_for_chain('of_1')$$), ($$delete_response('of_1')$$),
     ($$update_response('of_1', '{}')$$), ($$response_input_items('of_1')$$), ($$get_response('of_a')$$),
@@ -256,7 +256,7 @@ SELECT c, pg_temp.refusal(format('SELECT %s', c)) FROM (VALUES
 SELECT save_response(pg_temp.finished('of_2', 'also_1'));
 SELECT pg_temp.refusal($$SELECT response_chain('of_2')$$);
 SELECT pg_temp.ids(list_responses(sort_order => 'asc'));
--- An administrator reads and deletes, and does not write.
+-- An administrator can read and delete, but not update.
 SET msgstore.owner = 'boss';
 SET msgstore.admin = on;
 SELECT pg_temp.ids(list_responses(sort_order => 'asc'));
@@ -264,14 +264,14 @@ SELECT get_response('of_1') ->> 'user', pg_temp.refusal($$SELECT update_response
     pg_temp.refusal($$SELECT update_response('of_a', '{}')$$);
 SELECT id FROM response_chain('of_2');
 SELECT delete_response('of_1');
--- His tenant is his limit.
+-- An administrator is limited to the tenant.
 SET msgstore.tenant_id = 'b';
 SELECT pg_temp.refusal($$SELECT get_response('also_1')$$), pg_temp.refusal($$SELECT delete_response('also_1')$$),
     pg_temp.ids(list_responses());
 RESET msgstore.admin;
 RESET msgstore.owner;
 RESET msgstore.tenant_id;
--- Who is nobody sees everything.
+-- A session without an owner sees all responses.
 SELECT get_response('also_1') ->> 'id';
 
 --
@@ -283,25 +283,25 @@ SELECT list_responses();
 SELECT count(save_response(pg_temp.finished('r' || i, NULL, 1000 + i / 2)
     || jsonb_build_object('model', 'm' || i % 3, 'status', CASE i WHEN 4 THEN 'failed' ELSE 'completed' END)))
 FROM generate_series(1, 7) i;
--- By time, then by id.
+-- Lists are ordered by time, then by ID.
 SELECT pg_temp.ids(list_responses()), pg_temp.ids(list_responses(sort_order => 'asc'));
 SELECT list_responses(max_results => 1) #- '{data,0,input}' #- '{data,0,output}';
--- A page after, and the page that ends right before.
+-- The page after a cursor, and the page that ends right before it.
 SELECT pg_temp.ids(list_responses(max_results => 2)), pg_temp.ids(list_responses('r6', max_results => 2)),
     pg_temp.ids(list_responses(before => 'r4', max_results => 2)), pg_temp.ids(list_responses(before => 'r4', max_results => 3)),
     pg_temp.ids(list_responses('r2', max_results => 2)), pg_temp.ids(list_responses('r2', max_results => 1));
 SELECT pg_temp.ids(list_responses('r2', sort_order => 'asc')), pg_temp.ids(list_responses(before => 'r6', sort_order => 'asc', max_results => 2));
--- Of two cursors after wins; an unknown one gives an empty page.
+-- Of two cursors, after takes precedence; an unknown cursor gives an empty page.
 SELECT pg_temp.ids(list_responses('r6', 'r2')), list_responses('unknown'), list_responses(before => 'A');
--- Limits are put right, an order is not.
+-- An invalid sort order is refused.
 SELECT pg_temp.refusal($$SELECT list_responses(sort_order => 'up')$$), pg_temp.refusal($$SELECT list_responses(sort_order => NULL)$$);
 -- Filters.
 SELECT pg_temp.ids(list_responses(model => 'm1')), pg_temp.ids(list_responses(status => 'failed')),
     pg_temp.ids(list_responses(background => true)), pg_temp.ids(list_responses(background => false, max_results => 3));
--- A deleted response is in no list, but a walk goes on from it.
+-- A deleted response is in no list, but can serve as a cursor.
 SELECT delete_response('r5');
 SELECT pg_temp.ids(list_responses()), pg_temp.ids(list_responses('r5'));
--- A walk meets every response once, while others are added at the front.
+-- Paging returns every response once while others are added at the front.
 SELECT count(save_response(pg_temp.finished('w' || i, NULL, 2000 + i / 7))) FROM generate_series(1, 250) i;
 DO $$
 DECLARE
@@ -340,14 +340,14 @@ SELECT pg_temp.refusal($$SELECT response_input_items('items', sort_order => 'up'
 -- Background responses
 --
 
--- Status moves: all that are allowed.
+-- All status transitions that are allowed.
 SELECT f AS "from", t AS "to" FROM unnest(ARRAY['', 'queued', 'in_progress', 'completed', 'incomplete', 'failed', 'cancelled', 'requires_action']) WITH ORDINALITY f (f, n),
     unnest(ARRAY['queued', 'in_progress', 'completed', 'incomplete', 'failed', 'cancelled', 'requires_action']) WITH ORDINALITY t (t, m)
 WHERE pg_temp.refusal(format('SELECT _check_response_move(%L, %L)', f, t)) = 'accepted' ORDER BY n, m;
 
 CREATE FUNCTION pg_temp.queued(id text, made int DEFAULT 1000) RETURNS jsonb LANGUAGE sql
 RETURN jsonb_build_object('id', id, 'status', 'queued', 'model', 'm', 'background', true, 'created_at', made);
--- The oldest first, then the lower id; of all tenants.
+-- A claim takes the oldest, of equal age the lowest ID, of all tenants.
 SELECT save_background(pg_temp.queued('q3', 1002), '{"n": 3}'), save_background(pg_temp.queued('q2', 1001), '{"n": 2}');
 SET msgstore.tenant_id = 'a';
 SELECT save_background(pg_temp.queued('q1', 1001), '{"n": 1}');
@@ -356,36 +356,36 @@ SELECT save_response(pg_temp.queued('q4', 1003));
 SELECT id, response ->> 'status' AS status, request FROM claim_response('w1');
 SELECT id, response ->> 'status' AS status, request FROM claim_response('w1');
 SELECT id, response ->> 'status' AS status, request FROM claim_response('w2');
--- A request can come later; for an unknown response it is nothing.
+-- A request can be added later; for an unknown response nothing happens.
 SELECT save_background_request('q4', '{"n": 4}'), save_background_request('unknown', '{}');
 SELECT id, response, request FROM claim_response('w2');
 SELECT * FROM claim_response('w2');
 SELECT pg_temp.refusal($$SELECT claim_response('')$$);
 SELECT pg_temp.refusal($$SELECT save_background(pg_temp.finished('q'), '{}')$$),
     pg_temp.refusal($$SELECT save_background(pg_temp.finished('q') || '{"background": true}', '{}')$$);
--- A heartbeat is that of the claim's worker.
+-- Only the worker that holds the claim can send heartbeats.
 SELECT heartbeat_response('q1', 'w1');
 SELECT heartbeat_response('q1', 'w2');
 SELECT heartbeat_response('unknown', 'w1');
--- So is a change that says whose it is.
+-- The same holds for an update with a worker_id.
 SELECT pg_temp.refusal($$SELECT update_response('q1', '{"status": "completed"}', 'w2')$$);
 SELECT update_response('q1', '{"status": "completed", "completed_at": 1009, "output": [1]}', 'w1');
 SELECT pg_temp.refusal($$SELECT update_response('q1', '{"output": []}', 'w1')$$), pg_temp.refusal($$SELECT heartbeat_response('q1', 'w1')$$);
--- Cancelled is cancelled, whatever the worker says later.
+-- A cancelled response stays cancelled, whatever the worker reports later.
 SELECT cancel_response('q2');
 SELECT update_response('q2', '{"status": "completed"}');
 SELECT pg_temp.refusal($$SELECT heartbeat_response('q2', 'w1')$$), get_response('q2') ->> 'status';
 SELECT cancel_response('q2', false) ->> 'status';
--- What is finished is deleted instead, or refused.
+-- Cancelling a finished response deletes it, or is refused.
 SELECT pg_temp.refusal($$SELECT cancel_response('q1', false)$$), pg_temp.refusal($$SELECT cancel_response('A', false)$$);
 SELECT cancel_response('q1');
 SELECT cancel_response('q1');
--- Stale is what was not heard of; what never said anything is not.
+-- A response is stale when its heartbeat is old; without one it never is.
 SELECT save_response(pg_temp.queued('silent') || '{"status": "in_progress"}');
 SELECT update_response('q3', '{"worker_heartbeat": "2024-11-01T14:00:00Z"}') ->> 'status';
 SELECT * FROM stale_responses();
 SELECT * FROM stale_responses('1000 years');
--- It is queued again, as often as it may be retried, and then it has failed.
+-- A stale response is queued again, and fails after the last retry.
 SET msgstore.max_retries = 1;
 SELECT reap_responses(), reap_responses(), get_response('q3') ->> 'status';
 SELECT pg_temp.refusal($$SELECT heartbeat_response('q3', 'w2')$$);
@@ -394,12 +394,12 @@ SELECT update_response('q3', '{"worker_heartbeat": "2024-11-01T14:00:00Z", "outp
 SELECT reap_responses();
 SELECT get_response('q3');
 RESET msgstore.max_retries;
--- The housekeeping does not retry, and removes what finished long ago.
+-- The worker does not retry stale responses, and removes old finished ones.
 SELECT update_response('q4', '{"worker_heartbeat": "2024-11-01T14:00:00Z"}') ->> 'status';
 SET msgstore.response_ttl = 0;
 SELECT _response_housekeeping(), get_response('q4') -> 'error';
 SHOW msgstore.response_store;
--- The cleanup takes the oldest background responses that are finished, and no more.
+-- The cleanup removes the oldest finished background responses, and no others.
 SELECT save_response(pg_temp.queued('new', 1003) || '{"status": "completed"}'), save_response(pg_temp.queued('partial') || '{"status": "incomplete"}'),
     save_response(pg_temp.queued('waits'));
 SELECT cleanup_responses(1003, 2), cleanup_responses(1003), cleanup_responses(1003);
@@ -418,7 +418,7 @@ SELECT count(save_response(pg_temp.finished(id, previous, made::int))) FROM (VAL
     ('old4', 'old3', 1000), ('leaf', 'kept', extract(epoch FROM now())), ('stem', NULL, extract(epoch FROM now())),
     ('bud', 'stem', extract(epoch FROM now()))) v (id, previous, made);
 SELECT delete_response('leaf'), delete_response('stem');
--- What nothing that stays continues from: old3 and old4, and the deleted leaf.
+-- A purge removes what no remaining response continues from: old3, old4 and leaf.
 SELECT purge_responses('1 day');
 SELECT depth, id, deleted FROM response_chain('kept');
 SELECT depth, id, deleted FROM response_chain('bud');
@@ -427,7 +427,7 @@ SELECT purge_responses('1 day'), purge_responses('-1 day');
 RESET msgstore.tenant_id;
 SELECT get_response('A') ->> 'id';
 
--- The table is the durable store's, and only its.
+-- Only the durable store uses the table.
 SELECT count(*) > 0 AS in_table FROM responses;
 
 ALTER DATABASE :"database" RESET msgstore.response_store;

@@ -208,7 +208,7 @@ refused($gateway->get("/v1/responses?$_->[0]"), 400, $_->[1], $_->[2], $_->[0])
   [ 'after=%00', 'parameter "after" is not valid', undef ];
 refused($gateway->post('/v1/responses', $_->[0]), 400, $_->[1], $_->[2])
   for [ '{}', 'field "id" is missing', 'id' ],
-  [ '{"id":"a","status":"done","model":"m"}', 'status "done" does not exist', 'status' ],
+  [ '{"id":"a","status":"done","model":"m"}', 'invalid status "done"', 'status' ],
   [ '{"id":"a","status":"completed"}', 'field "model" is missing', 'model' ],
   [ '{"id":"a","status":"completed","model":"m","input":"hi"}', 'field "input" is not an array', 'input' ];
 is($gateway->post('/v1/responses', '{')->{json}{error}{code}, 'bad_request', 'not JSON');

@@ -1,0 +1,106 @@
+/*
+ * responses/fields.c: reads one field of a document or an argument.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "responses/fields.h"
+#include "responses/response.h"
+#include "server/errors.h"
+
+void
+responses_refuse_field(const char *field,
+					   const char *what,
+					   const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_MS_BAD_REQUEST),
+			 errmsg("field \"%s\" %s", field, what),
+			 errdetail("%s", expected),
+			 err_generic_string(PG_DIAG_COLUMN_NAME, field)));
+}
+
+void
+responses_check_id(const char *field, const char *id)
+{
+	static const char expected[] = "An ID must have 1 to 255 bytes.";
+
+	if (id[0] == '\0')
+		responses_refuse_field(field, "is empty", expected);
+	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
+		responses_refuse_field(field, "is too long", expected);
+}
+
+char *
+responses_read_text(const char *field, const JsonbValue *value)
+{
+	if (value->type != jbvString)
+		responses_refuse_field(field,
+							   "is not a string",
+							   "The field must be a string.");
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+Jsonb *
+responses_read_array(const char *field, const JsonbValue *value)
+{
+	if (value->type == jbvNull)
+		return responses_empty_array();
+	if (value->type != jbvBinary ||
+		!JsonContainerIsArray(value->val.binary.data))
+		responses_refuse_field(field,
+							   "is not an array",
+							   "The field must be an array of items.");
+	return responses_wrap_jsonb(value);
+}
+
+int64
+responses_read_integer(const char *field,
+					   const JsonbValue *value,
+					   int64 least,
+					   int64 greatest)
+{
+	static const char expected[] = "The field must be an integer.";
+	char *digits;
+	char *end;
+	int64 number;
+
+	if (value->type != jbvNumeric)
+		responses_refuse_field(field, "is not a number", expected);
+	digits = DatumGetCString(
+		DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	errno = 0;
+	number = strtoll(digits, &end, 10);
+	if (*end == '.')
+		end += 1 + strspn(end + 1, "0");
+	if (*end != '\0' || errno != 0)
+		responses_refuse_field(field, "is not an integer", expected);
+	if (number < least || number > greatest)
+		responses_refuse_field(field,
+							   "is out of range",
+							   psprintf("The field must be an integer "
+										"from " INT64_FORMAT " to " INT64_FORMAT
+										".",
+										least,
+										greatest));
+	return number;
+}
+
+Jsonb *
+responses_wrap_jsonb(const JsonbValue *value)
+{
+	JsonbValue copy = *value;
+
+	return JsonbValueToJsonb(&copy);
+}
+
+Jsonb *
+responses_empty_array(void)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}

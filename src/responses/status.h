@@ -1,0 +1,16 @@
+/*
+ * responses/status.h: the status of a response, and how it may change.
+ */
+#ifndef RESPONSES_STATUS_H
+#define RESPONSES_STATUS_H
+
+#include "responses/response.h"
+
+/* Raises MS400 for an unknown status. */
+extern void responses_check_status(const char *status);
+
+/* Raises MS400 unless a response may move from one status to the other. */
+extern void responses_check_move(const char *from, const char *to);
+extern void responses_move(Response *response, const char *to);
+
+#endif /* RESPONSES_STATUS_H */
