@@ -1,4 +1,4 @@
-# The store of responses in memory: many sessions, bounds, crashes, restarts.
+# The in-memory store of responses: many sessions, limits, crashes, restarts.
 use strict;
 use warnings FATAL => 'all';
 
@@ -35,7 +35,8 @@ make_store();
 sub sql { return $node->safe_psql('store', $_[0]) }
 sub kept { return sql('SELECT count(*) FROM msgstore._memory_responses()') }
 
-# Starts sessions that run the script over and over; returns what ends them.
+# Starts sessions that run the script repeatedly. Returns a function that waits
+# for them and returns their errors.
 sub sessions
 {
 	my ($n, $times, $script, %more) = @_;
@@ -50,7 +51,7 @@ sub sessions
 	return sub { $harness->finish; return $stderr };
 }
 
-# A hundred sessions save at once, and there are never more than fifty.
+# A hundred sessions save at once, and at most fifty responses are kept.
 sql('ALTER DATABASE store SET msgstore.memory_max_responses = 50');
 my $finish = sessions(100, 100,
 	"\\set id random(1, 1000000000)\n"
@@ -66,28 +67,28 @@ for (1 .. 100)
 	sleep 0.02;
 }
 like($finish->(), qr/\A(?!.*(ERROR|FATAL|aborted)).*\z/s, 'a hundred sessions at once');
-cmp_ok($most, '<=', 50, 'never more than the bound');
-is(kept(), 50, 'and as many as the bound in the end');
+cmp_ok($most, '<=', 50, 'never more than the limit');
+is(kept(), 50, 'as many as the limit in the end');
 is( sql(q{SELECT count(*) FROM msgstore._memory_responses() r,
 		LATERAL (SELECT msgstore.get_response_for_chain(r.id) AS d) g
 		WHERE d ->> 'id' = r.id AND md5(d ->> 'text') = d ->> 'digest'}),
 	50,
-	'each whole');
+	'each of them complete');
 
-# The memory is a bound, too: 4 MB, whatever their number.
+# The memory is limited, too: 4 MB, whatever the number of responses.
 sql('ALTER DATABASE store SET msgstore.memory_max_responses = 0');
 sql(q{SELECT save('s' || i, repeat('x', 100000)) FROM generate_series(1, 200) i});
-cmp_ok(kept(), '<', 42, 'no more than fit');
-cmp_ok(kept(), '>', 35, 'and about as many as fit');
+cmp_ok(kept(), '<', 42, 'no more than fit into the memory');
+cmp_ok(kept(), '>', 35, 'about as many as fit');
 is(sql(q{SELECT min(length(msgstore.get_response('s' || i) ->> 'text')) FROM generate_series(170, 200) i}),
-	100000, 'the newest');
+	100000, 'the newest are kept');
 like( sql(q{SELECT tried($$SELECT save('large', repeat('x', 5000000))$$)}),
 	qr/^MS413 response of \d+ bytes exceeds the in-memory store of \d+ bytes$/,
-	'what does not fit into the empty store is refused');
-cmp_ok(kept(), '>', 35, 'and nothing left for it');
-is( $node->psql('store', 'SET msgstore.memory_size = 1024'), 3, 'the size is the server\'s');
+	'a response that does not fit into the empty store is refused');
+cmp_ok(kept(), '>', 35, 'and evicts nothing');
+is( $node->psql('store', 'SET msgstore.memory_size = 1024'), 3, 'a session cannot change the size');
 
-# One id, twenty sessions: one of them.
+# Twenty sessions save one ID: one succeeds.
 for my $store (qw(memory durable))
 {
 	my $set = "SET msgstore.response_store = $store;\n";
@@ -95,9 +96,9 @@ for my $store (qw(memory durable))
 	$finish = sessions(20, 1, $set . q{INSERT INTO outcomes SELECT tried($$SELECT save('same')$$);});
 	is($finish->() =~ /ERROR/ ? 1 : 0, 0, "$store: twenty sessions save one id");
 	is( sql('SELECT outcome, count(*) FROM outcomes GROUP BY 1 ORDER BY 1'),
-		"MS409 response already exists|19\ndone|1", 'one does');
+		"MS409 response already exists|19\ndone|1", 'one succeeds');
 
-	# A hundred queued responses, ten workers: each is claimed once.
+	# Ten workers claim a hundred queued responses, each once.
 	sql($set . q{SELECT count(msgstore.save_response(jsonb_build_object('id', 'q' || i, 'status', 'queued',
 		'model', 'm', 'background', true))) FROM generate_series(1, 100) i});
 	$finish = sessions(10, 20, $set . q{INSERT INTO claims SELECT id FROM msgstore.claim_response('w' || :client_id);});
@@ -105,7 +106,7 @@ for my $store (qw(memory durable))
 	is(sql('SELECT count(*), count(DISTINCT id) FROM claims'), '100|100', 'each once');
 }
 
-# Nothing is written to the log that a crash would replay.
+# The in-memory store writes no WAL.
 my ($before, $after) = split /\n/, sql(q{
 	SELECT pg_current_wal_insert_lsn();
 	DO $$ BEGIN PERFORM save('w' || i, 'text'), msgstore.update_response('w' || i, '{"output": [1]}'),
@@ -113,7 +114,7 @@ my ($before, $after) = split /\n/, sql(q{
 	SELECT pg_current_wal_insert_lsn()});
 is($after, $before, 'a thousand responses write no WAL');
 
-# A session that dies in the middle takes the store with it, and no more.
+# A crash of a session empties the in-memory store and nothing else.
 $finish = sessions(10, '60s', "\\set id random(1, 1000000000)\nSELECT save('c' || :id, repeat('x', 1000));\n");
 my $pid = eventually(
 	sub {
@@ -124,13 +125,13 @@ kill 'KILL', $pid;
 $finish->();
 eventually(sub { ($node->psql('store', 'SELECT 1'))[0] == 0 });
 is(kept(), 0, 'empty after a crash');
-is(sql(q{SELECT save('new')}), 'new', 'and works');
+is(sql(q{SELECT save('new')}), 'new', 'and usable');
 is(sql(q{SET msgstore.response_store = durable; SELECT count(*) FROM msgstore.responses}), 101, 'the table kept its rows');
 $node->restart;
 is(kept(), 0, 'empty after a restart');
-is( sql(q{SELECT tried($$SELECT msgstore.get_response('new')$$)}), 'MS404 response not found', 'unknown as if it had never been');
+is( sql(q{SELECT tried($$SELECT msgstore.get_response('new')$$)}), 'MS404 response not found', 'the lost response is not found');
 
-# A dump has the table's rows.
+# A dump contains the durable store.
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-p', $node->port, '-h', $node->host, '-f', $dump, 'store' ], 'dumped');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
@@ -138,7 +139,7 @@ $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-p', $node->port, '
 is( $node->safe_psql('copy', 'SELECT count(msgstore.get_response_for_chain(r.id)) FROM msgstore.responses r'),
 	101, 'with all responses');
 
-# The worker ends what nobody took up again, in both stores.
+# The worker fails stale responses in both stores.
 $node->safe_psql('postgres', $_)
   for 'ALTER SYSTEM SET msgstore.workers = 1', q{ALTER SYSTEM SET msgstore.response_stale_after = '1s'};
 $node->reload;
@@ -149,7 +150,7 @@ for my $store (qw(memory durable))
 	sql(qq{$in SELECT msgstore.save_background('{"id": "silent-$store", "status": "queued", "model": "m",
 		"background": true}', '{}')});
 	sql("$in SELECT id FROM msgstore.claim_response('dies')");
-	# It looks once a minute, and when something else calls it.
+	# It checks once a minute, and whenever something else wakes it.
 	ok( eventually(
 			sub {
 				sql('SELECT msgstore._announce()');
@@ -162,7 +163,7 @@ $node->safe_psql('postgres', $_)
 $node->reload;
 wait_for_workers($node, 'store', 0);
 
-# Without preloading the store in memory says so, and the table works.
+# Without preloading, the in-memory store reports an error and the table works.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 for my $call (
@@ -173,9 +174,9 @@ for my $call (
 		'MS503 in-memory response store is not available', "not preloaded: $call");
 }
 my ($code, undef, $said) = $node->psql('store', q{SELECT save('x')});
-like($said, qr/DETAIL:  It is in shared memory.*HINT:  Add msgstore to "shared_preload_libraries"/s, 'and what to do');
+like($said, qr/DETAIL:  The store needs shared memory.*HINT:  Add msgstore to "shared_preload_libraries"/s, 'and the error says what to do');
 is(sql(q{SET msgstore.response_store = durable; SELECT save('x')}), 'x', 'the table works');
-is(sql('SELECT msgstore._response_housekeeping()'), 0, 'so does the housekeeping');
+is(sql('SELECT msgstore._response_housekeeping()'), 0, 'and so does the periodic task of the worker');
 
 $node->stop;
 done_testing();

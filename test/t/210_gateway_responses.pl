@@ -1,4 +1,4 @@
-# The Responses API over HTTP: routes, answers, refusals; both stores.
+# The Responses API over HTTP, with both stores: routes, replies, errors.
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,7 +30,7 @@ sub response
 	};
 }
 
-# A test: the answer is an error in the API's own shape.
+# Tests that the reply is an error in the format of the Responses API.
 sub refused
 {
 	my ($got, $status, $message, $param, $name) = @_;
@@ -62,14 +62,14 @@ sub run_suite
 {
 	my ($store) = @_;
 
-	# Stored, with its fields, and found again as it is.
+	# A response is stored and returned with all its fields.
 	my $whole = response(
 		'resp_A',
 		metadata => { k => "h\x{e9}llo \x{1F44B}" },
 		usage => { input_tokens => 1, output_tokens => 2, total_tokens => 3 });
 	$answer = $gateway->post('/v1/responses', $whole);
 	is($answer->{status}, 201, "$store: created");
-	is_deeply($answer->{json}, $whole, 'and returned');
+	is_deeply($answer->{json}, $whole, 'and returned unchanged');
 	$answer = $gateway->get('/v1/responses/resp_A');
 	is($answer->{status}, 200, 'found');
 	is_deeply($answer->{json}, $whole, 'with all its fields');
@@ -77,12 +77,12 @@ sub run_suite
 		409, 'response already exists', 'id');
 	$answer = $gateway->post('/v1/responses',
 		response('resp_not', store => JSON::PP::false));
-	is($answer->{status}, 200, 'not to be stored: nothing is created');
-	is($answer->{json}{id}, 'resp_not', 'but returned');
+	is($answer->{status}, 200, '"store": false creates nothing');
+	is($answer->{json}{id}, 'resp_not', 'but the response is returned');
 	refused($gateway->get('/v1/responses/resp_not'),
 		404, 'response not found', undef);
 
-	# A chain with a deleted middle.
+	# A chain with a deleted response in the middle.
 	$gateway->post('/v1/responses',
 		response("resp_$_->[0]", previous_response_id => "resp_$_->[1]"))
 	  for [ 'B', 'A' ], [ 'C', 'B' ];
@@ -94,11 +94,11 @@ sub run_suite
 			object => 'response.deleted',
 			deleted => JSON::PP::true
 		},
-		'and says so');
+		'with the deletion object');
 	refused($gateway->get('/v1/responses/resp_B'),
 		404, 'response not found', undef);
 	refused($gateway->request('DELETE', '/v1/responses/resp_B'),
-		404, 'response not found', undef, 'deleted once');
+		404, 'response not found', undef, 'the second delete fails');
 	$answer = $gateway->get('/v1/responses/resp_C?include_chain=true');
 	is($answer->{json}{id}, 'resp_C', 'with its chain');
 	is_deeply(
@@ -107,18 +107,18 @@ sub run_suite
 			[ 'resp_B', JSON::PP::true, 1 ],
 			[ 'resp_C', JSON::PP::false, 0 ]
 		],
-		'oldest first, deleted ones marked');
+		'oldest first, with deleted responses marked');
 	is($answer->{json}{chain}[0]{response}{metadata}{k},
-		"h\x{e9}llo \x{1F44B}", 'as documents');
+		"h\x{e9}llo \x{1F44B}", 'with whole documents');
 	ok( !exists $gateway->get('/v1/responses/resp_C?include_chain=false')
 		  ->{json}{chain},
-		'without, if it says so');
+		'include_chain=false omits it');
 
 	# Lists.
 	$gateway->post('/v1/responses', response("resp_$_", created_at => 1730469600 + $_))
 	  for 1 .. 25;
 	$answer = $gateway->get('/v1/responses');
-	is(scalar @{ $answer->{json}{data} }, 20, 'twenty unless told');
+	is(scalar @{ $answer->{json}{data} }, 20, 'the default page has twenty');
 	is_deeply(
 		[ @{ $answer->{json} }{qw(object first_id last_id has_more)} ],
 		[ 'list', 'resp_25', 'resp_6', JSON::PP::true ],
@@ -138,7 +138,7 @@ sub run_suite
 		27, 'by status');
 	is( scalar @{
 			$gateway->get('/v1/responses?background=true')->{json}{data} },
-		0, 'by kind');
+		0, 'by background');
 	is_deeply(
 		$gateway->get('/v1/responses?after=resp_unknown')->{json},
 		{   object => 'list',
@@ -161,7 +161,7 @@ sub run_suite
 	refused($gateway->get('/v1/responses/resp_B/input_items'),
 		404, 'response not found', undef);
 
-	# Cancel, and delete what is under way.
+	# Cancel, and delete a response that is not finished.
 	$gateway->post(
 		'/v1/responses',
 		response(
@@ -171,14 +171,14 @@ sub run_suite
 			created_at => 1730460000)) for 1 .. 2;
 	$answer = $gateway->request('POST', '/v1/responses/resp_bg1/cancel');
 	is($answer->{status}, 200, 'cancelled');
-	is($answer->{json}{status}, 'cancelled', 'and shown');
+	is($answer->{json}{status}, 'cancelled', 'and returned');
 	is( $gateway->post('/v1/responses/resp_bg1/cancel', '{}')->{status},
 		200, 'again, with a body');
 	$answer = $gateway->request('DELETE', '/v1/responses/resp_bg2');
 	is($answer->{json}{status},
-		'cancelled', 'deleting what is under way cancels it');
+		'cancelled', 'deleting a queued response cancels it');
 	$answer = $gateway->request('DELETE', '/v1/responses/resp_bg2');
-	is($answer->{json}{object}, 'response.deleted', 'and then deletes it');
+	is($answer->{json}{object}, 'response.deleted', 'deleting it again deletes it');
 	refused($gateway->request('POST', '/v1/responses/resp_A/cancel'),
 		409, 'cannot cancel response with status "completed"', undef);
 	refused($gateway->request('POST', '/v1/responses/resp_B/cancel'),
@@ -189,7 +189,7 @@ sub run_suite
 run_suite('durable');
 is(sql('SELECT count(*) FROM msgstore.responses'), 30, 'in the table');
 
-# What is wrong with a request is said in the API's own shape, with the field.
+# Errors name the field or parameter.
 refused($gateway->get("/v1/responses/$_->[0]"), 400, $_->[1], $_->[2])
   for [ 'a%20b', 'malformed response ID', 'response_id' ],
   [ 'resp_A?include_chain=yes', 'parameter "include_chain" is not true or false', 'include_chain' ],
@@ -221,18 +221,18 @@ refused($gateway->get('/v1/nothing'), 404, 'path does not exist', undef);
 refused($gateway->post('/v1/responses', response('resp_big', text => 'x' x 300_000)),
 	413, 'body is too large', undef);
 is($gateway->request('HEAD', '/v1/responses/resp_A')->{status}, 200, 'HEAD');
-is($gateway->get('/api/nothing')->{json}{code}, 'not_found', 'other routes keep their shape');
+is($gateway->get('/api/nothing')->{json}{code}, 'not_found', 'other routes keep their own error format');
 
-# The database chooses the store.
+# The setting of the database selects the store.
 sql('ALTER DATABASE postgres SET msgstore.response_store = memory');
 $gateway->stop;
 $gateway = MsgstoreGateway->new($node,
 	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 100000 });
 run_suite('memory');
 is(sql('SET msgstore.response_store = durable; SELECT count(*) FROM msgstore.responses'),
-	30, 'nothing more in the table');
+	30, 'the table did not change');
 
-# A gateway's role needs its functions and no table.
+# The role of the gateway needs the functions and no table.
 my $grants = PostgreSQL::Test::Utils::slurp_file("$FindBin::Bin/../../docker/gateway_role.sql");
 sql($grants);
 my $other = MsgstoreGateway->new($node, user => 'msgstore_gateway');
@@ -243,7 +243,7 @@ is($other->request('POST', '/v1/responses/resp_role/cancel')->{status}, 409, 'as
 is($other->request('DELETE', '/v1/responses/resp_role')->{status}, 200, 'as the role: delete');
 $other->stop;
 
-# Without the database nothing is said to be stored.
+# Without the database nothing is reported as stored.
 $node->stop('fast');
 refused($gateway->get('/v1/responses/resp_A'), 503, 'database is not reachable', undef);
 is(($gateway->stop)[0], 0, 'exit code 0');

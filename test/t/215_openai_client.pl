@@ -1,4 +1,4 @@
-# The official client of the Responses API, pointed at the gateway.
+# The official OpenAI client works with the gateway.
 use strict;
 use warnings FATAL => 'all';
 
@@ -9,7 +9,7 @@ use MsgstoreGateway;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Once in a directory of its own; the registry may be out of reach.
+# Installs the client in a directory of its own; the registry may be unreachable.
 my $directory = PostgreSQL::Test::Utils::tempdir();
 plan skip_all => 'npm is not installed: the official client is not tested'
   if system('command -v npm node >/dev/null 2>&1') != 0;
@@ -73,25 +73,25 @@ my $printed = `node '$directory/client.mjs' http://127.0.0.1:$gateway->{port}/v1
 my $said = eval { decode($printed) } // {};
 diag($printed) if !%$said;
 
-# It makes of the document what it makes of one of the service's own.
+# The client reads the documents as it reads those of the OpenAI service.
 is($said->{retrieved}{output_text}, 'Loud and clear.', 'retrieve');
-is($said->{retrieved}{previous_response_id}, 'resp_1', 'with its link');
-is_deeply($said->{items}, [ map { "msg_in$_" } 1 .. 5 ], 'input items, page after page');
+is($said->{retrieved}{previous_response_id}, 'resp_1', 'with previous_response_id');
+is_deeply($said->{items}, [ map { "msg_in$_" } 1 .. 5 ], 'input items of all pages');
 is($said->{cancelled}, 'cancelled', 'cancel');
 is_deeply(
 	$said->{unknown},
 	[ 'NotFoundError', 404, 'not_found', undef, 'invalid_request_error' ],
-	'an unknown response is its NotFoundError');
+	'an unknown response raises NotFoundError');
 is_deeply(
 	$said->{malformed},
 	[ 'BadRequestError', 400, 'bad_request', 'response_id', 'invalid_request_error' ],
-	'a malformed id is its BadRequestError');
+	'a malformed ID raises BadRequestError');
 is_deeply(
 	$said->{finished},
 	[ 'ConflictError', 409, 'conflict', undef, 'invalid_request_error' ],
-	'what is finished is not cancelled');
+	'a finished response cannot be cancelled');
 is_deeply($said->{deleted}, $said->{unknown}, 'delete');
-is_deeply($said->{twice}, $said->{unknown}, 'once');
+is_deeply($said->{twice}, $said->{unknown}, 'a second delete fails');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 $node->stop;

@@ -1,8 +1,9 @@
-# A tenant that does all it may learns nothing of another one.
+# A tenant cannot learn anything about another tenant, whatever it calls.
 #
-# Two databases: in one tenant a is alone, in the other b has been before, with
-# names of its own and with the same ones. What a then sees and does, b's names,
-# ids, keys and cursors in hand, must print the same in both.
+# Uses two databases: in one, tenant a is alone; in the other, tenant b has rows,
+# under the same names and under names of its own. Tenant a then calls every
+# function with b's names, IDs, keys and cursors. Both databases must print the
+# same.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +18,7 @@ $node->start;
 
 sub sql { return $node->safe_psql($_[1], $_[0]) }
 
-# What a session of the role prints, refusals among it.
+# What a session of the role prints, including its errors.
 sub session
 {
 	my ($role, $database, $script, %variables) = @_;
@@ -30,7 +31,7 @@ sub session
 	return scalar `psql -XAt -U $role -d $database -v ON_ERROR_STOP=0 < '$file' 2>&1`;
 }
 
-# Roles are those of the cluster; rights are given in each database.
+# Roles belong to the cluster, privileges to each database.
 sql("CREATE ROLE tenant_$_ LOGIN; ALTER ROLE tenant_$_ SET msgstore.tenant_id = '$_'", 'postgres')
   for qw(a b);
 for my $database (qw(alone shared))
@@ -40,7 +41,7 @@ for my $database (qw(alone shared))
 	sql("INSERT INTO msgstore.channels (name, address_kind, strict_order) VALUES ('strict', 'opaque', true)", $database);
 }
 
-# All there can be of a tenant: :t is its name, half of the names are both's.
+# Rows of every kind for tenant :t; half of the names are the same for a and b.
 my $life = <<'SQL';
 \o /dev/null
 SELECT msgstore.ingest('sms', jsonb_build_object('from', '+15550001', 'to', '+15550002', 'timestamp', '2024-11-01T14:00:00Z',
@@ -79,7 +80,7 @@ SELECT msgstore.create_api_key(:'t', '{ingest}');
 \o
 SQL
 
-# Responses are in the table and in memory.
+# For responses, in both stores.
 my $life_of_responses = <<'SQL';
 SELECT msgstore.save_response(jsonb_build_object('id', 'resp-' || n || :'t', 'status', 'completed', 'model', 'm',
     'input', '[{"id": "item", "text": "secret"}]'::jsonb, 'previous_response_id', CASE n WHEN 2 THEN 'resp-1' || :'t' END)) FROM generate_series(1, 3) n;
@@ -118,13 +119,13 @@ sub in_both_stores
 }
 $life = in_both_stores($life, $life_of_responses);
 
-# Numbers are drawn in one row for all tenants: here each from its own.
+# All tenants draw numbers from one sequence: here each gets a range of its own.
 session('tenant_b', 'shared', $life, t => 'b');
 sql("SELECT setval('msgstore.conversations_number_seq', 500, false)", 'shared');
 sql("UPDATE msgstore.conversations SET number = number + 100000", 'shared');
 sql("SELECT setval('msgstore.conversations_number_seq', 1, false)", 'shared');
 sql("SELECT msgstore.set_tenant_limit('b', 7)", 'shared');
-# What b has at work is overdue, as a finds it.
+# Everything that b has in progress is overdue.
 sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
 	UPDATE msgstore.outbox SET next_attempt_at = now() - interval '1 hour' WHERE next_attempt_at IS NOT NULL;
 	UPDATE msgstore.responses SET worker_heartbeat = now() - interval '1 hour' WHERE worker_heartbeat IS NOT NULL;
@@ -132,17 +133,17 @@ sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
 	UPDATE msgstore.dead_letters SET died_at = now() - interval '1 hour';
 	UPDATE msgstore.delivery_statuses SET received_at = now() - interval '1 hour'", 'shared');
 my $problems = session('tenant_b', 'shared', 'SELECT * FROM msgstore.check()');
-is($problems, '', 'a whole life');
+is($problems, '', 'b has consistent data');
 for my $database (qw(alone shared))
 {
-	is(session('tenant_a', $database, $life, t => 'a'), '', "and the same in database $database");
+	is(session('tenant_a', $database, $life, t => 'a'), '', "a has the same data in database $database");
 }
 cmp_ok(sql("SELECT count(*) FROM msgstore.$_ WHERE tenant_id = 'b'", 'shared'), '>', 0, "b has rows in $_")
   for split /\n/, sql("SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'tenant_id'
 	WHERE relnamespace = 'msgstore'::regnamespace AND relkind = 'r'
 		AND relname NOT IN ('purge_skipped', 'operations_log')", 'shared');
 
-# What a gets hold of: everything b has a name for.
+# What a knows: the names of everything that b has.
 sub of_b { return sql($_[0], 'shared') }
 my %b = (
 	event => of_b("SELECT id FROM msgstore.event_log WHERE tenant_id = 'b' AND provider_message_id = 'only-b'"),
@@ -157,9 +158,9 @@ my %b = (
 ($b{page}) = session('tenant_b', 'shared', "SELECT msgstore.list_conversations(1, 1) #>> '{meta,next_cursor}'") =~ /(\S+)/;
 ($b{place}) = session('tenant_b', 'shared', "SELECT msgstore.list_messages('$b{number}', 1, 1) #>> '{meta,next_cursor}'") =~ /(\S+)/;
 ($b{key}) = session('tenant_b', 'shared', "SELECT msgstore.create_api_key('b', '{read}')") =~ /(mk_\w+)/;
-is(join(' ', grep { $b{$_} !~ /^\S+$/ } sort keys %b), '', 'b has all of it');
+is(join(' ', grep { $b{$_} !~ /^\S+$/ } sort keys %b), '', 'b has a row for each of them');
 
-# b goes on, also from what is a's, and what is kept of it is not as it must be.
+# b refers to rows of a, and the rows of b are damaged.
 session('tenant_b', 'shared', <<'SQL');
 SELECT msgstore.append(s, 'Late', '{}') FROM unnest(ARRAY['order-1', 'order-9', 'onlyb-9']) s;
 SELECT msgstore.save_response('{"id": "branch-of-a", "status": "completed", "model": "secret", "previous_response_id": "resp-1a"}');
@@ -180,10 +181,10 @@ INSERT INTO msgstore.outbox SELECT 'b', msgstore.uuid7();
 INSERT INTO msgstore.deliveries SELECT 'b', msgstore.uuid7(), 'sms', 'x', msgstore.uuid7(), 'p', 'sent', now();
 INSERT INTO msgstore.delivery_statuses SELECT 'b', msgstore.uuid7(), 'sms', 'y', 'sent', NULL, now();
 SQL
-cmp_ok(sql("SET msgstore.tenant_id = 'b'; SELECT count(DISTINCT finding) FROM msgstore.check()", 'shared'), '>', 8, 'b is broken in many ways');
+cmp_ok(sql("SET msgstore.tenant_id = 'b'; SELECT count(DISTINCT finding) FROM msgstore.check()", 'shared'), '>', 8, 'check() has many findings for b');
 
 
-# Every function, as a calls it; first what reads.
+# a calls every function, first those that read.
 my $probes = <<'SQL';
 SELECT msgstore.list_conversations(), msgstore.list_conversations(1, 1), msgstore.list_conversations(1, 50, :'page');
 SELECT msgstore.list_messages(c) FROM unnest(ARRAY[:'conversation', :'number', 'nothing']) c;
@@ -301,8 +302,8 @@ $probes = in_both_stores($probes, $probes_of_responses);
 my @public = split /\n/, sql("SELECT DISTINCT name FROM msgstore._access_rights() WHERE kind = 'function' AND name !~ '^_'", 'alone');
 is(join(' ', grep { $probes !~ /\b$_\(/ } @public), '', 'every function of every level is called');
 
-# Every table and view: what a may read at all, filters that look at rows they
-# should not see, joins, plans.
+# a reads every table and view: whole, with filters that would look at hidden
+# rows, in joins, with EXPLAIN.
 my $looks = <<'SQL';
 CREATE FUNCTION pg_temp.leak(row_seen text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
 $$ BEGIN RAISE NOTICE 'seen: %', row_seen; RETURN true; END $$;
@@ -330,7 +331,7 @@ SQL
 $looks .= "SELECT last_value FROM msgstore.$_;\nSELECT nextval('msgstore.$_');\n"
   for qw(conversations_number_seq stream_events_position_seq);
 
-# Of ids and times that are made anew in each database, only that they are there.
+# Replaces IDs and times, which differ between the databases, by placeholders.
 sub comparable
 {
 	my ($text) = @_;
@@ -346,30 +347,30 @@ sub comparable
 	return $text;
 }
 
-# All retries are due, of whichever tenant.
+# All retries are due, of both tenants.
 for my $database (qw(alone shared))
 {
 	sql('ANALYZE', $database);
 	ok(eventually(sub { return sql("SELECT count(*) FROM msgstore.event_queue
 			WHERE next_attempt_at > clock_timestamp() AND next_attempt_at < 'infinity'", $database) == 0 }),
-		"all is due in database $database");
+		"all retries are due in database $database");
 }
-for my $case ([ 'looks at', $looks ], [ 'calls', $probes ], [ 'looks at again', $looks ])
+for my $case ([ 'tables', $looks ], [ 'functions', $probes ], [ 'tables again', $looks ])
 {
 	my ($name, $script) = @$case;
 	my %printed;
-	# Where a is alone, b's place in the order of all events is nobody's.
+	# Where a is alone, b's stream position must be one that no event has.
 	$printed{$_} = comparable(session('tenant_a', $_, "\\set ECHO queries\n$script", %b,
 			$_ eq 'alone' ? (position => 999999) : ()))
 	  for qw(alone shared);
 	my ($last) = $script =~ /^([^\n]*)\n\z/m;
-	isnt(index($printed{$_}, $last), -1, "a $name to the end") for qw(alone shared);
+	isnt(index($printed{$_}, $last), -1, "$name: the script ran to the end in database $_") for qw(alone shared);
 	my @alone = split /\n/, $printed{alone};
 	my @shared = split /\n/, $printed{shared};
 	my @differ = grep { ($alone[$_] // '') ne ($shared[$_] // '') } 0 .. ($#alone > $#shared ? $#alone : $#shared);
 	is(join("\n", map { "$alone[$_]\n$shared[$_]" } grep { defined } @differ[0 .. ($#differ > 4 ? 4 : $#differ)]),
-		'', "what a $name is what it is without b");
-	unlike($printed{shared}, qr/of b(?!>)(?!%)/, "and nothing of b's in it") if $name !~ /calls/;
+		'', "$name: the same output as without b");
+	unlike($printed{shared}, qr/of b(?!>)(?!%)/, "$name: nothing of b") if $name ne 'functions';
 	append_to_file("$PostgreSQL::Test::Utils::log_path/$name.$_", $printed{$_}) for keys %printed;
 }
 

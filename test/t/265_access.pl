@@ -1,5 +1,5 @@
-# Who a session works for is not the session's to say; keys leave no trace; and
-# rights, policies and keys are in a dump and on a standby.
+# A session cannot choose its tenant; API keys appear in no log; privileges,
+# policies and keys survive a dump and exist on a standby.
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,7 +16,7 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql($_[1] // 'store', $_[0]) }
 
-# What a login gets: its output and what it was told.
+# The output and the messages of a login's session.
 sub as
 {
 	my ($role, $script, %options) = @_;
@@ -51,12 +51,12 @@ SQL
 my $mine = "SELECT string_agg(body, ', ' ORDER BY body) FROM msgstore.messages;
 SELECT msgstore.list_conversations() #>> '{meta,total}';";
 
-# By the login's settings.
+# The tenant comes from the settings of the role.
 is(as('tenant_a', $mine), "of a\n1", 'a login sees its tenant');
-is(as('gateway', $mine), "of a, of b, of nobody\n3", 'without a tenant there is no scoping');
-is(as('anybody', $mine), "of a, of b, of nobody\n3", 'for whoever may read');
+is(as('gateway', $mine), "of a, of b, of nobody\n3", 'a login without a tenant sees all tenants');
+is(as('anybody', $mine), "of a, of b, of nobody\n3", 'if it has the read level');
 
-# No ordinary role changes them, whatever the way.
+# An ordinary role cannot change the settings in any way.
 for my $setting (qw(tenant_id owner admin))
 {
 	for my $command ("SET msgstore.$setting = 'on'", "SET LOCAL msgstore.$setting = ''",
@@ -70,21 +70,21 @@ for my $setting (qw(tenant_id owner admin))
 		like(as('tenant_a', "BEGIN; $command"), qr/permission denied|must be owner/, "no $command");
 	}
 	like(as('tenant_a', 'SELECT 1', options => "-c msgstore.$setting=on"),
-		qr/permission denied to set parameter "msgstore.$setting"/, "nor $setting by the connection");
+		qr/permission denied to set parameter "msgstore.$setting"/, "nor $setting in the connection");
 }
-is(as('tenant_a', "ALTER ROLE tenant_a RESET ALL; RESET ALL; DISCARD ALL; $mine"), "of a\n1", 'nor by taking all of them back');
-is(as('tenant_a', $mine), "of a\n1", 'in the next session either');
+is(as('tenant_a', "ALTER ROLE tenant_a RESET ALL; RESET ALL; DISCARD ALL; $mine"), "of a\n1", 'nor with RESET and DISCARD');
+is(as('tenant_a', $mine), "of a\n1", 'nor in the next session');
 is(as('tenant_a', "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; SET msgstore.response_store = 'durable'; $mine"),
-	"of a\n1", 'who resets who it is stays whose it is');
+	"of a\n1", 'resetting the role keeps the tenant');
 
-# A role that was given the right chooses, for one transaction.
+# A role with SET on the parameter chooses the tenant of a transaction.
 is(as('gateway', "BEGIN; SET LOCAL msgstore.tenant_id = 'a'; $mine COMMIT; $mine"),
 	"of a\n1\nof a, of b, of nobody\n3", 'a gateway works for a tenant, until its transaction ends');
 is(as('gateway', "BEGIN; SELECT set_config('msgstore.tenant_id', 'a', true); SAVEPOINT s; SET LOCAL msgstore.tenant_id = 'b';
-	ROLLBACK TO s; $mine ROLLBACK; $mine"), "a\nof a\n1\nof a, of b, of nobody\n3", 'also when it is rolled back');
+	ROLLBACK TO s; $mine ROLLBACK; $mine"), "a\nof a\n1\nof a, of b, of nobody\n3", 'also if it is rolled back');
 
-# Whatever the owner grants beside the levels, the policies hold; for the owner
-# as well, if that is no superuser.
+# The policies apply to any grant besides the levels, and to an owner that is not
+# a superuser.
 sql(<<'SQL');
 SELECT msgstore.save_response(jsonb_build_object('id', 'plain', 'status', 'completed', 'model', 'm'));
 SET msgstore.tenant_id = 'a';
@@ -99,10 +99,10 @@ SQL
 is(as('tenant_a', "SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann',
 	'a response is read by its owner, and by all when it has none');
 is(sql("SET msgstore.admin = on; SET msgstore.owner = 'ann'; SET msgstore.tenant_id = 'a'; SET ROLE tenant_a;
-	SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann, of bob', 'and by who reads those of all owners');
+	SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann, of bob', 'an administrator sees all owners');
 is(as('tenant_a', "UPDATE msgstore.tenant_limits SET burst = 1; DELETE FROM msgstore.conversations WHERE tenant_id = 'b';
-	DELETE FROM msgstore.responses WHERE id = 'of bob'; SELECT count(*) FROM msgstore.responses"), 2, 'nothing else can be changed');
-is(sql("SELECT count(*) FROM msgstore.responses WHERE id = 'of bob' UNION ALL SELECT count(*) FROM msgstore.conversations"), "1\n3", 'or was');
+	DELETE FROM msgstore.responses WHERE id = 'of bob'; SELECT count(*) FROM msgstore.responses"), 2, 'rows of others cannot be changed');
+is(sql("SELECT count(*) FROM msgstore.responses WHERE id = 'of bob' UNION ALL SELECT count(*) FROM msgstore.conversations"), "1\n3", 'and were not');
 like(as('tenant_a', $_), qr/new row violates row-level security policy/, $_)
   for "INSERT INTO msgstore.tenant_limits VALUES ('b', 1, 1)", "INSERT INTO msgstore.tenant_limits VALUES ('', 1, 1)",
   "INSERT INTO msgstore.tenant_limits VALUES ('a', 1, 1) ON CONFLICT (tenant_id) DO UPDATE SET tenant_id = 'b';
@@ -115,11 +115,11 @@ CREATE ROLE keeper LOGIN;
 SQL
 my $owner = sql("SELECT relowner::regrole FROM pg_class WHERE oid = 'msgstore.messages'::regclass");
 sql("ALTER TABLE msgstore.messages OWNER TO keeper; GRANT USAGE ON SCHEMA msgstore TO keeper");
-is(sql("SET msgstore.tenant_id = 'a'; SET ROLE keeper; SELECT count(*) FROM msgstore.messages"), 1, 'its owner is no exception');
+is(sql("SET msgstore.tenant_id = 'a'; SET ROLE keeper; SELECT count(*) FROM msgstore.messages"), 1, 'the policy applies to the owner of the table');
 sql("ALTER TABLE msgstore.messages OWNER TO $owner; DROP OWNED BY keeper; DROP ROLE keeper");
 
-# What runs with the owner's rights appends without a statement: row security
-# does not stand in its way. With the library of the server itself it shows.
+# Functions with the owner's rights append rows without a statement, in spite of
+# row security. The statement log shows which way they took.
 my $offset = -s $node->logfile;
 my $traced = "SET session_preload_libraries = 'auto_explain'";
 sql("ALTER ROLE tenant_a $traced; ALTER ROLE tenant_a SET auto_explain.log_min_duration = 0;
@@ -127,13 +127,13 @@ sql("ALTER ROLE tenant_a $traced; ALTER ROLE tenant_a SET auto_explain.log_min_d
 as('tenant_a', "SELECT msgstore.append('fast-1', 'Opened', '{}');
 	SELECT msgstore.ingest('sms', public.event('fast'))");
 unlike(log_of($node, $offset), qr/INSERT INTO msgstore\.(stream_events|event_log)/, 'append and ingest need no statement');
-is(sql("SELECT tenant_id FROM msgstore.stream_events UNION ALL SELECT tenant_id FROM msgstore.event_log"), "a\na", 'and are the tenant\'s');
+is(sql("SELECT tenant_id FROM msgstore.stream_events UNION ALL SELECT tenant_id FROM msgstore.event_log"), "a\na", 'and the rows belong to the tenant');
 sql("CREATE RULE r AS ON INSERT TO msgstore.stream_events WHERE false DO INSTEAD NOTHING");
 as('tenant_a', "SELECT msgstore.append('fast-1', 'Opened', '{}')");
-like(log_of($node, $offset), qr/INSERT INTO msgstore\.stream_events/, 'which would be seen');
+like(log_of($node, $offset), qr/INSERT INTO msgstore\.stream_events/, 'which the log would show');
 sql("DROP RULE r ON msgstore.stream_events");
 
-# The secret of a key is in no statement that the server could log.
+# No statement that the server can log contains the secret of a key.
 $offset = -s $node->logfile;
 my $logged = "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
 	SET auto_explain.log_analyze = on; SET log_statement = 'all'; SET log_min_messages = debug1; SET debug_print_plan = on;";
@@ -142,40 +142,40 @@ my $key = (split /\n/, sql("$logged CREATE TEMP TABLE k AS SELECT msgstore.creat
 my ($secret) = $key =~ /^a\|mk_[0-9a-f]{16}_([0-9a-f]{48})$/;
 isnt($secret, undef, 'a key');
 $key =~ s/^a\|//;
-like(log_of($node, $offset), qr/msgstore\.api_keys/, 'its statements are logged');
-unlike(log_of($node, $offset), qr/$secret/, 'its secret is not');
+like(log_of($node, $offset), qr/msgstore\.api_keys/, 'the statements of the function are logged');
+unlike(log_of($node, $offset), qr/$secret/, 'the secret is not');
 sql("SELECT msgstore.set_tenant_limit('a', 5, 9)");
 my $asks = "SELECT tenant_id, scopes, requests_per_second, burst FROM msgstore.authenticate('$key')";
-is(as('gateway', $asks), 'a|{ingest,read}|5|9', 'a gateway asks whose a key is');
-like(as('gateway', 'SELECT * FROM msgstore.list_api_keys()'), qr/permission denied/, 'and knows of no other');
-like(as('gateway', 'SELECT * FROM msgstore.api_keys'), qr/permission denied/, 'nor its hash');
+is(as('gateway', $asks), 'a|{ingest,read}|5|9', 'a gateway can authenticate a key');
+like(as('gateway', 'SELECT * FROM msgstore.list_api_keys()'), qr/permission denied/, 'but cannot list keys');
+like(as('gateway', 'SELECT * FROM msgstore.api_keys'), qr/permission denied/, 'nor read their hashes');
 
-# Two sessions that use a key at the same time do not wait for each other.
+# Concurrent sessions do not wait for each other to record the use of a key.
 sql('UPDATE msgstore.api_keys SET last_used_at = NULL');
 my $holder = $node->background_psql('store');
 $holder->query_safe("BEGIN; SELECT * FROM msgstore.authenticate('$key')");
-is(sql("SET statement_timeout = '20s'; SELECT count(*) FROM msgstore.authenticate('$key')"), 1, 'none waits to note that it was used');
+is(sql("SET statement_timeout = '20s'; SELECT count(*) FROM msgstore.authenticate('$key')"), 1, 'authenticate does not wait');
 $holder->query_safe('COMMIT');
 $holder->quit;
-isnt(sql('SELECT last_used_at FROM msgstore.list_api_keys()'), '', 'one has noted it');
+isnt(sql('SELECT last_used_at FROM msgstore.list_api_keys()'), '', 'the use is recorded');
 my $serial = $node->background_psql('store');
 sql('UPDATE msgstore.api_keys SET last_used_at = NULL');
 $serial->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM msgstore.list_api_keys()');
 sql("SELECT * FROM msgstore.authenticate('$key')");
-is($serial->query_safe("SELECT tenant_id FROM msgstore.authenticate('$key')"), 'a', 'nor fails for it');
+is($serial->query_safe("SELECT tenant_id FROM msgstore.authenticate('$key')"), 'a', 'a serialization conflict does not fail the call');
 $serial->quit;
 
-# On a standby keys are known and their use is not noted.
+# On a standby, keys work and their use is not recorded.
 sql('UPDATE msgstore.api_keys SET last_used_at = NULL');
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
-is(as('gateway', $asks, node => $standby), 'a|{ingest,read}|5|9', 'a standby knows the key');
-is(as('tenant_a', $mine, node => $standby), "of a\n1", 'and whose rows are whose');
+is(as('gateway', $asks, node => $standby), 'a|{ingest,read}|5|9', 'the key works on a standby');
+is(as('tenant_a', $mine, node => $standby), "of a\n1", 'and the policies apply');
 $standby->stop;
 
-# Rights, policies and keys are in a dump.
+# A dump contains privileges, policies and keys.
 my $guards = <<'SQL';
 SELECT tablename, policyname, permissive, roles, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'msgstore' ORDER BY 1, 2;
 SELECT relname, relrowsecurity, relforcerowsecurity, reloptions FROM pg_class WHERE relnamespace = 'msgstore'::regnamespace ORDER BY 1;
@@ -190,37 +190,37 @@ for my $format (qw(plain custom))
 	$node->command_ok($format eq 'plain'
 		? [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $file, $node->connstr("from_$format") ]
 		: [ 'pg_restore', '--exit-on-error', '-d', $node->connstr("from_$format"), $file ], 'restore it');
-	is(sql($guards, "from_$format"), sql($guards), 'every policy and right is there');
-	is(as('gateway', $asks, database => "from_$format"), 'a|{ingest,read}|5|9', 'so is the key');
-	is(as('tenant_a', $mine, database => "from_$format"), "of a\n1", 'and each tenant has its own');
+	is(sql($guards, "from_$format"), sql($guards), 'every policy and privilege is restored');
+	is(as('gateway', $asks, database => "from_$format"), 'a|{ingest,read}|5|9', 'the key works');
+	is(as('tenant_a', $mine, database => "from_$format"), "of a\n1", 'and a tenant sees its rows');
 }
 
-# Without preloading the server takes any value for a setting that it does not
-# know yet. It does not help.
+# Without preloading, the server accepts any value for a setting that it does not
+# know yet. That must not give access.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 is(as('tenant_a', $mine), "of a\n1", 'without preloading a login sees its tenant');
-like(as('tenant_a', "SET msgstore.tenant_id = 'b'; $mine"), qr/^of a\n1WARNING/, 'a value that is planted before the module is loaded is thrown away');
-like(as('tenant_a', "BEGIN; SET LOCAL msgstore.tenant_id = ''; $mine"), qr/^of a\n1WARNING/, 'also an empty one');
-like(as('tenant_a', "RESET msgstore.tenant_id; $mine"), qr/^of a\n1/, 'also the login\'s taken back');
+like(as('tenant_a', "SET msgstore.tenant_id = 'b'; $mine"), qr/^of a\n1WARNING/, 'a value set before the module is loaded is discarded');
+like(as('tenant_a', "BEGIN; SET LOCAL msgstore.tenant_id = ''; $mine"), qr/^of a\n1WARNING/, 'so is an empty value');
+like(as('tenant_a', "RESET msgstore.tenant_id; $mine"), qr/^of a\n1/, 'and RESET does not remove the tenant of the role');
 for my $value ('tenant_id=b', 'tenant_id=', 'tenant_id=a', 'Tenant_Id=', 'tenant-id=')
 {
 	like(as('tenant_a', $mine, options => "-c msgstore.$value"),
 		qr/^(psql:.*)?FATAL:  permission denied to set parameter "msgstore.tenant_id"/m,
-		"one that came with the connection, $value, ends the session");
+		"a value from the connection, $value, ends the session");
 }
 like(as('tenant_a', $mine, options => '-c msgstore.owner=bob'),
-	qr/FATAL:  permission denied to set parameter "msgstore.owner"/, 'so does an owner');
+	qr/FATAL:  permission denied to set parameter "msgstore.owner"/, 'the same for the owner');
 sql("ALTER ROLE tenant_a SET session_preload_libraries = 'msgstore'");
 like(as('tenant_a', $mine, options => '-c msgstore.tenant_id='),
-	qr/FATAL:  permission denied to set parameter/, 'at once where the session loads the module itself');
-is(as('tenant_a', $mine), "of a\n1", 'which sees its tenant');
+	qr/FATAL:  permission denied to set parameter/, 'at once if the session preloads the module');
+is(as('tenant_a', $mine), "of a\n1", 'and otherwise sees its tenant');
 sql("ALTER ROLE tenant_a RESET session_preload_libraries");
 sql("ALTER ROLE tenant_a RESET msgstore.tenant_id; ALTER DATABASE store SET msgstore.tenant_id = 'b'");
-is(as('tenant_a', $mine), "of b\n1", 'a database may have a tenant');
+is(as('tenant_a', $mine), "of b\n1", 'a database can have a tenant');
 like(as('tenant_a', $mine, options => '-c msgstore.tenant_id='),
-	qr/FATAL:  permission denied to set parameter/, 'which the connection does not take away');
-is(as('gateway', $mine, options => '-c msgstore.tenant_id=a'), "of a\n1", 'who may choose chooses with the connection too');
+	qr/FATAL:  permission denied to set parameter/, 'and the connection cannot remove it');
+is(as('gateway', $mine, options => '-c msgstore.tenant_id=a'), "of a\n1", 'a role with SET can choose it in the connection, too');
 
 $node->stop;
 done_testing();
