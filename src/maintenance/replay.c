@@ -1,9 +1,10 @@
 /*
  * maintenance/replay.c: the messages that the worker would make of events now.
  *
- * The worker's own code reads each event, so that a replay and the worker cannot
- * differ. Only the addresses differ: the log stores them as they were normalized
- * when the event came in, so they are normalized again from the payload.
+ * The worker's own code reads each event, so that a replay and the worker
+ * cannot differ. Only the addresses differ: the log stores them as they were
+ * normalized when the event came in, so they are normalized again from the
+ * payload.
  */
 #include "postgres.h"
 
@@ -28,8 +29,7 @@
 #define PAYLOAD_COLUMN 8
 
 static Statement read_events = {
-	.sql = "SELECT " EVENT_COLUMNS
-		   " FROM unnest($1, $2) AS e (tenant_id, id)"
+	.sql = "SELECT " EVENT_COLUMNS " FROM unnest($1, $2) AS e (tenant_id, id)"
 		   " JOIN msgstore.event_log l"
 		   " ON l.tenant_id = e.tenant_id AND l.id = e.id",
 	.nargs = 2,
