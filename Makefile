@@ -32,7 +32,7 @@ PROVE_TESTS = test/t/*.pl
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test bench fuzz test-sanitize dist,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test bench fuzz test-sanitize format lint dist,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -62,7 +62,11 @@ fuzz test-sanitize: deps
 	@$(if $(filter fuzz,$@),test/fuzz/run $(FUZZ_SECONDS) &&) test/fuzz/sanitize
 sanitized:
 	@$(MAKE) --no-print-directory -s -C test/fuzz CLANG='$(or $(CLANG),clang)' PG_CONFIG='$(PG_CONFIG)'
+SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[ch] bench/*.[ch] test/fuzz/*.[ch]))
+format lint:
+	@test/deps lint
+	$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway deps demo run test bench fuzz test-sanitize sanitized dist
+.PHONY: install-gateway deps demo run test bench fuzz test-sanitize sanitized format lint dist
