@@ -1,16 +1,19 @@
 /*
- * caller.h: who sends a request: what a key stands for.
+ * caller.h: who sent a request, according to its key, and its place in a rate
+ * limit.
  */
 #ifndef CALLER_H
 #define CALLER_H
 
+#include <stdint.h>
+
 #define TENANT_MAX 255
 #define KEY_PREFIX_MAX 31
 
-/* What a key may be good for; a set of them is their sum. */
+/* What a key allows; a set of scopes is their sum. */
 typedef enum Scope
 {
-	SCOPE_NONE = 0, /* no key is asked for */
+	SCOPE_NONE = 0, /* no key required */
 	SCOPE_INGEST = 1,
 	SCOPE_SEND = 2,
 	SCOPE_READ = 4,
@@ -18,14 +21,21 @@ typedef enum Scope
 	SCOPE_OPERATE = 16
 } Scope;
 
-/* Zeros are a caller without a key: of the role's own tenant, or of none. */
+/* All zeros: no key; the tenant, if any, is the database role's. */
 typedef struct Caller
 {
 	char tenant[TENANT_MAX + 1];	 /* "": as the role has it */
-	char prefix[KEY_PREFIX_MAX + 1]; /* the part of the key that is no secret */
+	char prefix[KEY_PREFIX_MAX + 1]; /* the public part of the key */
 	unsigned scopes;
 	long rate;	/* requests a second; 0: no limit */
 	long burst; /* requests at once */
 } Caller;
+
+/* One request counted against one window; all zeros: nothing was counted. */
+typedef struct LimitTicket
+{
+	uint64_t key[2];
+	int64_t window_us; /* start of the window */
+} LimitTicket;
 
 #endif /* CALLER_H */

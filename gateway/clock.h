@@ -1,7 +1,7 @@
 /*
- * clock.h: the steady clock that every deadline of the gateway is counted in.
+ * clock.h: the monotonic clock that all deadlines of the gateway use.
  *
- * Wall-clock time jumps; a jump must neither end a wait early nor hold it.
+ * Wall-clock time can jump, which must neither shorten nor extend a wait.
  */
 #ifndef CLOCK_H
 #define CLOCK_H

@@ -1,36 +1,26 @@
 /*
- * gateway.h: the one struct that holds everything, handed down to handlers.
+ * gateway.h: the parts of the running gateway, handed down to every handler.
+ *
+ * The parts are only declared here: a file that uses one includes its header,
+ * and nobody else needs to know it. main.c creates and frees them.
  */
 #ifndef GATEWAY_H
 #define GATEWAY_H
 
-#include "config/config.h"
-#include "db/batch.h"
-#include "db/pool.h"
-#include "guard/keys.h"
-#include "guard/limits.h"
-#include "guard/own_limit.h"
-#include "http/server.h"
-#include "http/tls.h"
-#include "log.h"
-#include "metrics.h"
-#include "sender/provider.h"
-#include "sender/sender.h"
-
 typedef struct Gateway
 {
-	Config config;
-	Log log;
-	Metrics metrics;
-	Provider provider;
-	Limits *limits;
-	Pool *pool;
-	Keys *keys;			 /* NULL: nobody is asked for a key */
-	OwnLimit *own_limit; /* NULL: each key has its own */
-	Batch *batch;
-	Sender *sender; /* NULL: nobody asked for it */
-	Tls *tls;		/* NULL: plain HTTP */
-	Server *server;
+	const struct Config *config;
+	struct Log *log;
+	struct Metrics *metrics;
+	struct Pool *pool;
+	struct Batch *batch;
+	struct Limits *limits;
+	struct Keys *keys;			/* NULL: requests need no key */
+	struct OwnLimit *own_limit; /* NULL: each key has its own limit */
+	struct Provider *provider;
+	struct Sender *sender; /* NULL: no mock sender */
+	struct Tls *tls;	   /* NULL: plain HTTP */
+	struct Server *server;
 } Gateway;
 
 #endif /* GATEWAY_H */

@@ -1,9 +1,9 @@
 /*
  * log.c: JSON lines on standard error, one per request and per event.
  *
- * Every text goes through text_add_json: what a client sends can neither end
- * a line nor start one. A line is written by one call under a mutex. Bodies,
- * query strings and header values other than the request id never get here.
+ * All text is escaped by text_add_json, so a client cannot end or forge a line.
+ * Lines are written whole, under a mutex. Bodies, query strings and header
+ * values other than the ids and the client address are never logged.
  */
 #include <stdarg.h>
 #include <stdint.h>

@@ -19,7 +19,7 @@ typedef enum LogLevel
 
 typedef struct Log
 {
-	LogLevel level;		   /* lines below it are not written */
+	LogLevel level;		   /* lines below it are dropped */
 	pthread_mutex_t mutex; /* guards standard error: a line is never split */
 } Log;
 
@@ -27,11 +27,11 @@ void log_init(Log *log);
 bool log_parse_level(const char *name, LogLevel *level);
 const char *log_level_name(LogLevel level);
 
-/* One line {"ts","level","message"}; the text may hold anything. */
+/* One line {"ts","level","message"}; the message may contain any bytes. */
 void log_event(Log *log, LogLevel level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* One line with members of the caller's, JSON without the braces. */
+/* One line with further members: JSON without the braces. */
 void log_members(Log *log, LogLevel level, const Text *members);
 
 #endif /* LOG_H */

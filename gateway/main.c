@@ -1,12 +1,12 @@
 /*
- * main.c: msgstore-gateway: start order, and stop by signal.
+ * main.c: msgstore-gateway: starts its parts in order, and stops on a signal.
  *
- * Start: settings, then pool and batch, then the listener, so that no request
- * meets a half-made gateway; then the sender, which needs none of them. Stop:
- * the other way round. First no request and no sending begins any more and
- * those in flight are answered, then the port is closed, then the sender, the
- * batch and the pool end. All of it fits into five seconds, because
- * whoever stops us will not wait longer. SIGHUP has the certificate read again.
+ * Start: settings, pool and batch, then the listener, so that no request meets
+ * an incomplete gateway; then the mock sender. Stop is the reverse: new
+ * requests are refused and those in flight are answered, the port is closed,
+ * then the sender, the batch and the pool end. All this takes at most five
+ * seconds, as service managers kill a process that takes longer. SIGHUP reloads
+ * the certificate.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -15,20 +15,36 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "config/config.h"
+#include "config/describe.h"
+#include "config/load.h"
+#include "db/batch.h"
+#include "db/pool.h"
 #include "gateway.h"
+#include "guard/keys.h"
+#include "guard/limits.h"
+#include "guard/own_limit.h"
+#include "http/server.h"
+#include "http/tls.h"
+#include "log.h"
+#include "metrics.h"
+#include "routes/routes.h"
+#include "sender/provider.h"
+#include "sender/sender.h"
 
-/* Everything here is shallow but for name resolution inside connecting. */
+/* Calls are shallow, except for name resolution while connecting. */
 #define THREAD_STACK_BYTES (512 * 1024)
 
-/* Requests in flight get the first, those that hang are cancelled after it. */
+/* After DRAIN_US, requests that are still in flight are cancelled. */
 #define DRAIN_US (1500 * 1000)
 #define CANCEL_US (100 * 1000)
 #define CANCEL_TRIES 5
 #define STOP_SECS_MAX 4
 
+static bool read_config(Config *config, int argc, char **argv, Log *log);
 static bool start_gateway(Gateway *gateway);
-static bool start_door(Gateway *gateway, Text *error);
+static bool start_server(Gateway *gateway, Text *error);
+static bool start_guard(Gateway *gateway, Text *error);
 static bool check_keys(Gateway *gateway, Text *error);
 static int await_end(Gateway *gateway, const sigset_t *signals);
 static void reload_certificate(Gateway *gateway);
@@ -42,29 +58,30 @@ static void log_start(Gateway *gateway);
 int
 main(int argc, char **argv)
 {
-	static Gateway gateway; /* threads point to it until the process ends */
-	Text text = {0};
+	/* Static, because threads refer to them until the process ends. */
+	static Config config;
+	static Log log;
+	static Metrics metrics;
+	static Provider provider;
+	static Gateway gateway = {.config = &config,
+							  .log = &log,
+							  .metrics = &metrics,
+							  .provider = &provider};
 	sigset_t signals;
 	int signal;
 	bool started;
 
-	log_init(&gateway.log);
-	if (!config_load(&gateway.config, argc, argv, &text))
+	log_init(&log);
+	if (!read_config(&config, argc, argv, &log))
 	{
-		log_event(&gateway.log, LOG_ERROR, "%s", text.data ? text.data : "");
-		text_free(&text);
-		config_free(&gateway.config);
-		return 1;
+		bool help = config.help;
+
+		config_free(&config);
+		return help ? 0 : 1;
 	}
-	if (gateway.config.help)
-	{
-		config_help(&text);
-		fputs(text.data != NULL ? text.data : "", stdout);
-		text_free(&text);
-		config_free(&gateway.config);
-		return 0;
-	}
-	gateway.log.level = gateway.config.log_level;
+	log.level = config.log_level;
+	metrics_init(&metrics);
+	provider_init(&provider, &config);
 	started = prepare_threads(&signals) && start_gateway(&gateway);
 	if (started && !start_sender(&gateway))
 	{
@@ -75,59 +92,84 @@ main(int argc, char **argv)
 	{
 		signal = await_end(&gateway, &signals);
 		server_refuse(gateway.server);
-		log_event(&gateway.log,
+		log_event(&log,
 				  LOG_INFO,
 				  "stopping on signal %s",
 				  signal == SIGINT ? "INT" : "TERM");
 		stop_gateway(&gateway);
-		log_event(&gateway.log, LOG_INFO, "stopped");
+		log_event(&log, LOG_INFO, "stopped");
 	}
 	free_gateway(&gateway);
+	metrics_free(&metrics);
+	config_free(&config);
 	return started ? 0 : 1;
+}
+
+/* False if the gateway is not to be started: a setting is wrong, or --help. */
+static bool
+read_config(Config *config, int argc, char **argv, Log *log)
+{
+	Text text = {0};
+	bool valid = config_load(config, argc, argv, &text);
+
+	if (!valid)
+		log_event(log, LOG_ERROR, "%s", text.data != NULL ? text.data : "");
+	else if (config->help)
+	{
+		config_help(&text);
+		fputs(text.data != NULL ? text.data : "", stdout);
+	}
+	text_free(&text);
+	return valid && !config->help;
 }
 
 static bool
 start_gateway(Gateway *gateway)
 {
+	const Config *config = gateway->config;
 	Text error = {0};
+	bool started;
 
-	metrics_init(&gateway->metrics);
-	provider_init(&gateway->provider, &gateway->config);
-	gateway->limits = limits_create(&gateway->config, &gateway->metrics);
-	gateway->pool = pool_create(&gateway->config, &gateway->log);
+	gateway->limits = limits_create(config, gateway->metrics);
+	gateway->pool = pool_create(config, gateway->log);
 	if (gateway->pool != NULL)
-		gateway->batch = batch_create(&gateway->config,
-									  &gateway->log,
-									  &gateway->metrics,
-									  gateway->pool);
+		gateway->batch =
+			batch_create(config, gateway->log, gateway->metrics, gateway->pool);
 	if (gateway->limits == NULL || gateway->batch == NULL)
 	{
-		log_event(&gateway->log, LOG_ERROR, "out of memory or threads");
+		log_event(gateway->log, LOG_ERROR, "out of memory or threads");
 		return false;
 	}
 	log_start(gateway);
-	if (start_door(gateway, &error))
-		gateway->server = server_start(gateway, &error);
-	if (gateway->server == NULL)
-		log_event(&gateway->log,
+	started = start_server(gateway, &error);
+	if (started)
+		log_event(gateway->log,
+				  LOG_INFO,
+				  "listening on %s:%ld",
+				  config->host,
+				  config->port);
+	else
+		log_event(gateway->log,
 				  LOG_ERROR,
 				  "%s",
 				  error.data != NULL ? error.data : "");
-	else
-		log_event(&gateway->log,
-				  LOG_INFO,
-				  "listening on %s:%ld",
-				  gateway->config.host,
-				  gateway->config.port);
 	text_free(&error);
+	return started;
+}
+
+static bool
+start_server(Gateway *gateway, Text *error)
+{
+	if (start_guard(gateway, error))
+		gateway->server = server_start(gateway, routes_dispatch, error);
 	return gateway->server != NULL;
 }
 
-/* Who may come in, and how. On failure error says why nobody can. */
+/* TLS, keys and the limit. On failure error says why. */
 static bool
-start_door(Gateway *gateway, Text *error)
+start_guard(Gateway *gateway, Text *error)
 {
-	const Config *config = &gateway->config;
+	const Config *config = gateway->config;
 
 	if (config->tls_cert[0] != '\0')
 	{
@@ -136,12 +178,12 @@ start_door(Gateway *gateway, Text *error)
 			return false;
 	}
 	else if (config->beyond_loopback && config->auth)
-		log_event(&gateway->log,
+		log_event(gateway->log,
 				  LOG_WARN,
-				  "keys are sent in clear text: give TLS_CERT and TLS_KEY, or "
-				  "let a proxy with TLS stand in front");
+				  "keys are sent in clear text: set TLS_CERT and TLS_KEY, or "
+				  "use a proxy with TLS");
 	if (config->auth)
-		gateway->keys = keys_create(config, &gateway->log, gateway->pool);
+		gateway->keys = keys_create(config, gateway->log, gateway->pool);
 	else
 		gateway->own_limit = own_limit_create(gateway->pool);
 	if (gateway->keys == NULL && gateway->own_limit == NULL)
@@ -153,9 +195,9 @@ start_door(Gateway *gateway, Text *error)
 }
 
 /*
- * A gateway that nobody has a key for is of no use, and it is better said at
- * the start. Of a database that is away nothing is known: that is no reason to
- * stay away as well, because without a key nobody comes in anyway.
+ * A gateway that nobody has a key for is useless, and its operator should learn
+ * that at the start. While the database is away this is not known; the gateway
+ * starts then, because it admits nobody without a key.
  */
 static bool
 check_keys(Gateway *gateway, Text *error)
@@ -163,40 +205,40 @@ check_keys(Gateway *gateway, Text *error)
 	KeysThere there = keys_look(gateway->keys);
 
 	if (there == KEYS_NOT_KNOWN)
-		log_event(&gateway->log,
+		log_event(gateway->log,
 				  LOG_WARN,
-				  "requests need keys; whether there are any is not known");
+				  "requests require keys; could not check whether any exist");
 	if (there != KEYS_NONE)
 		return true;
-	if (gateway->config.beyond_loopback && !gateway->config.insecure)
+	if (gateway->config->beyond_loopback && !gateway->config->insecure)
 	{
 		text_add_string(error,
-						"requests need keys and there are none: make one with "
-						"msgstore.create_api_key, or say --insecure");
+						"requests require keys, but none exist: create one "
+						"with msgstore.create_api_key, or use --insecure");
 		return false;
 	}
-	log_event(&gateway->log,
+	log_event(gateway->log,
 			  LOG_WARN,
-			  "requests need keys and there are none yet");
+			  "requests require keys, but none exist yet");
 	return true;
 }
 
-/* Last, so that a gateway that cannot listen has sent nothing. */
+/* Comes last, so that a gateway that cannot listen sends nothing. */
 static bool
 start_sender(Gateway *gateway)
 {
-	if (!gateway->config.mock_sender)
+	if (!gateway->config->mock_sender)
 		return true;
-	gateway->sender = sender_create(&gateway->config,
-									&gateway->log,
-									&gateway->metrics,
-									&gateway->provider);
+	gateway->sender = sender_create(gateway->config,
+									gateway->log,
+									gateway->metrics,
+									gateway->provider);
 	if (gateway->sender == NULL)
-		log_event(&gateway->log, LOG_ERROR, "out of memory or threads");
+		log_event(gateway->log, LOG_ERROR, "out of memory or threads");
 	return gateway->sender != NULL;
 }
 
-/* Returns the signal that ends it. */
+/* Returns the signal that stops the gateway. */
 static int
 await_end(Gateway *gateway, const sigset_t *signals)
 {
@@ -215,11 +257,11 @@ reload_certificate(Gateway *gateway)
 	if (gateway->tls == NULL)
 		return;
 	if (tls_reload(gateway->tls, &error))
-		log_event(&gateway->log, LOG_INFO, "TLS certificate is read again");
+		log_event(gateway->log, LOG_INFO, "reloaded TLS certificate");
 	else
-		log_event(&gateway->log,
+		log_event(gateway->log,
 				  LOG_ERROR,
-				  "%s; the one from before stays in use",
+				  "%s; still using the old certificate",
 				  error.data != NULL ? error.data : "out of memory");
 	text_free(&error);
 }
@@ -236,7 +278,7 @@ stop_gateway(Gateway *gateway)
 		pthread_detach(enforcer);
 	calm = server_drain(gateway->server, DRAIN_US);
 	if (!calm)
-		log_event(&gateway->log, LOG_WARN, "cancelling what still runs");
+		log_event(gateway->log, LOG_WARN, "cancelling running queries");
 	for (int i = 0; i < CANCEL_TRIES && !calm; i++)
 	{
 		pool_cancel(gateway->pool);
@@ -263,11 +305,9 @@ free_gateway(Gateway *gateway)
 		tls_free(gateway->tls);
 	if (gateway->limits != NULL)
 		limits_free(gateway->limits);
-	metrics_free(&gateway->metrics);
-	config_free(&gateway->config);
 }
 
-/* Every thread inherits the mask, so that only sigwait sees the signals. */
+/* All threads inherit the mask, so only sigwait receives the signals. */
 static bool
 prepare_threads(sigset_t *signals)
 {
@@ -288,8 +328,8 @@ prepare_threads(sigset_t *signals)
 }
 
 /*
- * A thread that hangs in the resolver or in a dead network cannot be joined
- * in time. Nothing of what it does was acknowledged, so the end is abrupt.
+ * A thread that hangs in the resolver or on a dead network cannot be joined in
+ * time. Nothing it does has been acknowledged, so the process just exits.
  */
 static void *
 enforce_stop(void *argument)
@@ -297,7 +337,9 @@ enforce_stop(void *argument)
 	Gateway *gateway = argument;
 
 	sleep(STOP_SECS_MAX);
-	log_event(&gateway->log, LOG_WARN, "stopped without waiting any longer");
+	log_event(gateway->log,
+			  LOG_WARN,
+			  "stopped without waiting for all threads");
 	_exit(0);
 }
 
@@ -307,7 +349,7 @@ log_start(Gateway *gateway)
 	Text members = {0};
 
 	text_add_string(&members, "\"message\":\"starting\",");
-	config_describe(&gateway->config, &members);
-	log_members(&gateway->log, LOG_INFO, &members);
+	config_describe(gateway->config, &members);
+	log_members(gateway->log, LOG_INFO, &members);
 	text_free(&members);
 }

@@ -1,5 +1,7 @@
 /*
- * metrics.h: what the gateway counts about itself.
+ * metrics.h: the gateway's own counters.
+ *
+ * routes/metrics.c shows them together with those of the database.
  */
 #ifndef METRICS_H
 #define METRICS_H
@@ -7,7 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* In the order of the table in metrics.c. */
+/* In the order of the table in routes/metric_names.c. */
 typedef enum Metric
 {
 	METRIC_RATE_LIMITED,
@@ -18,7 +20,7 @@ typedef enum Metric
 	METRIC_DISPATCH_SUCCESS,
 	METRIC_DISPATCH_RATE_LIMITED,
 	METRIC_DISPATCH_ERROR,
-	METRIC_SMS_MMS_ATTEMPTS, /* the five of a provider stay together */
+	METRIC_SMS_MMS_ATTEMPTS, /* keep the five of each provider together */
 	METRIC_SMS_MMS_SUCCESS,
 	METRIC_SMS_MMS_RATE_LIMITED,
 	METRIC_SMS_MMS_ERROR,
@@ -44,9 +46,9 @@ typedef struct Metrics
 {
 	atomic_llong values[METRIC_COUNT];
 
-	pthread_mutex_t mutex; /* guards what follows */
-	char *last_known;	   /* the database's metrics when it was last asked */
-	char *last_detail;	   /* and its metrics_detail */
+	pthread_mutex_t mutex; /* guards the members below */
+	char *last_known;	   /* the database's last metrics(), JSON or NULL */
+	char *last_detail;	   /* its last metrics_detail(), JSON or NULL */
 } Metrics;
 
 void metrics_init(Metrics *metrics);

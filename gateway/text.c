@@ -1,9 +1,8 @@
 /*
- * text.c: a growing piece of text.
+ * text.c: a growing string.
  *
- * Everything the gateway writes (items of a batch, answers, log lines) is put
- * together here, so there is one place that computes lengths and one that
- * escapes.
+ * Everything the gateway writes (batch items, answers, log lines) is built
+ * here, so lengths are computed and text is escaped in one place.
  */
 #include <stdarg.h>
 #include <stdint.h>
@@ -117,7 +116,7 @@ utf8_sequence(const char *bytes, size_t length)
 			return 0;
 		code = code << 6 | (b[i] & 0x3f);
 	}
-	/* Overlong forms, surrogates and what lies beyond Unicode. */
+	/* Overlong forms, surrogates, and code points beyond Unicode. */
 	if ((need == 3 && code < 0x800) || (need == 4 && code < 0x10000) ||
 		(code >= 0xd800 && code <= 0xdfff) || code > 0x10ffff)
 		return 0;
@@ -140,7 +139,7 @@ utf8_valid(const char *bytes, size_t length)
 	return true;
 }
 
-/* Makes room for that many bytes and the final zero. */
+/* Makes room for that many more bytes and the final NUL. */
 static bool
 reserve(Text *text, size_t more)
 {

@@ -1,8 +1,8 @@
 /*
- * text.h: a growing piece of text.
+ * text.h: a growing string.
  *
- * A Text of zeros is empty and ready. When memory runs out it keeps what it
- * has and sets "failed", so that only the last step of a chain has to ask.
+ * A zeroed Text is empty and ready to use. If memory runs out it keeps its
+ * content and sets "failed", so only the last step of a chain has to check.
  */
 #ifndef TEXT_H
 #define TEXT_H
@@ -12,10 +12,10 @@
 
 typedef struct Text
 {
-	char *data; /* zero-terminated as soon as something was added */
+	char *data; /* NUL-terminated once something was added */
 	size_t length;
 	size_t capacity;
-	bool failed; /* out of memory: the content is not complete */
+	bool failed; /* out of memory: the content is incomplete */
 } Text;
 
 void text_add(Text *text, const char *bytes, size_t length);
@@ -25,13 +25,12 @@ void text_addf(Text *text, const char *format, ...)
 
 /*
  * Adds a JSON string, quotes included. Control characters are escaped and
- * bytes that are not UTF-8 become U+FFFD, so the result is always JSON in one
- * line.
+ * invalid UTF-8 becomes U+FFFD, so the result is always valid JSON on one line.
  */
 void text_add_json(Text *text, const char *bytes, size_t length);
 void text_free(Text *text);
 
-/* Length of the valid UTF-8 sequence at bytes, or 0 if there is none. */
+/* Length of the UTF-8 sequence at bytes, or 0 if it is invalid. */
 size_t utf8_sequence(const char *bytes, size_t length);
 bool utf8_valid(const char *bytes, size_t length);
 

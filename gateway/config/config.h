@@ -1,5 +1,7 @@
 /*
- * config.h: what the gateway can be told, and what it was told.
+ * config.h: the settings of the gateway, as data.
+ *
+ * load.c fills it in; afterwards nothing changes it.
  */
 #ifndef CONFIG_H
 #define CONFIG_H
@@ -7,11 +9,11 @@
 #include <stdbool.h>
 
 #include "log.h"
-#include "text.h"
 
-#define CONFIG_OPTIONS_MAX 48
+/* The number of settings in the table of options.c. */
+#define CONFIG_OPTION_COUNT 39
 
-/* How the mock provider behaves. */
+/* Shares of outcomes of the mock provider. */
 typedef struct ProviderConfig
 {
 	long timeout_pct;
@@ -22,7 +24,7 @@ typedef struct ProviderConfig
 
 typedef struct Config
 {
-	/* Settings; the table in config.c says what each one means. */
+	/* Settings; the table in options.c says what each one means. */
 	char *database_url;
 	char *host;
 	long port;
@@ -49,15 +51,15 @@ typedef struct Config
 	char *csp_default_src;
 	bool hsts;
 	ProviderConfig provider;
-	ProviderConfig provider_sms;   /* sms-mms; -1 at first: as provider */
+	ProviderConfig provider_sms;   /* sms-mms; -1 until derived: as provider */
 	ProviderConfig provider_email; /* the same */
 	long provider_latency;		   /* milliseconds */
 	bool mock_sender;
 
-	/* What follows from them. */
+	/* Derived from the settings. */
 	LogLevel log_level;
-	bool beyond_loopback;	   /* others than this machine can connect */
-	bool auth;				   /* requests need a key */
+	bool beyond_loopback;	   /* other hosts can connect */
+	bool auth;				   /* requests require a key */
 	char *conninfo;			   /* the URL without the pool's parameters */
 	long pool_min;			   /* connections */
 	long pool_max;			   /* connections */
@@ -66,34 +68,9 @@ typedef struct Config
 	long pool_max_lifetime;	   /* seconds */
 	long pool_connect_timeout; /* seconds */
 
-	const char *source[CONFIG_OPTIONS_MAX]; /* flag, environment, ... */
-	bool help;								/* --help was asked for */
+	const char
+		*source[CONFIG_OPTION_COUNT]; /* flag, environment, .env or default */
+	bool help;						  /* --help was given */
 } Config;
-
-/*
- * Reads flags, environment and .env, in this order of precedence. On failure
- * error says which setting is wrong. The strings belong to the Config.
- */
-bool config_load(Config *config, int argc, char **argv, Text *error);
-void config_free(Config *config);
-
-/* The text of --help. */
-void config_help(Text *out);
-
-/*
- * Members of the start-up log line: every setting with its value and source.
- * Of the database's URL only the parts that are no secret are shown.
- */
-void config_describe(const Config *config, Text *out);
-
-/* A whole number in decimal and within the bounds. */
-bool config_number(const char *value, long min, long max, long *number);
-
-/*
- * config_url.c: takes DATABASE_URL apart into conninfo and the pool's
- * settings, and shows of it what is no secret, as a JSON string.
- */
-bool config_read_url(Config *config, Text *error);
-void config_describe_url(const Config *config, Text *out);
 
 #endif /* CONFIG_H */

@@ -1,9 +1,8 @@
 /*
- * config_url.c: DATABASE_URL: ours are the parameters of the pool, the rest
- * is libpq's.
+ * url.c: DATABASE_URL: the pool's parameters are ours, the rest is libpq's.
  *
- * The URL holds a password. So neither it nor a message of libpq that may
- * quote it is ever shown; what is shown is put together from its parts.
+ * The URL may contain a password. So neither the URL nor a message of libpq,
+ * which may quote it, is ever shown; only selected parts are.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -11,9 +10,10 @@
 
 #include <libpq-fe.h>
 
-#include "config/config.h"
+#include "config/options.h"
+#include "config/url.h"
 
-/* Parameters of DATABASE_URL that libpq must not see. */
+/* Parameters of DATABASE_URL that libpq does not know. */
 typedef struct PoolParameter
 {
 	const char *name;
@@ -85,7 +85,7 @@ config_describe_url(const Config *config, Text *out)
 	text_free(&url);
 }
 
-/* Takes the pool's parameters out of the URL's query; libpq gets the rest. */
+/* Removes the pool's parameters from the URL's query; libpq gets the rest. */
 static bool
 split_url(Config *config, Text *error)
 {
@@ -98,7 +98,7 @@ split_url(Config *config, Text *error)
 		strncmp(url, "postgresql://", 13) != 0)
 	{
 		text_add_string(error,
-						"DATABASE_URL does not start with postgresql:// or "
+						"DATABASE_URL must start with postgresql:// or "
 						"postgres://");
 		return false;
 	}
@@ -128,7 +128,7 @@ split_url(Config *config, Text *error)
 	config->conninfo = rest.data;
 	if (config->pool_min > config->pool_max)
 		text_add_string(error,
-						"min_connections in DATABASE_URL is more than "
+						"min_connections in DATABASE_URL exceeds "
 						"max_connections");
 	return !rest.failed && config->pool_min <= config->pool_max;
 }
@@ -157,14 +157,14 @@ take_pool_parameter(Config *config,
 				 (int) (length - name - 1),
 				 pair + name + 1);
 		if (length - name > sizeof(value) ||
-			!config_number(value,
-						   parameter->min,
-						   parameter->max,
-						   pool_setting(config, parameter)))
+			!option_parse_number(value,
+								 parameter->min,
+								 parameter->max,
+								 pool_setting(config, parameter)))
 		{
 			text_addf(error,
-					  "invalid value \"%s\" for %s in DATABASE_URL: a number "
-					  "from %ld to %ld expected",
+					  "invalid value \"%s\" for %s in DATABASE_URL: must be "
+					  "a number from %ld to %ld",
 					  value,
 					  parameter->name,
 					  parameter->min,
@@ -176,8 +176,8 @@ take_pool_parameter(Config *config,
 }
 
 /*
- * Lets libpq read the URL once, for a clear error at the start. Its own words
- * may quote the URL with the password, so they are not repeated.
+ * Lets libpq parse the URL once, for a clear error at the start. Its message
+ * may quote the URL with the password, so it is not shown.
  */
 static bool
 check_conninfo(Config *config, Text *error)
@@ -188,9 +188,7 @@ check_conninfo(Config *config, Text *error)
 	PQfreemem(message);
 	if (parsed == NULL)
 	{
-		text_add_string(error,
-						"DATABASE_URL is not a connection URI that libpq "
-						"understands");
+		text_add_string(error, "DATABASE_URL is not a valid connection URI");
 		return false;
 	}
 	config->pool_connect_timeout = CONNECT_TIMEOUT_DEFAULT;
@@ -198,10 +196,10 @@ check_conninfo(Config *config, Text *error)
 	{
 		if (strcmp(option->keyword, "connect_timeout") == 0 &&
 			option->val != NULL &&
-			!config_number(option->val,
-						   1,
-						   CONNECT_TIMEOUT_MAX,
-						   &config->pool_connect_timeout))
+			!option_parse_number(option->val,
+								 1,
+								 CONNECT_TIMEOUT_MAX,
+								 &config->pool_connect_timeout))
 			config->pool_connect_timeout = CONNECT_TIMEOUT_DEFAULT;
 	}
 	PQconninfoFree(parsed);

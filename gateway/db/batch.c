@@ -1,21 +1,21 @@
 /*
- * batch.c: many waiting requests, one ingest_batch, one commit.
+ * batch.c: stores events of concurrent requests in one transaction.
  *
- * A commit costs a disk flush, and a flush can carry hundreds of events. So
- * the threads of the server only put their item into a line and wait. A
- * batcher takes all that waits at this moment, makes one call and hands out
- * the answers. There is no timer: while one batcher waits for its commit, the
- * other one collects, so a lone request is not delayed and a crowd shares.
+ * A commit costs a disk flush, and one flush can serve hundreds of events. So
+ * request threads only append their item to a queue and wait. A batcher thread
+ * takes all items of the queue, makes one call and hands out the results. There
+ * is no timer: while one batcher waits for its commit, the other one collects,
+ * so a single request is not delayed, and concurrent ones share a commit.
  *
- * Events of several tenants share the transaction and its flush: it has one
- * call for each tenant, with that tenant in effect. The tenants come in one
- * order in every transaction, as do the keys within a call, so that two
- * transactions do not wait for each other.
+ * Events of several tenants share the transaction and its flush: it contains
+ * one call for each tenant, with that tenant set. All transactions process
+ * tenants in the same order, and ingest_batch does so with keys, so that two
+ * transactions do not deadlock.
  *
- * The transaction is the call's own, so its result means that it has
- * committed; no item is done before. When the whole call fails in a way that
- * the content of one item can cause, its items are sent again one at a time:
- * a bad request costs its neighbours a moment and nothing else.
+ * A result means that the transaction has committed; no request is answered
+ * before. If the call fails with an error that the content of one item can
+ * cause, the items are sent again one at a time: a bad event delays the others
+ * of its batch, but does not fail them.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@
 #include "clock.h"
 #include "db/batch.h"
 
-/* Bounds of one call: longer ones gain nothing and hold memory twice. */
+/* Limits of one call: larger ones gain nothing and use memory twice. */
 #define BATCH_MAX_ITEMS 500
 #define BATCH_MAX_BYTES (4u << 20)
 #define BATCHERS 2
@@ -34,7 +34,7 @@ static const char ingest_sql[] =
 	"SELECT ordinal, event_id, error_code, error_message"
 	" FROM msgstore.ingest_batch($1::jsonb)";
 
-/* What is sent for one tenant of a batch. */
+/* One tenant's part of a batch. */
 typedef struct Share
 {
 	BatchItem *first;
@@ -43,7 +43,7 @@ typedef struct Share
 	const char *value; /* its data */
 } Share;
 
-/* An item and where it stood in the line. */
+/* An item and its position in the queue. */
 typedef struct Place
 {
 	BatchItem *item;
@@ -59,8 +59,8 @@ struct Batch
 	pthread_t batchers[BATCHERS];
 	int batcher_count;
 
-	pthread_mutex_t mutex; /* guards what follows */
-	pthread_cond_t filled; /* the line is no longer empty, or it is the end */
+	pthread_mutex_t mutex; /* guards the members below */
+	pthread_cond_t filled; /* the queue is not empty, or we stop */
 	BatchItem *first;
 	BatchItem **last;
 	bool stopping;
@@ -127,7 +127,7 @@ batch_store(Batch *batch, BatchItem *item)
 		store_items(batch, item);
 		return;
 	}
-	/* Its own, so that those of one batch do not wake up into one lock. */
+	/* One semaphore each, so that a batch does not wake up into one lock. */
 	sem_init(&item->finished, 0, 0);
 	pthread_mutex_lock(&batch->mutex);
 	*batch->last = item;
@@ -164,7 +164,7 @@ run_batcher(void *argument)
 		store_items(batch, items);
 		while (items != NULL)
 		{
-			/* The item is its owner's stack and may be gone after this. */
+			/* After sem_post the item, on its owner's stack, may be gone. */
 			BatchItem *next = items->next;
 
 			sem_post(&items->finished);
@@ -174,7 +174,7 @@ run_batcher(void *argument)
 	return NULL;
 }
 
-/* Waits for items; returns what fits into one call, or NULL at the end. */
+/* Waits for items; returns those of one call, or NULL if we stop. */
 static BatchItem *
 take_waiting(Batch *batch)
 {
@@ -204,7 +204,7 @@ take_waiting(Batch *batch)
 	return sort_by_tenant(items);
 }
 
-/* In the order of the line within a tenant; nothing to do for one tenant. */
+/* Keeps the order of the queue within each tenant. */
 static BatchItem *
 sort_by_tenant(BatchItem *items)
 {
@@ -269,14 +269,14 @@ store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 	{
 		log_event(batch->log,
 				  LOG_WARN,
-				  "a batch failed with %s, its items are sent one at a time",
+				  "batch failed with %s; retrying its events one at a time",
 				  outcome.sqlstate);
 		metrics_add(batch->metrics, METRIC_BATCHES_SPLIT, 1);
 		store_one_by_one(batch, connection, items);
 	}
 	else
 	{
-		/* The primary message only: the rest quotes what was sent. */
+		/* Only the primary message: the others can quote the body. */
 		set_all_errors(
 			items,
 			outcome.sqlstate,
@@ -297,7 +297,7 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 	{
 		BatchItem *next = item->next;
 
-		/* A server that has just gone away is not asked again for each. */
+		/* If the server just went away, do not try each item. */
 		if (previous != NULL && !is_content_error(previous->sqlstate))
 			set_error(item, previous->sqlstate, previous->message);
 		else
@@ -310,7 +310,7 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 	}
 }
 
-/* On success the items have their answers. */
+/* On success sets the result of each item. */
 static QueryOutcome
 call_ingest(PoolConnection *connection, BatchItem *items)
 {
@@ -336,8 +336,8 @@ call_ingest(PoolConnection *connection, BatchItem *items)
 }
 
 /*
- * One call for each tenant, in one transaction. Items of no tenant are the
- * first, before one is set.
+ * One call for each tenant, in one transaction. Items without a tenant sort
+ * first, before a tenant is set.
  */
 static QueryOutcome
 call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
@@ -407,7 +407,7 @@ join_json(const BatchItem *items, const BatchItem *end, Text *array)
 	text_add(array, "]", 1);
 }
 
-/* An item without a row is not known to be stored, and is not called so. */
+/* An item without a row is reported as failed. */
 static void
 distribute(BatchItem *items, BatchItem *end, PGresult *result)
 {
@@ -418,7 +418,7 @@ distribute(BatchItem *items, BatchItem *end, PGresult *result)
 	{
 		int row = ordinal++;
 
-		/* Rows come in order as a rule; the ordinal is what counts. */
+		/* Usually row and ordinal match; the ordinal decides. */
 		if (row >= rows || atoi(PQgetvalue(result, row, 0)) != ordinal)
 		{
 			for (row = 0; row < rows; row++)
@@ -445,9 +445,9 @@ distribute(BatchItem *items, BatchItem *end, PGresult *result)
 }
 
 /*
- * Whatever does not come from the state of the server may come from the
- * content of one item. Deadlocks and serialization failures (class 40) count
- * among them: alone, an item has no other order of locks to be in.
+ * Errors that are not about the state of the server may be caused by the
+ * content of one item. That includes deadlocks and serialization failures
+ * (class 40), which an item sent alone can avoid.
  */
 static bool
 is_content_error(const char *sqlstate)

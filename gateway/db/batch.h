@@ -1,5 +1,5 @@
 /*
- * batch.h: many waiting requests, one ingest_batch, one commit.
+ * batch.h: stores events of concurrent requests in one transaction.
  */
 #ifndef BATCH_H
 #define BATCH_H
@@ -16,19 +16,18 @@
 typedef struct Batch Batch;
 
 /*
- * One event on its way; lives on the stack of the thread that waits for it.
- * The caller fills in json and tenant, everything else belongs to the batch
- * until batch_store returns.
+ * One event; lives on the stack of the thread that waits for it. The caller
+ * fills in json and tenant; the batch owns the rest until batch_store returns.
  */
 typedef struct BatchItem
 {
-	Text json; /* an object as ingest_batch takes it; stays the caller's */
-	const char *tenant; /* whose event it is; "": the role's own, or nobody's */
+	Text json;			/* an element for ingest_batch; freed by the caller */
+	const char *tenant; /* "": the role's own, or none */
 
 	char event_id[40]; /* set on success */
-	char sqlstate[6];  /* 00000: committed; 08xxx: not reached or lost */
-	char message[512]; /* for the client if the class is MS, else for the log */
-	bool alone;		   /* an error came from a call with this item only */
+	char sqlstate[6];  /* 00000: committed; 08xxx: not reachable, or lost */
+	char message[512]; /* for the client if the class is MS, else the log */
+	bool alone;		   /* the failed call had only this item */
 	sem_t finished;
 	struct BatchItem *next;
 } BatchItem;
@@ -36,10 +35,10 @@ typedef struct BatchItem
 Batch *
 batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool);
 
-/* Returns when the item is committed or refused, or nobody can know. */
+/* Returns when the item is committed, refused, or its outcome unknown. */
 void batch_store(Batch *batch, BatchItem *item);
 
-/* Ends the threads; nobody may be inside batch_store any more. */
+/* Ends the threads. No thread may be inside batch_store. */
 void batch_stop(Batch *batch);
 
 #endif /* BATCH_H */

@@ -1,11 +1,11 @@
 /*
- * pool.c: lend, take back and retire libpq connections.
+ * pool.c: a pool of database connections.
  *
- * Two rules: a connection in an unknown state is never lent again, and nobody
- * waits for a database that is known to be away. After a failed attempt to
- * connect only the keeper looks for it, a few times a second; all others fail
- * at once until it has found it. What a session does (session.c) it does
- * outside of the mutex.
+ * Two rules: a connection in an unknown state is never lent again, and no
+ * request waits for a database that is known to be away. After a failed attempt
+ * to connect only one thread, the keeper, tries again, a few times a second;
+ * requests fail at once until it succeeds. The mutex is never held during
+ * network traffic, except to cancel queries at shutdown.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,14 +19,14 @@
 #include "clock.h"
 #include "db/pool.h"
 
-/* How often the keeper looks at the pool, and for a database that is away. */
+/* The keeper's period, and the same while the database is away. */
 #define KEEPER_US SECOND_US
 #define KEEPER_AWAY_US (SECOND_US / 5)
 
 typedef enum SlotState
 {
 	SLOT_EMPTY,
-	SLOT_OPENING, /* somebody is connecting or closing; counts as taken */
+	SLOT_OPENING, /* being opened or closed by some thread */
 	SLOT_IDLE,
 	SLOT_LENT
 } SlotState;
@@ -39,7 +39,7 @@ struct PoolConnection
 	Session session;
 	Pool *pool;
 	SlotState state;
-	bool broken; /* lost, or left in the middle of something */
+	bool broken; /* lost, or in an unknown state */
 	int64_t opened_us;
 	int64_t used_us;
 };
@@ -51,10 +51,10 @@ struct Pool
 	pthread_t keeper;
 	atomic_bool stopping;
 
-	pthread_mutex_t mutex;	/* guards everything below */
+	pthread_mutex_t mutex;	/* guards the members below */
 	pthread_cond_t changed; /* a slot became idle or empty, or connecting
 							   failed, or the pool stops */
-	pthread_cond_t wake;	/* for the keeper alone: the pool stops */
+	pthread_cond_t wake;	/* for the keeper only: the pool stops */
 	bool away;				/* the last attempt to connect failed */
 	PoolConnection *slots;	/* pool_max of them */
 	PoolCounts counts;
@@ -144,7 +144,7 @@ pool_borrow(Pool *pool, long max_wait_ms, const char **why)
 		if (pthread_cond_timedwait(&pool->changed, &pool->mutex, &until) ==
 			ETIMEDOUT)
 		{
-			*why = "all connections of the database are busy";
+			*why = "all database connections are busy";
 			break;
 		}
 	}
@@ -213,8 +213,8 @@ pool_transaction(PoolConnection *connection,
 	{
 		log_event(connection->pool->log,
 				  LOG_ERROR,
-				  "\"msgstore\" is not in shared_preload_libraries: no "
-				  "request for a tenant is served");
+				  "\"msgstore\" is not in shared_preload_libraries: cannot "
+				  "serve requests for a tenant");
 		return outcome;
 	}
 	outcome =
@@ -283,7 +283,7 @@ find_slot(Pool *pool, SlotState state)
 	return NULL;
 }
 
-/* Connections that are there; those on their way do not count. */
+/* The number of open connections, without those being opened. */
 static long
 count_open(const Pool *pool)
 {
@@ -295,7 +295,7 @@ count_open(const Pool *pool)
 	return open;
 }
 
-/* The newest one, so that those not needed grow old and are closed. */
+/* The most recently used one, so that surplus ones time out. */
 static PoolConnection *
 find_newest_idle(Pool *pool)
 {
@@ -312,7 +312,7 @@ find_newest_idle(Pool *pool)
 	return newest;
 }
 
-/* Connects for an empty slot and lends it; the mutex is free meanwhile. */
+/* Opens a connection in an empty slot; releases the mutex meanwhile. */
 static bool
 open_slot(Pool *pool, PoolConnection *slot)
 {
@@ -332,7 +332,7 @@ open_slot(Pool *pool, PoolConnection *slot)
 	{
 		slot->state = SLOT_EMPTY;
 		pool->counts.failures++;
-		/* Whoever waits for a connection now fails as fast as this one. */
+		/* Requests that wait for a connection must fail at once, too. */
 		pthread_cond_broadcast(&pool->changed);
 		return false;
 	}
@@ -355,9 +355,9 @@ close_slot(Pool *pool, PoolConnection *slot)
 }
 
 /*
- * A server that went away has said so, or has closed its end; that can be seen
- * for free. A connection on which something comes that nobody asked for is
- * not worth the question of what it is.
+ * A server that stopped has sent a message or closed the connection, which
+ * poll shows without a round trip. A connection with unexpected data is not
+ * reused, whatever the data is.
  */
 static bool
 is_alive(PoolConnection *slot)
@@ -374,7 +374,7 @@ is_expired(const Pool *pool, const PoolConnection *slot)
 		   pool->config->pool_max_lifetime * SECOND_US;
 }
 
-/* Now and then: what has grown old goes, what is missing comes. */
+/* Periodically closes old connections and opens missing ones. */
 static void *
 keep_pool(void *argument)
 {
@@ -420,7 +420,7 @@ retire_idle(Pool *pool)
 	}
 }
 
-/* Also the only one who tries when the last attempt has failed. */
+/* After a failed attempt, only this function tries to connect again. */
 static void
 open_minimum(Pool *pool)
 {

@@ -1,5 +1,5 @@
 /*
- * pool.h: connections to the database, lent one at a time.
+ * pool.h: a pool of database connections.
  */
 #ifndef POOL_H
 #define POOL_H
@@ -18,26 +18,27 @@ typedef struct PoolCounts
 	unsigned long long connections;
 	unsigned long long idle;
 	unsigned long long connects; /* since the start */
-	unsigned long long failures; /* attempts to connect that failed */
+	unsigned long long failures; /* failed attempts to connect */
 } PoolCounts;
 
-/* Opens nothing yet: the gateway starts whether or not there is a database. */
+/* Does not wait for the database: the gateway starts without it. */
 Pool *pool_create(const Config *config, Log *log);
 
 /*
- * Lends a connection that is idle and was alive a moment ago. Returns NULL at
- * once if the database cannot be reached, and after max_wait_ms (0: the URL's
- * acquire_timeout) if all are lent; *why is then a constant for the client.
+ * Lends an idle connection that looks alive. Returns NULL at once if the
+ * database is not reachable, and after max_wait_ms (0: the URL's
+ * acquire_timeout) if all connections are in use; *why is then a constant for
+ * the client.
  */
 PoolConnection *pool_borrow(Pool *pool, long max_wait_ms, const char **why);
 
-/* Takes it back; keeps it only if its next user finds it as a new one. */
+/* Takes it back; closes it unless it is as good as new. */
 void pool_return(Pool *pool, PoolConnection *connection);
 
 /*
- * One statement with text parameters in a transaction of its own, for that
- * tenant; "": for the role's own, or for none. Success means that it has
- * committed. The tenant does not outlive the transaction.
+ * Runs one statement with text parameters in its own transaction, for that
+ * tenant ("": the role's own, or none). Success means that it has committed.
+ * The tenant is reset at the end of the transaction.
  */
 QueryOutcome pool_query(PoolConnection *connection,
 						const char *tenant,
@@ -45,20 +46,20 @@ QueryOutcome pool_query(PoolConnection *connection,
 						int count,
 						const char *const *values);
 
-/* As session_transaction, for statements that may set a tenant. */
+/* Like session_transaction, for statements that may set a tenant. */
 QueryOutcome pool_transaction(PoolConnection *connection,
 							  const Statement *statements,
 							  int count,
 							  PGresult **results);
 
-/* Sets the tenant that is its one value, until the transaction ends. */
+/* Sets the tenant, its only parameter, until the end of the transaction. */
 extern const char pool_tenant_sql[];
 
 PoolCounts pool_counts(Pool *pool);
 
 /*
- * For the end of a stop: lends nothing any more and cancels what runs. What
- * is sent at this very moment may be missed, so it can be repeated.
+ * For shutdown: lends no more connections and cancels running queries. It can
+ * miss a query that is being sent, so it may be called again.
  */
 void pool_cancel(Pool *pool);
 void pool_stop(Pool *pool);

@@ -1,9 +1,9 @@
 /*
- * session.c: one session with the database, in which no wait is endless.
+ * session.c: a database session in which every wait has a time limit.
  *
- * Connecting, asking and waiting all happen under a deadline, also when the
- * server's host has vanished without a word. What ends by its deadline leaves
- * the connection in the middle of something: its owner closes it.
+ * Connecting, sending and receiving have deadlines, which also apply when the
+ * server's host disappears without closing the connection. After a missed
+ * deadline the state of the connection is unknown: its owner closes it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,7 +14,7 @@
 #include "clock.h"
 #include "db/session.h"
 
-/* The server's own statement timeout comes first and says more. */
+/* Lets statement_timeout on the server end the call first: it says more. */
 #define SERVER_GRACE_US (2 * SECOND_US)
 
 static bool finish_connecting(Session *session, int64_t deadline);
@@ -32,7 +32,7 @@ static void take_outcome(Session *session, QueryOutcome *outcome);
 bool
 session_open(Session *session, const char *name, LogLevel level)
 {
-	/* What stands in the URL comes after these and wins over them. */
+	/* The URL, expanded from dbname, overrides the values before it. */
 	static const char *const names[] = {"application_name",
 										"keepalives_idle",
 										"keepalives_interval",
@@ -90,9 +90,9 @@ session_query(Session *session,
 					   session->config->query_timeout * SECOND_US;
 
 	/*
-	 * Not prepared: reading and planning the call was measured at 0.06 ms,
-	 * once for a whole batch, and without a name there is nothing that a
-	 * pooler in between or a new version of the extension could invalidate.
+	 * Not prepared: parsing and planning took 0.06 ms when measured, once for
+	 * a whole batch, and a prepared statement could be invalidated by a pooler
+	 * or by a new version of the extension.
 	 */
 	if (PQsendQueryParams(pg, sql, count, NULL, values, NULL, NULL, 0) &&
 		send_all(pg, deadline))
@@ -102,9 +102,9 @@ session_query(Session *session,
 }
 
 /*
- * A pipeline up to its one synchronization point is one transaction. Settings
- * that are local to it end with it, however it ends, so a session that comes
- * back from here is what it was before.
+ * A pipeline up to its synchronization point is one transaction. Its local
+ * settings end with it, whether it commits or aborts, so it leaves the session
+ * as it was.
  */
 QueryOutcome
 session_transaction(Session *session,
@@ -153,9 +153,9 @@ send_pipeline(PGconn *pg, const Statement *statements, int count)
 }
 
 /*
- * What decides: the first error, or the synchronization point, which comes
- * after the commit. NULL if it was not reached in time. A pipeline that is
- * not left stays visible to whoever asks whether the session can be kept.
+ * Returns the first error or the synchronization point, which follows the
+ * commit, or NULL if neither arrived in time. A session that is still in
+ * pipeline mode is not reused.
  */
 static PGresult *
 receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline)
@@ -165,7 +165,7 @@ receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline)
 	int at = 0;
 	int ends = 0;
 
-	/* Between two statements there is one NULL; two are the end of all. */
+	/* One NULL separates two statements; two in a row end the pipeline. */
 	while (ends < 2 && await_result(pg, &result, deadline))
 	{
 		ExecStatusType status = PQresultStatus(result);
@@ -196,7 +196,7 @@ receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline)
 	return error;
 }
 
-/* The next result, NULL where one statement ends; false: not in time. */
+/* The next result, NULL at the end of a statement; false: not in time. */
 static bool
 await_result(PGconn *pg, PGresult **result, int64_t deadline)
 {
@@ -209,7 +209,7 @@ await_result(PGconn *pg, PGresult **result, int64_t deadline)
 	return true;
 }
 
-/* What the result says about the call. */
+/* Sets the outcome's SQLSTATE from its result. */
 static void
 take_outcome(Session *session, QueryOutcome *outcome)
 {
@@ -220,7 +220,7 @@ take_outcome(Session *session, QueryOutcome *outcome)
 	{
 		log_event(session->log,
 				  LOG_ERROR,
-				  "lost the database during a call: %s",
+				  "lost the connection to the database during a call: %s",
 				  describe_failure(session->pg));
 		return;
 	}
@@ -230,7 +230,7 @@ take_outcome(Session *session, QueryOutcome *outcome)
 		memcpy(outcome->sqlstate, "00000", 6);
 		return;
 	}
-	/* Without a SQLSTATE the message is libpq's: the connection broke. */
+	/* A message without a SQLSTATE is libpq's: the connection was lost. */
 	state = PQresultErrorField(outcome->result, PG_DIAG_SQLSTATE);
 	if (state != NULL && strlen(state) == 5)
 		memcpy(outcome->sqlstate, state, 6);
@@ -257,13 +257,13 @@ finish_connecting(Session *session, int64_t deadline)
 }
 
 /*
- * Bounds what the server does for us, and makes sure that a commit is on disk
- * when it returns, whatever the server's default is: an answer 202 is a
- * promise. The other values of synchronous_commit are durable here as well.
+ * Limits the time of each statement on the server, and makes commits durable
+ * whatever the server's default is, because 202 promises that. All values of
+ * synchronous_commit but "off" are durable.
  *
- * Where the module is not preloaded, msgstore.tenant_id is a name that anyone
- * may set, and what was set may be thrown away when the module comes: such a
- * session must not be taken for one that works for a tenant.
+ * If the module is not preloaded, msgstore.tenant_id is a placeholder that any
+ * role can set, and its value can be lost when the module is loaded. Such a
+ * session must not be used for a tenant.
  */
 static bool
 prepare_session(Session *session, int64_t deadline)
@@ -299,7 +299,7 @@ describe_failure(PGconn *pg)
 	return message[0] != '\0' ? message : "no answer in time";
 }
 
-/* Also true when the socket has failed: the next call of libpq says how. */
+/* Also true if the socket failed: the next call of libpq reports it. */
 static bool
 wait_socket(PGconn *pg, short events, int64_t deadline)
 {
@@ -332,7 +332,7 @@ send_all(PGconn *pg, int64_t deadline)
 	return left == 0;
 }
 
-/* The last result of what was sent, or NULL if it cannot be had in time. */
+/* The last result of what was sent, or NULL if it did not arrive in time. */
 static PGresult *
 receive_last(PGconn *pg, int64_t deadline)
 {

@@ -1,5 +1,5 @@
 /*
- * session.h: one session with the database, in which no wait is endless.
+ * session.h: a database session in which every wait has a time limit.
  */
 #ifndef SESSION_H
 #define SESSION_H
@@ -16,27 +16,28 @@ typedef struct Session
 {
 	const Config *config;
 	Log *log;
-	const atomic_bool *stopping; /* if it is set, connecting is given up */
+	const atomic_bool *stopping; /* once set, connecting is given up */
 	PGconn *pg;					 /* NULL: closed */
 	PGcancel *cancel; /* made at connect: PQcancel must not touch pg */
-	bool scoped; /* msgstore.tenant_id is the module's, and not just a name */
+	bool scoped; /* the module is preloaded, so msgstore.tenant_id is safe */
 } Session;
 
-/* What became of a call; the SQLSTATE alone says whether it succeeded. */
+/* The outcome of a call; the SQLSTATE alone says whether it succeeded. */
 typedef struct QueryOutcome
 {
 	PGresult *result; /* NULL if the connection was lost; the caller clears */
-	char sqlstate[6]; /* 00000: success; 08xxx: lost, nobody knows */
+	char sqlstate[6]; /* 00000: success; 08xxx: lost, outcome unknown */
 } QueryOutcome;
 
 /*
- * Connects a closed session under that name, within the URL's time limit. A
- * failure is logged at the level given: its repetitions are no news.
+ * Connects a closed session with that application_name, within the URL's time
+ * limit. A failure is logged at the given level, so that repeated ones need not
+ * fill the log.
  */
 bool session_open(Session *session, const char *name, LogLevel level);
 void session_close(Session *session);
 
-/* With text parameters. */
+/* A statement with text parameters. */
 typedef struct Statement
 {
 	const char *sql;
@@ -45,8 +46,8 @@ typedef struct Statement
 } Statement;
 
 /*
- * One statement with text parameters in a transaction of its own. Success
- * means that it has committed.
+ * Runs one statement with text parameters in its own transaction. Success means
+ * that it has committed.
  */
 QueryOutcome session_query(Session *session,
 						   const char *sql,
@@ -54,10 +55,10 @@ QueryOutcome session_query(Session *session,
 						   const char *const *values);
 
 /*
- * Several statements in one transaction and one round trip. The outcome is
- * that of all: success means that they have committed, and results has then
- * one result for each; otherwise its results are NULL, and the outcome has
- * that of the statement that failed. The caller clears them all.
+ * Several statements in one transaction and one round trip. Success means that
+ * all have committed; results then has one result for each. Otherwise results
+ * are NULL, and the outcome has the result of the statement that failed. The
+ * caller clears all of them.
  */
 QueryOutcome session_transaction(Session *session,
 								 const Statement *statements,

@@ -1,67 +1,63 @@
 /*
- * auth.c: who may come in: keys, scopes and what is refused without them.
+ * auth.c: whether a request may use a route: keys and scopes.
  *
- * It stands before everything that costs something: whoever has no key gets
- * no body read and no question answered but that his key is not one. A key is
- * in one header and nowhere else, and of what is in it nothing is logged or
- * sent back; the log has the part of it that is no secret.
+ * This check comes before anything that costs something: without a valid key
+ * no body is read, and the answer says only that the key is missing or
+ * invalid. A key is accepted in one header only. It is never logged or sent
+ * back; the log shows its prefix, which is public.
  */
 #include <string.h>
 #include <strings.h>
 
+#include "gateway.h"
 #include "guard/auth.h"
-#include "http/reply.h"
+#include "guard/keys.h"
+#include "guard/own_limit.h"
 
-/* Longer than any key; what is longer is none and is not even hashed. */
+/* Longer than any key; longer ones are refused before they are hashed. */
 #define KEY_MAX 128
 
 static bool read_key(const Request *request, char *key, const char **why);
 
-bool
-auth_admit(Request *request, Scope scope)
+AuthVerdict
+auth_check(Request *request, Scope scope, const char **why)
 {
 	Gateway *gateway = request->gateway;
 	char key[KEY_MAX + 1];
-	const char *why;
 
+	if (scope == SCOPE_NONE)
+		return AUTH_ADMITTED;
 	if (gateway->keys == NULL)
 	{
-		if (scope != SCOPE_NONE)
-			own_limit_get(gateway->own_limit, &request->caller);
-		return true;
+		own_limit_get(gateway->own_limit, &request->caller);
+		return AUTH_ADMITTED;
 	}
-	if (scope == SCOPE_NONE)
-		return true;
-	if (!read_key(request, key, &why))
-	{
-		reply_unauthorized(request, why);
-		return false;
-	}
-	switch (keys_identify(gateway->keys, key, &request->caller, &why))
+	if (!read_key(request, key, why))
+		return AUTH_UNAUTHORIZED;
+	switch (keys_identify(gateway->keys, key, &request->caller, why))
 	{
 		case KEY_GOOD:
 			break;
 		case KEY_UNKNOWN:
-			reply_unauthorized(request, "key is unknown, revoked or expired");
-			return false;
+			*why = "key is unknown, revoked or expired";
+			return AUTH_UNAUTHORIZED;
 		case KEY_UNAVAILABLE:
-			reply_unavailable(request, why, 1);
-			return false;
+			return AUTH_UNAVAILABLE;
 	}
 	if ((request->caller.scopes & scope) != 0)
-		return true;
-	reply_forbidden(request, "key is not good for this path");
-	return false;
+		return AUTH_ADMITTED;
+	*why = "key lacks the scope for this path";
+	return AUTH_FORBIDDEN;
 }
 
-/* From "Authorization: Bearer KEY"; one such header, one key in it. */
+/* Reads "Authorization: Bearer KEY": one such header with one key. */
 static bool
 read_key(const Request *request, char *key, const char **why)
 {
 	const char *value = NULL;
 	size_t length;
 
-	*why = "a key is needed";
+	*why = "missing key";
 	for (int i = 0; i < request->info->num_headers; i++)
 	{
 		if (strcasecmp(request->info->http_headers[i].name, "Authorization") !=
@@ -69,14 +65,14 @@ read_key(const Request *request, char *key, const char **why)
 			continue;
 		if (value != NULL)
 		{
-			*why = "there is more than one key";
+			*why = "more than one header \"Authorization\"";
 			return false;
 		}
 		value = request->info->http_headers[i].value;
 	}
 	if (value == NULL)
 		return false;
-	*why = "header \"Authorization\" is not \"Bearer\" and a key";
+	*why = "header \"Authorization\" must be \"Bearer KEY\"";
 	if (strncasecmp(value, "Bearer ", 7) != 0)
 		return false;
 	value += 7 + strspn(value + 7, " ");
@@ -84,7 +80,7 @@ read_key(const Request *request, char *key, const char **why)
 	if (length == 0 || length > KEY_MAX ||
 		value[length + strspn(value + length, " \t")] != '\0')
 		return false;
-	/* Whatever is not printable ASCII cannot be a key, nor be stored. */
+	/* Keys are printable ASCII; other bytes may not even be valid text. */
 	for (size_t i = 0; i < length; i++)
 	{
 		if (value[i] < '!' || value[i] > '~')

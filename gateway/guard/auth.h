@@ -1,17 +1,24 @@
 /*
- * auth.h: who may come in: keys, scopes and what is refused without them.
+ * auth.h: whether a request may use a route: keys and scopes.
  */
 #ifndef AUTH_H
 #define AUTH_H
 
-#include <stdbool.h>
+#include "caller.h"
+#include "exchange.h"
 
-#include "http/request.h"
+typedef enum AuthVerdict
+{
+	AUTH_ADMITTED,
+	AUTH_UNAUTHORIZED, /* missing or invalid key: answer 401 */
+	AUTH_FORBIDDEN,	   /* the key lacks the scope: answer 403 */
+	AUTH_UNAVAILABLE   /* the key could not be checked: answer 503 */
+} AuthVerdict;
 
 /*
- * Fills in request->caller. Returns false after a reply of 401, 403 or 503 if
- * the request has no key with that scope, and the gateway asks for one.
+ * Checks the request's key for that scope and fills in request->caller. If
+ * not admitted, *why is a constant for the client.
  */
-bool auth_admit(Request *request, Scope scope);
+AuthVerdict auth_check(Request *request, Scope scope, const char **why);
 
 #endif /* AUTH_H */

@@ -1,10 +1,10 @@
 /*
- * breaker.c: something that fails repeatedly is left alone for a while.
+ * breaker.c: a circuit breaker: pauses an operation that fails repeatedly.
  *
- * Closed, it counts failures in a row; at the threshold it opens. When its
- * time is over it is half-open: one try at a time is let through. As many
- * successes in a row as are set close it, so that what works only now and
- * then does not make it flap; the first failure opens it again.
+ * A closed breaker counts consecutive failures and opens at the threshold.
+ * After its time it is half-open and allows one attempt at a time. The
+ * configured number of consecutive successes closes it, so that an operation
+ * that works only sometimes does not make it flap; a failure opens it again.
  */
 #include "clock.h"
 #include "guard/breaker.h"

@@ -1,5 +1,5 @@
 /*
- * breaker.h: something that fails repeatedly is left alone for a while.
+ * breaker.h: a circuit breaker: pauses an operation that fails repeatedly.
  */
 #ifndef BREAKER_H
 #define BREAKER_H
@@ -9,28 +9,28 @@
 
 #include "config/config.h"
 
-/* Zeros are a closed breaker. Whoever shares one guards it. */
+/* All zeros: closed. A caller that shares one between threads locks it. */
 typedef struct Breaker
 {
-	long errors;	  /* in a row */
-	long successes;	  /* in a row, since it is half-open */
+	long errors;	  /* consecutive */
+	long successes;	  /* consecutive, since it is half-open */
 	int64_t until_us; /* 0: closed; else open until then, then half-open */
-	bool probing;	  /* half-open, and one try is on its way */
+	bool probing;	  /* half-open, and one attempt is running */
 } Breaker;
 
 typedef enum BreakerVerdict
 {
 	BREAKER_SUCCESS,
 	BREAKER_FAILURE,
-	BREAKER_NEITHER /* says nothing about what the breaker guards */
+	BREAKER_NEITHER /* says nothing about the operation */
 } BreakerVerdict;
 
-/* May it be tried? If not, retry_after is in seconds. */
+/* True if the operation may be tried; otherwise sets retry_after, in s. */
 bool breaker_enter(Breaker *breaker, long *retry_after);
 
 /*
- * How the try ended; every one that was allowed must say so. Returns true if
- * the breaker has opened or closed by it.
+ * Reports the outcome; every allowed attempt must. Returns true if the breaker
+ * opened or closed.
  */
 bool
 breaker_leave(Breaker *breaker, const Config *config, BreakerVerdict verdict);

@@ -1,17 +1,17 @@
 /*
- * keys.c: which caller a key stands for, kept for seconds.
+ * keys.c: a cache of keys and what they stand for.
  *
- * The database knows the keys. What it says about one is used for FRESH_US;
- * then one request asks again, while the others go on with what is known. What
- * is older than LIMIT_US nobody uses: then all wait for the one that asks. So
- * a key that is used all the time costs one question in two seconds, and one
- * that is revoked ends within five, whatever the database does meanwhile.
+ * The database decides what a key is. Its answer is used for FRESH_US; then one
+ * request asks again, while others go on with the cached answer. An answer
+ * older than LIMIT_US is not used: then all requests with that key wait for the
+ * one that asks. So a key in constant use costs one query every two seconds,
+ * and a revoked key stops working within five, whatever state the database is
+ * in.
  *
- * Keys are not kept, only their SHA-256, and the comparison of two of them
- * takes the same time wherever they differ. The table has a fixed size, and
- * what is not a key never takes the place of one that is: whoever tries keys
- * does not drive others out. Nor does he keep the pool busy: only few questions
- * are asked at a time.
+ * The cache holds SHA-256 digests, not keys, and compares them in constant
+ * time. Its size is fixed, and an invalid key never replaces a valid one:
+ * guessing keys does not evict those in use. Nor does it keep the pool busy:
+ * only ASKERS_MAX queries run at a time.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,26 +26,26 @@
 #include "clock.h"
 #include "guard/keys.h"
 
-/* Together with the time of one question they stay below five seconds. */
+/* Chosen so that a revoked key stops working within five seconds. */
 #define FRESH_US (2 * SECOND_US)
 #define LIMIT_US (4 * SECOND_US)
 
 #define BUCKETS 512 /* a power of two */
 #define PLACES 8	/* of a bucket: 4096 keys, 1.5 MB */
 
-/* Questions at a time, of the connections of the pool. */
+/* Concurrent queries, each on a connection of the pool. */
 #define ASKERS_MAX 2
 
-/* No longer than a client waits for an answer from a busy database. */
+/* How long a request waits for a connection, or for another query. */
 #define BORROW_MS 2000
 
 typedef struct Entry
 {
 	unsigned char digest[SHA256_DIGEST_LENGTH];
-	int64_t asked_us; /* when the question was put; 0: free */
-	int64_t until_us; /* the key expires */
-	bool good;
-	bool asking; /* somebody asks again */
+	int64_t asked_us; /* when the query was sent; 0: free */
+	int64_t until_us; /* when the key expires */
+	bool good;		  /* a valid key */
+	bool asking;	  /* a request is asking again */
 	Caller caller;
 } Entry;
 
@@ -55,8 +55,8 @@ struct Keys
 	Log *log;
 	Pool *pool;
 
-	pthread_mutex_t mutex;	 /* guards what follows */
-	pthread_cond_t answered; /* a question has its answer */
+	pthread_mutex_t mutex;	 /* guards the members below */
+	pthread_cond_t answered; /* a query has ended */
 	int askers;
 	Entry (*entries)[PLACES];
 };
@@ -72,12 +72,12 @@ static const char identify_sql[] =
 
 static const char there_sql[] = "SELECT msgstore.has_api_keys()";
 
-/* What a question of the table can end with. */
+/* The result of a look-up in the cache. */
 typedef enum Look
 {
 	LOOK_KNOWN,
-	LOOK_ASK,	  /* it is this caller's turn to ask the database */
-	LOOK_TOO_LONG /* it never was */
+	LOOK_ASK,	  /* this request asks the database */
+	LOOK_TOO_LONG /* its turn did not come in time */
 } Look;
 
 static Look look_up(Keys *keys, const unsigned char *digest, Entry *known);
@@ -129,7 +129,7 @@ keys_identify(Keys *keys, const char *key, Caller *caller, const char **why)
 	KeyAnswer said = KEY_GOOD;
 
 	SHA256((const unsigned char *) key, strlen(key), answer.digest);
-	*why = "too many keys are checked at this moment";
+	*why = "too many keys are being checked";
 	switch (look_up(keys, answer.digest, &answer))
 	{
 		case LOOK_TOO_LONG:
@@ -141,7 +141,7 @@ keys_identify(Keys *keys, const char *key, Caller *caller, const char **why)
 		case LOOK_KNOWN:
 			break;
 	}
-	/* What the table still knew counts also when the database said nothing. */
+	/* Without an answer, keep_answer may have found a usable cached one. */
 	if (answer.asked_us == 0)
 		return KEY_UNAVAILABLE;
 	if (!answer.good)
@@ -170,8 +170,8 @@ keys_look(Keys *keys)
 }
 
 /*
- * Copies what is known, or makes this caller the one that asks. Whoever may
- * not ask goes on with what is known as long as it is not too old.
+ * Copies the cached answer, or makes this request the one that asks. A request
+ * whose turn it is not uses the cached answer unless it is too old.
  */
 static Look
 look_up(Keys *keys, const unsigned char *digest, Entry *known)
@@ -223,8 +223,8 @@ find_entry(Keys *keys, const unsigned char *digest)
 }
 
 /*
- * Where an answer goes: a place that is free, or the oldest one of what is
- * too old, or of what is no key. Only a key may take the place of another one.
+ * The place for a new answer: the oldest of those that are free, too old, or
+ * an invalid key. Only a valid key may replace another valid key.
  */
 static Entry *
 find_place(Keys *keys, const unsigned char *digest, bool good)
@@ -282,7 +282,7 @@ ask(Keys *keys, const char *key, Entry *answer, const char **why)
 	else if (read_caller(outcome.result, answer))
 		said = KEY_GOOD;
 	else
-		log_event(keys->log, LOG_ERROR, "tenant of a key is too long");
+		log_event(keys->log, LOG_ERROR, "tenant of a key exceeds 255 bytes");
 	PQclear(outcome.result);
 	if (said != KEY_UNAVAILABLE)
 		answer->asked_us = now;
@@ -312,7 +312,7 @@ read_caller(const PGresult *result, Entry *answer)
 	return strlen(PQgetvalue(result, 0, 1)) < sizeof(caller->tenant);
 }
 
-/* A scope that this gateway does not know opens none of its routes. */
+/* Scopes that this gateway does not know are ignored. */
 static unsigned
 read_scopes(const char *names)
 {
@@ -344,8 +344,8 @@ read_scopes(const char *names)
 }
 
 /*
- * Puts the answer into the table; without one, takes from it what can still
- * be used.
+ * Caches the answer; without one, copies the cached answer if it can still be
+ * used.
  */
 static void
 keep_answer(Keys *keys, KeyAnswer said, Entry *answer)

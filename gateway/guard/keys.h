@@ -1,5 +1,5 @@
 /*
- * keys.h: which caller a key stands for, kept for seconds.
+ * keys.h: a cache of keys and what they stand for.
  */
 #ifndef KEYS_H
 #define KEYS_H
@@ -17,26 +17,26 @@ typedef enum KeyAnswer
 {
 	KEY_GOOD,
 	KEY_UNKNOWN,	/* or revoked, or expired */
-	KEY_UNAVAILABLE /* the database does not say, and did not just now */
+	KEY_UNAVAILABLE /* the database does not answer, and no recent answer */
 } KeyAnswer;
 
 Keys *keys_create(const Config *config, Log *log, Pool *pool);
 void keys_free(Keys *keys);
 
 /*
- * Asks the database unless it was asked a moment ago. A key that is revoked
- * is unknown here five seconds later at the latest. For KEY_UNAVAILABLE
- * *why is a constant for the client.
+ * Looks the key up in the cache or asks the database. A revoked key is unknown
+ * here within five seconds. For KEY_UNAVAILABLE *why is a constant for the
+ * client.
  */
 KeyAnswer
 keys_identify(Keys *keys, const char *key, Caller *caller, const char **why);
 
-/* Are there keys at all? Of a database that is away nothing is known. */
+/* Whether the database has any key. */
 typedef enum KeysThere
 {
 	KEYS_THERE,
 	KEYS_NONE,
-	KEYS_NOT_KNOWN
+	KEYS_NOT_KNOWN /* the database does not answer, or the role may not ask */
 } KeysThere;
 
 KeysThere keys_look(Keys *keys);

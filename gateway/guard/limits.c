@@ -1,17 +1,17 @@
 /*
- * limits.c: how many requests, and routes that rest when they fail.
+ * limits.c: rate limits of requests, and the routes' breakers.
  *
- * A window is fixed: 60 s from the first request of a name. Names are kept as
- * keyed hashes in a table of fixed size, so nobody can make it grow; when all
- * places of a bucket are taken the oldest window is given up. The table is
- * this process's own: two gateways are two budgets.
+ * Addresses and senders have fixed windows: 60 s from the first request. Names
+ * are kept as keyed hashes in a table of fixed size, so clients cannot make it
+ * grow; when a bucket is full, its oldest window is dropped. The table belongs
+ * to this process: two gateways have separate budgets.
  *
- * A tenant has a bucket: what it does not use is saved up to its burst. What
- * it may do is said at every request, so that a new limit holds at once.
+ * A tenant has a token bucket. Each request brings the tenant's limit along, so
+ * a new limit takes effect at once.
  *
- * A route's breaker counts internal errors only. A database that is away
- * answers with 503 at once and must be used again the moment it is back, so 503
- * neither opens a breaker nor closes it.
+ * A route's breaker counts internal errors only. While the database is away,
+ * requests fail fast with 503 and must succeed as soon as it is back, so 503
+ * neither opens nor closes a breaker.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -37,15 +37,15 @@ typedef struct Window
 typedef struct Allowance
 {
 	uint64_t key[2];
-	int64_t at_us; /* when there was so much of it; 0: free */
-	double saved;  /* requests */
+	int64_t at_us; /* when "saved" was computed; 0: free */
+	double saved;  /* tokens */
 } Allowance;
 
 struct Limits
 {
 	const Config *config;
 	Metrics *metrics;
-	uint64_t seed[2]; /* makes places of names unpredictable */
+	uint64_t seed[2]; /* makes hashes unpredictable */
 
 	pthread_mutex_t mutex; /* guards the tables */
 	Window (*windows)[PLACES];
@@ -188,7 +188,7 @@ limits_leave_breaker(Limits *limits, int route, int status)
 		metrics_add(limits->metrics, METRIC_BREAKER_TRANSITIONS, 1);
 }
 
-/* Two keyed hashes: an equal pair by chance is not to be expected. */
+/* Two keyed hashes of 64 bits: a collision of both is not expected. */
 static void
 hash_name(const Limits *limits,
 		  LimitKind kind,
@@ -215,7 +215,7 @@ mix(uint64_t value)
 	return value ^ (value >> 31);
 }
 
-/* The window of that name, a new one if it has none or it is over. */
+/* The current window of that name, which may be new. */
 static Window *
 find_window(Limits *limits, const uint64_t key[2], int64_t now)
 {
@@ -243,8 +243,8 @@ find_window(Limits *limits, const uint64_t key[2], int64_t now)
 }
 
 /*
- * What that tenant has saved; a new one has its whole burst. The place of who
- * has not come for the longest time is given away: it has saved the most.
+ * The tenant's bucket; a new one is full. If there is no free place, the tenant
+ * that has been idle longest loses its bucket, which is the fullest anyway.
  */
 static Allowance *
 find_allowance(Limits *limits, const uint64_t key[2], double burst)

@@ -1,16 +1,16 @@
 /*
- * limits.h: how many requests, and routes that rest when they fail.
+ * limits.h: rate limits of requests, and the routes' breakers.
  */
 #ifndef LIMITS_H
 #define LIMITS_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
+#include "caller.h"
 #include "config/config.h"
 #include "metrics.h"
 
-/* Breakers are numbered by the routes. */
+/* There is one breaker for each route, with its number. */
 #define LIMITS_BREAKERS_MAX 32
 
 typedef struct Limits Limits;
@@ -22,19 +22,12 @@ typedef enum LimitKind
 	LIMIT_TENANT
 } LimitKind;
 
-/* One request counted against one window; zeros: nothing was counted. */
-typedef struct LimitTicket
-{
-	uint64_t key[2];
-	int64_t window_us; /* start of the window */
-} LimitTicket;
-
 Limits *limits_create(const Config *config, Metrics *metrics);
 void limits_free(Limits *limits);
 
 /*
- * Counts one request of that name. Returns false if the minute's limit is
- * reached; reset is the number of seconds until its window ends.
+ * Counts one request under that name. Returns false if the limit per minute is
+ * reached; reset is the number of seconds until the window ends.
  */
 bool limits_take(Limits *limits,
 				 LimitKind kind,
@@ -44,8 +37,9 @@ bool limits_take(Limits *limits,
 				 long *reset);
 
 /*
- * Takes one of the requests that the tenant has saved up: rate a second, and
- * never more than burst. If there is none, retry_after is in seconds.
+ * Takes one token from the tenant's bucket, which gains "rate" tokens a second
+ * and holds at most "burst". Returns false if it is empty; retry_after is the
+ * number of seconds until there is one.
  */
 bool limits_take_tenant(Limits *limits,
 						const char *tenant,
@@ -53,13 +47,13 @@ bool limits_take_tenant(Limits *limits,
 						long burst,
 						long *retry_after);
 
-/* Takes a count back: what was refused later does not use up the limit. */
+/* Uncounts a request that was refused later, so that it costs nothing. */
 void limits_give_back(Limits *limits, const LimitTicket *ticket);
 
-/* May the route be tried? If not, retry_after is in seconds. */
+/* True if the route may be tried; otherwise sets retry_after, in seconds. */
 bool limits_enter_breaker(Limits *limits, int route, long *retry_after);
 
-/* How the try ended; every entered request must say so. */
+/* Reports the status; every request that entered must. */
 void limits_leave_breaker(Limits *limits, int route, int status);
 
 #endif /* LIMITS_H */

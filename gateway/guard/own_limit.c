@@ -1,13 +1,12 @@
 /*
- * own_limit.c: the limit of a gateway that asks for no keys.
+ * own_limit.c: the rate limit of a gateway that requires no keys.
  *
- * Such a gateway works for one tenant: the one that its role has, or none. Its
- * limit is kept in the database as that of any tenant. A thread of its own
- * asks for it, while there are requests, so that no request waits for it and
- * an idle gateway asks nothing.
+ * Such a gateway works for one tenant, that of its database role, or for none.
+ * A thread reads the tenant's limit from the database while there are requests,
+ * so no request waits for it, and an idle gateway runs no queries.
  *
- * A database that has no such function, or does not let this role call it,
- * knows no limits.
+ * If the function does not exist or the role may not call it, there is no
+ * limit.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,7 +17,7 @@
 #include "clock.h"
 #include "guard/own_limit.h"
 
-/* For how long an answer is good, and how soon it is asked again without. */
+/* How long an answer is used, and the delay after an error. */
 #define GOOD_US (2 * SECOND_US)
 #define RETRY_US (30 * SECOND_US)
 #define BORROW_MS 1000
@@ -29,10 +28,10 @@ struct OwnLimit
 	pthread_t thread;
 	atomic_long rate; /* requests a second; 0: no limit */
 	atomic_long burst;
-	_Atomic int64_t until_us; /* the answer is good */
+	_Atomic int64_t until_us; /* when the answer must be renewed */
 
-	pthread_mutex_t mutex; /* guards what follows */
-	pthread_cond_t needed; /* an answer is, or it is the end */
+	pthread_mutex_t mutex; /* guards the members below */
+	pthread_cond_t needed; /* an answer is requested, or we stop */
 	bool asked;
 	bool stopping;
 };
@@ -111,7 +110,7 @@ keep_limit(void *argument)
 	return NULL;
 }
 
-/* While the database is away the last answer stays. */
+/* While the database is away the last answer stays in use. */
 static void
 ask(OwnLimit *limit)
 {

@@ -1,5 +1,5 @@
 /*
- * own_limit.h: the limit of a gateway that asks for no keys.
+ * own_limit.h: the rate limit of a gateway that requires no keys.
  */
 #ifndef OWN_LIMIT_H
 #define OWN_LIMIT_H
@@ -12,10 +12,10 @@ typedef struct OwnLimit OwnLimit;
 
 OwnLimit *own_limit_create(Pool *pool);
 
-/* Fills in the caller's rate and burst; never waits for the database. */
+/* Sets the caller's rate and burst; never waits for the database. */
 void own_limit_get(OwnLimit *limit, Caller *caller);
 
-/* Ends the thread; nobody else may use the pool any more. */
+/* Ends the thread, and cancels all queries of the pool. */
 void own_limit_stop(OwnLimit *limit);
 
 #endif /* OWN_LIMIT_H */

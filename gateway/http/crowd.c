@@ -1,16 +1,16 @@
 /*
- * crowd.c: hangs up on who only takes a place, when there are too many.
+ * crowd.c: closes connections without a request when there are too many.
  *
- * civetweb tells of a connection when its first request has come, and gives a
- * thread to it long before: thousands of connections on which nothing comes,
- * or a header byte by byte, would hold all threads for a request's timeout,
- * one lot after the other. So while all places are taken, the process looks
- * through its own files for such connections. They are known by what they are
- * not: connections to our port from which no request has come.
+ * civetweb gives a thread to a connection as soon as it is accepted, but
+ * reports it only after its first request. Thousands of connections that send
+ * nothing, or a header byte by byte, could hold all threads until the request
+ * timeout, again and again. So while the limit of connections is reached, the
+ * process searches its own files for connections to its port from which no
+ * request has arrived.
  *
- * Their files belong to civetweb, which may close one at any moment, and the
- * next file gets its number. Therefore a second descriptor is made first, and
- * looked at again: what is ended through it is what was seen.
+ * The files belong to civetweb, which may close one at any moment and open
+ * another with the same number. So the file is duplicated and checked again
+ * before it is shut down through the duplicate.
  */
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -22,10 +22,10 @@
 #include "clock.h"
 #include "http/crowd.h"
 
-/* A client whose request is on its way is not sent away. */
+/* Time for a request to arrive. */
 #define GRACE_US (SECOND_US / 5)
 
-/* A connection that was seen at the file of this number. */
+/* The connection that was last seen under a file number. */
 typedef struct Seen
 {
 	struct sockaddr_in peer;
@@ -40,7 +40,7 @@ struct Crowd
 
 static bool get_peer(int file, unsigned port, struct sockaddr_in *peer);
 static bool is_same(const struct sockaddr_in *a, const struct sockaddr_in *b);
-static void hang_up(int file, unsigned port, const struct sockaddr_in *peer);
+static void shut_down(int file, unsigned port, const struct sockaddr_in *peer);
 
 Crowd *
 crowd_create(long files)
@@ -80,11 +80,11 @@ crowd_thin(Crowd *crowd, unsigned port, const CrowdPorts *kept)
 			*seen = (Seen){peer, now};
 		else if (now - seen->since_us >= GRACE_US &&
 				 (kept->bits[from / 8] >> from % 8 & 1) == 0)
-			hang_up(file, port, &peer);
+			shut_down(file, port, &peer);
 	}
 }
 
-/* False if it is no connection to that port. */
+/* Returns false if the file is not a connection to that port. */
 static bool
 get_peer(int file, unsigned port, struct sockaddr_in *peer)
 {
@@ -105,7 +105,7 @@ is_same(const struct sockaddr_in *a, const struct sockaddr_in *b)
 }
 
 static void
-hang_up(int file, unsigned port, const struct sockaddr_in *peer)
+shut_down(int file, unsigned port, const struct sockaddr_in *peer)
 {
 	struct sockaddr_in now;
 	int second = dup(file);

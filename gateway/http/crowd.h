@@ -1,5 +1,5 @@
 /*
- * crowd.h: hangs up on who only takes a place, when there are too many.
+ * crowd.h: closes connections without a request when there are too many.
  */
 #ifndef CROWD_H
 #define CROWD_H
@@ -8,11 +8,11 @@
 
 typedef struct Crowd Crowd;
 
-/* For files below that number; NULL: out of memory. */
+/* For file numbers below "files". Returns NULL if out of memory. */
 Crowd *crowd_create(long files);
 void crowd_free(Crowd *crowd);
 
-/* Peers' ports, one bit each: whose connections are to be kept. */
+/* Ports of peers whose connections must be kept, one bit each. */
 typedef struct CrowdPorts
 {
 	uint8_t bits[65536 / 8];
@@ -25,8 +25,9 @@ crowd_keep(CrowdPorts *ports, unsigned port)
 }
 
 /*
- * Ends the connections to this port that are not to be kept and that were
- * there already a moment before. Called again and again while it is crowded.
+ * Closes connections to this port that are not in "kept" and that have been
+ * seen for longer than a grace period. Call it repeatedly while the limit is
+ * reached.
  */
 void crowd_thin(Crowd *crowd, unsigned port, const CrowdPorts *kept);
 

@@ -1,12 +1,12 @@
 /*
- * json.c: is this text one JSON object that the database will read?
+ * json.c: checks that a text is one JSON object that the database accepts.
  *
- * A body becomes a part of a batch as it stands, beside the bodies of other
- * clients. So it has to be seen here that it ends where it says and that the
- * server's parser will take it: what the server refuses costs every neighbour
- * a second try, and quotes a piece of the body in the server's log. cJSON
- * takes more than the standard (raw control characters, bytes that are not
- * UTF-8) and less (numbers of more than 63 characters), so it cannot judge.
+ * Bodies are inserted into a batch unchanged, next to those of other clients.
+ * So each must be known to be complete and acceptable to the server's parser: a
+ * body that the server refuses costs the whole batch a retry, and the server
+ * quotes part of it in its log. cJSON cannot decide this: it accepts more than
+ * the standard (raw control characters, invalid UTF-8) and less (no numbers of
+ * more than 63 characters).
  */
 #include <limits.h>
 #include <string.h>
@@ -14,12 +14,13 @@
 #include "http/json.h"
 #include "text.h"
 
-/* cJSON reads the fields later and goes no deeper than this. */
+/* Not more than cJSON accepts, which reads the fields later. */
 #define MAX_DEPTH 512
 
 /*
- * The server's numbers: the greatest place of a digit before the point and the
- * last one behind it. Exponents beyond the bound it does not even look at.
+ * The range of the server's numeric: the highest decimal place before the point
+ * and the number of places after it. The server refuses larger exponents
+ * without looking at the digits.
  */
 #define NUMBER_PLACE_MAX 131071
 #define NUMBER_SCALE_MAX 16383
@@ -52,7 +53,7 @@ static bool fail(Scanner *scanner, const char *why);
 bool
 json_is_object(const char *text, size_t length, const char **why)
 {
-	/* Of no bytes at all there need not be a text. */
+	/* text may be NULL if there are no bytes. */
 	Scanner scanner = {.at = text, .end = length > 0 ? text + length : text};
 	bool finished = false;
 
@@ -63,7 +64,7 @@ json_is_object(const char *text, size_t length, const char **why)
 		*why = "body is not a JSON object";
 		return false;
 	}
-	/* No recursion: the depth of a body must not decide about the stack. */
+	/* No recursion: a deeply nested body must not exhaust the stack. */
 	while (!finished)
 	{
 		if (!scan_value(&scanner) || !scan_next(&scanner, &finished))
@@ -81,7 +82,7 @@ json_is_object(const char *text, size_t length, const char **why)
 	return true;
 }
 
-/* Reads a scalar, or enters an object or array up to its first value. */
+/* Reads a scalar, or enters objects and arrays up to their first value. */
 static bool
 scan_value(Scanner *scanner)
 {
@@ -119,7 +120,7 @@ scan_value(Scanner *scanner)
 	}
 }
 
-/* Leaves what ends here; stands before the next value, or has finished. */
+/* Leaves objects and arrays that end here, up to the next value or the end. */
 static bool
 scan_next(Scanner *scanner, bool *finished)
 {
@@ -196,7 +197,7 @@ scan_escape(Scanner *scanner)
 	}
 	if (!take(scanner, 'u') || !scan_hex4(scanner, &code))
 		return false;
-	/* Text in the database can hold neither of the two. */
+	/* PostgreSQL text can contain neither NUL nor a lone surrogate. */
 	if (code == 0)
 		return fail(scanner, "body has the character \\u0000");
 	if (code >= 0xd800 && code <= 0xdbff)
@@ -259,7 +260,7 @@ scan_number(Scanner *scanner)
 	return true;
 }
 
-/* Beyond the bound it is the bound. */
+/* Larger exponents become NUMBER_EXPONENT_MAX. */
 static bool
 scan_exponent(Scanner *scanner, long *exponent)
 {
@@ -281,7 +282,7 @@ scan_exponent(Scanner *scanner, long *exponent)
 	return true;
 }
 
-/* The place of the first digit that is not 0: 0 for ones; LONG_MIN: none. */
+/* The decimal place of the first nonzero digit: 0 is ones, LONG_MIN: none. */
 static long
 greatest_place(const char *digits, long whole, long fraction)
 {

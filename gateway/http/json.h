@@ -1,5 +1,5 @@
 /*
- * json.h: is this text one JSON object that the database will read?
+ * json.h: checks that a text is one JSON object that the database accepts.
  */
 #ifndef JSON_H
 #define JSON_H
@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 /*
- * Says whether the text is exactly one JSON object (RFC 8259) that jsonb can
- * hold. If not, *why is set to a constant that says what is wrong with it.
+ * True if the text is exactly one JSON object (RFC 8259) that jsonb can store.
+ * Otherwise sets *why to a constant that says what is wrong.
  */
 bool json_is_object(const char *text, size_t length, const char **why);
 

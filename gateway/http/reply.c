@@ -1,9 +1,8 @@
 /*
- * reply.c: answers: headers, error bodies, and which SQLSTATE is which status.
+ * reply.c: answers: headers, error bodies, and the status of each SQLSTATE.
  *
- * A handler only fills in request->reply; the one place that writes to the
- * client is reply_send, so no answer can lack a header, and an answer is
- * never begun before it is known whole.
+ * Handlers only fill in request->reply. Only reply_send writes to the client,
+ * so no answer lacks a header, and none starts before it is complete.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,22 +10,28 @@
 #include <time.h>
 
 #include "clock.h"
+#include "config/config.h"
+#include "gateway.h"
+#include "http/connections.h"
+#include "http/headers.h"
 #include "http/reply.h"
+#include "log.h"
+#include "metrics.h"
 
-/* A database that was away is looked for again after a second. */
+/* Longer than the pool takes to notice that the database is back. */
 #define DATABASE_RETRY_SECS 2
 
-/* What cannot be sent at this pace is cut off: 64 kB a second. */
+/* Answers that a client reads more slowly are cut off: 64 kB a second. */
 #define SLOWEST_BYTES_PER_SECOND 65536
 
-/* Answers up to this size fit into the socket's buffer. */
+/* Answers up to this size fit into the socket's buffer and cannot block. */
 #define SMALL_ANSWER_BYTES 16384
 
 typedef struct Status
 {
 	int status;
 	const char *phrase;
-	const char *code; /* NULL: no error */
+	const char *code; /* of the error body; NULL: no error */
 } Status;
 
 static const Status statuses[] = {
@@ -96,11 +101,11 @@ reply_unauthorized(Request *request, const char *message)
 	set_error_body(request,
 				   401,
 				   message,
-				   "A key is sent as \"Authorization: Bearer KEY\".");
+				   "Send the key as \"Authorization: Bearer KEY\".");
 	request->reply.challenge = request_header(request, "Authorization") == NULL
 								   ? "Bearer"
 								   : "Bearer error=\"invalid_token\"";
-	metrics_add(&request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
+	metrics_add(request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
 }
 
 void
@@ -108,7 +113,7 @@ reply_forbidden(Request *request, const char *message)
 {
 	set_error_body(request, 403, message, NULL);
 	request->reply.challenge = "Bearer error=\"insufficient_scope\"";
-	metrics_add(&request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
+	metrics_add(request->gateway->metrics, METRIC_UNAUTHORIZED, 1);
 }
 
 void
@@ -125,7 +130,7 @@ reply_limited(Request *request, const char *message, long limit, long reset)
 	request->reply.retry_after = reset;
 	request->reply.limit = limit;
 	request->reply.limit_reset = reset;
-	metrics_add(&request->gateway->metrics, METRIC_RATE_LIMITED, 1);
+	metrics_add(request->gateway->metrics, METRIC_RATE_LIMITED, 1);
 }
 
 void
@@ -155,7 +160,7 @@ reply_sqlstate(Request *request,
 	else
 		reply_error(request, 500, "internal error");
 	if (strncmp(sqlstate, "08", 2) != 0)
-		log_event(&request->gateway->log,
+		log_event(request->gateway->log,
 				  status == 500 ? LOG_ERROR : LOG_WARN,
 				  "request %s: database error %s: %s",
 				  request->id,
@@ -164,36 +169,12 @@ reply_sqlstate(Request *request,
 }
 
 void
-reply_query_error(Request *request, const QueryOutcome *outcome, bool content)
-{
-	const char *message = NULL;
-	const char *detail = NULL;
-	const char *field;
-
-	if (outcome->result != NULL)
-	{
-		field = PQresultErrorField(outcome->result, PG_DIAG_COLUMN_NAME);
-		snprintf(request->reply.param,
-				 sizeof(request->reply.param),
-				 "%s",
-				 field != NULL ? field : "");
-		message = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_PRIMARY);
-		detail = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_DETAIL);
-	}
-	reply_sqlstate(request,
-				   outcome->sqlstate,
-				   message != NULL ? message : "connection lost",
-				   detail,
-				   content);
-}
-
-void
 reply_send(Request *request)
 {
 	Reply *reply = &request->reply;
 	Text out = {0};
 
-	/* What was not read is not looked for: the next request is not in it. */
+	/* Bytes left of an unread body must not be taken for the next request. */
 	if (!request->body_read)
 		request->close = true;
 	add_headers(request, &out);
@@ -209,14 +190,14 @@ reply_send(Request *request)
 	if (request->close)
 		mg_disable_connection_keep_alive(request->conn);
 	if (out.length > SMALL_ANSWER_BYTES)
-		server_watch(request->conn,
-					 WATCH_WRITING,
-					 request->gateway->config.request_timeout * SECOND_US +
-						 (int64_t) (out.length / SLOWEST_BYTES_PER_SECOND) *
+		connection_watch(request->connection,
+						 WATCH_WRITING,
+						 (request->gateway->config->request_timeout +
+						  (int64_t) (out.length / SLOWEST_BYTES_PER_SECOND)) *
 							 SECOND_US);
 	mg_write(request->conn, out.data, out.length);
 	if (out.length > SMALL_ANSWER_BYTES)
-		server_unwatch(request->conn);
+		connection_unwatch(request->connection);
 	text_free(&out);
 }
 
@@ -259,7 +240,7 @@ set_error_body(Request *request,
 	reply_body(request, status, NULL, &body);
 }
 
-/* As clients of the Responses API read it. */
+/* The error body that clients of OpenAI's Responses API expect. */
 static void
 set_api_error_body(Request *request, int status, const char *message)
 {
@@ -291,13 +272,14 @@ api_error_type(int status)
 }
 
 /*
- * 40 (a deadlock, a serialization failure), 25006 (a standby) and 55P03 (a
- * lock not to be had) stored nothing and pass, like 08, 53 and 57.
+ * Errors that a retry may get past are 503: 08, 53, 57, and those that have
+ * stored nothing: 40 (deadlock, serialization failure), 25006 (a standby) and
+ * 55P03 (lock not available).
  */
 static int
 status_of_sqlstate(const char *sqlstate, bool content)
 {
-	static const char *const passing[] =
+	static const char *const transient[] =
 		{"08", "40", "53", "57", "25006", "55P03"};
 	int status;
 
@@ -307,9 +289,9 @@ status_of_sqlstate(const char *sqlstate, bool content)
 		return find_status(status)->status == status && status >= 400 ? status
 																	  : 500;
 	}
-	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++)
+	for (size_t i = 0; i < sizeof(transient) / sizeof(transient[0]); i++)
 	{
-		if (strncmp(sqlstate, passing[i], strlen(passing[i])) == 0)
+		if (strncmp(sqlstate, transient[i], strlen(transient[i])) == 0)
 			return 503;
 	}
 	if (content &&
@@ -360,7 +342,7 @@ add_headers(const Request *request, Text *out)
 static void
 add_security_headers(const Request *request, Text *out)
 {
-	const Config *config = &request->gateway->config;
+	const Config *config = request->gateway->config;
 
 	if (!config->security_headers)
 		return;
@@ -379,7 +361,7 @@ add_security_headers(const Request *request, Text *out)
 static void
 count_status(Request *request)
 {
-	Metrics *metrics = &request->gateway->metrics;
+	Metrics *metrics = request->gateway->metrics;
 	int status = request->reply.status;
 
 	metrics_add(metrics, METRIC_HTTP_REQUESTS, 1);
@@ -390,7 +372,7 @@ count_status(Request *request)
 				1);
 }
 
-/* What civetweb will do, so that the header says the same. */
+/* Predicts what civetweb does, so that the header says the same. */
 static bool
 stays_open(const Request *request)
 {

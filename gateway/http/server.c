@@ -1,91 +1,52 @@
 /*
- * server.c: civetweb's threads, its connections and their time limits.
+ * server.c: the HTTP listener and its threads.
  *
- * civetweb gives a thread to a connection for as long as it is kept alive. So
- * there is one thread for every connection that is allowed, and some more
- * that do nothing but tell further clients with 503 that there are too many:
- * within the limit no client waits for another one to hang up. When all places
- * are taken, whoever has not sent a request yet loses his (crowd.c).
+ * civetweb gives a thread to each connection for as long as it is kept alive.
+ * So there is one thread for every allowed connection, and some spare threads
+ * that only answer further clients with 503: within the limit, no client waits
+ * for another one to disconnect.
  *
- * civetweb bounds how long headers may take, but a body that trickles in, or
- * an answer that trickles out, may hold a thread for ever, and it would read
- * what we refused to the end. So a timekeeper cuts connections whose time is
- * over. It needs their sockets, which civetweb does not give away: they are
- * found by their addresses, once for a connection that needs it.
+ * The server knows no route: the handler that it is started with answers each
+ * request.
  */
-#include <arpa/inet.h>
 #include <limits.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include <civetweb.h>
 
 #include "clock.h"
-#include "gateway.h"
-#include "http/crowd.h"
+#include "config/config.h"
+#include "http/connections.h"
 #include "http/reply.h"
 #include "http/request.h"
 #include "http/server.h"
-#include "routes/routes.h"
+#include "http/tls.h"
+#include "log.h"
 
 /* Threads that only refuse; each is held for a request's timeout at most. */
 #define SPARE_THREADS 32
 
-/* Files besides those of threads and pool: the log, sockets on their way. */
+/* Files besides those of threads and pool: the log, sockets being accepted. */
 #define OTHER_FILES 128
-
-/* How late the timekeeper may be. */
-#define TICK_US (SECOND_US / 4)
-
-/* How often it looks for places while there are none. */
-#define CROWDED_TICK_US (SECOND_US / 20)
-
-/* After a refusal: how much a client may still send to read the answer. */
-#define LINGER_US SECOND_US
-#define LINGER_BYTES (4 << 20)
-
-/* What a watch's deadline is when there is none, and when it has passed. */
-#define NOT_WATCHED 0
-#define CUT_OFF INT64_MAX
-
-/* One connection; belongs to the thread that serves it. */
-typedef struct Connection
-{
-	bool refused;			/* beyond the limit */
-	atomic_uint keeps_port; /* the peer's; 0: it has not earned its place */
-	int socket; /* -1: not looked for yet; set before the first watch */
-	WatchKind kind;
-	_Atomic int64_t deadline_us; /* the timekeeper changes it to CUT_OFF */
-
-	/* Guarded by the server's mutex. */
-	struct Connection *previous;
-	struct Connection *next;
-} Connection;
 
 struct Server
 {
 	Gateway *gateway;
+	RequestHandler handler;
 	struct mg_context *context;
-	pthread_t timekeeper;
-	Crowd *crowd;		   /* the timekeeper's */
-	char start_error[256]; /* civetweb's first words of a start that failed */
+	Connections *connections;
+	char start_error[256]; /* civetweb's first message if it cannot start */
 	atomic_bool started;
 	atomic_long in_flight; /* requests */
 	atomic_bool draining;
 
-	pthread_mutex_t mutex;	/* guards what follows */
-	pthread_cond_t changed; /* a first connection comes, or it is the end */
-	pthread_cond_t calm;	/* nothing is in flight while draining */
-	Connection connections; /* the list's head: all that are open */
-	long connection_count;
-	bool stopping;
+	pthread_mutex_t mutex; /* for the condition alone */
+	pthread_cond_t calm;   /* draining, and no request is in flight */
 };
 
 static bool start_civetweb(Server *server, Text *error);
@@ -94,6 +55,7 @@ static long count_files(const Config *config);
 static int open_connection(const struct mg_connection *conn, void **data);
 static void close_connection(const struct mg_connection *conn);
 static int handle_request(struct mg_connection *conn);
+static void answer_request(Server *server, Request *request, bool entered);
 static int handle_broken_request(struct mg_connection *conn,
 								 int status,
 								 const char *message);
@@ -103,49 +65,39 @@ static bool enter_request(Server *server);
 static void leave_request(Server *server);
 static void finish_request(Request *request);
 static void log_request(const Request *request);
-static void linger(const Request *request);
 static Server *server_of(const struct mg_connection *conn);
-static int socket_of(const struct mg_connection *conn);
-static int find_socket(const struct mg_request_info *info, long files);
-static bool is_peer(int file, const struct mg_request_info *info);
-static void *keep_time(void *argument);
-static void cut_overdue(Server *server);
-static void thin_crowd(Server *server);
 
 Server *
-server_start(Gateway *gateway, Text *error)
+server_start(Gateway *gateway, RequestHandler handler, Text *error)
 {
-	Server *server = calloc(1, sizeof(*server));
+	Server *server;
 	pthread_condattr_t attributes;
 
+	if (!raise_file_limit(gateway->config, error))
+		return NULL;
+	server = calloc(1, sizeof(*server));
 	if (server == NULL)
 	{
 		text_add_string(error, "out of memory");
 		return NULL;
 	}
-	if (!raise_file_limit(&gateway->config, error))
+	server->gateway = gateway;
+	server->handler = handler;
+	server->connections = connections_create(gateway->config,
+											 gateway->log,
+											 gateway->metrics,
+											 count_files(gateway->config));
+	if (server->connections == NULL)
 	{
+		text_add_string(error, "out of memory or threads");
 		free(server);
 		return NULL;
 	}
-	server->gateway = gateway;
-	server->connections.next = &server->connections;
-	server->connections.previous = &server->connections;
 	pthread_mutex_init(&server->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&server->changed, &attributes);
 	pthread_cond_init(&server->calm, &attributes);
 	pthread_condattr_destroy(&attributes);
-	server->crowd = crowd_create(count_files(&gateway->config));
-	if (server->crowd == NULL ||
-		pthread_create(&server->timekeeper, NULL, keep_time, server) != 0)
-	{
-		text_add_string(error, "out of memory or threads");
-		crowd_free(server->crowd);
-		free(server);
-		return NULL;
-	}
 	if (!start_civetweb(server, error))
 	{
 		server_stop(server);
@@ -178,52 +130,16 @@ server_stop(Server *server)
 {
 	if (server->context != NULL)
 		mg_stop(server->context);
-	pthread_mutex_lock(&server->mutex);
-	server->stopping = true;
-	pthread_cond_signal(&server->changed);
-	pthread_mutex_unlock(&server->mutex);
-	pthread_join(server->timekeeper, NULL);
+	connections_free(server->connections);
 	pthread_cond_destroy(&server->calm);
-	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->mutex);
-	crowd_free(server->crowd);
 	free(server);
-}
-
-void
-server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit_us)
-{
-	Connection *connection = mg_get_user_connection_data(conn);
-
-	if (connection == NULL || socket_of(conn) < 0)
-		return;
-	/*
-	 * Clients that write headers and body apart wait with the second for an
-	 * acknowledgement of the first, which the kernel would hold back for 40 ms.
-	 */
-	if (kind == WATCH_READING)
-		setsockopt(connection->socket,
-				   IPPROTO_TCP,
-				   TCP_QUICKACK,
-				   &(int){1},
-				   sizeof(int));
-	connection->kind = kind;
-	connection->deadline_us = clock_us() + limit_us;
-}
-
-bool
-server_unwatch(struct mg_connection *conn)
-{
-	Connection *connection = mg_get_user_connection_data(conn);
-
-	return connection != NULL &&
-		   atomic_exchange(&connection->deadline_us, NOT_WATCHED) == CUT_OFF;
 }
 
 static bool
 start_civetweb(Server *server, Text *error)
 {
-	const Config *config = &server->gateway->config;
+	const Config *config = server->gateway->config;
 	const struct mg_callbacks callbacks = {
 		.begin_request = handle_request,
 		.http_error = handle_broken_request,
@@ -234,7 +150,7 @@ start_civetweb(Server *server, Text *error)
 	};
 	char address[256];
 	char numbers[4][32];
-	/* Paths are matched as they were sent; there are no files to serve. */
+	/* Paths are compared as they were sent, and no files are served. */
 	/* clang-format off */
 	const char *options[] = {
 		"listening_ports", address,
@@ -273,7 +189,7 @@ start_civetweb(Server *server, Text *error)
 	return server->context != NULL;
 }
 
-/* Running out of files later would look like clients that hang up. */
+/* Running out of files later would look like clients that disconnect. */
 static bool
 raise_file_limit(const Config *config, Text *error)
 {
@@ -290,15 +206,15 @@ raise_file_limit(const Config *config, Text *error)
 	if (limit.rlim_cur >= needed)
 		return true;
 	text_addf(error,
-			  "HTTP_MAX_CONNECTIONS of %ld needs %ld open files, the limit is "
-			  "%ld",
+			  "HTTP_MAX_CONNECTIONS of %ld needs %ld open files, but the limit "
+			  "is %ld",
 			  config->max_connections,
 			  (long) needed,
 			  (long) limit.rlim_max);
 	return false;
 }
 
-/* Two for every thread, its connection and its wake-up event, and the rest. */
+/* Two for every thread: its connection and its wake-up event. */
 static long
 count_files(const Config *config)
 {
@@ -309,46 +225,17 @@ count_files(const Config *config)
 static int
 open_connection(const struct mg_connection *conn, void **data)
 {
-	Server *server = server_of(conn);
-	Metrics *metrics = &server->gateway->metrics;
-	Connection *connection = calloc(1, sizeof(*connection));
-
-	*data = connection;
-	if (connection == NULL)
-		return 0;
-	connection->socket = -1;
-	pthread_mutex_lock(&server->mutex);
-	connection->refused =
-		server->connection_count >= server->gateway->config.max_connections;
-	connection->next = &server->connections;
-	connection->previous = server->connections.previous;
-	connection->previous->next = connection;
-	server->connections.previous = connection;
-	if (server->connection_count++ == 0)
-		pthread_cond_signal(&server->changed);
-	pthread_mutex_unlock(&server->mutex);
-	metrics_add(metrics, METRIC_HTTP_CONNECTIONS, 1);
-	if (connection->refused)
-		metrics_add(metrics, METRIC_HTTP_CONNECTIONS_REFUSED, 1);
+	*data = connections_add(server_of(conn)->connections, conn);
 	return 0;
 }
 
-/* civetweb closes the socket after this, so no timekeeper can hit another. */
 static void
 close_connection(const struct mg_connection *conn)
 {
-	Server *server = server_of(conn);
 	Connection *connection = mg_get_user_connection_data(conn);
 
-	if (connection == NULL)
-		return;
-	pthread_mutex_lock(&server->mutex);
-	connection->previous->next = connection->next;
-	connection->next->previous = connection->previous;
-	server->connection_count--;
-	pthread_mutex_unlock(&server->mutex);
-	free(connection);
-	metrics_add(&server->gateway->metrics, METRIC_HTTP_CONNECTIONS, -1);
+	if (connection != NULL)
+		connections_remove(connection);
 }
 
 static int
@@ -361,37 +248,46 @@ handle_request(struct mg_connection *conn)
 	int status;
 
 	request_open(&request, server->gateway, conn);
+	request.connection = connection;
 	if (connection != NULL)
-		connection->keeps_port = (unsigned) request.info->remote_port;
-	if (connection == NULL || connection->refused)
-	{
-		request.close = true;
-		reply_unavailable(&request, "too many connections", 1);
-	}
-	else if (!entered)
-	{
-		request.close = true;
-		reply_unavailable(&request, "gateway is stopping", 1);
-	}
-	else if (request_is_ambiguous(&request))
-	{
-		request.close = true;
-		reply_error(&request, 400, "request can be read in more than one way");
-	}
-	else
-		routes_dispatch(&request);
+		connection_protect(connection, (unsigned) request.info->remote_port);
+	answer_request(server, &request, entered);
 	finish_request(&request);
 	status = request.reply.status;
-	/* Where keys are asked for, who has none is still a stranger. */
+	/* Where keys are required, a client without one has not earned a place. */
 	if (connection != NULL && server->gateway->keys != NULL &&
 		request.caller.prefix[0] == '\0')
-		connection->keeps_port = 0;
+		connection_expose(connection);
 	request_close(&request);
 	leave_request(server);
 	return status;
 }
 
-/* What civetweb refuses by itself: requests that are not HTTP. */
+static void
+answer_request(Server *server, Request *request, bool entered)
+{
+	Connection *connection = request->connection;
+
+	if (connection == NULL || connection_is_refused(connection))
+	{
+		request->close = true;
+		reply_unavailable(request, "too many connections", 1);
+	}
+	else if (!entered)
+	{
+		request->close = true;
+		reply_unavailable(request, "gateway is stopping", 1);
+	}
+	else if (request_is_ambiguous(request))
+	{
+		request->close = true;
+		reply_error(request, 400, "request is ambiguous");
+	}
+	else
+		server->handler(request);
+}
+
+/* Answers what civetweb refuses by itself: requests that are not HTTP. */
 static int
 handle_broken_request(struct mg_connection *conn,
 					  int status,
@@ -403,9 +299,10 @@ handle_broken_request(struct mg_connection *conn,
 	(void) message;
 	enter_request(server);
 	request_open(&request, server->gateway, conn);
+	request.connection = mg_get_user_connection_data(conn);
 	request.close = true;
 	request.body_read = false;
-	/* What it asked for may not have been read to its end. */
+	/* The path may be incomplete. */
 	request.path = "";
 	if (status == 404)
 		reply_error(&request, 404, "path does not exist");
@@ -419,7 +316,7 @@ handle_broken_request(struct mg_connection *conn,
 	return 0;
 }
 
-/* Called for its one context, and once more, without a place, at the end. */
+/* Called for the one context, and once more at the end with NULL. */
 static int
 give_tls(void **context, void *data)
 {
@@ -441,11 +338,11 @@ log_civetweb(const struct mg_connection *conn, const char *message)
 				 "%s",
 				 message);
 	else if (server->started)
-		log_event(&server->gateway->log, LOG_WARN, "civetweb: %s", message);
+		log_event(server->gateway->log, LOG_WARN, "civetweb: %s", message);
 	return 1;
 }
 
-/* Counts it in any case; false if requests are no longer taken. */
+/* Counts the request; returns false if the server is draining. */
 static bool
 enter_request(Server *server)
 {
@@ -469,10 +366,10 @@ finish_request(Request *request)
 	reply_send(request);
 	log_request(request);
 	if (!request->body_read)
-		linger(request);
+		connection_linger(request->connection);
 }
 
-/* No query, no headers but the ids, no body: see log.c. */
+/* No query, no body, and of the headers only the ids: see log.c. */
 static void
 log_request(const Request *request)
 {
@@ -504,7 +401,7 @@ log_request(const Request *request)
 	}
 	if (request->mock)
 		text_add_string(&line, ",\"mock\":true");
-	log_members(&request->gateway->log,
+	log_members(request->gateway->log,
 				status == 500  ? LOG_ERROR
 				: status > 500 ? LOG_WARN
 							   : LOG_INFO,
@@ -512,152 +409,8 @@ log_request(const Request *request)
 	text_free(&line);
 }
 
-/*
- * Data that nobody reads makes the kernel reset the connection at its close,
- * and the client may lose the answer that says why. So what still comes is
- * taken for a moment and thrown away.
- */
-static void
-linger(const Request *request)
-{
-	int64_t deadline = clock_us() + LINGER_US;
-	int socket = socket_of(request->conn);
-	char part[4096];
-	long taken = 0;
-
-	if (socket < 0)
-		return;
-	shutdown(socket, SHUT_WR);
-	while (taken < LINGER_BYTES)
-	{
-		struct pollfd ready = {.fd = socket, .events = POLLIN};
-		int64_t left = deadline - clock_us();
-		ssize_t got;
-
-		if (left <= 0 || poll(&ready, 1, (int) (left / 1000 + 1)) <= 0)
-			return;
-		got = recv(socket, part, sizeof(part), MSG_DONTWAIT);
-		if (got <= 0)
-			return;
-		taken += got;
-	}
-}
-
 static Server *
 server_of(const struct mg_connection *conn)
 {
 	return mg_get_user_data(mg_get_context(conn));
-}
-
-/* The socket of a connection whose request has begun, or -1. */
-static int
-socket_of(const struct mg_connection *conn)
-{
-	Server *server = server_of(conn);
-	Connection *connection = mg_get_user_connection_data(conn);
-
-	if (connection == NULL)
-		return -1;
-	if (connection->socket < 0)
-		connection->socket = find_socket(mg_get_request_info(conn),
-										 count_files(&server->gateway->config));
-	if (connection->socket < 0)
-		log_event(&server->gateway->log, LOG_ERROR, "socket not found");
-	return connection->socket;
-}
-
-/*
- * The kernel gives out the lowest free number, so the search is bounded by
- * the number of files that can be open. Two connections to one port differ in
- * their peers' addresses.
- */
-static int
-find_socket(const struct mg_request_info *info, long files)
-{
-	for (int file = 3; file < files; file++)
-	{
-		if (is_peer(file, info))
-			return file;
-	}
-	return -1;
-}
-
-static bool
-is_peer(int file, const struct mg_request_info *info)
-{
-	struct sockaddr_in peer;
-	struct sockaddr_in own;
-	socklen_t peer_length = sizeof(peer);
-	socklen_t own_length = sizeof(own);
-	char address[INET_ADDRSTRLEN];
-
-	return getpeername(file, (struct sockaddr *) &peer, &peer_length) == 0 &&
-		   peer.sin_family == AF_INET &&
-		   ntohs(peer.sin_port) == info->remote_port &&
-		   getsockname(file, (struct sockaddr *) &own, &own_length) == 0 &&
-		   ntohs(own.sin_port) == info->server_port &&
-		   inet_ntop(AF_INET, &peer.sin_addr, address, sizeof(address)) &&
-		   strcmp(address, info->remote_addr) == 0;
-}
-
-static void *
-keep_time(void *argument)
-{
-	Server *server = argument;
-
-	pthread_mutex_lock(&server->mutex);
-	while (!server->stopping)
-	{
-		bool crowded =
-			server->connection_count >= server->gateway->config.max_connections;
-		struct timespec until =
-			clock_timespec(clock_us() + (crowded ? CROWDED_TICK_US : TICK_US));
-
-		if (server->connection_count == 0)
-			pthread_cond_wait(&server->changed, &server->mutex);
-		else
-			pthread_cond_timedwait(&server->changed, &server->mutex, &until);
-		cut_overdue(server);
-		if (crowded)
-			thin_crowd(server);
-	}
-	pthread_mutex_unlock(&server->mutex);
-	return NULL;
-}
-
-static void
-cut_overdue(Server *server)
-{
-	int64_t now = clock_us();
-
-	for (Connection *connection = server->connections.next;
-		 connection != &server->connections;
-		 connection = connection->next)
-	{
-		int64_t deadline_us = connection->deadline_us;
-
-		/* Its thread may take the watch off at this very moment. */
-		if (deadline_us != NOT_WATCHED && deadline_us <= now &&
-			atomic_compare_exchange_strong(&connection->deadline_us,
-										   &deadline_us,
-										   CUT_OFF))
-			shutdown(connection->socket,
-					 connection->kind == WATCH_READING ? SHUT_RD : SHUT_RDWR);
-	}
-}
-
-/* The mutex is held. */
-static void
-thin_crowd(Server *server)
-{
-	CrowdPorts kept = {0};
-
-	for (const Connection *connection = server->connections.next;
-		 connection != &server->connections;
-		 connection = connection->next)
-	{
-		if (connection->keeps_port != 0)
-			crowd_keep(&kept, connection->keeps_port);
-	}
-	crowd_thin(server->crowd, (unsigned) server->gateway->config.port, &kept);
 }

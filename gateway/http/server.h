@@ -1,5 +1,5 @@
 /*
- * server.h: civetweb's threads, its connections and their time limits.
+ * server.h: the HTTP listener and its threads.
  */
 #ifndef SERVER_H
 #define SERVER_H
@@ -7,38 +7,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "exchange.h"
+#include "gateway.h"
 #include "text.h"
-
-struct Gateway;
-struct mg_connection;
 
 typedef struct Server Server;
 
-/* Listens and answers from now on. On failure error says why. */
-Server *server_start(struct Gateway *gateway, Text *error);
-
-/* Requests that come from now on are refused. */
-void server_refuse(Server *server);
-
-/* Waits until those in flight are answered; false if it takes longer. */
-bool server_drain(Server *server, int64_t wait_us);
-
-/* Closes the port and all connections. Nothing may be in flight. */
-void server_stop(Server *server);
+/* Answers a request: sets request->reply. */
+typedef void (*RequestHandler)(Request *request);
 
 /*
- * From now until server_unwatch the client may take that long to send or to
- * take what we send; then that direction is cut off. Never nested.
+ * Listens; from now on each request is passed to the handler and its answer is
+ * sent. On failure returns NULL and error says why.
  */
-typedef enum WatchKind
-{
-	WATCH_READING,
-	WATCH_WRITING
-} WatchKind;
+Server *server_start(Gateway *gateway, RequestHandler handler, Text *error);
 
-void server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit_us);
+/* From now on new requests are answered with 503. */
+void server_refuse(Server *server);
 
-/* Returns true if the time was over. */
-bool server_unwatch(struct mg_connection *conn);
+/* Waits until no request is in flight; returns false after wait_us. */
+bool server_drain(Server *server, int64_t wait_us);
+
+/* Closes the port and all connections. No request may be in flight. */
+void server_stop(Server *server);
 
 #endif /* SERVER_H */

@@ -1,9 +1,9 @@
 /*
- * tls.c: the certificate that clients are shown, and the protocol's bounds.
+ * tls.c: the server's certificate and the accepted versions of TLS.
  *
- * The listener has one context for all of its life. Which certificate it shows
- * is asked at each handshake: so a new one is there for the next connection,
- * and those that are open, or in the middle of a handshake, keep theirs.
+ * The listener keeps one context. A callback chooses the certificate at each
+ * handshake, so the next connection gets a reloaded certificate, while open
+ * connections and handshakes in progress keep the old one.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,8 +21,8 @@ struct Tls
 	const Config *config;
 	SSL_CTX *context;
 
-	pthread_mutex_t mutex; /* guards what follows */
-	SSL_CTX *shown;		   /* certificate, chain and key, and nothing else */
+	pthread_mutex_t mutex; /* guards the member below */
+	SSL_CTX *shown;		   /* holds certificate, chain and key only */
 };
 
 static SSL_CTX *read_files(const Config *config, Text *error);
@@ -57,7 +57,7 @@ tls_create(const Config *config, Text *error)
 		tls_free(tls);
 		return NULL;
 	}
-	/* A client that begins anew again and again has us do the work. */
+	/* Renegotiation would let a client make the server do expensive work. */
 	SSL_CTX_set_options(tls->context,
 						SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 							SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -147,7 +147,7 @@ is_readable(const char *what, const char *file, Text *error)
 	return false;
 }
 
-/* With OpenSSL's own words for the first thing that went wrong. */
+/* Adds OpenSSL's message for the first error. */
 static void
 explain(Text *error, const char *format, const char *file)
 {
@@ -163,7 +163,7 @@ explain(Text *error, const char *format, const char *file)
 	ERR_clear_error();
 }
 
-/* Nobody is there to be asked for one. */
+/* There is nobody to ask for a password. */
 static int
 refuse_password(char *buffer, int size, int writing, void *data)
 {

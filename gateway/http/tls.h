@@ -1,5 +1,5 @@
 /*
- * tls.h: the certificate that clients are shown, and the protocol's bounds.
+ * tls.h: the server's certificate and the accepted versions of TLS.
  */
 #ifndef TLS_H
 #define TLS_H
@@ -11,14 +11,14 @@
 
 typedef struct Tls Tls;
 
-/* Reads the files. On failure error says what is wrong with which of them. */
+/* Reads the files. On failure error says which one is wrong, and why. */
 Tls *tls_create(const Config *config, Text *error);
 void tls_free(Tls *tls);
 
-/* Reads them again; if that fails, what was read before stays in use. */
+/* Reads the files again; on failure the old certificate stays in use. */
 bool tls_reload(Tls *tls, Text *error);
 
-/* An SSL_CTX for the listener; it belongs to the Tls. */
+/* The SSL_CTX for the listener; it belongs to the Tls. */
 void *tls_context(Tls *tls);
 
 #endif /* TLS_H */

@@ -1,22 +1,21 @@
 /*
- * tls_library.c: has civetweb find the OpenSSL that this program is linked to.
+ * tls_library.c: lets civetweb use the OpenSSL that this program is linked to.
  *
- * civetweb looks for OpenSSL only when it is asked for TLS: by the file names
- * libssl.so and libcrypto.so, which the packages for development have and the
- * libraries' own have not. And Debian's civetweb 1.15 looks for a function by
- * the name that it had before OpenSSL 3; it goes on without it and jumps to
- * nowhere at the first connection. So it is given this program instead of the
- * two files: everything is in there, the old name below too.
+ * civetweb loads OpenSSL only when TLS is used, under the file names libssl.so
+ * and libcrypto.so, which only the development packages contain. In addition,
+ * Debian's civetweb 1.15 looks up SSL_get_peer_certificate, a function that
+ * OpenSSL 3 renamed; it does not notice that the function is missing and
+ * crashes at the first connection. So the dlopen below gives it this program
+ * instead of the two files: it contains everything, including the old name.
  *
- * Only the program's own dlopen can do that. All other names go where they
- * would have gone.
+ * Other file names are passed on to the dynamic linker.
  */
 #include <dlfcn.h>
 #include <string.h>
 
 #include <openssl/ssl.h>
 
-/* A macro where the function has its new name. */
+/* OpenSSL 3 defines it as a macro. */
 #undef SSL_get_peer_certificate
 X509 *SSL_get_peer_certificate(const SSL *ssl);
 

@@ -1,11 +1,13 @@
 /*
- * conversations.c: the lists, as the database makes them.
+ * conversations.c: lists of conversations and of a conversation's messages,
+ * as JSON from the database.
  */
 #include <stdio.h>
-#include <string.h>
 
+#include "http/parameters.h"
 #include "http/reply.h"
-#include "routes/routes.h"
+#include "routes/call.h"
+#include "routes/handlers.h"
 
 static const char conversations_sql[] =
 	"SELECT msgstore.list_conversations($1::int, $2::int, $3)";
@@ -35,16 +37,13 @@ get_conversation_messages(Request *request)
 static void
 list(Request *request, const char *sql, const char *conversation)
 {
-	Pool *pool = request->gateway->pool;
-	PoolConnection *connection;
-	QueryOutcome outcome;
-	const char *why;
 	int page = 1;
-	int size = 0; /* the database's own default */
+	int size = 0; /* the database's default */
 	char page_text[16];
 	char size_text[16];
 	char after[CURSOR_MAX + 1];
 	bool has_after;
+	PGresult *row;
 	Text body = {0};
 
 	if (!request_query_number(request, page_names, &page) ||
@@ -53,29 +52,17 @@ list(Request *request, const char *sql, const char *conversation)
 		return;
 	snprintf(page_text, sizeof(page_text), "%d", page);
 	snprintf(size_text, sizeof(size_text), "%d", size);
-	connection = pool_borrow(pool, 0, &why);
-	if (connection == NULL)
-	{
-		reply_sqlstate(request, "08001", why, NULL, false);
+	row = call_database(request,
+						sql,
+						conversation != NULL ? 4 : 3,
+						(const char *[]){page_text,
+										 size_text,
+										 has_after ? after : NULL,
+										 conversation},
+						false);
+	if (row == NULL)
 		return;
-	}
-	outcome = pool_query(connection,
-						 request->caller.tenant,
-						 sql,
-						 conversation != NULL ? 4 : 3,
-						 (const char *[]){page_text,
-										  size_text,
-										  has_after ? after : NULL,
-										  conversation});
-	pool_return(pool, connection);
-	if (strcmp(outcome.sqlstate, "00000") != 0)
-		reply_query_error(request, &outcome, false);
-	else if (PQntuples(outcome.result) != 1)
-		reply_error(request, 500, "internal error");
-	else
-	{
-		text_add_string(&body, PQgetvalue(outcome.result, 0, 0));
-		reply_body(request, 200, NULL, &body);
-	}
-	PQclear(outcome.result);
+	text_add_string(&body, PQgetvalue(row, 0, 0));
+	reply_body(request, 200, NULL, &body);
+	PQclear(row);
 }

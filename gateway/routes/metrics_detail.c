@@ -1,16 +1,15 @@
 /*
- * metrics_detail.c: the part of the Prometheus text that has labels: what is
- * counted of each tenant's channel and of each worker, and the histogram of
- * latencies.
+ * metrics_detail.c: the part of the Prometheus text that has labels: metrics by
+ * tenant and channel and by worker, and the histogram of latencies.
  *
- * A name's head is written even when there is no sample of it, so that a
- * dashboard finds all names on a new server.
+ * The HELP and TYPE lines of a metric are written even if it has no samples,
+ * so that a dashboard finds every metric on a new server.
  */
 #include "routes/metrics_detail.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A number of each row, divided into the unit of the name. */
+/* A field of each row, divided to get the unit that the name says. */
 typedef struct Sample
 {
 	const char *name;
@@ -20,14 +19,14 @@ typedef struct Sample
 	double divisor;
 } Sample;
 
-/* Numbers of each row that are told apart by the label "outcome". */
+/* Fields of each row that become one metric with a label "outcome". */
 typedef struct Outcome
 {
 	const char *outcome;
 	const char *field;
 } Outcome;
 
-/* Writes the labels that tell a row from the others. */
+/* Writes the labels that identify a row. */
 typedef void (*LabelWriter)(const cJSON *row, Text *out);
 
 static const Outcome channel_outcomes[] = {{"ingested", "ingested"},
@@ -46,25 +45,25 @@ static const Sample channel_samples[] = {
 	{"queue_depth", "gauge", "Events not yet processed.", "queued", 1},
 	{"channel_dead_letters",
 	 "gauge",
-	 "Events and messages given up and kept.",
+	 "Events and messages in the dead letters.",
 	 "dead_letters",
 	 1}};
 
 static const Sample worker_samples[] = {
-	{"worker_up", "gauge", "1 if the worker has a process.", "up", 1},
+	{"worker_up", "gauge", "1 if the worker is running.", "up", 1},
 	{"worker_batches_total",
 	 "counter",
-	 "Batches that the worker claimed.",
+	 "Batches claimed by the worker.",
 	 "batches",
 	 1},
 	{"worker_busy_seconds_total",
 	 "counter",
-	 "Time in which the worker worked.",
+	 "Time the worker spent working.",
 	 "busy_us",
 	 1e6},
 	{"worker_idle_seconds_total",
 	 "counter",
-	 "Time in which the worker waited for work.",
+	 "Time the worker spent waiting for work.",
 	 "idle_us",
 	 1e6}};
 
@@ -96,7 +95,7 @@ metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out)
 
 	write_outcomes(channels,
 				   "channel_events_total",
-				   "Events of a tenant's channel, and messages sent.",
+				   "Events by tenant and channel, and messages sent.",
 				   channel_outcomes,
 				   LENGTH(channel_outcomes),
 				   label_channel,
@@ -109,7 +108,7 @@ metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out)
 	write_tenants(channels, out);
 	write_outcomes(workers,
 				   "worker_events_total",
-				   "Events of a worker.",
+				   "Events by worker.",
 				   worker_outcomes,
 				   LENGTH(worker_outcomes),
 				   label_worker,
@@ -204,7 +203,7 @@ label_worker(const cJSON *worker, Text *out)
 	text_addf(out, "worker=\"%.0f\"", number_of(worker, "worker"));
 }
 
-/* The channels of a tenant stand together; each has the tenant's age or 0. */
+/* Channels of a tenant are adjacent; some of them have the tenant's age. */
 static void
 write_tenants(const cJSON *channels, Text *out)
 {
@@ -233,7 +232,7 @@ write_tenants(const cJSON *channels, Text *out)
 	}
 }
 
-/* The counts are cumulative, and the last one is of all. */
+/* The counts are cumulative; the last one is the total. */
 static void
 write_latencies(const cJSON *latencies, double sum_us, Text *out)
 {
@@ -259,7 +258,7 @@ write_latencies(const cJSON *latencies, double sum_us, Text *out)
 	text_addf(out, "msgstore_%s_count %.0f\n", name, count);
 }
 
-/* Backslash, quote and end of line are escaped; all else stands as it is. */
+/* Escapes backslash, quote and line feed, as the text format requires. */
 static void
 write_label(const char *name, const cJSON *row, const char *field, Text *out)
 {
@@ -280,7 +279,7 @@ write_label(const char *name, const cJSON *row, const char *field, Text *out)
 	text_add_string(out, "\"");
 }
 
-/* 0 where there is none; a truth is 1. */
+/* A missing number is 0, true is 1. */
 static double
 number_of(const cJSON *object, const char *field)
 {

@@ -9,12 +9,12 @@
 #include "text.h"
 
 /*
- * Writes what msgstore.metrics_detail() returned (NULL: nothing is known yet);
- * all is the flat object.
+ * Writes the result of msgstore.metrics_detail() (NULL: not known yet). "all"
+ * is the flat object.
  */
 void metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out);
 
-/* The two lines that go before the samples of a name. */
+/* Writes the HELP and TYPE lines of a metric. */
 void metrics_write_head(const char *name,
 						const char *type,
 						const char *help,

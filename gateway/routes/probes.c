@@ -1,15 +1,17 @@
 /*
- * probes.c: is the process alive, and can it do its work?
+ * probes.c: liveness and readiness.
  *
- * Liveness asks nothing of the database: restarting the gateway would not
- * bring it back. Readiness does, so that no requests are sent our way.
+ * Liveness does not depend on the database: restarting the gateway would not
+ * bring it back. Readiness does, so that a load balancer sends no requests.
  */
 #include <string.h>
 
+#include "db/pool.h"
+#include "gateway.h"
 #include "http/reply.h"
-#include "routes/routes.h"
+#include "routes/handlers.h"
 
-/* A probe waits no longer for a busy pool than its asker does for us. */
+/* Probes usually time out after a second: do not wait longer for the pool. */
 #define READINESS_WAIT_MS 1000
 
 static const char extension_sql[] =

@@ -1,15 +1,16 @@
 /*
- * responses.c: the routes of the Responses API, as its clients know them.
+ * responses.c: the routes that are compatible with OpenAI's Responses API.
  *
- * The database decides what is stored and seen. What belongs to the HTTP form
- * alone is seen to here: how an id looks in a path, and which words a query
- * may have.
+ * The database decides what is stored and visible. Only what is specific to
+ * HTTP is checked here: ids in a path and values in a query.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "http/parameters.h"
 #include "http/reply.h"
-#include "routes/routes.h"
+#include "routes/call.h"
+#include "routes/handlers.h"
 
 #define LIST_VALUES 7
 
@@ -36,7 +37,7 @@ static const char items_sql[] =
 	"SELECT true, msgstore.response_input_items($1, $2, $3,"
 	" coalesce($4::int, 20), coalesce($5, 'asc'))";
 
-/* The parameters of a list, each empty or valid. */
+/* The parameters of a list; those that are given are valid. */
 typedef struct ListQuery
 {
 	char after[CURSOR_MAX + 1];
@@ -50,7 +51,7 @@ typedef struct ListQuery
 } ListQuery;
 
 static void
-answer(Request *request, const char *sql, int nvalues, const char **values);
+answer(Request *request, const char *sql, int count, const char *const *values);
 static bool check_id(Request *request);
 static bool read_list_query(Request *request, ListQuery *query);
 static bool check_limit(Request *request, const char *limit);
@@ -63,7 +64,7 @@ void
 post_response(Request *request)
 {
 	answer(request, save_sql, 1, (const char *[]){request->body.data});
-	/* Who does not want it stored gets it back, and nothing was created. */
+	/* With "store": false the response is returned and nothing is created. */
 	if (request->reply.status == 200)
 		request->reply.status = request->reply.created ? 201 : 200;
 }
@@ -150,39 +151,23 @@ get_response_items(Request *request)
 							query.has_order ? query.order : NULL});
 }
 
-/* The statement's row is whether something was created, and the body. */
+/* The statement returns whether it created something, and the body. */
 static void
-answer(Request *request, const char *sql, int nvalues, const char **values)
+answer(Request *request, const char *sql, int count, const char *const *values)
 {
-	Pool *pool = request->gateway->pool;
-	const char *why;
-	PoolConnection *connection = pool_borrow(pool, 0, &why);
-	QueryOutcome outcome;
+	PGresult *row =
+		call_database(request, sql, count, values, request->body.length > 0);
 	Text body = {0};
 
-	if (connection == NULL)
-	{
-		reply_sqlstate(request, "08001", why, NULL, false);
+	if (row == NULL)
 		return;
-	}
-	outcome =
-		pool_query(connection, request->caller.tenant, sql, nvalues, values);
-	pool_return(pool, connection);
-	if (strcmp(outcome.sqlstate, "00000") != 0)
-		reply_query_error(request, &outcome, request->body.length > 0);
-	else if (PQntuples(outcome.result) != 1)
-		reply_error(request, 500, "internal error");
-	else
-	{
-		request->reply.created =
-			strcmp(PQgetvalue(outcome.result, 0, 0), "t") == 0;
-		text_add_string(&body, PQgetvalue(outcome.result, 0, 1));
-		reply_body(request, 200, NULL, &body);
-	}
-	PQclear(outcome.result);
+	request->reply.created = strcmp(PQgetvalue(row, 0, 0), "t") == 0;
+	text_add_string(&body, PQgetvalue(row, 0, 1));
+	reply_body(request, 200, NULL, &body);
+	PQclear(row);
 }
 
-/* The store takes any text for an id; a path has room for these. */
+/* The database accepts any text as an id; a path only these characters. */
 static bool
 check_id(Request *request)
 {
@@ -224,13 +209,13 @@ read_list_query(Request *request, ListQuery *query)
 	{
 		refuse(request,
 			   "before",
-			   "parameters \"after\" and \"before\" exclude each other");
+			   "parameters \"after\" and \"before\" cannot be combined");
 		return false;
 	}
 	return !query->has_limit || check_limit(request, query->limit);
 }
 
-/* What is too much the database puts right; nine digits are an int. */
+/* The database clamps large values; nine digits always fit into an int. */
 static bool
 check_limit(Request *request, const char *limit)
 {

@@ -1,31 +1,38 @@
 /*
- * routes.c: the table of method, path and handler; 404, 405 and Allow come
- * out of it.
+ * routes.c: the table of method, path and handler; 404, 405 and Allow follow
+ * from it.
  *
- * What is the same for all routes is done here in one order: path, method,
+ * The checks that all routes share are made here, in this order: path, method,
  * key and scope, Accept or media type, size, JSON, idempotency key, breaker,
- * rate, handler.
- * A request that fails at one of them has touched nothing that comes later,
- * so it uses up neither a key nor a sender's limit.
+ * rate limit, handler. A request that fails a check has no effect on later
+ * ones: it uses up neither an idempotency key nor a sender's limit.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "config/config.h"
+#include "gateway.h"
 #include "guard/auth.h"
+#include "guard/limits.h"
+#include "http/body.h"
+#include "http/headers.h"
+#include "http/parameters.h"
 #include "http/reply.h"
+#include "routes/handlers.h"
 #include "routes/routes.h"
+#include "text.h"
 
 typedef struct Route
 {
 	const char *method;
 	const char *path; /* {id} stands for one segment; NULL: HEALTH_PATH */
 	void (*handler)(Request *request);
-	Scope scope;	  /* what a key has to be good for; none for probes */
-	bool guarded;	  /* has a breaker and counts for the rate limits */
-	const char *type; /* what else than JSON a GET can answer with */
+	Scope scope;	  /* required of the key; none for probes */
+	bool guarded;	  /* has a breaker and rate limits */
+	const char *type; /* another type than JSON that a GET can return */
 } Route;
 
-/* A table reads by its columns. */
+/* Formatted by hand to keep its columns. */
 /* clang-format off */
 static const Route routes[] = {
 	{"POST", "/api/messages/sms", post_message_sms, SCOPE_SEND, true, NULL},
@@ -65,6 +72,7 @@ static const Route routes[] = {
 _Static_assert(sizeof(routes) / sizeof(routes[0]) <= LIMITS_BREAKERS_MAX,
 			   "not enough breakers");
 
+static bool admit(Request *request, Scope scope);
 static int find_route(Request *request);
 static bool match_path(Request *request, const char *pattern);
 static bool match_method(const Request *request, const char *method);
@@ -74,6 +82,8 @@ static bool takes_body(const Route *route);
 static bool accept_body(Request *request);
 static void run_guarded(Request *request, int route);
 static bool take_limits(Request *request);
+static bool take_ip_limit(Request *request);
+static bool take_sender_limit(Request *request);
 
 void
 routes_dispatch(Request *request)
@@ -84,7 +94,7 @@ routes_dispatch(Request *request)
 	if (found < 0)
 		return;
 	route = &routes[found];
-	if (!auth_admit(request, route->scope))
+	if (!admit(request, route->scope))
 		return;
 	if (strcmp(route->method, "GET") == 0
 			? !accept_answer(request, route)
@@ -96,7 +106,30 @@ routes_dispatch(Request *request)
 		route->handler(request);
 }
 
-/* The number of the route, or -1 after a reply of 404 or 405. */
+/* Fills in request->caller; returns false after answering. */
+static bool
+admit(Request *request, Scope scope)
+{
+	const char *why;
+
+	switch (auth_check(request, scope, &why))
+	{
+		case AUTH_ADMITTED:
+			return true;
+		case AUTH_UNAUTHORIZED:
+			reply_unauthorized(request, why);
+			break;
+		case AUTH_FORBIDDEN:
+			reply_forbidden(request, why);
+			break;
+		case AUTH_UNAVAILABLE:
+			reply_unavailable(request, why, 1);
+			break;
+	}
+	return false;
+}
+
+/* Returns the route's number, or -1 after answering 404 or 405. */
 static int
 find_route(Request *request)
 {
@@ -106,7 +139,7 @@ find_route(Request *request)
 	{
 		const char *pattern = routes[i].path != NULL
 								  ? routes[i].path
-								  : request->gateway->config.health_path;
+								  : request->gateway->config->health_path;
 
 		if (!match_path(request, pattern))
 			continue;
@@ -147,7 +180,7 @@ match_path(Request *request, const char *pattern)
 							request->segment,
 							sizeof(request->segment),
 							0);
-	/* What cannot be an id at all is not found. */
+	/* Text with a NUL or invalid UTF-8 cannot be an id: not found. */
 	return decoded > 0 && strlen(request->segment) == (size_t) decoded &&
 		   utf8_valid(request->segment, (size_t) decoded);
 }
@@ -180,11 +213,11 @@ accept_answer(Request *request, const Route *route)
 	if (request_accepts(request, "application/json", &exact) > 0 ||
 		(route->type != NULL && request_accepts(request, route->type, &exact)))
 		return true;
-	reply_error(request, 406, "answer is JSON, which Accept does not allow");
+	reply_error(request, 406, "Accept does not allow JSON");
 	return false;
 }
 
-/* What the path alone says needs no body, and no type of one. */
+/* DELETE and cancel have no body, and need no Content-Type. */
 static bool
 takes_body(const Route *route)
 {
@@ -197,7 +230,7 @@ accept_body(Request *request)
 {
 	if (!request_has_json_type(request))
 	{
-		reply_error(request, 415, "Content-Type is not application/json");
+		reply_error(request, 415, "Content-Type must be application/json");
 		return false;
 	}
 	return request_read_body(request) && request_check_json(request) &&
@@ -221,7 +254,7 @@ run_guarded(Request *request, int route)
 	if (take_limits(request))
 		routes[route].handler(request);
 	status = request->reply.status;
-	/* What the mock provider makes up says nothing about the route. */
+	/* A simulated failure is not a failure of the route. */
 	limits_leave_breaker(limits,
 						 route,
 						 request->reply.simulated ? 503 : status);
@@ -232,14 +265,11 @@ run_guarded(Request *request, int route)
 static bool
 take_limits(Request *request)
 {
-	const Config *config = &request->gateway->config;
-	Limits *limits = request->gateway->limits;
+	const Config *config = request->gateway->config;
 	const Caller *caller = &request->caller;
-	LimitTicket ticket;
-	char sender[512];
 	long reset;
 
-	if (caller->rate > 0 && !limits_take_tenant(limits,
+	if (caller->rate > 0 && !limits_take_tenant(request->gateway->limits,
 												caller->tenant,
 												caller->rate,
 												caller->burst,
@@ -251,33 +281,43 @@ take_limits(Request *request)
 					  reset);
 		return false;
 	}
-	if (config->rate_limit_per_ip > 0 && !limits_take(limits,
-													  LIMIT_IP,
-													  request->client,
-													  config->rate_limit_per_ip,
-													  &ticket,
-													  &reset))
-	{
-		reply_limited(request,
-					  "too many requests from this address",
-					  config->rate_limit_per_ip,
-					  reset);
-		return false;
-	}
-	if (config->rate_limit_per_sender > 0 &&
-		request_body_member(request, "from", sender, sizeof(sender)) &&
-		!limits_take(limits,
-					 LIMIT_SENDER,
-					 sender,
-					 config->rate_limit_per_sender,
-					 &request->sender,
-					 &reset))
-	{
-		reply_limited(request,
-					  "too many messages from this sender",
-					  config->rate_limit_per_sender,
-					  reset);
-		return false;
-	}
-	return true;
+	return (config->rate_limit_per_ip <= 0 || take_ip_limit(request)) &&
+		   (config->rate_limit_per_sender <= 0 || take_sender_limit(request));
+}
+
+static bool
+take_ip_limit(Request *request)
+{
+	long limit = request->gateway->config->rate_limit_per_ip;
+	LimitTicket ticket;
+	long reset;
+
+	if (limits_take(request->gateway->limits,
+					LIMIT_IP,
+					request->client,
+					limit,
+					&ticket,
+					&reset))
+		return true;
+	reply_limited(request, "too many requests from this address", limit, reset);
+	return false;
+}
+
+static bool
+take_sender_limit(Request *request)
+{
+	long limit = request->gateway->config->rate_limit_per_sender;
+	char sender[512];
+	long reset;
+
+	if (!request_body_member(request, "from", sender, sizeof(sender)) ||
+		limits_take(request->gateway->limits,
+					LIMIT_SENDER,
+					sender,
+					limit,
+					&request->sender,
+					&reset))
+		return true;
+	reply_limited(request, "too many messages from this sender", limit, reset);
+	return false;
 }

@@ -1,18 +1,18 @@
 /*
- * statuses.c: what providers report about messages that they were given.
+ * statuses.c: delivery status callbacks of providers.
  *
- * A callback is no inbound event and makes no batch: it changes the status of
- * one message, and many of them for one message would wait for each other. It
- * needs no idempotency key either: each one is kept, and one that comes again
- * changes nothing.
+ * They are not batched: a callback changes the status of one message, and
+ * several for one message would wait for each other. They need no idempotency
+ * key: every callback is kept, and a repeated one changes nothing.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include <cjson/cJSON.h>
 
+#include "http/body.h"
 #include "http/reply.h"
-#include "routes/routes.h"
+#include "routes/call.h"
+#include "routes/handlers.h"
 
 static const char status_sql[] =
 	"SELECT r.callback_id"
@@ -25,33 +25,18 @@ static bool check_strings(Request *request);
 void
 post_webhook_status(Request *request)
 {
-	Pool *pool = request->gateway->pool;
 	const char *values[] = {request->body.data};
-	PoolConnection *connection;
-	QueryOutcome outcome;
-	const char *why;
+	PGresult *row;
 
 	if (!check_strings(request))
 		return;
-	connection = pool_borrow(pool, 0, &why);
-	if (connection == NULL)
-	{
-		reply_sqlstate(request, "08001", why, NULL, false);
-		return;
-	}
-	outcome =
-		pool_query(connection, request->caller.tenant, status_sql, 1, values);
-	pool_return(pool, connection);
-	if (strcmp(outcome.sqlstate, "00000") != 0)
-		reply_query_error(request, &outcome, true);
-	else if (PQntuples(outcome.result) != 1)
-		reply_error(request, 500, "internal error");
-	else
-		reply_accepted(request, PQgetvalue(outcome.result, 0, 0));
-	PQclear(outcome.result);
+	row = call_database(request, status_sql, 1, values, true);
+	if (row != NULL)
+		reply_accepted(request, PQgetvalue(row, 0, 0));
+	PQclear(row);
 }
 
-/* The function takes text, so only here can be seen what was none. */
+/* record_status takes text: only here can a number be told from a string. */
 static bool
 check_strings(Request *request)
 {

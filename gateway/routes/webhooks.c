@@ -1,10 +1,13 @@
 /*
- * webhooks.c: inbound events: the body as it stands, in a batch with others.
+ * webhooks.c: inbound events, stored in batches with those of other requests.
  */
 #include <string.h>
 
+#include "db/batch.h"
+#include "gateway.h"
 #include "http/reply.h"
-#include "routes/routes.h"
+#include "routes/handlers.h"
+#include "routes/webhooks.h"
 
 static void add_member(Text *json, const char *name, const char *value);
 
@@ -26,7 +29,7 @@ store_inbound(Request *request, const char *channel, bool mock)
 	BatchItem item = {.tenant = request->caller.tenant};
 	Text *json = &item.json;
 
-	/* The body goes in as text: it was seen to be one JSON object. */
+	/* The body is inserted as text: it is known to be one JSON object. */
 	text_add_string(json, "{\"payload\":");
 	text_add(json, request->body.data, request->body.length);
 	if (channel != NULL)

@@ -1,5 +1,5 @@
 /*
- * provider.h: the mock provider: outcomes that are rolled, not met.
+ * provider.h: the mock provider: outcomes by chance, in configured shares.
  */
 #ifndef PROVIDER_H
 #define PROVIDER_H
@@ -18,7 +18,7 @@ typedef enum ProviderName
 	PROVIDER_COUNT
 } ProviderName;
 
-/* In the order of the provider's metrics, attempts left out. */
+/* In the order of the provider's metrics, without attempts. */
 typedef enum Outcome
 {
 	OUTCOME_SUCCESS,
@@ -29,27 +29,31 @@ typedef enum Outcome
 
 typedef struct Provider
 {
-	pthread_mutex_t mutex;	/* guards everything below */
-	ProviderConfig general; /* what the configuration's route shows */
+	pthread_mutex_t mutex;	/* guards the members below */
+	ProviderConfig general; /* shown by the configuration's route */
 	ProviderConfig each[PROVIDER_COUNT];
-	uint64_t states[PROVIDER_COUNT]; /* one stream of rolls a provider */
+	uint64_t states[PROVIDER_COUNT]; /* of each random sequence */
 } Provider;
 
-bool provider_init(Provider *provider, const Config *config);
+void provider_init(Provider *provider, const Config *config);
 
-/* False if there is no provider of that name. */
+/* Returns false if no provider has that name. */
 bool provider_find(const char *text, ProviderName *name);
 
-/* What becomes of the next message that this provider is given. */
+/* The outcome of the provider's next message. */
 Outcome provider_roll(Provider *provider, ProviderName name);
 
-/* Counts an attempt and its outcome, a time-out as an error. */
+/* Counts an attempt and its outcome; a timeout counts as an error. */
 void provider_count(Metrics *metrics, ProviderName name, Outcome outcome);
 
-/* Counts that its breaker has opened or closed. */
+/* Counts that the provider's breaker opened or closed. */
 void provider_count_transition(Metrics *metrics, ProviderName name);
 
-/* What the provider says to it, in words; NULL for a success. */
+/* The outcome's error message; NULL for a success. */
 const char *provider_describe(Outcome outcome);
+
+/* The common configuration; setting it restarts the random sequences. */
+ProviderConfig provider_get_config(Provider *provider);
+void provider_set_config(Provider *provider, const ProviderConfig *config);
 
 #endif /* PROVIDER_H */

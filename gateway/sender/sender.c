@@ -1,18 +1,18 @@
 /*
- * sender.c: the mock sender: outbound messages on their way to a provider.
+ * sender.c: the mock sender: sends outbound messages through the mock provider.
  *
- * It is the example of a sender, so it does what each of them has to: it
- * listens, takes a few messages under a lease, gives them to the provider
- * outside of any transaction, and writes down what the provider said. What was
- * said is kept until it is written: a database that goes away in between is
- * told when it is back, and the message is not given to the provider again.
- * Only when this process dies, or is kept from the database for longer than
- * its lease, is the message sent by another one.
+ * It is an example for other senders and does what each of them must do: it
+ * listens for notifications, claims a few messages under a lease, passes them
+ * to the provider outside of any transaction, and records the provider's
+ * answer. An answer is kept until it is recorded: if the database goes away in
+ * between, the answer is recorded when it is back, and the message is not sent
+ * again. Only if this process dies, or cannot reach the database before the
+ * lease expires, does another sender send the message again.
  *
- * The provider is the mock one. What it delivers it also reports, as a callback
- * would: by record_status, in a transaction of its own.
+ * A message that the mock provider accepted is also reported as delivered by
+ * record_status, in its own transaction, as a callback would do it.
  *
- * One thread, one session, no sharing but for what stops it.
+ * One thread and one session; only what is needed to stop it is shared.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -30,20 +30,20 @@
 #include "guard/breaker.h"
 #include "sender/sender.h"
 
-/* Only a worker tells of messages and retries; there may be none. */
+/* Workers send the notifications, and there may be no worker. */
 #define NEWS_US (5 * SECOND_US)
 
-/* A database that is away is looked for at growing distances. */
+/* While the database is away, attempts back off from the first to the max. */
 #define REST_FIRST_US (SECOND_US / 10)
 #define REST_MAX_US (5 * SECOND_US)
 
-/* A call of the database that hangs at a stop is cancelled after the first. */
+/* At a stop, a database call that hangs is cancelled after STOP_US. */
 #define STOP_US SECOND_US
 #define CANCEL_TRIES 5
 #define CANCEL_US (SECOND_US / 10)
 
 static const char listen_sql[] = "LISTEN msgstore_outbox";
-/* A sign of life falls due three times in a lease. */
+/* The last column: a heartbeat is due three times in a lease. */
 static const char claim_sql[] =
 	"SELECT message_id, provider, channel, attempt, correlation_id,"
 	" (extract(epoch FROM current_setting('msgstore.claim_timeout')::interval)"
@@ -68,17 +68,17 @@ typedef enum Column
 	HEARTBEAT_US
 } Column;
 
-/* How far the message at hand has come. */
+/* Progress of the current message. */
 typedef enum Step
 {
 	STEP_TAKEN,
-	STEP_ASKED,	   /* the provider has it and has not answered */
-	STEP_ANSWERED, /* not written down yet */
-	STEP_SENT,	   /* written down, its delivery not reported yet */
+	STEP_ASKED,	   /* the provider has not answered yet */
+	STEP_ANSWERED, /* the answer is not recorded yet */
+	STEP_SENT,	   /* recorded as sent; delivery is not reported yet */
 	STEP_DONE
 } Step;
 
-/* What the provider said to the message at hand. */
+/* The provider's answer to the current message. */
 typedef struct Answer
 {
 	const char *error_code; /* NULL: sent */
@@ -87,12 +87,12 @@ typedef struct Answer
 	char provider_message_id[64];
 } Answer;
 
-/* What became of a call. */
+/* The outcome of a database call. */
 typedef enum Result
 {
 	RESULT_DONE,
-	RESULT_REFUSED, /* and would be refused again */
-	RESULT_LATER	/* the database is away, or hindered */
+	RESULT_REFUSED, /* a retry would be refused as well */
+	RESULT_LATER	/* a retry may succeed */
 } Result;
 
 struct Sender
@@ -104,21 +104,21 @@ struct Sender
 	char name[96];
 	pthread_t thread;
 	atomic_bool stopping;
-	int wake; /* readable from the moment on that it stops */
+	int wake; /* an eventfd: readable once we stop */
 
 	pthread_mutex_t mutex; /* guards session.cancel against being freed */
 	Session session;
 
-	/* The thread's own. */
-	char id[128]; /* what it claims as: its name, with a number from 2 on */
+	/* Used by the thread only. */
+	char id[128]; /* it claims under: its name, with a number from 2 on */
 	int number;
-	bool strays; /* there may be leases of this id that nobody looks after */
+	bool strays; /* this id may hold leases that we do not know of */
 	Breaker breakers[PROVIDER_COUNT];
-	int64_t rest_us;	  /* the next wait for a database that is away */
-	bool troubled;		  /* that it is away was said already */
-	int64_t heartbeat_us; /* when the next sign of life is due */
+	int64_t rest_us;	  /* the next wait while the database is away */
+	bool troubled;		  /* the failure has been logged already */
+	int64_t heartbeat_us; /* when the next heartbeat is due */
 	PGresult *batch;	  /* rows of claim_sql, NULL if there are none */
-	int row;			  /* the message at hand */
+	int row;			  /* of the current message */
 	Step step;
 	int64_t answer_us; /* when the provider answers */
 	Answer answer;
@@ -241,13 +241,14 @@ run_sender(void *argument)
 	if (sender->batch != NULL)
 		log_event(sender->log,
 				  LOG_WARN,
-				  "mock sender left %d messages to the next one",
+				  "mock sender stopped with %d claimed messages; another "
+				  "sender takes them when the lease expires",
 				  PQntuples(sender->batch) - sender->row);
 	close_session(sender);
 	return NULL;
 }
 
-/* Does what there is to do, or waits for it; false: not at this moment. */
+/* Works, or waits for work; false: wait for the database first. */
 static bool
 take_turn(Sender *sender)
 {
@@ -271,7 +272,7 @@ take_rest(Sender *sender)
 		sender->rest_us = REST_MAX_US;
 }
 
-/* It listens before it looks, so that nothing comes in between unheard. */
+/* Listens before the first claim, so that no message is missed. */
 static bool
 open_session(Sender *sender)
 {
@@ -304,8 +305,8 @@ close_session(Sender *sender)
 
 /*
  * Leaves the batch NULL if there is nothing to send. A claim whose answer was
- * lost may have been made; under another id its leases are not renewed with
- * those of the next one, and end.
+ * lost may have succeeded. The next one uses another id, so that its heartbeats
+ * do not renew those unknown leases, which then expire.
  */
 static bool
 claim_batch(Sender *sender)
@@ -326,7 +327,7 @@ claim_batch(Sender *sender)
 		return false;
 	}
 	if (sender->troubled)
-		log_event(sender->log, LOG_INFO, "mock sender works again");
+		log_event(sender->log, LOG_INFO, "mock sender resumed");
 	sender->troubled = false;
 	sender->rest_us = REST_FIRST_US;
 	if (PQntuples(rows) == 0)
@@ -341,7 +342,7 @@ claim_batch(Sender *sender)
 	return true;
 }
 
-/* Also when it stops: what is left would wait for the end of its lease. */
+/* Not cut short by a stop: the rest would wait for the lease to expire. */
 static bool
 finish_batch(Sender *sender)
 {
@@ -357,7 +358,7 @@ finish_batch(Sender *sender)
 	return true;
 }
 
-/* Goes on where it was; false if the database has to be waited for. */
+/* Continues where it stopped; false: wait for the database first. */
 static bool
 send_message(Sender *sender)
 {
@@ -381,13 +382,13 @@ ask_provider(Sender *sender)
 		metrics_add(sender->metrics, METRIC_INVALID_ROUTING, 1);
 		refuse(sender,
 			   "invalid_routing",
-			   "channel \"%s\" has no provider that is known",
+			   "channel \"%s\" has no known provider",
 			   column(sender, CHANNEL));
 		sender->answer.permanent = true;
 	}
 	else if (!breaker_enter(&sender->breakers[name], &seconds))
 	{
-		/* An attempt all the same, so that attempts are the outcomes' sum. */
+		/* Counted as an attempt, so that attempts are the sum of outcomes. */
 		provider_count(sender->metrics, name, OUTCOME_ERROR);
 		refuse(sender,
 			   "breaker_open",
@@ -402,7 +403,7 @@ ask_provider(Sender *sender)
 	}
 }
 
-/* Whoever stops waits for no made-up delay. */
+/* A stop ends the simulated latency. */
 static bool
 await_answer(Sender *sender)
 {
@@ -420,7 +421,7 @@ await_answer(Sender *sender)
 	return true;
 }
 
-/* A rate limit says nothing about whether the provider works. */
+/* A rate limit does not mean that the provider is broken. */
 static void
 take_answer(Sender *sender)
 {
@@ -471,7 +472,7 @@ refuse(Sender *sender, const char *error_code, const char *format, ...)
 	sender->step = STEP_ANSWERED;
 }
 
-/* Refused when another one has the message by now; it is theirs then. */
+/* Refused if the lease expired and another sender has the message. */
 static bool
 write_answer(Sender *sender)
 {
@@ -534,14 +535,14 @@ set_heartbeat(Sender *sender)
 static void
 wait_for_news(Sender *sender)
 {
-	/* It may have come with the answer to a call. */
+	/* A notification may have arrived with the answer to a call. */
 	if (take_news(sender))
 		return;
 	wait_until(sender, PQsocket(sender->session.pg), clock_us() + NEWS_US);
 	take_news(sender);
 }
 
-/* That a connection was lost shows at the next call. */
+/* A lost connection is noticed by the next call. */
 static bool
 take_news(Sender *sender)
 {
@@ -557,7 +558,7 @@ take_news(Sender *sender)
 	return any;
 }
 
-/* Or until there is something to read in the file, or it stops. */
+/* Or until the file is readable, or we stop. */
 static void
 wait_until(const Sender *sender, int file, int64_t deadline)
 {
@@ -569,7 +570,7 @@ wait_until(const Sender *sender, int file, int64_t deadline)
 		poll(files, 2, (int) (left / 1000 + 1));
 }
 
-/* The rows are the caller's, if it wants them and the call is done. */
+/* On RESULT_DONE the caller owns *rows, unless rows is NULL. */
 static Result
 call(Sender *sender,
 	 const char *sql,
@@ -602,8 +603,8 @@ call(Sender *sender,
 }
 
 /*
- * Away, full, stopping, a time limit or a lock in the way. Anything else would
- * be the same at the next try; the message is left to the end of its lease.
+ * The server is away, full or stopping, or a timeout or a lock got in the way.
+ * After any other error a retry is useless; the lease is left to expire.
  */
 static bool
 is_passing(const char *sqlstate)

@@ -1,5 +1,5 @@
 /*
- * sender.h: the mock sender: outbound messages on their way to a provider.
+ * sender.h: the mock sender: sends outbound messages through the mock provider.
  */
 #ifndef SENDER_H
 #define SENDER_H
@@ -11,16 +11,16 @@
 
 typedef struct Sender Sender;
 
-/* Begins to send; the database need not be there yet. */
+/* Starts the thread; does not wait for the database. */
 Sender *sender_create(const Config *config,
 					  Log *log,
 					  Metrics *metrics,
 					  Provider *provider);
 
-/* Takes no further messages; returns at once. */
+/* Claims no more messages; returns at once. */
 void sender_refuse(Sender *sender);
 
-/* Waits until what was taken is answered and written down. */
+/* Waits until the claimed messages are sent and recorded. */
 void sender_stop(Sender *sender);
 
 #endif /* SENDER_H */

@@ -1,28 +1,37 @@
 /*
  * request.c: any request, from its first line to the bytes of its answer.
  *
- * An input is a request as it comes over the wire, but that its body is what
- * is left, whatever its headers say. The whole gateway is linked but for its
- * main(); what touches the network or the database has its place taken here
- * (the linker's --wrap, so that nothing else has to be listed): civetweb's
- * connection is a struct, and the database answers what the first byte of the
- * input says. Seen to is what goes to either side: a parameter is UTF-8, an
- * item of a batch is one JSON object, an answer is well-formed HTTP with a
- * body of JSON, and the client's bytes are nowhere that they could end a line.
+ * An input is a request as sent over the wire, except that its body is all
+ * that follows the headers, whatever they say. The whole gateway is linked
+ * except main(). The functions that use the network or the database are
+ * replaced here (by the linker's --wrap, so nothing else has to be listed):
+ * civetweb's connection is a struct, and the first byte of the input selects
+ * the database's answer. Checked is the output to both sides: parameters are
+ * UTF-8, an item of a batch is one JSON object, an answer is well-formed HTTP
+ * with a JSON body, and no byte from the client can end a line.
  */
 #include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
+#include "config/load.h"
+#include "db/batch.h"
+#include "db/pool.h"
 #include "gateway.h"
+#include "guard/limits.h"
+#include "guard/own_limit.h"
+#include "http/headers.h"
 #include "http/json.h"
 #include "http/reply.h"
 #include "http/request.h"
+#include "log.h"
+#include "metrics.h"
 #include "routes/routes.h"
+#include "sender/provider.h"
 #include "fuzz.h"
 
-/* What stands for civetweb's connection. */
+/* Stands in for civetweb's connection. */
 struct mg_connection
 {
 	struct mg_request_info info;
@@ -31,16 +40,22 @@ struct mg_connection
 	Text answer;
 };
 
-/* What the database answers: success, a refusal of ours, other errors. */
+/* The database's answers: success, an error of msgstore, other errors. */
 static const char *const sqlstates[] =
 	{"00000", "00000", "MS400", "MS409", "22023", "08006", "XX000"};
 
-static Gateway gateway;
+static Config config;
+static Log log_lines;
+static Metrics metrics;
+static Provider provider;
+static Gateway gateway = {.config = &config,
+						  .log = &log_lines,
+						  .metrics = &metrics,
+						  .provider = &provider};
 static const char *sqlstate;
 
-/* Declared as what they stand in for, so that the compiler compares them. */
-__typeof__(server_watch) __wrap_server_watch;
-__typeof__(server_unwatch) __wrap_server_unwatch;
+/* Declared with the types of the originals, so that the compiler checks them.
+ */
 __typeof__(batch_store) __wrap_batch_store;
 __typeof__(pool_borrow) __wrap_pool_borrow;
 __typeof__(pool_return) __wrap_pool_return;
@@ -87,7 +102,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* With the defaults, and limits that are taken into account and not met. */
+/* The default settings, with limits that are checked but never reached. */
 static void
 make_gateway(void)
 {
@@ -95,20 +110,20 @@ make_gateway(void)
 	Text error = {0};
 
 	unsetenv("DATABASE_URL");
-	PROMISE(config_load(&gateway.config, 1, argv, &error));
-	gateway.config.rate_limit_per_ip = 1000000000;
-	gateway.config.rate_limit_per_sender = 1000000000;
-	gateway.config.breaker_error_threshold = 1000000000;
-	log_init(&gateway.log);
-	/* Nothing is as high: the log is silent. */
-	gateway.log.level = LOG_ERROR + 1;
-	metrics_init(&gateway.metrics);
-	provider_init(&gateway.provider, &gateway.config);
-	gateway.limits = limits_create(&gateway.config, &gateway.metrics);
+	PROMISE(config_load(&config, 1, argv, &error));
+	config.rate_limit_per_ip = 1000000000;
+	config.rate_limit_per_sender = 1000000000;
+	config.breaker_error_threshold = 1000000000;
+	log_init(&log_lines);
+	/* No line has such a level, so nothing is logged. */
+	log_lines.level = LOG_ERROR + 1;
+	metrics_init(&metrics);
+	provider_init(&provider, &config);
+	gateway.limits = limits_create(&config, &metrics);
 	PROMISE(gateway.limits != NULL);
 }
 
-/* As civetweb takes a request apart; false if it would refuse it by itself. */
+/* Parses like civetweb; returns false if civetweb would refuse the request. */
 static bool
 parse(char *text, size_t size, struct mg_connection *conn)
 {
@@ -150,13 +165,13 @@ parse_first_line(char *line, struct mg_request_info *info)
 		*query = '\0';
 		info->query_string = query + 1;
 	}
-	/* They differ in what civetweb has decoded or cleaned. */
+	/* In civetweb they differ: local_uri is decoded and normalized. */
 	info->request_uri = info->local_uri;
 	info->local_uri_raw = info->local_uri;
 	return true;
 }
 
-/* The blank line stays as it came: civetweb looks at it and no more. */
+/* The blank line is not overwritten, as in civetweb. */
 static bool
 parse_headers(char **at, char *end, struct mg_request_info *info)
 {
@@ -179,7 +194,7 @@ parse_headers(char **at, char *end, struct mg_request_info *info)
 	return *at < end && *(*at)++ == '\n';
 }
 
-/* The next line, its end replaced by a NUL; NULL if there is none. */
+/* The next line, NUL-terminated; NULL if there is none. */
 static char *
 take_line(char **at, char *end)
 {
@@ -195,7 +210,7 @@ take_line(char **at, char *end)
 	return line;
 }
 
-/* One answer, of printable lines with a name each, and no line of others. */
+/* One answer whose header lines are printable and have a name. */
 static void
 check_answer(const Request *request, const Text *answer)
 {
@@ -240,7 +255,7 @@ check_body(const Request *request, const char *body, size_t size)
 	}
 }
 
-/* The server refuses other parameters; not even a NUL would arrive. */
+/* The server refuses invalid UTF-8, and a NUL would cut the value. */
 static void
 check_parameter(const char *value)
 {
@@ -288,21 +303,6 @@ mg_disable_connection_keep_alive(struct mg_connection *conn)
 }
 
 void
-__wrap_server_watch(struct mg_connection *conn, WatchKind kind, int64_t limit)
-{
-	(void) conn;
-	(void) kind;
-	(void) limit;
-}
-
-bool
-__wrap_server_unwatch(struct mg_connection *conn)
-{
-	(void) conn;
-	return false;
-}
-
-void
 __wrap_batch_store(Batch *batch, BatchItem *item)
 {
 	const char *why;
@@ -331,7 +331,7 @@ __wrap_pool_return(Pool *pool, PoolConnection *connection)
 	(void) connection;
 }
 
-/* There is no limit. */
+/* No limit. */
 void
 __wrap_own_limit_get(OwnLimit *limit, Caller *caller)
 {
@@ -346,7 +346,7 @@ __wrap_pool_counts(Pool *pool)
 	return (PoolCounts){0};
 }
 
-/* A row of two columns: what all statements of the handlers can do with. */
+/* One row of two columns, which every handler can process. */
 QueryOutcome
 __wrap_pool_query(PoolConnection *connection,
 				  const char *tenant,

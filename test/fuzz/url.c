@@ -1,15 +1,15 @@
 /*
- * url.c: any DATABASE_URL: the pool's settings are within their bounds, what
- * is left libpq can read, and no password is shown.
+ * url.c: any DATABASE_URL: the pool's settings are within their bounds, libpq
+ * accepts the rest, and no password is shown.
  */
 #include <string.h>
 
 #include <libpq-fe.h>
 
-#include "config/config.h"
+#include "config/url.h"
 #include "fuzz.h"
 
-/* Shorter ones are part of other words by chance. */
+/* Shorter ones may be part of other words by chance. */
 #define PASSWORD_BYTES_MIN 8
 
 static void check_settings(const Config *config);
@@ -49,7 +49,7 @@ check_settings(const Config *config)
 	PROMISE(config->pool_connect_timeout >= 1);
 }
 
-/* As for the log, where a password counts only if it is nothing else too. */
+/* The log shows no password, unless it equals part of something else. */
 static void
 check_shown(const Config *config)
 {

@@ -198,7 +198,7 @@ ok( eventually(
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('no connection'));
 unavailable($answer, 'no connection');
 is( $answer->{json}{message},
-	'all connections of the database are busy',
+	'all database connections are busy',
 	'and says why');
 $locker->query_safe('ROLLBACK');
 $locker->quit;

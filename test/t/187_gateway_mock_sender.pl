@@ -472,7 +472,7 @@ for my $how ('immediate', 'fast', 'immediate', 'fast')
 }
 like(
 	$gateway->log_text,
-	qr/mock sender works again/,
+	qr/mock sender resumed/,
 	'the log says that it is back');
 $gateway->stop;
 

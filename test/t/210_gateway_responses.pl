@@ -204,7 +204,7 @@ refused($gateway->get("/v1/responses?$_->[0]"), 400, $_->[1], $_->[2], $_->[0])
   [ 'limit=9999999999', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'order=up', 'invalid sort order "up"', 'order' ],
   [ 'background=1', 'parameter "background" is not true or false', 'background' ],
-  [ 'after=a&before=b', 'parameters "after" and "before" exclude each other', 'before' ],
+  [ 'after=a&before=b', 'parameters "after" and "before" cannot be combined', 'before' ],
   [ 'after=%00', 'parameter "after" is not valid', undef ];
 refused($gateway->post('/v1/responses', $_->[0]), 400, $_->[1], $_->[2])
   for [ '{}', 'field "id" is missing', 'id' ],
@@ -213,7 +213,7 @@ refused($gateway->post('/v1/responses', $_->[0]), 400, $_->[1], $_->[2])
   [ '{"id":"a","status":"completed","model":"m","input":"hi"}', 'field "input" is not an array', 'input' ];
 is($gateway->post('/v1/responses', '{')->{json}{error}{code}, 'bad_request', 'not JSON');
 refused($gateway->request('POST', '/v1/responses', {}, '{}'), 415,
-	'Content-Type is not application/json', undef);
+	'Content-Type must be application/json', undef);
 $answer = $gateway->request('PATCH', '/v1/responses/resp_A');
 refused($answer, 405, 'method is not allowed for this path', undef);
 is($answer->{headers}{allow}, 'GET, HEAD, DELETE', 'Allow');

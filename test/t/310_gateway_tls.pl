@@ -75,7 +75,7 @@ sub fails
 
 # Files that are not what they should be end the start.
 install('one');
-fails('a certificate without a key', qr/TLS_CERT and TLS_KEY go together/, TLS_CERT => $files{TLS_CERT});
+fails('a certificate without a key', qr/TLS_CERT and TLS_KEY must be set together/, TLS_CERT => $files{TLS_CERT});
 fails('no such certificate', qr/could not read TLS certificate \\".*none\\": No such file/, %files, TLS_CERT => "$directory/none");
 fails('no such key', qr/could not read TLS key \\".*none\\": No such file/, %files, TLS_KEY => "$directory/none");
 append_to_file("$directory/nonsense", "nonsense\n");
@@ -119,13 +119,13 @@ cmp_ok(time - $start, '<', 20, 'they end by themselves');
 my $kept = start_client();
 install('two');
 kill 'HUP', $gateway->{pid};
-ok(eventually(sub { $gateway->log_text =~ /TLS certificate is read again/ }), 'SIGHUP reads it again');
+ok(eventually(sub { $gateway->log_text =~ /reloaded TLS certificate/ }), 'SIGHUP reads it again');
 is(curl(trusting('ca2')), '{"status":"ok"}', 'new connections are shown the new one');
 like(curl(trusting('ca1')), qr/^exit 60/, 'and not the old one');
 like(ask_client($kept), qr/\{"status":"ok"\}/, 'a connection from before goes on');
 unlink $files{TLS_KEY};
 kill 'HUP', $gateway->{pid};
-ok(eventually(sub { $gateway->log_text =~ /could not read TLS key .*the one from before stays in use/ }), 'a file that is missing is said');
+ok(eventually(sub { $gateway->log_text =~ /could not read TLS key .*still using the old certificate/ }), 'a file that is missing is said');
 is(curl(trusting('ca2')), '{"status":"ok"}', 'and harms nothing');
 install('one');
 unlink $files{TLS_KEY};

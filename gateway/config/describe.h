@@ -1,0 +1,19 @@
+/*
+ * describe.h: shows the settings: as --help and in the start-up log line.
+ */
+#ifndef DESCRIBE_H
+#define DESCRIBE_H
+
+#include "config/config.h"
+#include "text.h"
+
+/* The text of --help. */
+void config_help(Text *out);
+
+/*
+ * Members of the start-up log line: every setting with its value and source.
+ * Of the database URL only the parts that are not secret are shown.
+ */
+void config_describe(const Config *config, Text *out);
+
+#endif /* DESCRIBE_H */

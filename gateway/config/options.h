@@ -1,0 +1,59 @@
+/*
+ * options.h: the table of settings: flag, environment variable, type, default
+ * and help.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/config.h"
+#include "text.h"
+
+typedef enum OptionKind
+{
+	OPTION_TEXT,
+	OPTION_NUMBER,
+	OPTION_OPTIONAL, /* a number, or unset (-1) */
+	OPTION_SWITCH	 /* on or off; as a flag: --name or --no-name */
+} OptionKind;
+
+typedef struct Option
+{
+	const char *flag;
+	const char *env;
+	OptionKind kind;
+	const char *fallback;
+	long min;
+	long max;
+	size_t offset; /* of the setting in Config */
+	const char *help;
+} Option;
+
+extern const Option options[CONFIG_OPTION_COUNT];
+
+/* The option of a flag "--name" or "--no-name", or NULL. */
+const Option *option_find_flag(const char *name, size_t length, bool *negated);
+
+/*
+ * Sets an option to a value given under that name. Returns false if the value
+ * is invalid; error says why.
+ */
+bool option_set(Config *config,
+				const Option *option,
+				const char *name,
+				const char *value,
+				const char *source,
+				Text *error);
+
+/* Where an option's value is in the Config. */
+void *option_value(const Config *config, const Option *option);
+
+/* A whole number in decimal, within the bounds. */
+bool option_parse_number(const char *value, long min, long max, long *number);
+
+/* true, on, yes or 1; false, off, no or 0; in any case. */
+bool option_parse_switch(const char *value, bool *on);
+
+#endif /* OPTIONS_H */

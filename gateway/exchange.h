@@ -1,0 +1,67 @@
+/*
+ * exchange.h: one HTTP request and its answer, as data.
+ *
+ * This is a leaf that every layer may include. The HTTP layer fills in the
+ * request and sends the answer, the guard adds the caller, and handlers set
+ * the answer. Because the struct needs none of the layers, they need not
+ * include each other.
+ */
+#ifndef EXCHANGE_H
+#define EXCHANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <civetweb.h>
+
+#include "caller.h"
+#include "text.h"
+
+#define REQUEST_ID_MAX 128
+#define IDEMPOTENCY_KEY_MAX 255
+#define PATH_SEGMENT_MAX 256
+#define CURSOR_MAX 1024
+#define RESPONSE_ID_MAX 255
+
+struct Connection;
+struct Gateway;
+
+/* The answer; reply_send writes it to the client. */
+typedef struct Reply
+{
+	int status; /* 0: no answer yet */
+	Text body;
+	const char *content_type; /* NULL: JSON */
+	char allow[64];			  /* for 405 */
+	const char *challenge;	  /* for 401 and 403; NULL: no header */
+	long retry_after;		  /* seconds; 0: no header */
+	long limit;				  /* requests a minute; 0: no headers */
+	long limit_reset;		  /* seconds */
+	bool simulated;			  /* produced by the mock provider */
+	bool created;			  /* the request stored something new */
+	char param[64];			  /* field at fault, for /v1; "" if unknown */
+} Reply;
+
+typedef struct Request
+{
+	struct Gateway *gateway;
+	struct mg_connection *conn;
+	const struct mg_request_info *info;
+	struct Connection *connection; /* NULL: no memory for one */
+	int64_t started_us;
+	char id[REQUEST_ID_MAX + 1];
+	char traceparent[56]; /* "" if missing or invalid */
+	char client[48];	  /* address, for rate limits and the log */
+	Caller caller;		  /* what the request's key stands for */
+	const char *path;	  /* without the query; never NULL */
+	char segment[PATH_SEGMENT_MAX + 1]; /* the path's {id}, decoded */
+	char key[IDEMPOTENCY_KEY_MAX + 1];	/* idempotency key, "" if none */
+	Text body;
+	bool body_read;		/* no byte of it is left in the connection */
+	bool close;			/* close the connection after the answer */
+	bool mock;			/* mark the log line */
+	LimitTicket sender; /* counted for the sender, returned unless 2xx */
+	Reply reply;
+} Request;
+
+#endif /* EXCHANGE_H */

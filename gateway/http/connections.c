@@ -1,0 +1,353 @@
+/*
+ * connections.c: the open HTTP connections, how many there may be, and how long
+ * a client may take.
+ *
+ * civetweb bounds the time for headers, but not the time for a body or for an
+ * answer: a client that sends or receives byte by byte could hold its thread
+ * forever, and civetweb reads the body of a refused request to the end. So a
+ * thread, the timekeeper, shuts down connections that exceed their time limit.
+ * It needs their sockets, which civetweb does not reveal: they are found by
+ * their addresses, once for each connection that needs it.
+ *
+ * When the limit of connections is reached, the timekeeper also closes those
+ * on which no request has arrived (crowd.c).
+ */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <civetweb.h>
+
+#include "clock.h"
+#include "http/connections.h"
+#include "http/crowd.h"
+
+/* The timekeeper's period: how late a connection may be shut down. */
+#define TICK_US (SECOND_US / 4)
+
+/* The same while the limit of connections is reached. */
+#define CROWDED_TICK_US (SECOND_US / 20)
+
+/* After a refusal: how much a client may still send. */
+#define LINGER_US SECOND_US
+#define LINGER_BYTES (4 << 20)
+
+/* Values of a deadline: none, and exceeded. */
+#define NOT_WATCHED 0
+#define CUT_OFF INT64_MAX
+
+/* Belongs to the thread that serves the connection. */
+struct Connection
+{
+	Connections *all;
+	const struct mg_connection *conn;
+	bool refused;			/* exceeds the limit */
+	atomic_uint keeps_port; /* the peer's port; 0: not protected */
+	int socket; /* -1: not looked for yet; set before the first watch */
+	WatchKind kind;
+	_Atomic int64_t deadline_us; /* the timekeeper changes it to CUT_OFF */
+
+	/* Guarded by the mutex of Connections. */
+	Connection *previous;
+	Connection *next;
+};
+
+struct Connections
+{
+	const Config *config;
+	Log *log;
+	Metrics *metrics;
+	long files;
+	pthread_t timekeeper;
+	Crowd *crowd; /* used by the timekeeper only */
+
+	pthread_mutex_t mutex;	/* guards the members below */
+	pthread_cond_t changed; /* the first connection opens, or we stop */
+	Connection head;		/* of the list of all open connections */
+	long count;
+	bool stopping;
+};
+
+static int socket_of(Connection *connection);
+static int find_socket(const struct mg_request_info *info, long files);
+static bool is_peer(int file, const struct mg_request_info *info);
+static void *keep_time(void *argument);
+static void cut_overdue(Connections *connections);
+static void thin_crowd(Connections *connections);
+
+Connections *
+connections_create(const Config *config, Log *log, Metrics *metrics, long files)
+{
+	Connections *connections = calloc(1, sizeof(*connections));
+	pthread_condattr_t attributes;
+
+	if (connections == NULL)
+		return NULL;
+	connections->config = config;
+	connections->log = log;
+	connections->metrics = metrics;
+	connections->files = files;
+	connections->head.next = &connections->head;
+	connections->head.previous = &connections->head;
+	pthread_mutex_init(&connections->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&connections->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+	connections->crowd = crowd_create(files);
+	if (connections->crowd != NULL && pthread_create(&connections->timekeeper,
+													 NULL,
+													 keep_time,
+													 connections) == 0)
+		return connections;
+	crowd_free(connections->crowd);
+	free(connections);
+	return NULL;
+}
+
+void
+connections_free(Connections *connections)
+{
+	pthread_mutex_lock(&connections->mutex);
+	connections->stopping = true;
+	pthread_cond_signal(&connections->changed);
+	pthread_mutex_unlock(&connections->mutex);
+	pthread_join(connections->timekeeper, NULL);
+	pthread_cond_destroy(&connections->changed);
+	pthread_mutex_destroy(&connections->mutex);
+	crowd_free(connections->crowd);
+	free(connections);
+}
+
+Connection *
+connections_add(Connections *connections, const struct mg_connection *conn)
+{
+	Connection *connection = calloc(1, sizeof(*connection));
+
+	if (connection == NULL)
+		return NULL;
+	connection->all = connections;
+	connection->conn = conn;
+	connection->socket = -1;
+	pthread_mutex_lock(&connections->mutex);
+	connection->refused =
+		connections->count >= connections->config->max_connections;
+	connection->next = &connections->head;
+	connection->previous = connections->head.previous;
+	connection->previous->next = connection;
+	connections->head.previous = connection;
+	if (connections->count++ == 0)
+		pthread_cond_signal(&connections->changed);
+	pthread_mutex_unlock(&connections->mutex);
+	metrics_add(connections->metrics, METRIC_HTTP_CONNECTIONS, 1);
+	if (connection->refused)
+		metrics_add(connections->metrics, METRIC_HTTP_CONNECTIONS_REFUSED, 1);
+	return connection;
+}
+
+/*
+ * The socket is still open, so the timekeeper, which holds the mutex, cannot
+ * shut down another connection that got the same file number.
+ */
+void
+connections_remove(Connection *connection)
+{
+	Connections *connections = connection->all;
+
+	pthread_mutex_lock(&connections->mutex);
+	connection->previous->next = connection->next;
+	connection->next->previous = connection->previous;
+	connections->count--;
+	pthread_mutex_unlock(&connections->mutex);
+	free(connection);
+	metrics_add(connections->metrics, METRIC_HTTP_CONNECTIONS, -1);
+}
+
+bool
+connection_is_refused(const Connection *connection)
+{
+	return connection->refused;
+}
+
+void
+connection_protect(Connection *connection, unsigned peer_port)
+{
+	connection->keeps_port = peer_port;
+}
+
+void
+connection_expose(Connection *connection)
+{
+	connection->keeps_port = 0;
+}
+
+void
+connection_watch(Connection *connection, WatchKind kind, int64_t limit_us)
+{
+	if (connection == NULL || socket_of(connection) < 0)
+		return;
+	/*
+	 * Clients that write headers and body separately wait for the headers'
+	 * acknowledgement first, which the kernel would delay by 40 ms.
+	 */
+	if (kind == WATCH_READING)
+		setsockopt(connection->socket,
+				   IPPROTO_TCP,
+				   TCP_QUICKACK,
+				   &(int){1},
+				   sizeof(int));
+	connection->kind = kind;
+	connection->deadline_us = clock_us() + limit_us;
+}
+
+bool
+connection_unwatch(Connection *connection)
+{
+	return connection != NULL &&
+		   atomic_exchange(&connection->deadline_us, NOT_WATCHED) == CUT_OFF;
+}
+
+void
+connection_linger(Connection *connection)
+{
+	int64_t deadline = clock_us() + LINGER_US;
+	int socket = connection != NULL ? socket_of(connection) : -1;
+	char part[4096];
+	long taken = 0;
+
+	if (socket < 0)
+		return;
+	shutdown(socket, SHUT_WR);
+	while (taken < LINGER_BYTES)
+	{
+		struct pollfd ready = {.fd = socket, .events = POLLIN};
+		int64_t left = deadline - clock_us();
+		ssize_t got;
+
+		if (left <= 0 || poll(&ready, 1, (int) (left / 1000 + 1)) <= 0)
+			return;
+		got = recv(socket, part, sizeof(part), MSG_DONTWAIT);
+		if (got <= 0)
+			return;
+		taken += got;
+	}
+}
+
+/* The socket of a connection that has sent a request, or -1. */
+static int
+socket_of(Connection *connection)
+{
+	if (connection->socket < 0)
+		connection->socket = find_socket(mg_get_request_info(connection->conn),
+										 connection->all->files);
+	if (connection->socket < 0)
+		log_event(connection->all->log,
+				  LOG_ERROR,
+				  "could not find a connection's socket; its time limits do "
+				  "not apply");
+	return connection->socket;
+}
+
+/*
+ * The kernel assigns the lowest free number, so the number of files that can
+ * be open bounds the search. Two connections to one port differ in their
+ * peers' addresses.
+ */
+static int
+find_socket(const struct mg_request_info *info, long files)
+{
+	for (int file = 3; file < files; file++)
+	{
+		if (is_peer(file, info))
+			return file;
+	}
+	return -1;
+}
+
+static bool
+is_peer(int file, const struct mg_request_info *info)
+{
+	struct sockaddr_in peer;
+	struct sockaddr_in own;
+	socklen_t peer_length = sizeof(peer);
+	socklen_t own_length = sizeof(own);
+	char address[INET_ADDRSTRLEN];
+
+	return getpeername(file, (struct sockaddr *) &peer, &peer_length) == 0 &&
+		   peer.sin_family == AF_INET &&
+		   ntohs(peer.sin_port) == info->remote_port &&
+		   getsockname(file, (struct sockaddr *) &own, &own_length) == 0 &&
+		   ntohs(own.sin_port) == info->server_port &&
+		   inet_ntop(AF_INET, &peer.sin_addr, address, sizeof(address)) &&
+		   strcmp(address, info->remote_addr) == 0;
+}
+
+static void *
+keep_time(void *argument)
+{
+	Connections *connections = argument;
+
+	pthread_mutex_lock(&connections->mutex);
+	while (!connections->stopping)
+	{
+		bool crowded =
+			connections->count >= connections->config->max_connections;
+		struct timespec until =
+			clock_timespec(clock_us() + (crowded ? CROWDED_TICK_US : TICK_US));
+
+		if (connections->count == 0)
+			pthread_cond_wait(&connections->changed, &connections->mutex);
+		else
+			pthread_cond_timedwait(&connections->changed,
+								   &connections->mutex,
+								   &until);
+		cut_overdue(connections);
+		if (crowded)
+			thin_crowd(connections);
+	}
+	pthread_mutex_unlock(&connections->mutex);
+	return NULL;
+}
+
+/* The caller holds the mutex. */
+static void
+cut_overdue(Connections *connections)
+{
+	int64_t now = clock_us();
+
+	for (Connection *connection = connections->head.next;
+		 connection != &connections->head;
+		 connection = connection->next)
+	{
+		int64_t deadline_us = connection->deadline_us;
+
+		/* The exchange fails if its thread unwatches it meanwhile. */
+		if (deadline_us != NOT_WATCHED && deadline_us <= now &&
+			atomic_compare_exchange_strong(&connection->deadline_us,
+										   &deadline_us,
+										   CUT_OFF))
+			shutdown(connection->socket,
+					 connection->kind == WATCH_READING ? SHUT_RD : SHUT_RDWR);
+	}
+}
+
+/* The caller holds the mutex. */
+static void
+thin_crowd(Connections *connections)
+{
+	CrowdPorts kept = {0};
+
+	for (const Connection *connection = connections->head.next;
+		 connection != &connections->head;
+		 connection = connection->next)
+	{
+		if (connection->keeps_port != 0)
+			crowd_keep(&kept, connection->keeps_port);
+	}
+	crowd_thin(connections->crowd, (unsigned) connections->config->port, &kept);
+}

@@ -1,0 +1,73 @@
+/*
+ * connections.h: the open HTTP connections, how many there may be, and how long
+ * a client may take.
+ */
+#ifndef CONNECTIONS_H
+#define CONNECTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "log.h"
+#include "metrics.h"
+
+struct mg_connection;
+
+typedef struct Connections Connections;
+typedef struct Connection Connection;
+
+/*
+ * Starts the thread that enforces the time limits. "files" is the number of
+ * files that the process may open. Returns NULL if out of memory or threads.
+ */
+Connections *connections_create(const Config *config,
+								Log *log,
+								Metrics *metrics,
+								long files);
+
+/* Ends the thread. No connection may be open. */
+void connections_free(Connections *connections);
+
+/* Adds an open connection. Returns NULL if out of memory. */
+Connection *connections_add(Connections *connections,
+							const struct mg_connection *conn);
+
+/* Call it before civetweb closes the socket. */
+void connections_remove(Connection *connection);
+
+/* True if the connection exceeds HTTP_MAX_CONNECTIONS: answer 503. */
+bool connection_is_refused(const Connection *connection);
+
+/*
+ * While the limit is reached, connections that are not protected are closed.
+ * A request protects its connection; one without a required key takes the
+ * protection away again.
+ */
+void connection_protect(Connection *connection, unsigned peer_port);
+void connection_expose(Connection *connection);
+
+/*
+ * Until connection_unwatch the client may take that long to send, or to
+ * receive what we send; then that direction is shut down. Calls are not
+ * nested. These three do nothing for NULL.
+ */
+typedef enum WatchKind
+{
+	WATCH_READING,
+	WATCH_WRITING
+} WatchKind;
+
+void connection_watch(Connection *connection, WatchKind kind, int64_t limit_us);
+
+/* Returns true if the time limit was exceeded. */
+bool connection_unwatch(Connection *connection);
+
+/*
+ * Reads and drops what a refused client still sends, for a bounded time, so
+ * that it gets the answer: closing with unread data would reset the
+ * connection and discard the answer.
+ */
+void connection_linger(Connection *connection);
+
+#endif /* CONNECTIONS_H */

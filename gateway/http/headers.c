@@ -1,0 +1,136 @@
+/*
+ * headers.c: what a request's headers say.
+ */
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/headers.h"
+
+static void scan_accept(const char *value,
+						const char *type,
+						int *specificity,
+						int *quality);
+static int
+range_specificity(const char *range, size_t length, const char *type);
+static int range_quality(const char *parameters, size_t length);
+
+const char *
+request_header(const Request *request, const char *name)
+{
+	for (int i = 0; i < request->info->num_headers; i++)
+	{
+		if (strcasecmp(request->info->http_headers[i].name, name) == 0)
+			return request->info->http_headers[i].value;
+	}
+	return NULL;
+}
+
+bool
+request_is_head(const Request *request)
+{
+	const char *method = request->info->request_method;
+
+	return method != NULL && strcmp(method, "HEAD") == 0;
+}
+
+bool
+request_has_json_type(const Request *request)
+{
+	const char *type = request_header(request, "Content-Type");
+	size_t length;
+
+	if (type == NULL)
+		return false;
+	length = strcspn(type, "; \t");
+	return length == strlen("application/json") &&
+		   strncasecmp(type, "application/json", length) == 0;
+}
+
+int
+request_accepts(const Request *request, const char *type, bool *exact)
+{
+	int specificity = 0;
+	int quality = 0;
+	bool given = false;
+
+	for (int i = 0; i < request->info->num_headers; i++)
+	{
+		const char *value = request->info->http_headers[i].value;
+
+		if (strcasecmp(request->info->http_headers[i].name, "Accept") == 0 &&
+			value[strspn(value, " \t")] != '\0')
+		{
+			given = true;
+			scan_accept(value, type, &specificity, &quality);
+		}
+	}
+	*exact = specificity == 3;
+	return given ? quality : 1000;
+}
+
+static void
+scan_accept(const char *value, const char *type, int *specificity, int *quality)
+{
+	while (*value != '\0')
+	{
+		size_t entry = strcspn(value, ",");
+		size_t range;
+		int found;
+
+		while (entry > 0 && (*value == ' ' || *value == '\t'))
+		{
+			value++;
+			entry--;
+		}
+		range = strcspn(value, ",; \t");
+		found = range_specificity(value, range, type);
+		if (found > 0 && found >= *specificity)
+		{
+			int q = range_quality(value + range, entry - range);
+
+			*quality = found > *specificity || q > *quality ? q : *quality;
+			*specificity = found;
+		}
+		value += entry;
+		value += *value == ',';
+	}
+}
+
+/* 3: exactly this type, 2: all of its kind, 1: any type, 0: another type. */
+static int
+range_specificity(const char *range, size_t length, const char *type)
+{
+	size_t kind = strcspn(type, "/") + 1;
+
+	if (length == strlen(type) && strncasecmp(range, type, length) == 0)
+		return 3;
+	if (length == kind + 1 && strncasecmp(range, type, kind) == 0 &&
+		range[kind] == '*')
+		return 2;
+	return length == 3 && memcmp(range, "*/*", 3) == 0 ? 1 : 0;
+}
+
+/* The q of a range in thousandths; 1000 if missing. */
+static int
+range_quality(const char *parameters, size_t length)
+{
+	const char *end = parameters + length;
+
+	for (const char *c = parameters; c + 2 < end; c++)
+	{
+		int quality;
+		int weight = 100;
+
+		if ((c[0] != 'q' && c[0] != 'Q') || c[1] != '=' ||
+			(c > parameters && c[-1] != ';' && c[-1] != ' '))
+			continue;
+		if (c[2] != '0')
+			return 1000;
+		quality = 0;
+		for (c += 4; c < end && isdigit((unsigned char) *c); c++, weight /= 10)
+			quality += (*c - '0') * weight;
+		return quality;
+	}
+	return 1000;
+}

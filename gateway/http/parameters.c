@@ -1,0 +1,109 @@
+/*
+ * parameters.c: a request's idempotency key and the parameters of its query.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "http/headers.h"
+#include "http/parameters.h"
+#include "http/reply.h"
+#include "text.h"
+
+static bool saturate_number(const char *text, int *number);
+
+bool
+request_read_key(Request *request)
+{
+	const char *key = request_header(request, "Idempotency-Key");
+	size_t length = key != NULL ? strlen(key) : 0;
+
+	while (length > 0 && (key[length - 1] == ' ' || key[length - 1] == '\t'))
+		length--;
+	if (length > IDEMPOTENCY_KEY_MAX)
+	{
+		reply_error(request,
+					400,
+					"header \"Idempotency-Key\" is longer than 255 bytes");
+		return false;
+	}
+	if (!utf8_valid(key, length))
+	{
+		reply_error(request, 400, "header \"Idempotency-Key\" is not UTF-8");
+		return false;
+	}
+	snprintf(request->key,
+			 sizeof(request->key),
+			 "%.*s",
+			 (int) length,
+			 key != NULL ? key : "");
+	return true;
+}
+
+bool
+request_query_number(Request *request, const char *const *names, int *number)
+{
+	for (; *names != NULL; names++)
+	{
+		char value[64];
+		bool given;
+
+		if (!request_query_text(request, *names, value, sizeof(value), &given))
+			return false;
+		if (!given || value[0] == '\0')
+			continue;
+		if (!saturate_number(value, number))
+		{
+			char message[128];
+
+			snprintf(message,
+					 sizeof(message),
+					 "parameter \"%s\" is not a whole number",
+					 *names);
+			reply_error(request, 400, message);
+			return false;
+		}
+		return true;
+	}
+	return true;
+}
+
+bool
+request_query_text(Request *request,
+				   const char *name,
+				   char *value,
+				   size_t size,
+				   bool *given)
+{
+	const char *query = request->info->query_string;
+	char message[128];
+	int length = -1;
+
+	if (query != NULL)
+		length = mg_get_var(query, strlen(query), name, value, size);
+	*given = length >= 0;
+	if (length == -1 || (length >= 0 && strlen(value) == (size_t) length &&
+						 utf8_valid(value, (size_t) length)))
+		return true;
+	snprintf(message, sizeof(message), "parameter \"%s\" is not valid", name);
+	reply_error(request, 400, message);
+	return false;
+}
+
+/* A number out of range becomes INT_MAX or -INT_MAX. */
+static bool
+saturate_number(const char *text, int *number)
+{
+	bool negative = *text == '-';
+	long long value = 0;
+
+	text += *text == '-' || *text == '+';
+	if (*text == '\0' || strspn(text, "0123456789") != strlen(text))
+		return false;
+	for (; *text != '\0' && value <= INT_MAX; text++)
+		value = value * 10 + (*text - '0');
+	if (value > INT_MAX)
+		value = INT_MAX;
+	*number = (int) (negative ? -value : value);
+	return true;
+}

@@ -1,0 +1,30 @@
+/*
+ * parameters.h: a request's idempotency key and the parameters of its query.
+ *
+ * These functions answer the request and return false if a value is invalid.
+ */
+#ifndef PARAMETERS_H
+#define PARAMETERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "exchange.h"
+
+/* Sets request->key; "" if the header is missing or blank. */
+bool request_read_key(Request *request);
+
+/*
+ * Reads the first of these parameters that is present and not blank; leaves
+ * number as it is if there is none. The list of names ends with NULL.
+ */
+bool
+request_query_number(Request *request, const char *const *names, int *number);
+
+bool request_query_text(Request *request,
+						const char *name,
+						char *value,
+						size_t size,
+						bool *given);
+
+#endif /* PARAMETERS_H */

@@ -1,0 +1,44 @@
+/*
+ * handlers.h: the handlers of all routes. Each sets request->reply.
+ */
+#ifndef HANDLERS_H
+#define HANDLERS_H
+
+#include "exchange.h"
+
+/* messages.c */
+void post_message_sms(Request *request);
+void post_message_email(Request *request);
+
+/* webhooks.c */
+void post_webhook_sms(Request *request);
+void post_webhook_email(Request *request);
+
+/* statuses.c */
+void post_webhook_status(Request *request);
+
+/* conversations.c */
+void get_conversations(Request *request);
+void get_conversation_messages(Request *request);
+
+/* responses.c */
+void post_response(Request *request);
+void get_response(Request *request);
+void delete_response(Request *request);
+void post_response_cancel(Request *request);
+void get_responses(Request *request);
+void get_response_items(Request *request);
+
+/* provider.c */
+void post_mock_inbound(Request *request);
+void get_mock_config(Request *request);
+void put_mock_config(Request *request);
+
+/* probes.c */
+void get_health(Request *request);
+void get_readiness(Request *request);
+
+/* metrics.c */
+void get_metrics(Request *request);
+
+#endif /* HANDLERS_H */

@@ -1,0 +1,115 @@
+/*
+ * metric_names.c: names, types and descriptions of all metrics without labels.
+ */
+#include <string.h>
+
+#include "routes/metric_names.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+#define COUNTER(name, help)                                                    \
+	{                                                                          \
+		name, "counter", help                                                  \
+	}
+#define GAUGE(name, help)                                                      \
+	{                                                                          \
+		name, "gauge", help                                                    \
+	}
+
+/* In the order of enum Metric. */
+const MetricName own_metrics[METRIC_COUNT] = {
+	COUNTER("rate_limited", "Requests answered with 429."),
+	COUNTER("unauthorized", "Requests answered with 401 or 403."),
+	COUNTER("breaker_open", "Requests refused by an open breaker."),
+	COUNTER("breaker_transitions", "Times a breaker opened or closed."),
+	COUNTER("dispatch_attempts", "Outcomes of the mock provider."),
+	COUNTER("dispatch_success", "Mock outcomes: success."),
+	COUNTER("dispatch_rate_limited", "Mock outcomes: rate limited."),
+	COUNTER("dispatch_error", "Mock outcomes: error or timeout."),
+	COUNTER("provider_sms_mms_attempts", "Mock outcomes of sms-mms."),
+	COUNTER("provider_sms_mms_success", "Mock sms-mms: success."),
+	COUNTER("provider_sms_mms_rate_limited", "Mock sms-mms: rate limited."),
+	COUNTER("provider_sms_mms_error", "Mock sms-mms: error or timeout."),
+	COUNTER("provider_sms_mms_breaker_transitions",
+			"Times the sms-mms breaker opened or closed."),
+	COUNTER("provider_email_attempts", "Mock outcomes of email."),
+	COUNTER("provider_email_success", "Mock email: success."),
+	COUNTER("provider_email_rate_limited", "Mock email: rate limited."),
+	COUNTER("provider_email_error", "Mock email: error or timeout."),
+	COUNTER("provider_email_breaker_transitions",
+			"Times the email breaker opened or closed."),
+	COUNTER("invalid_routing", "Messages without a known provider."),
+	COUNTER("http_requests", "Requests answered."),
+	COUNTER("http_responses_2xx", "Answers with status 2xx."),
+	COUNTER("http_responses_4xx", "Answers with status 4xx."),
+	COUNTER("http_responses_5xx", "Answers with status 5xx."),
+	GAUGE("http_connections", "Open HTTP connections."),
+	COUNTER("http_connections_refused",
+			"Connections refused because of the limit."),
+	COUNTER("batches", "Batches sent to ingest_batch."),
+	COUNTER("batches_split", "Batches retried one event at a time."),
+};
+
+const MetricName database_metrics[] = {
+	GAUGE("worker_queued", "Events not yet processed."),
+	COUNTER("worker_claimed", "Events claimed."),
+	COUNTER("worker_processed", "Events processed."),
+	COUNTER("worker_error", "Failures that will be retried."),
+	COUNTER("worker_dead_letter", "Events moved to dead letters."),
+	GAUGE("dead_letters", "Events and messages in the dead letters."),
+	GAUGE("oldest_event_age_us", "Age of the oldest event not yet processed."),
+	GAUGE("workers_running", "Worker processes running."),
+	COUNTER("worker_latency_sum_us", "Time from ingest to processed, summed."),
+	GAUGE("worker_latency_avg_us", "Average time from ingest to processed."),
+	GAUGE("worker_latency_max_us", "Longest time from ingest to processed."),
+	GAUGE("worker_latency_p50_us", "Median time from ingest to processed."),
+	GAUGE("worker_latency_p95_us", "95th percentile of that time."),
+	GAUGE("worker_latency_p99_us", "99th percentile of that time."),
+	COUNTER("conversations_created", "Conversations created."),
+	COUNTER("conversations_reused",
+			"Messages added to an existing conversation."),
+	COUNTER("conversations_failures",
+			"Messages that could not be added to one."),
+	COUNTER("events_ingested", "Events stored."),
+	COUNTER("events_duplicate", "Duplicate events ignored."),
+	COUNTER("messages_sent", "Outbound messages stored."),
+	GAUGE("ts_unix_ms", "Time of this answer."),
+};
+
+const size_t database_metrics_count = LENGTH(database_metrics);
+
+static const MetricName pool_metrics[] = {
+	GAUGE("database_up", "1 if the database answered this request."),
+	GAUGE("pool_connections", "Connections to the database."),
+	GAUGE("pool_idle", "Idle connections to the database."),
+	COUNTER("pool_connects", "Connections opened to the database."),
+	COUNTER("pool_failures", "Failed attempts to connect."),
+};
+
+static const MetricName other = {"", "untyped", "Counted by the database."};
+
+static const MetricName *
+find_name(const MetricName *names, size_t count, const char *name);
+
+const MetricName *
+metric_name_find(const char *name)
+{
+	const MetricName *found = find_name(own_metrics, METRIC_COUNT, name);
+
+	if (found == NULL)
+		found = find_name(database_metrics, LENGTH(database_metrics), name);
+	if (found == NULL)
+		found = find_name(pool_metrics, LENGTH(pool_metrics), name);
+	return found != NULL ? found : &other;
+}
+
+static const MetricName *
+find_name(const MetricName *names, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		if (strcmp(names[i].name, name) == 0)
+			return &names[i];
+	}
+	return NULL;
+}
