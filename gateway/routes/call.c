@@ -59,9 +59,9 @@ reply_query_error(Request *request, const QueryOutcome *outcome, bool content)
 		message = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_PRIMARY);
 		detail = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_DETAIL);
 	}
-	reply_sqlstate(request,
-				   outcome->sqlstate,
-				   message != NULL ? message : "connection lost",
-				   detail,
-				   content);
+	if (message == NULL)
+		message = strncmp(outcome->sqlstate, "08", 2) == 0
+					  ? "connection lost"
+					  : "statement was not sent";
+	reply_sqlstate(request, outcome->sqlstate, message, detail, content);
 }

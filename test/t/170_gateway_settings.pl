@@ -198,11 +198,11 @@ fails(
 fails('a switch', qr/BATCH_ENABLED/, env => { BATCH_ENABLED => 'maybe' });
 fails(
 	'percentages',
-	qr/100 together/,
+	qr/more than 100/,
 	env => { API_PROVIDER_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
 fails(
 	'percentages of a provider',
-	qr/API_PROVIDER_SMS_ERROR_PCT.*100 together/,
+	qr/API_PROVIDER_SMS_ERROR_PCT.*more than 100/,
 	env =>
 	  { API_PROVIDER_SMS_ERROR_PCT => 60, API_PROVIDER_TIMEOUT_PCT => 60 });
 fails(
@@ -236,7 +236,7 @@ fails(
 # --help lists every setting, and is no failure.
 $gateway = MsgstoreGateway->new($node, flags => ['--help'], wait => 0);
 is($gateway->wait_exit, 0, '--help');
-like($gateway->log_text, qr/environment \Q$_\E,/, "--help has $_")
+like($gateway->log_text, qr/environment variable \Q$_\E,/, "--help has $_")
   for sort keys %settings;
 
 # The log: one line of JSON for a request, without secrets, bodies or queries.

@@ -513,7 +513,7 @@ is($code, 0, 'stopped');
 cmp_ok($took, '<', 5, 'in time');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-like($gateway->log_text, qr/left 1 message/,
+like($gateway->log_text, qr/stopped with 1 claimed message/,
 	'and says what it leaves behind');
 
 done_testing();

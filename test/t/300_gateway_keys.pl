@@ -62,7 +62,7 @@ sub fails
 # are any, unless that is said to be meant.
 fails('no keys yet', qr/requests require keys, but none exist: create one with/,
 	user => 'gw', env => { HOST => '0.0.0.0' });
-fails('authentication off', qr/anyone who reaches 0\.0\.0\.0 could read and write/,
+fails('authentication off', qr/anyone who can reach 0\.0\.0\.0 could read and write/,
 	env => { HOST => '0.0.0.0', AUTH_ENABLED => 'off' });
 fails('neither on nor off', qr/invalid value \\"maybe\\" for AUTH_ENABLED/,
 	env => { AUTH_ENABLED => 'maybe' });
@@ -366,7 +366,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 $gateway = MsgstoreGateway->new($node, flags => [ '--auth', 'on' ]);
 is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 500, 'not preloaded: 500');
-like($gateway->log_text, qr/is not in shared_preload_libraries: no request for a tenant/, 'the log says why');
+like($gateway->log_text, qr/is not in shared_preload_libraries: cannot serve requests for a tenant/, 'the log says why');
 is($gateway->get('/api/conversations', bearer($key{read}))->{status}, 200, 'a key of no tenant is served');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
