@@ -1,4 +1,4 @@
--- channels: what is known of each kind of message. A new channel is a row.
+-- channels: the rules of each kind of message. A new channel is a row.
 
 CREATE TABLE msgstore.channels
 (
@@ -12,10 +12,11 @@ CREATE TABLE msgstore.channels
     origin text NOT NULL DEFAULT 'added',
     strict_order boolean NOT NULL DEFAULT false,
     provider text COLLATE "C",
+    plus_tags text NOT NULL DEFAULT 'strip',
     CONSTRAINT channels_pkey PRIMARY KEY (name),
     CONSTRAINT channels_name_is_word
         CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
-    -- Nothing in front of a conversation key's first colon has a colon.
+    -- No colon: the first colon of a conversation key ends the thread.
     CONSTRAINT channels_thread_is_word
         CHECK (thread ~ '^[a-z][a-z0-9_-]{0,62}$'),
     CONSTRAINT channels_address_kind_known
@@ -23,7 +24,7 @@ CREATE TABLE msgstore.channels
     CONSTRAINT channels_provider_id_field_not_blank
         CHECK (provider_id_field ~ '[^[:space:]]'),
     CONSTRAINT channels_types_are_words
-        -- Nulls, a second dimension and anything quoted look different.
+        -- Rejects nulls, a second dimension and quoted elements.
         CHECK (types::text
                ~ '^\{[a-z][a-z0-9_-]{0,62}(,[a-z][a-z0-9_-]{0,62})*\}$'),
     CONSTRAINT channels_attachments_known
@@ -31,7 +32,9 @@ CREATE TABLE msgstore.channels
     CONSTRAINT channels_origin_known
         CHECK (origin IN ('built-in', 'changed', 'added')),
     CONSTRAINT channels_provider_is_word
-        CHECK (provider ~ '^[a-z][a-z0-9_-]{0,62}$')
+        CHECK (provider ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    CONSTRAINT channels_plus_tags_known
+        CHECK (plus_tags IN ('strip', 'keep'))
 );
 
 INSERT INTO msgstore.channels
@@ -45,7 +48,7 @@ VALUES
     ('email', 'email', 'email', 'xillio_id',
      NULL, true, 'optional', 'built-in', 'email');
 
--- A dump leaves out the rows that CREATE EXTENSION makes again.
+-- A dump omits the rows that CREATE EXTENSION inserts again.
 SELECT pg_catalog.pg_extension_config_dump(
     'msgstore.channels', $$WHERE origin <> 'built-in'$$);
 
@@ -56,13 +59,13 @@ AS $$
 BEGIN
     NEW.thread := coalesce(NEW.thread, NEW.name);
     IF TG_OP = 'INSERT' THEN
-        -- A dump has the built-in channels that were changed. When it is
-        -- restored, CREATE EXTENSION has just made them as they were.
+        -- A dump contains the built-in channels that were changed. When it is
+        -- restored, CREATE EXTENSION has just inserted their defaults.
         IF NEW.origin = 'changed' THEN
             DELETE FROM msgstore.channels AS c
             WHERE c.name = NEW.name AND c.origin = 'built-in';
         ELSIF NEW.origin = 'built-in' THEN
-            -- No dump would have it.
+            -- A dump would omit it.
             NEW.origin := 'added';
         END IF;
         RETURN NEW;
@@ -70,8 +73,8 @@ BEGIN
     IF OLD.origin <> 'added' AND NEW.name <> OLD.name THEN
         RAISE EXCEPTION 'cannot rename built-in channel "%"', OLD.name
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A restored dump would have it again under its old name.',
-                  HINT = 'Insert a row for a new channel.';
+                  DETAIL = 'A restored dump would contain the channel under its old name again.',
+                  HINT = 'Insert a row for the new channel.';
     END IF;
     NEW.origin := CASE OLD.origin
                       WHEN 'built-in' THEN 'changed'
@@ -89,16 +92,16 @@ BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         RAISE EXCEPTION 'cannot truncate table "msgstore.channels"'
             USING ERRCODE = 'MS400',
-                  DETAIL = 'A restored dump would have the built-in channels again.',
+                  DETAIL = 'A restored dump would contain the built-in channels again.',
                   HINT = 'Delete the channels that were added.';
     END IF;
-    -- Within a trigger it is _complete_channel that makes room.
+    -- Nested, this is the DELETE of _complete_channel.
     IF OLD.origin = 'added' OR pg_trigger_depth() > 1 THEN
         RETURN OLD;
     END IF;
     RAISE EXCEPTION 'cannot delete built-in channel "%"', OLD.name
         USING ERRCODE = 'MS400',
-              DETAIL = 'A restored dump would have it again.';
+              DETAIL = 'A restored dump would contain the channel again.';
 END
 $$;
 
@@ -118,12 +121,12 @@ CREATE TRIGGER keep_channels
 BEFORE TRUNCATE ON msgstore.channels
 FOR EACH STATEMENT EXECUTE FUNCTION msgstore._keep_channel();
 
--- For each row: the apply worker of a subscription fires no others.
+-- FOR EACH ROW: the apply worker of a subscription fires only row triggers.
 CREATE TRIGGER invalidate_channels
 AFTER INSERT OR UPDATE OR DELETE ON msgstore.channels
 FOR EACH ROW EXECUTE FUNCTION msgstore._invalidate_channels();
 
--- ALWAYS: a restore in the role of a replica needs them as well.
+-- ALWAYS: a restore with session_replication_role = replica needs them, too.
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER complete_channel;
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER keep_channel;
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER keep_channels;
@@ -134,30 +137,32 @@ REVOKE ALL ON FUNCTION msgstore._keep_channel() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._invalidate_channels() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.channels IS
-'One row for each channel; a new channel is one INSERT. Every backend keeps a copy that a change replaces at once. The built-in channels sms, mms and email can be changed but not deleted.';
+'One row per channel. Insert a row to add a channel; every session sees a change as soon as it is committed. The built-in channels sms, mms and email can be changed but not deleted or renamed.';
 COMMENT ON COLUMN msgstore.channels.name IS
-'what ingest, send and the other functions call the channel';
+'Name of the channel, as passed to ingest, send and the other functions';
 COMMENT ON COLUMN msgstore.channels.address_kind IS
-'how its addresses are normalized: phone, email, or opaque (only trimmed)';
+'How addresses are normalized: phone, email, or opaque (only trimmed)';
 COMMENT ON COLUMN msgstore.channels.thread IS
-'what its conversation keys begin with; channels of one thread share their conversations; null becomes the channel''s name';
+'First part of the conversation keys. Channels with the same thread share conversations. Null becomes the name of the channel';
 COMMENT ON COLUMN msgstore.channels.provider_id_field IS
-'field of the payload that holds the provider''s message id';
+'Payload field that holds the provider''s message id';
 COMMENT ON COLUMN msgstore.channels.types IS
-'values that the payload''s field "type" may have, each the name of the channel the event then belongs to, compared without regard to case; null: the field is not looked at';
+'Allowed values of the payload field "type", compared without regard to case. Each is the name of the channel that the event is stored under. If null, the field is ignored';
 COMMENT ON COLUMN msgstore.channels.body_required IS
-'whether a message must have a body that is not blank';
+'Whether a message must have a non-blank body';
 COMMENT ON COLUMN msgstore.channels.attachments IS
-'whether a message has attachments: none, optional or required';
+'Whether a message may or must have attachments: none, optional or required';
 COMMENT ON COLUMN msgstore.channels.origin IS
-'built-in, changed (built-in and then updated) or added; kept by the table itself';
+'built-in, changed (a built-in channel that was updated) or added. Maintained by a trigger';
 COMMENT ON COLUMN msgstore.channels.strict_order IS
-'whether later events of a conversation wait while an earlier one waits for its retry or is claimed from outside';
+'Whether later events of a conversation wait while an earlier one waits for a retry or is claimed by an external processor';
 COMMENT ON COLUMN msgstore.channels.provider IS
-'who carries its outbound messages; null: nobody, they are not sent';
+'Provider that carries the outbound messages of the channel. If null, they are not sent';
+COMMENT ON COLUMN msgstore.channels.plus_tags IS
+'Whether the tag of an e-mail address (user+tag@example.com) is part of the identity of a participant: strip or keep';
 COMMENT ON FUNCTION msgstore._complete_channel() IS
-'Trigger: fills in thread and origin; MS400 where a built-in channel would be renamed.';
+'Trigger function that fills in thread and origin. Raises MS400 if a built-in channel is renamed.';
 COMMENT ON FUNCTION msgstore._keep_channel() IS
-'Trigger: MS400 where a built-in channel would be deleted or the table truncated.';
+'Trigger function that raises MS400 if a built-in channel is deleted or the table is truncated.';
 COMMENT ON FUNCTION msgstore._invalidate_channels() IS
-'Trigger: makes every backend read the channels again.';
+'Trigger function that makes every session read the channels again.';

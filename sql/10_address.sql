@@ -1,4 +1,4 @@
--- address: one spelling for each address, conversation keys, snippets.
+-- address: normalized addresses, conversation keys and snippets.
 
 CREATE FUNCTION msgstore.normalize_phone(address text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -13,24 +13,33 @@ RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'msgstore_normalize_address';
 
+CREATE FUNCTION msgstore._address_fault(channel text, address text)
+RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'msgstore_address_fault';
+
 CREATE FUNCTION msgstore.conversation_key(channel text, a text, b text)
 RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'msgstore_conversation_key';
 
--- Not strict: a message without a body has an empty snippet, not none.
+-- Not strict: the snippet of a message without a body is empty, not null.
 CREATE FUNCTION msgstore.snippet(body text, max_length int DEFAULT 64)
 RETURNS text
 LANGUAGE c IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'msgstore_snippet';
 
+REVOKE ALL ON FUNCTION msgstore._address_fault(text, text) FROM PUBLIC;
+
 COMMENT ON FUNCTION msgstore.normalize_phone(text) IS
-'The digits of a phone number with at most one leading +, without tel:, sms: or whatsapp: and a URI''s parameters; a sender without any digit stays as it is, trimmed. Null for null, empty for blank.';
+'Returns the digits of a phone number, with a leading + if it has one. Removes URI schemes (tel:, sms:, whatsapp:, ...), parameters and extensions, and converts the decimal digits of every script. An e-mail address is normalized as such; a sender name, and text that is not a single address, is only trimmed. Returns null for null.';
 COMMENT ON FUNCTION msgstore.normalize_email(text) IS
-'An e-mail address without display name, mailto: and plus-tag, ASCII letters lowered, an international domain in its ASCII form. Null for null, empty for blank.';
+'Returns the address without display name, comments, mailto: and plus-tag, in lower case (ASCII letters only) and with an internationalized domain in its ASCII form. Text that is not a single address is only trimmed, and lowered if it has no @. Returns null for null.';
 COMMENT ON FUNCTION msgstore.normalize_address(text, text) IS
-'The address normalized as the channel''s address_kind says. Null for null; MS400 for an unknown channel.';
+'Returns the address, normalized by the address_kind and plus_tags of the channel. Returns null for null. Raises MS400 if the channel does not exist.';
+COMMENT ON FUNCTION msgstore._address_fault(text, text) IS
+'Returns why ingest and send refuse the address on that channel, or null if it is a single address. Raises MS400 if the channel does not exist.';
 COMMENT ON FUNCTION msgstore.conversation_key(text, text, text) IS
-'The key of the conversation between two addresses on a channel: the channel''s thread and the two normalized addresses in byte order, so the same in both directions. Null for null; MS400 for an unknown channel.';
+'Returns the key of the conversation between two addresses on a channel: the channel''s thread and the two normalized addresses in byte order, so the key is the same in both directions. Returns null for null. Raises MS400 if the channel does not exist.';
 COMMENT ON FUNCTION msgstore.snippet(text, integer) IS
-'The first max_length user-perceived characters (grapheme clusters) of the body, white space collapsed and trimmed before. Empty, never null, for a null or blank body; MS400 for a negative length.';
+'Returns the first max_length user-perceived characters (grapheme clusters) of the body, after collapsing and trimming white space. Returns an empty string for a null or blank body, and uses 64 for a null max_length. Raises MS400 if max_length is negative.';

@@ -1,14 +1,15 @@
 /*
  * address/address.c: normalized addresses, conversation keys and snippets in SQL.
  *
- * The work is done in UTF-8 by address/normalize.c and address/grapheme.c;
- * here is what the server adds: its encodings, its errors and the channels. An
+ * The work is done in UTF-8 by address/phone.c, address/email.c and
+ * address/grapheme.c; this file adds the encodings, errors and channels. An
  * encoding that leaves the meaning of a byte open cannot be normalized and is
  * refused. ASCII is the same in every encoding of a server and goes straight
  * through.
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -23,27 +24,35 @@
 /* Grapheme clusters in a snippet where the caller says nothing. */
 #define DEFAULT_SNIPPET_LENGTH 64
 
-static text *normalize_text(AddressKind kind, text *address);
+static text *normalize_text(AddressKind kind, bool keep_plus_tags, text *address);
+static text *normalize_for(const Channel *channel, text *address);
+static text *normalize(AddressKind kind,
+					   bool keep_plus_tags,
+					   const char *address,
+					   int len,
+					   AddressVerdict *verdict);
 static text *cut_snippet(const char *body, int len, int max_length);
 static const char *utf8_from_server(const char *s, int *len);
 static text *text_from_utf8(const char *s, int len);
+static text *try_text_from_utf8(const char *s, int len);
 
 PG_FUNCTION_INFO_V1(msgstore_normalize_phone);
 PG_FUNCTION_INFO_V1(msgstore_normalize_email);
 PG_FUNCTION_INFO_V1(msgstore_normalize_address);
+PG_FUNCTION_INFO_V1(msgstore_address_fault);
 PG_FUNCTION_INFO_V1(msgstore_conversation_key);
 PG_FUNCTION_INFO_V1(msgstore_snippet);
 
 Datum
 msgstore_normalize_phone(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(normalize_text(ADDRESS_PHONE, PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_TEXT_P(normalize_text(ADDRESS_PHONE, false, PG_GETARG_TEXT_PP(0)));
 }
 
 Datum
 msgstore_normalize_email(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(normalize_text(ADDRESS_EMAIL, PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_TEXT_P(normalize_text(ADDRESS_EMAIL, false, PG_GETARG_TEXT_PP(0)));
 }
 
 Datum
@@ -54,7 +63,29 @@ msgstore_normalize_address(PG_FUNCTION_ARGS)
 	const Channel *channel =
 		channels_get(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
-	PG_RETURN_TEXT_P(normalize_text(channel->address_kind, address));
+	PG_RETURN_TEXT_P(normalize_for(channel, address));
+}
+
+Datum
+msgstore_address_fault(PG_FUNCTION_ARGS)
+{
+	text *name = PG_GETARG_TEXT_PP(0);
+	text *address = PG_GETARG_TEXT_PP(1);
+	const Channel *channel =
+		channels_get(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	AddressVerdict verdict;
+	const char *fault;
+	const char *detail;
+	const char *hint;
+
+	(void) address_normalize(channel,
+							 VARDATA_ANY(address),
+							 VARSIZE_ANY_EXHDR(address),
+							 &verdict);
+	fault = address_fault(channel, verdict, &detail, &hint);
+	if (fault == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(fault));
 }
 
 Datum
@@ -68,8 +99,8 @@ msgstore_conversation_key(PG_FUNCTION_ARGS)
 
 	PG_RETURN_TEXT_P(
 		address_join_key(channel->thread,
-						 normalize_text(channel->address_kind, a),
-						 normalize_text(channel->address_kind, b)));
+						 normalize_for(channel, a),
+						 normalize_for(channel, b)));
 }
 
 /* Not strict: a message without a body has an empty snippet, not none. */
@@ -93,26 +124,83 @@ msgstore_snippet(PG_FUNCTION_ARGS)
 }
 
 text *
-address_normalize(AddressKind kind, const char *address, int len)
+address_normalize(const Channel *channel,
+				  const char *address,
+				  int len,
+				  AddressVerdict *verdict)
+{
+	return normalize(channel->address_kind,
+					 channel->keep_plus_tags,
+					 address,
+					 len,
+					 verdict);
+}
+
+const char *
+address_fault(const Channel *channel,
+			  AddressVerdict verdict,
+			  const char **detail,
+			  const char **hint)
+{
+	*hint = NULL;
+	switch (verdict)
+	{
+		case ADDRESS_SINGLE:
+			break;
+		case ADDRESS_SEVERAL:
+			*detail = "The field must hold one address.";
+			*hint = "Send one message for each address.";
+			return "holds more than one address";
+		case ADDRESS_TOO_LONG:
+			*detail =
+				"A phone number must have at most 15 digits, country code included.";
+			return "holds a phone number of more than 15 digits";
+		case ADDRESS_MISSING:
+			*detail =
+				channel->address_kind == ADDRESS_EMAIL
+					? "The field must hold an e-mail address, such as ann@example.com."
+					: "The field must hold a phone number, an e-mail address or the name of a sender.";
+			return "holds no address";
+	}
+	*detail = NULL;
+	return NULL;
+}
+
+static text *
+normalize(AddressKind kind,
+		  bool keep_plus_tags,
+		  const char *address,
+		  int len,
+		  AddressVerdict *verdict)
 {
 	const char *utf8 = utf8_from_server(address, &len);
 	text *result = palloc(VARHDRSZ + ADDRESS_ROOM((Size) len));
+	char *out = VARDATA(result);
 	size_t n = 0;
 
 	switch (kind)
 	{
 		case ADDRESS_PHONE:
-			n = address_write_phone(utf8, len, VARDATA(result));
+			n = address_write_phone(utf8, len, keep_plus_tags, out, verdict);
 			break;
 		case ADDRESS_EMAIL:
-			n = address_write_email(utf8, len, VARDATA(result));
+			n = address_write_email(utf8, len, keep_plus_tags, out, verdict);
 			break;
 		case ADDRESS_OPAQUE:
-			n = address_write_opaque(utf8, len, VARDATA(result));
+			n = address_write_opaque(utf8, len, out, verdict);
 			break;
 	}
-	if (utf8 != address)
-		return text_from_utf8(VARDATA(result), n);
+	if (utf8 != address || GetDatabaseEncoding() != PG_UTF8)
+	{
+		text *converted = try_text_from_utf8(out, n);
+
+		if (converted != NULL)
+			return converted;
+		/* A URI's escapes stood for what the database cannot store. */
+		n = address_write_opaque(utf8, len, out, verdict);
+		*verdict = ADDRESS_MISSING;
+		return text_from_utf8(out, n);
+	}
 	SET_VARSIZE(result, VARHDRSZ + n);
 	return result;
 }
@@ -130,11 +218,23 @@ address_is_blank(const char *s, int len)
 }
 
 static text *
-normalize_text(AddressKind kind, text *address)
+normalize_text(AddressKind kind, bool keep_plus_tags, text *address)
 {
-	return address_normalize(kind,
-							 VARDATA_ANY(address),
-							 VARSIZE_ANY_EXHDR(address));
+	AddressVerdict verdict;
+
+	return normalize(kind,
+					 keep_plus_tags,
+					 VARDATA_ANY(address),
+					 VARSIZE_ANY_EXHDR(address),
+					 &verdict);
+}
+
+static text *
+normalize_for(const Channel *channel, text *address)
+{
+	return normalize_text(channel->address_kind,
+						  channel->keep_plus_tags,
+						  address);
 }
 
 /* The same for both directions: the lesser address goes first. */
@@ -224,4 +324,32 @@ text_from_utf8(const char *s, int len)
 	if (converted == s)
 		return cstring_to_text_with_len(s, len);
 	return cstring_to_text(converted);
+}
+
+/* NULL if the server's encoding lacks one of the characters. */
+static text *
+try_text_from_utf8(const char *s, int len)
+{
+	int encoding = GetDatabaseEncoding();
+	Oid proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	unsigned char *converted;
+	Size room;
+	int i = 0;
+
+	while (i < len && !IS_HIGHBIT_SET(s[i]))
+		i++;
+	if (i == len || encoding == PG_UTF8 || !OidIsValid(proc))
+		return text_from_utf8(s, len);
+	room = (Size) len * MAX_CONVERSION_GROWTH + 1;
+	converted = palloc(room);
+	if (pg_do_encoding_conversion_buf(proc,
+									  PG_UTF8,
+									  encoding,
+									  (unsigned char *) unconstify(char *, s),
+									  len,
+									  converted,
+									  room,
+									  true) != len)
+		return NULL;
+	return cstring_to_text((char *) converted);
 }

@@ -1,28 +1,60 @@
 /*
- * address/bytes.h: the pure part of the address room: bytes in, bytes out.
+ * bytes.h: the pure part of the address room: bytes in, bytes out.
  *
  * Nothing here knows the server, so it can be fuzzed by itself. Bytes beyond
- * ASCII are UTF-8; bytes that are not are carried along or dropped like any
- * other sign without a meaning, never read as part of a neighbour. Every
- * function is linear in len, reads no byte outside [s, s + len), writes no
- * NUL at the end and keeps no state. s is never NULL.
+ * ASCII are UTF-8; an invalid byte counts as a character of its own and is
+ * never read as part of a neighbor. Every function is linear in len, reads no
+ * byte outside [s, s + len), writes no terminating NUL and keeps no state. s is
+ * never NULL.
  */
 #ifndef ADDRESS_BYTES_H
 #define ADDRESS_BYTES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Whether a text is one address. */
+typedef enum AddressVerdict
+{
+	ADDRESS_SINGLE,
+	ADDRESS_MISSING, /* no address, or one that cannot be read */
+	ADDRESS_SEVERAL,
+	ADDRESS_TOO_LONG /* a phone number with more digits than E.164 allows */
+} AddressVerdict;
 
 /* The longest host name in its ASCII form, and a byte for a final dot. */
 #define ADDRESS_HOST_MAX 255
 
-/* Bytes that out must have room for: an international domain can grow. */
-#define ADDRESS_ROOM(len) ((len) + ADDRESS_HOST_MAX)
+/*
+ * The most bytes that a result takes: an international domain can grow, and a
+ * local part can get quotation marks.
+ */
+#define ADDRESS_RESULT_MAX(len) ((len) + ADDRESS_HOST_MAX + 2)
 
-/* Each returns how many bytes it wrote: none only if all is white space. */
-extern size_t address_write_phone(const char *s, size_t len, char *out);
-extern size_t address_write_email(const char *s, size_t len, char *out);
-extern size_t address_write_opaque(const char *s, size_t len, char *out);
+/* The bytes that out must have: behind the result, a working copy of s. */
+#define ADDRESS_ROOM(len) (ADDRESS_RESULT_MAX(len) + (len))
+
+/*
+ * Each writes the normalized address and returns its length, which is 0 only if
+ * s is all white space. What is not ADDRESS_SINGLE is written trimmed, and
+ * otherwise unchanged (but see address_write_email). Normalizing a result again
+ * gives the same bytes.
+ */
+extern size_t address_write_phone(const char *s,
+								  size_t len,
+								  bool keep_plus_tags,
+								  char *out,
+								  AddressVerdict *verdict);
+extern size_t address_write_email(const char *s,
+								  size_t len,
+								  bool keep_plus_tags,
+								  char *out,
+								  AddressVerdict *verdict);
+extern size_t address_write_opaque(const char *s,
+								   size_t len,
+								   char *out,
+								   AddressVerdict *verdict);
 
 /*
  * The first max_clusters grapheme clusters of s, white space collapsed to

@@ -42,7 +42,9 @@ enum
 	COLUMN_BODY_REQUIRED,
 	COLUMN_ATTACHMENTS,
 	COLUMN_ORIGIN,
-	COLUMN_STRICT_ORDER
+	COLUMN_STRICT_ORDER,
+	COLUMN_PROVIDER,
+	COLUMN_PLUS_TAGS
 };
 
 /* How much of a name that is not ours an error message repeats. */
@@ -233,6 +235,7 @@ read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel)
 	/* In the order of the enums. */
 	static const char *const kinds[] = {"phone", "email", "opaque", NULL};
 	static const char *const rules[] = {"none", "optional", "required", NULL};
+	static const char *const tags[] = {"strip", "keep", NULL};
 	bool is_null;
 
 	channel->name = read_text(tuple, desc, COLUMN_NAME);
@@ -248,6 +251,8 @@ read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel)
 		(AttachmentRule) read_word(tuple, desc, COLUMN_ATTACHMENTS, rules);
 	channel->strict_order =
 		DatumGetBool(heap_getattr(tuple, COLUMN_STRICT_ORDER, desc, &is_null));
+	channel->keep_plus_tags =
+		read_word(tuple, desc, COLUMN_PLUS_TAGS, tags) == 1;
 }
 
 static char *

@@ -29,7 +29,8 @@ typedef struct Channel
 	int ntypes;
 	bool body_required;
 	AttachmentRule attachments;
-	bool strict_order; /* later events wait behind one that failed */
+	bool strict_order;	 /* later events wait behind one that failed */
+	bool keep_plus_tags; /* a plus-tag is part of an e-mail address */
 } Channel;
 
 /*

@@ -252,14 +252,26 @@ check_address(InboxItem *item,
 			  text **normalized)
 {
 	JsonbValue value;
+	AddressVerdict verdict;
 	const char *fault;
 	const char *expected;
+	const char *hint;
 
 	if (!take_string(item, field, &value))
 		return false;
-	*normalized = address_normalize(channel->address_kind,
+	*normalized = address_normalize(channel,
 									value.val.string.val,
-									value.val.string.len);
+									value.val.string.len,
+									&verdict);
+	fault = address_fault(channel, verdict, &expected, &hint);
+	if (fault != NULL)
+		return inbox_refuse(item,
+							ERRCODE_MS_BAD_REQUEST,
+							expected,
+							hint,
+							"field \"%s\" %s",
+							field,
+							fault);
 	fault = inbox_address_fault(*normalized, &expected);
 	return fault == NULL || refuse_field(item, field, fault, expected);
 }
@@ -323,7 +335,7 @@ check_timestamp(InboxItem *item)
 	return inbox_refuse(
 		item,
 		ERRCODE_MS_BAD_REQUEST,
-		"A timestamp must be in ISO 8601 format with a time zone, such as 2024-11-01T14:00:00Z.",
+		"A timestamp must be in ISO 8601 format with a time zone, such as 2024-11-01T14:00:00Z, and in the years 0001 to 9999 UTC.",
 		NULL,
 		"\"%s\" in field \"timestamp\" is not a timestamp",
 		show(value.val.string.val, value.val.string.len));

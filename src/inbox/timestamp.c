@@ -1,18 +1,26 @@
 /*
- * inbox/timestamp.c: instants as webhooks write them.
+ * inbox/timestamp.c: read the instants that webhooks send.
  *
- * RFC 3339 (a profile of ISO 8601), a little wider: the seconds may be left
- * out and the zone may be written +01 or +0100. The server's own input
- * function takes far more ("yesterday", times without a zone, which would
- * mean another instant in each session) and cannot say no without an error.
+ * The format is RFC 3339 (a profile of ISO 8601), slightly extended: seconds
+ * are optional, and the zone may be written +01 or +0100. The server's own input
+ * function accepts far more ("yesterday", and times without a zone, which mean
+ * a different instant in each session) and cannot refuse without an error.
  */
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "pgtime.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "inbox/inbox.h"
+
+/*
+ * The years 0001 to 9999 UTC, as days from 2000-01-01. Other instants would be
+ * listed with five digits or "BC", which few clients can read.
+ */
+#define FIRST_INSTANT (INT64CONST(-730119) * USECS_PER_DAY)
+#define END_OF_INSTANTS (INT64CONST(2921940) * USECS_PER_DAY)
 
 typedef struct Scan
 {
@@ -43,7 +51,8 @@ inbox_parse_timestamp(const char *s, int len, TimestampTz *instant)
 		tm.tm_mday < 1 ||
 		tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1])
 		return false;
-	return tm2timestamp(&tm, fraction, &zone, instant) == 0;
+	return tm2timestamp(&tm, fraction, &zone, instant) == 0 &&
+		   *instant >= FIRST_INSTANT && *instant < END_OF_INSTANTS;
 }
 
 static bool

@@ -37,8 +37,10 @@ static Statement read_events = {
 	.table = "event_log"};
 
 static void put_message(ReturnSetInfo *result, uint64 row);
-static text *
-read_address(Jsonb *payload, AddressKind kind, const char *field, text *logged);
+static text *read_address(Jsonb *payload,
+						  const Channel *channel,
+						  const char *field,
+						  text *logged);
 
 PG_FUNCTION_INFO_V1(msgstore_messages_of);
 
@@ -86,9 +88,8 @@ put_message(ReturnSetInfo *result, uint64 row)
 	if (channel == NULL)
 		return;
 	payload = DatumGetJsonbPCopy(statement_value(row, PAYLOAD_COLUMN, &isnull));
-	message.from =
-		read_address(payload, channel->address_kind, "from", message.from);
-	message.to = read_address(payload, channel->address_kind, "to", message.to);
+	message.from = read_address(payload, channel, "from", message.from);
+	message.to = read_address(payload, channel, "to", message.to);
 	values[0] = PointerGetDatum(message.tenant_id);
 	values[1] = UUIDPGetDatum(&message.id);
 	values[2] = PointerGetDatum(message.channel);
@@ -113,15 +114,24 @@ put_message(ReturnSetInfo *result, uint64 row)
  * the payload has none that is valid.
  */
 static text *
-read_address(Jsonb *payload, AddressKind kind, const char *field, text *logged)
+read_address(Jsonb *payload,
+			 const Channel *channel,
+			 const char *field,
+			 text *logged)
 {
+	AddressVerdict verdict;
 	JsonbValue value;
 	const char *expected;
 	text *address;
 
 	if (!inbox_find_field(payload, field, &value) || value.type != jbvString)
 		return logged;
-	address =
-		address_normalize(kind, value.val.string.val, value.val.string.len);
-	return inbox_address_fault(address, &expected) == NULL ? address : logged;
+	address = address_normalize(channel,
+								value.val.string.val,
+								value.val.string.len,
+								&verdict);
+	if (verdict != ADDRESS_SINGLE ||
+		inbox_address_fault(address, &expected) != NULL)
+		return logged;
+	return address;
 }

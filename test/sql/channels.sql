@@ -1,9 +1,9 @@
--- channels: what is known of each kind of message. A new channel is a row.
+-- channels: the rules of each kind of message. A new channel is a row.
 CREATE EXTENSION msgstore;
 \pset null NULL
 \set SHOW_CONTEXT never
 
--- sms, mms and email are there from the start.
+-- sms, mms and email are built in.
 SELECT * FROM msgstore.channels ORDER BY name;
 
 -- A new channel is one INSERT, no code; it threads by its own name.
@@ -11,7 +11,7 @@ BEGIN;
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('whatsapp', 'phone');
 SELECT * FROM msgstore.channels WHERE name = 'whatsapp';
 SELECT msgstore.conversation_key('whatsapp', 'whatsapp:+1 555', '+1 444');
--- A rolled back channel is not there.
+-- A channel that was rolled back does not exist.
 ROLLBACK;
 SELECT msgstore.conversation_key('whatsapp', '1', '2');
 
@@ -22,25 +22,25 @@ SELECT msgstore.normalize_address('pager', E'\t+1 (A)\u00a0'),
     msgstore.conversation_key('pager', 'b 1', ' B 1 ');
 ROLLBACK;
 
--- One update of thread lets mms share the conversations of sms, at once.
+-- Changing thread lets mms share the conversations of sms at once.
 SELECT msgstore.conversation_key('mms', '1', '2');
 BEGIN;
 UPDATE msgstore.channels SET thread = 'sms' WHERE name = 'mms';
 SELECT msgstore.conversation_key('mms', '1', '2');
--- Rolling back to a savepoint takes back what came after it.
+-- Rolling back to a savepoint restores the channel.
 SAVEPOINT s;
 UPDATE msgstore.channels SET thread = 'both' WHERE name = 'mms';
 SELECT msgstore.conversation_key('mms', '1', '2');
 ROLLBACK TO s;
 SELECT msgstore.conversation_key('mms', '1', '2');
--- A null thread is the channel's own.
+-- A null thread becomes the channel's name.
 UPDATE msgstore.channels SET thread = NULL WHERE name = 'mms';
 SELECT msgstore.conversation_key('mms', '1', '2');
 SELECT name, thread, origin FROM msgstore.channels ORDER BY name;
 ROLLBACK;
 SELECT msgstore.conversation_key('mms', '1', '2');
 
--- A change within one statement's function is seen by its next statement.
+-- The next statement of a function sees a change made by the one before.
 BEGIN;
 DO $$
 BEGIN
@@ -54,7 +54,7 @@ END
 $$;
 ROLLBACK;
 
--- Parallel workers know the channels, also those of their own transaction.
+-- Parallel workers see the channels of their own transaction.
 BEGIN;
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('fax', 'phone');
 CREATE TABLE many AS SELECT n FROM generate_series(1, 1000) AS n;
@@ -68,7 +68,7 @@ SELECT min(msgstore.conversation_key('fax', n::text, '1')) FROM many;
 SELECT min(msgstore.conversation_key('fax', n::text, '1')) FROM many;
 ROLLBACK;
 
--- More channels than anybody needs.
+-- Many channels.
 BEGIN;
 INSERT INTO msgstore.channels (name, address_kind, types)
 SELECT 'c' || n, 'opaque', ARRAY['c' || n, 'sms'] FROM generate_series(1, 100) AS n;
@@ -77,7 +77,7 @@ SELECT msgstore.conversation_key('c1', 'x', 'y'),
     msgstore.conversation_key('sms', 'x', 'y');
 ROLLBACK;
 
--- What a channel may not be, each rule with its name.
+-- Each rule for a row is a constraint with its own name.
 \set VERBOSITY terse
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('sms', 'phone');
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('Fax', 'phone');
@@ -95,9 +95,11 @@ INSERT INTO msgstore.channels (name, address_kind, types) VALUES ('fax', 'phone'
 INSERT INTO msgstore.channels (name, address_kind, types) VALUES ('fax', 'phone', '{"a,b"}');
 INSERT INTO msgstore.channels (name, address_kind, attachments) VALUES ('fax', 'phone', 'some');
 INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('fax', 'phone', 'mine');
+INSERT INTO msgstore.channels (name, address_kind, plus_tags) VALUES ('fax', 'email', 'drop');
+INSERT INTO msgstore.channels (name, address_kind, plus_tags) VALUES ('fax', 'email', NULL);
 \set VERBOSITY default
 
--- A built-in channel may be changed, and knows it was; it may not go, because
+-- A built-in channel can be changed, which origin records. It cannot be deleted:
 -- a restored dump would bring it back.
 BEGIN;
 UPDATE msgstore.channels SET body_required = true WHERE name = 'mms';
@@ -107,7 +109,7 @@ ROLLBACK;
 DELETE FROM msgstore.channels WHERE name = 'mms';
 UPDATE msgstore.channels SET name = 'text' WHERE name = 'sms';
 TRUNCATE msgstore.channels;
--- A channel that was added may go and be renamed, and is nothing else.
+-- An added channel can be deleted and renamed, and its origin stays added.
 BEGIN;
 INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('fax', 'phone', 'built-in');
 UPDATE msgstore.channels SET name = 'telex', thread = NULL WHERE name = 'fax';
@@ -116,7 +118,7 @@ DELETE FROM msgstore.channels WHERE name = 'telex';
 SELECT msgstore.normalize_address('telex', '1');
 ROLLBACK;
 
--- The row of a dump takes the place of the built-in one, once.
+-- The row of a dump replaces the built-in row, once.
 BEGIN;
 SET LOCAL search_path = '';
 SET LOCAL session_replication_role = replica;
@@ -131,7 +133,7 @@ INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('mms', 'phone
 \set VERBOSITY default
 ROLLBACK;
 
--- A role that may use the functions needs no right on the table.
+-- The functions need no privileges on the table.
 CREATE ROLE regress_msgstore_user;
 GRANT USAGE ON SCHEMA msgstore TO regress_msgstore_user;
 GRANT EXECUTE ON FUNCTION msgstore.conversation_key(text, text, text) TO regress_msgstore_user;
@@ -144,10 +146,10 @@ REVOKE ALL ON FUNCTION msgstore.conversation_key(text, text, text) FROM regress_
 REVOKE ALL ON SCHEMA msgstore FROM regress_msgstore_user;
 DROP ROLE regress_msgstore_user;
 
--- The trigger's function is nothing else.
+-- The trigger function cannot be called directly.
 SELECT msgstore._invalidate_channels();
 
--- A session goes on when the extension is dropped and created again.
+-- A session survives dropping and creating the extension.
 CREATE FUNCTION key_of_pair(channel text) RETURNS text
 LANGUAGE plpgsql
 AS $$
@@ -163,13 +165,13 @@ SELECT key_of_pair('sms');
 DROP EXTENSION msgstore;
 CREATE EXTENSION msgstore;
 SELECT key_of_pair('sms');
--- Without the table there is an error, and with it again there is none.
+-- A missing table is an error only while it is missing.
 BEGIN;
 ALTER TABLE msgstore.channels RENAME TO channels_away;
 SELECT key_of_pair('sms');
 ROLLBACK;
 SELECT key_of_pair('sms');
--- An extension that was never committed leaves nothing behind.
+-- An extension that was never committed leaves no cached channel behind.
 DROP EXTENSION msgstore;
 BEGIN;
 CREATE EXTENSION msgstore;

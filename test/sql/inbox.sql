@@ -128,6 +128,15 @@ FROM unnest(ARRAY['2024-11-01T14:00:00Z', '2024-11-01t14:00:00.123456789z',
     '2024-11-01T14:00:00Z ', '0000-11-01T14:00:00Z', '2024-11-01T14:00:00.Z',
     '2024-11-01T14:00:00+99:00', '2024-11-01T14:00:00+1', 'now', '']) t;
 
+-- After its offset is applied, the year must be 0001 to 9999.
+SELECT t AS "timestamp", (ingest_batch(jsonb_build_array(jsonb_build_object(
+    'channel', 'sms', 'payload', sms(jsonb_build_object('timestamp', t)))))).error_code
+FROM unnest(ARRAY['0001-01-01T00:00:00Z', '0001-01-01T01:00:00+01:00',
+    '0001-01-01T00:00:00+01:00', '0001-01-01T00:29:59.999999+00:30',
+    '0001-01-01T00:00:00-01:00', '9999-12-31T23:59:59.999999Z',
+    '9999-12-31T23:59:59-01:00', '9999-12-31T23:59:60Z', '9999-12-31T20:00:00-05:00',
+    '9999-12-31T23:59:59+01:00']) t;
+
 -- The limit is one of JSON text without white space: a payload of exactly so
 -- many bytes is taken, one byte more is not.
 SELECT octet_length('{"from":"+1 (804) 555-1234","to":"+12016661234","type":"sms","messaging_provider_id":"size-0","body":"","timestamp":"2024-11-01T14:00:00Z"}') AS rest \gset
