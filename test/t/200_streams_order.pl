@@ -1,5 +1,5 @@
-# Readers by global position never skip an event: with many writers, delays and
-# aborts; preloaded, not preloaded, and on a standby.
+# Readers by global position never miss an event, with many writers, delays and
+# rollbacks: preloaded, not preloaded, and on a standby.
 use strict;
 use warnings FATAL => 'all';
 
@@ -15,8 +15,8 @@ use Time::HiRes qw(sleep time);
 my $settings = "msgstore.workers = 0\nmax_prepared_transactions = 2";
 my $directory = PostgreSQL::Test::Utils::tempdir();
 
-# Some transactions append to two streams, wait in between, and a fourth of
-# them roll back; some append a batch.
+# Each round is a transaction that appends to two streams with a delay in between,
+# one in four of which is rolled back, and another that appends a batch.
 append_to_file("$directory/writer.sql", <<'SQL');
 \set id random(1, 40)
 \set delay random(0, 15)
@@ -34,7 +34,7 @@ SELECT count(*) FROM msgstore.append_batch('[{"stream": "u-1", "type": "x", "dat
     {"stream": "s-1", "type": "x", "data": {}}]');
 SQL
 
-# Reads on until nothing has come for a second, and keeps what it read.
+# Reads until there is no new event for two seconds, and stores what it read.
 my $reader = <<'SQL';
 CREATE TABLE seen (n bigserial, reader text, global_position bigint);
 CREATE PROCEDURE read_on(reader text, category text, most int) LANGUAGE plpgsql AS $$
@@ -84,8 +84,8 @@ sub start_reader
 			'-c', "CALL read_on('$name', $category, $most)" ], '>&', \$out);
 }
 
-# What readers kept, against what there is: nothing missing, nothing twice, and
-# in order.
+# Compares the stored events with the table: none is missing, none occurs twice,
+# and all are in order.
 sub check_readers
 {
 	my ($node, $how, %categories) = @_;
@@ -102,13 +102,13 @@ sub check_readers
 							< lag(global_position) OVER (ORDER BY n) AS back
 						FROM seen WHERE reader = '$name') o WHERE back) || ' out of order'"),
 			'0 missing, 0 twice, 0 out of order',
-			"$how: reader $name sees all, once, in order");
+			"$how: reader $name reads every event once, in order");
 	}
 	is( $node->safe_psql('store', 'SELECT count(*) FROM (
 			SELECT global_position < lag(global_position) OVER (PARTITION BY stream ORDER BY version)
 				OR version <> row_number() OVER (PARTITION BY stream ORDER BY version) AS bad
 			FROM msgstore.stream_events) e WHERE bad'),
-		0, "$how: a stream's versions have no gaps, and its positions grow with them");
+		0, "$how: versions of a stream have no gaps, and positions increase with them");
 	return;
 }
 
@@ -120,7 +120,7 @@ sub stress
 	my @running = map { start_reader($node, $_, $readers{$_}, $_ eq 'few' ? 3 : 100) }
 	  grep { $_ ne 'few' } keys %readers;
 	$writers->finish;
-	ok(!$writers->result, "$how: nothing fails");
+	ok(!$writers->result, "$how: writers succeed");
 	push @running, start_reader($node, 'few', 'NULL', 3000);
 	$_->finish for @running;
 	my $events = count_of($node, 'store', 'msgstore.stream_events');
@@ -135,7 +135,7 @@ $node->start;
 new_store($node);
 stress($node, 8, 'preloaded');
 
-# A long transaction elsewhere, or one here that appends nothing, stalls nobody.
+# A long transaction in another database, or without appends, does not stall readers.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION msgstore');
 my $elsewhere = $node->background_psql('other');
@@ -145,15 +145,15 @@ $idle->query_safe('BEGIN; CREATE TABLE idle (); SELECT pg_current_xact_id()');
 is( $node->safe_psql('store', q{SELECT msgstore.append('idle-1', 'x', '{}');
 		SELECT count(*) FROM msgstore.read_category('idle');
 		SELECT msgstore.wait_for_events('idle', 0, '0')}),
-	"1\n1\nt", 'a transaction in another database, or without events, stalls no reader');
-# One that has appended does, until it ends; whoever waits is woken by its end.
+	"1\n1\nt", 'a transaction in another database, or without appends, does not stall readers');
+# A transaction that has appended stalls them; its end wakes waiting sessions.
 my $open = $node->background_psql('store');
 $open->query_safe(q{BEGIN; SELECT msgstore.append('open-1', 'x', '{}')});
 is( $node->safe_psql('store', q{SELECT msgstore.append('idle-1', 'x', '{}');
 		SELECT count(*) FROM msgstore.read_category('idle');
 		SELECT msgstore.wait_for_events('idle', (SELECT max(global_position)
 			FROM msgstore.read_category('idle')), '10 ms')}),
-	"2\n1\nf", 'an open append is not passed');
+	"2\n1\nf", 'readers stop before an open append');
 sub wait_in_background
 {
 	my ($category) = @_;
@@ -164,7 +164,7 @@ sub wait_in_background
 		SELECT msgstore.wait_for_events('$category', $place, '60 s');\n");
 	ok( $node->poll_query_until('store', "SELECT count(*) = 1 FROM pg_stat_activity
 			WHERE query LIKE '%wait_for_events(''$category''%' AND wait_event_type = 'Extension'"),
-		"somebody waits for $category");
+		"a session waits for $category");
 	return $waiting;
 }
 sub woken
@@ -178,27 +178,27 @@ sub woken
 }
 my $waiting = wait_in_background('idle');
 $open->query_safe('ROLLBACK');
-woken($waiting, 'the end of the open append wakes who waited behind it');
+woken($waiting, 'a rollback wakes a session that waited behind the open append');
 $waiting = wait_in_background('fresh');
 $open->query_safe(q{BEGIN; SELECT msgstore.append('fresh-1', 'x', '{}')});
 $open->query_safe('COMMIT');
-woken($waiting, 'a commit wakes who waits for its category');
-# A session that is ended in the middle leaves no position behind.
+woken($waiting, 'a commit wakes a session that waits for its category');
+# A terminated session leaves no position behind.
 $waiting = wait_in_background('gone');
 $open->query_safe(q{BEGIN; SELECT msgstore.append('open-1', 'x', '{}')});
 $node->safe_psql('store', q{SELECT msgstore.append('gone-1', 'x', '{}');
 	SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'
 	AND query LIKE '%open-1%'});
-woken($waiting, 'nor does a session that was ended hold others up');
+woken($waiting, 'a terminated session does not stall others');
 $_->quit for $elsewhere, $idle;
 
 # A transaction that has appended cannot be prepared.
 my ($code, $stdout, $stderr) = $node->psql('store',
 	q{BEGIN; SELECT msgstore.append('p-1', 'x', '{}'); PREPARE TRANSACTION 'p'});
-like($stderr, qr/cannot prepare a transaction that has appended events/, 'PREPARE is refused');
-is($node->safe_psql('store', "SELECT msgstore.stream_version('p-1')"), 0, 'and it is rolled back');
+like($stderr, qr/cannot prepare a transaction that has appended events/, 'PREPARE TRANSACTION is refused');
+is($node->safe_psql('store', "SELECT msgstore.stream_version('p-1')"), 0, 'and the transaction is rolled back');
 
-# A standby shows nothing early either.
+# A standby returns events in a reliable order, too.
 my $backup = 'backup';
 $node->backup($backup);
 my $standby = PostgreSQL::Test::Cluster->new('standby');
@@ -215,20 +215,20 @@ while (time < $until)
 	$place = $read[-1] if @read;
 }
 $writers->finish;
-ok(!$writers->result, 'writers go on beside a standby');
+ok(!$writers->result, 'writers succeed while a standby reads');
 $node->wait_for_catchup($standby);
 push @read, split /\n/, $standby->safe_psql('store',
 	"SELECT global_position FROM msgstore.read_all($place, NULL)");
 is( join(' ', @read),
 	join(' ', split /\n/, $node->safe_psql('store',
 			'SELECT global_position FROM msgstore.read_all(0, NULL)')),
-	'a standby shows all events, once, in order');
+	'a standby returns every event once, in order');
 is( $standby->safe_psql('store', q{SELECT msgstore.wait_for_events('s', 0, '1 s'),
 		msgstore.wait_for_events('none', 0, '200 ms')}),
-	't|f', 'one can wait there');
+	't|f', 'sessions can wait on a standby');
 $standby->stop;
 
-# An older snapshot goes by what it can know.
+# Transactions with an older snapshot stop at what that snapshot settles.
 my $old = $node->background_psql('store');
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM msgstore.read_all()');
 $open = $node->background_psql('store');
@@ -238,15 +238,15 @@ my $second = $node->background_psql('store');
 $second->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 $open->query_safe('COMMIT');
 is($second->query_safe(q{SELECT count(*) FROM msgstore.read_category('late')}), 0,
-	'a snapshot that shows the later event only shows neither');
+	'a snapshot that sees only the later event returns neither');
 is($old->query_safe(q{SELECT count(*) FROM msgstore.read_category('late')}), 0,
-	'nor does an older one');
+	'an older snapshot returns neither');
 is($node->safe_psql('store', q{SELECT count(*) FROM msgstore.read_category('late')}), 2,
-	'a newer one shows both');
+	'a newer snapshot returns both');
 $_->quit for $old, $open, $second;
 $node->stop;
 
-# Not preloaded: by xmin, and by looking again and again.
+# Not preloaded: readers use xmin, and waiting sessions check at intervals.
 $node = new_server('plain', "$settings\nshared_preload_libraries = ''");
 $node->start;
 new_store($node);
@@ -255,11 +255,11 @@ $open = $node->background_psql('store');
 $open->query_safe(q{BEGIN; SELECT msgstore.append('open-1', 'x', '{}')});
 is( $node->safe_psql('store', q{SELECT msgstore.append('idle-1', 'x', '{}');
 		SELECT count(*) FROM msgstore.read_category('idle')}),
-	"1\n0", 'not preloaded: an open append is not passed');
+	"1\n0", 'not preloaded: readers stop before an open append');
 $open->query_safe('COMMIT');
 is($node->safe_psql('store', q{SELECT count(*) FROM msgstore.read_category('idle')}),
-	1, 'not preloaded: once it has ended it is');
-# What came from another cluster was settled there.
+	1, 'not preloaded: readers continue after it ends');
+# Events with the horizon of another cluster are settled.
 $node->safe_psql('store', 'UPDATE msgstore.stream_events
 	SET horizon = (horizon # (1::bigint << 50)) | ((1::bigint << 48) - 1)');
 $open->query_safe('BEGIN; SELECT pg_current_xact_id()');

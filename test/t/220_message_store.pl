@@ -1,6 +1,6 @@
-# The functions of message_store answer as those of the message store that its
-# clients know: the same calls in both, side by side. And both faces of our own
-# see the same events.
+# The functions of message_store return what those of Message DB return, shown by
+# the same calls in both. The interfaces of msgstore and Message DB show the same
+# events.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,35 +20,35 @@ $node->safe_psql('store', 'CREATE ROLE message_store; SELECT msgstore.install_me
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# Both faces of the same events.
+# Both interfaces show the same events.
 sql(q{SELECT msgstore.append('account-1', 'Opened', '{"a": 1}');
 	SELECT message_store.write_message('00000000-0000-4000-8000-000000000001', 'account-1', 'Paid', '{"b": 2}', '{"m": 1}', 0)});
 is( sql(q{SELECT position, type, data FROM message_store.get_stream_messages('account-1')}),
-	qq(0|Opened|{"a": 1}\n1|Paid|{"b": 2}), 'what was appended is a message');
+	qq(0|Opened|{"a": 1}\n1|Paid|{"b": 2}), 'an appended event is a message');
 is( sql(q{SELECT version, event_id, metadata FROM msgstore.last_event('account-1')}),
-	'2|00000000-0000-4000-8000-000000000001|{"m": 1}', 'a message is an event');
+	'2|00000000-0000-4000-8000-000000000001|{"m": 1}', 'a written message is an event');
 my ($code, $stdout, $stderr) = $node->psql('store', 'SELECT msgstore.install_message_store()');
-like($stderr, qr/schema "message_store" already exists/, 'it is installed once');
+like($stderr, qr/schema "message_store" already exists/, 'a second installation is refused');
 
-# A client's role needs nothing but what it is granted; a condition is its own
-# SQL and runs with its own rights.
+# The role message_store has all rights that clients need. A condition is SQL of
+# the client and runs with the client's rights.
 is( sql(q{SET ROLE message_store; SET search_path = message_store;
 		SELECT write_message(gen_random_uuid()::varchar, 'role-1', 'x', '{}');
 		SELECT count(*) FROM get_category_messages('role');
 		SELECT count(*) FROM type_summary}),
-	"0\n1\n3", 'a client has its role');
+	"0\n1\n3", 'the role message_store can use the interface');
 for my $condition ('(SELECT count(*) FROM msgstore.stream_events) > 0', 'pg_read_file(\'/etc/passwd\') IS NULL')
 {
 	($code, $stdout, $stderr) = $node->psql('store', "SET ROLE message_store;
 		SET message_store.sql_condition = on;
 		SELECT message_store.get_stream_messages('role-1', condition => \$c\$$condition\$c\$)");
-	like($stderr, qr/permission denied/, "and its condition no other rights: $condition");
+	like($stderr, qr/permission denied/, "a condition has only the rights of the caller: $condition");
 }
-# Tenants are kept apart, whatever the condition is.
+# A condition cannot read events of another tenant.
 is( sql(q{SET msgstore.tenant_id = 'a'; SET message_store.sql_condition = on;
 		SELECT count(*) FROM message_store.get_stream_messages('account-1', condition => 'true) OR (true')}),
-	0, 'a condition reaches no other tenant');
-# An open transaction is not passed.
+	0, 'a condition cannot read events of another tenant');
+# Readers of a category stop before an open transaction.
 my $open = $node->background_psql('store');
 $open->query_safe(q{BEGIN; SELECT message_store.write_message(gen_random_uuid()::varchar, 'role-2', 'x', '{}')});
 is( sql(q{SELECT message_store.write_message(gen_random_uuid()::varchar, 'role-3', 'x', '{}');
@@ -56,7 +56,7 @@ is( sql(q{SELECT message_store.write_message(gen_random_uuid()::varchar, 'role-3
 	"0\n1", 'readers of a category stop before an open transaction');
 $open->quit;
 
-# Side by side.
+# The same calls to both.
 my $calls = <<'SQL';
 SET search_path = message_store, public;
 SET timezone = 'UTC';
@@ -116,7 +116,7 @@ SELECT write_message('00000000-0000-4000-8000-000000000011', 'someStream-9', 'A'
 SELECT write_message('x', 'someStream-9', 'A', '{}');
 SQL
 
-# What a script prints, errors too, without times.
+# The output of the calls, including errors, without times.
 sub answers
 {
 	my ($database) = @_;
@@ -131,7 +131,7 @@ sub answers
 
 SKIP:
 {
-	skip 'the reference is not to be had', 1
+	skip 'Message DB is not available', 1
 	  if system("$tool unpack $directory/reference >/dev/null 2>&1") != 0;
 	$node->safe_psql('postgres', 'CREATE DATABASE reference');
 	$node->safe_psql('postgres', 'CREATE DATABASE own');
@@ -145,19 +145,19 @@ SKIP:
 	my @own = split /^---$/m, answers('own');
 	my @reference = split /^---$/m, answers('reference');
 	my @calls = split /;\n/, $calls;
-	cmp_ok(scalar @own, '>', 50, 'the calls were made');
+	cmp_ok(scalar @own, '>', 50, 'all calls were made');
 	for my $i (0 .. $#reference)
 	{
-		is($own[$i], $reference[$i], 'as the reference: ' . ($calls[$i] // 'all'));
+		is($own[$i], $reference[$i], 'same result as Message DB: ' . ($calls[$i] // 'all'));
 	}
 }
 
-# It is in a dump.
+# A dump contains the interface.
 command_ok([ 'pg_dump', '-d', $node->connstr('store'), '-f', "$directory/dump" ], 'dumped');
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
 command_ok([ 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'),
 		'-f', "$directory/dump" ], 'restored');
 is( $node->safe_psql('copy', q{SELECT count(*) FROM message_store.get_stream_messages('account-1')}),
-	2, 'and there again');
+	2, 'the interface works in the restored database');
 $node->stop;
 done_testing();
