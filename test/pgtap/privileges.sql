@@ -1,4 +1,4 @@
--- Nobody gets what was not granted; each level of access gives what it says.
+-- Roles have no access by default, and each access level gives what it says.
 \set QUIET on
 SET client_min_messages = warning;
 BEGIN;
@@ -9,21 +9,21 @@ SELECT no_plan();
 CREATE ROLE pgtap_nobody;
 CREATE ROLE pgtap_gateway;
 
--- What everybody may do is compute, and make an id.
+-- PUBLIC can call functions that only compute, and make an ID.
 SELECT set_eq(
     $$SELECT proname FROM pg_proc
       WHERE pronamespace = 'msgstore'::regnamespace
         AND has_function_privilege('pgtap_nobody', oid, 'EXECUTE')$$,
     ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
           'conversation_key', 'snippet', 'uuid7', '_tenant_scope', '_owner_scope'],
-    'PUBLIC may execute what writes and reads nothing, and no more');
+    'PUBLIC can execute only functions that neither read nor write');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace
         AND c.relkind IN ('r', 'p', 'v', 'm')
         AND has_table_privilege('pgtap_nobody', c.oid,
             'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$,
-    'PUBLIC has no right on a table or view');
+    'PUBLIC has no privilege on a table or view');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace
@@ -31,9 +31,9 @@ SELECT is_empty(
             'pgtap_nobody', c.oid, 'USAGE, SELECT, UPDATE') END$$,
     'nor on a sequence');
 SELECT ok(NOT has_schema_privilege('pgtap_nobody', 'msgstore', 'CREATE'),
-    'nor may it create anything in the schema');
+    'nor CREATE on the schema');
 
--- A case is a call with somebody's rights; pgTAP itself keeps its own.
+-- Runs a command as a role; pgTAP itself keeps its own.
 CREATE FUNCTION pg_temp.as_role(role text, command text) RETURNS text
 LANGUAGE sql
 RETURN format('SET LOCAL ROLE %I; %s; RESET ROLE', role, command);
@@ -185,38 +185,38 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
 UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),
     ('SELECT count(*) FROM msgstore.outbound_messages');
 
--- Without EXECUTE nothing can be called, USAGE or not.
+-- Without EXECUTE no function can be called, with or without USAGE.
 SELECT throws_ok(
     pg_temp.as_role('pgtap_nobody', 'SELECT msgstore.uuid7()'),
-    '42501', NULL, 'without USAGE there is nothing at all');
+    '42501', NULL, 'without USAGE no function can be called');
 GRANT USAGE ON SCHEMA msgstore TO pgtap_nobody, pgtap_gateway;
 SELECT lives_ok(
     pg_temp.as_role('pgtap_nobody', $$SELECT msgstore.uuid7(),
         msgstore.normalize_phone('+1'), msgstore.normalize_email('a@b.c'),
         msgstore.snippet('hello')$$),
-    'with USAGE what everybody may do');
+    'with USAGE the functions for PUBLIC');
 SELECT throws_ok(
     pg_temp.as_role('pgtap_nobody', command),
     '42501', format('permission denied for %s %s', kind, what),
-    format('without EXECUTE not %s', what))
+    format('without EXECUTE no call of %s', what))
 FROM calls JOIN kinds USING (what) WHERE what <> 'list_messages';
 
--- With all levels every function can be called, and still no table be touched
--- but those that readers see.
+-- With all levels every function can be called, and no table be touched except
+-- those of the read level.
 SELECT set_eq('SELECT what FROM calls',
     $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function' AND name !~ '^_'$$,
-    'each function of a level is called here');
+    'each function of a level is tested here');
 SELECT msgstore.grant_access('pgtap_gateway', 'operate');
 SELECT lives_ok(pg_temp.as_role('pgtap_gateway', command),
-    format('a gateway may call %s', what))
+    format('all levels: call %s', what))
 FROM calls;
 SELECT throws_ok(pg_temp.as_role('pgtap_gateway', command),
-    '42501', NULL, format('and never %s', command))
+    '42501', NULL, format('all levels: no %s', command))
 FROM touches
 WHERE command NOT IN (SELECT format('SELECT count(*) FROM msgstore.%s', name)
                       FROM msgstore._access_rights() WHERE kind = 'table');
 
--- What came of a call with a role's rights, undone: may, or what was refused.
+-- The outcome of a call as a role, rolled back: 'may', or the error.
 CREATE FUNCTION pg_temp.outcome(role text, command text) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -234,7 +234,7 @@ EXCEPTION
 END
 $$;
 
--- Each level by itself: all that is in it, and nothing else.
+-- Each level alone: all that is in it, and nothing else.
 CREATE TEMP TABLE levels AS
 SELECT level, 'pgtap_' || level AS role
 FROM unnest(ARRAY['ingest', 'read', 'process', 'operate']) level;
@@ -250,9 +250,9 @@ SELECT is(pg_temp.outcome(l.role, c.command),
         THEN 'may' ELSE format('permission denied for %s %s', c.kind, c.what) END,
     format('%s: %s', l.level, c.what))
 FROM levels l, (calls JOIN kinds USING (what)) c
--- These call another function before.
+-- This one calls another function before.
 WHERE c.what <> 'list_messages';
--- What each is for, said here once more.
+-- The most important functions of each level, listed independently.
 SELECT set_eq(
     $$SELECT l.level, p.proname FROM levels l, pg_proc p
       WHERE p.pronamespace = 'msgstore'::regnamespace
@@ -270,7 +270,7 @@ SELECT set_eq(
         ('operate', 'requeue_dead_letters'), ('operate', 'replay'), ('operate', 'purge'),
         ('operate', 'erase_address'), ('operate', 'add_handler'), ('operate', 'create_api_key'),
         ('operate', 'set_tenant_limit')$$,
-    'a level is what it says');
+    'each level has the functions it is for');
 SELECT is(pg_temp.outcome(l.role, 'SELECT * FROM msgstore.' || c.relname) = 'may',
     EXISTS (SELECT FROM msgstore._access_rights() r
             WHERE r.level = l.level AND r.kind = 'table' AND r.name = c.relname),
@@ -282,22 +282,22 @@ SELECT is_empty(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
         AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(l.role, c.oid, 'USAGE, SELECT, UPDATE')
             ELSE has_table_privilege(l.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END$$,
-    'no level writes a table or draws from a sequence');
+    'no level can write a table or use a sequence');
 SELECT is_empty(
     $$SELECT l.level, s.name FROM levels l, pg_settings s
       WHERE s.name LIKE 'msgstore.%' AND s.context = 'superuser'
         AND has_parameter_privilege(l.role, s.name, 'SET')$$,
-    'or chooses a tenant, or any limit');
+    'or set the tenant or a limit');
 
--- Limits are the operator's, not the caller's.
+-- Callers cannot change limits.
 SELECT throws_ok(
     pg_temp.as_role('pgtap_gateway', $$SET LOCAL msgstore.max_payload_bytes = 1024$$),
-    '42501', NULL, 'limits are the operator''s');
+    '42501', NULL, 'a caller cannot change a limit');
 
--- Neither is who he is.
+-- Callers cannot change their identity.
 SELECT throws_ok(
     pg_temp.as_role('pgtap_gateway', format('SET LOCAL msgstore.%s = on', setting)),
-    '42501', NULL, format('%s is not the caller''s to choose', setting))
+    '42501', NULL, format('a caller cannot set %s', setting))
 FROM unnest(ARRAY['tenant_id', 'owner', 'admin']) setting;
 
 SELECT * FROM finish();

@@ -1,4 +1,4 @@
--- Nothing that has a tenant is without its guard.
+-- Every table, view and function that has tenants is protected.
 \set QUIET on
 SET client_min_messages = warning;
 BEGIN;
@@ -12,12 +12,12 @@ FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
 WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p');
 SELECT cmp_ok((SELECT count(*) FROM tenant_tables), '>=', 22::bigint,
-    'there are tables that have a tenant');
+    'the tables with a tenant are found');
 
--- Row security, for the owner too, with the one policy for every command.
+-- Row security, also for the owner, with one policy for all commands.
 SELECT is_empty(
     'SELECT relname FROM tenant_tables WHERE NOT (relrowsecurity AND relforcerowsecurity)',
-    'row security is forced on every table that has a tenant');
+    'row security is forced on every table with a tenant');
 SELECT set_eq(
     $$SELECT t.relname FROM tenant_tables t
       JOIN pg_policies p ON p.schemaname = 'msgstore' AND p.tablename = t.relname
@@ -25,19 +25,19 @@ SELECT set_eq(
       HAVING string_agg(concat_ws(' ', p.policyname, p.permissive, p.roles, p.cmd, p.with_check), ', ')
           = 'tenant_scope PERMISSIVE {public} ALL'$$,
     'SELECT relname FROM tenant_tables',
-    'and has one policy, for all roles and commands');
+    'each has one policy, for all roles and commands');
 SELECT is_empty(
     $$SELECT tablename, qual FROM pg_policies WHERE schemaname = 'msgstore'
       AND (qual !~ '_tenant_scope\(\).* = ''''::text\) OR \(\( SELECT msgstore._tenant_scope\(\).*\) = tenant_id\)'
            OR qual ~ 'current_setting')$$,
-    'which asks the module for the tenant, and not for a setting that may be planted');
+    'policies get the tenant from the module, not from a setting that a user can set');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relrowsecurity
         AND c.oid NOT IN (SELECT oid FROM tenant_tables)$$,
     'no other table has row security');
 
--- A key of one tenant says nothing of another's rows.
+-- A unique key never compares rows of two tenants.
 SELECT is_empty(
     $$SELECT i.indexrelid::regclass FROM pg_index i
       JOIN tenant_tables t ON t.oid = i.indrelid
@@ -46,12 +46,12 @@ SELECT is_empty(
 SELECT results_eq(
     $$SELECT conname FROM pg_constraint k
       WHERE k.connamespace = 'msgstore'::regnamespace AND k.contype = 'x'$$,
-    -- Ids of responses are those of all tenants: whoever has one must never
-    -- meet another response under it.
+    -- Response IDs are unique across all tenants, so that an ID never means two
+    -- responses.
     ARRAY['responses_id_excl'::name],
-    'but for the ids of responses nothing is exclusive over tenants');
+    'only response IDs are unique across tenants');
 
--- A view reads with the rights of who reads it, or filters by itself.
+-- A view runs with the rights of the reader, or filters by itself.
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('v', 'm')
@@ -65,10 +65,10 @@ SELECT is_empty(
                             AND d.refobjid <> c.oid
                         WHERE r.ev_class = c.oid
                         HAVING bool_and(d.refobjid = 'msgstore.host_events'::regclass))))$$,
-    'no view shows more than its reader may see');
+    'no view shows more than the reader can see');
 
--- Functions with the owner's rights are not under row security: each of them
--- says itself whose rows it means, or is known to need none.
+-- Row security does not apply to functions with the owner's rights: each of them
+-- filters by tenant, or is listed here.
 CREATE TEMP VIEW definers AS
 SELECT p.oid, p.proname, p.prosrc, l.lanname FROM pg_proc p
 JOIN pg_language l ON l.oid = p.prolang
@@ -77,48 +77,48 @@ SELECT set_eq(
     $$SELECT proname FROM definers
       WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant|_response_scope|_tenants_in_scope'
       EXCEPT
-      -- These read and write by functions that do.
+      -- These call functions that do.
       SELECT unnest(ARRAY['list_messages', 'claim', 'sent', 'send_failed', 'record_status',
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
         'list_responses', 'branches', 'response_input_items', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
         'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations'])$$,
     $$SELECT NULL::name WHERE false$$,
-    'every function with the owner''s rights looks to the tenant');
+    'every function with the owner''s rights filters by tenant');
 
--- Rights.
+-- Privileges.
 SELECT is_empty(
     $$SELECT c.oid::regclass, a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
       WHERE c.relnamespace = 'msgstore'::regnamespace AND a.grantee = 0$$,
-    'PUBLIC has no right on any table, view or sequence');
+    'PUBLIC has no privilege on any table, view or sequence');
 SELECT is_empty(
     $$SELECT p.oid::regprocedure FROM pg_proc p
       WHERE p.pronamespace = 'msgstore'::regnamespace
         AND (p.prosecdef OR p.provolatile = 'v' AND p.proname <> 'uuid7')
         AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
-    'nor on a function that could change anything');
+    'nor on a function that can change anything');
 SELECT is_empty(
     $$SELECT s.name FROM pg_settings s
       WHERE s.name IN ('msgstore.tenant_id', 'msgstore.owner', 'msgstore.admin')
         AND s.context <> 'superuser'$$,
-    'who a session is, is a superuser''s to say');
+    'only superusers can set the identity of a session');
 
--- Every public function and every relation has its level, or none on purpose.
+-- Every public function and relation has a level, or is listed here.
 SELECT set_eq(
     $$SELECT p.proname FROM pg_proc p
       WHERE p.pronamespace = 'msgstore'::regnamespace AND p.proname !~ '^_'
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'function'$$,
-    -- What everybody may do, and what only the owner may.
+    -- For everybody, and for the owner only.
     ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
         'conversation_key', 'snippet', 'uuid7',
         'grant_access', 'revoke_access', 'install_message_store'],
-    'every public function is in a level of access');
+    'every public function has an access level');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function'
       GROUP BY name HAVING count(*) > 1$$,
-    -- What a gateway asks whichever level it has, and what providers report.
+    -- A gateway calls the first three with any level; providers report statuses.
     ARRAY['authenticate', 'has_api_keys', 'tenant_limit', 'record_status'],
-    'and in one only');
+    'and only one');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
     ARRAY['requeue', 'requeue_dead_letters', 'replay', 'purge', 'erase_address', 'check',
@@ -127,22 +127,22 @@ SELECT set_eq(
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
         'purge_responses', 'create_api_key', 'revoke_api_key', 'list_api_keys',
         'set_tenant_limit', 'list_tenant_limits', '_stat_worker'],
-    'what changes much at once, or gives rights, is for operators');
+    'functions that change much at once, or grant access, are for operators');
 SELECT is_empty(
     $$SELECT r.name FROM msgstore._access_rights() r
       WHERE r.kind = 'function' AND NOT EXISTS (SELECT FROM pg_proc p
         WHERE p.pronamespace = 'msgstore'::regnamespace AND p.proname = r.name)$$,
-    'and what is in a level is there');
+    'every function of a level exists');
 SELECT set_eq(
     $$SELECT c.relname FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'table'$$,
-    -- Read by functions only.
+    -- Only functions read these.
     ARRAY['api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'stream_events',
         'stream_consumers', 'stream_subscriptions'],
-    'so is every view and table, or nobody reads it');
+    'every view and table has an access level, or no role can read it');
 
 SELECT * FROM finish();
 ROLLBACK;
