@@ -138,7 +138,7 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'table'$$,
     -- Only functions read these.
-    ARRAY['api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers',
+    ARRAY['api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'stream_events',
         'stream_consumers', 'stream_subscriptions'],
