@@ -1,7 +1,7 @@
-# MsgstoreGateway.pm: a gateway in front of a throw-away server, for t/1*.pl.
+# MsgstoreGateway.pm: a gateway in front of a temporary server.
 #
-# Nothing here sleeps for a guess: whatever takes time is polled for until a
-# deadline that only a broken gateway meets.
+# Nothing here sleeps for a fixed time: conditions are polled until a deadline
+# that only a broken gateway exceeds.
 package MsgstoreGateway;
 
 use strict;
@@ -27,8 +27,8 @@ my $program = $ENV{MSGSTORE_GATEWAY}
   // abs_path(dirname(__FILE__) . '/../gateway/msgstore-gateway');
 my $runs = 0;
 
-# A server with the extension in database postgres. The worker is off unless
-# the settings given turn it on.
+# Starts a server with the extension in database postgres. The worker is off
+# unless the settings turn it on.
 sub start_cluster
 {
 	my ($name, $settings) = @_;
@@ -42,8 +42,8 @@ sub start_cluster
 	return $node;
 }
 
-# From now on a call with an event that has a field "fail" fails as a whole, as
-# if a value could not be stored.
+# Makes each call that stores an event with a field "fail" fail as a whole, as if
+# a value could not be stored.
 sub fail_on_marked
 {
 	my ($node) = @_;
@@ -59,9 +59,9 @@ SQL
 	return;
 }
 
-# Options: env (a hash), flags (a list), url (query of DATABASE_URL), user,
-# wait (0: do not wait until it answers), directory to start in, files (how
-# many it may open).
+# Options: env (a hash), flags (a list), url (the query of DATABASE_URL), user,
+# wait (0: do not wait until it answers), directory to start in, files (the
+# maximum number of open files).
 sub new
 {
 	my ($class, $node, %option) = @_;
@@ -117,7 +117,7 @@ sub escape
 	return $text;
 }
 
-# Calls the code until it returns true; returns what it returned last.
+# Calls the code until it returns true; returns its last result.
 sub eventually
 {
 	my ($code, $seconds) = @_;
@@ -133,15 +133,15 @@ sub eventually
 
 sub log_text { return -e $_[0]{log} ? slurp_file($_[0]{log}) : '' }
 
-# The log's lines as hashes; a line that is not JSON dies. One that is being
-# written just now does not count.
+# The log's lines as hashes; dies if a line is not JSON. Ignores a line that is
+# being written.
 sub log_lines
 {
 	my ($whole) = $_[0]->log_text =~ /\A(.*\n)/s;
 	return map { decode($_) } split /\n/, $whole // '';
 }
 
-# The log line of the request with that id; written after the answer is sent.
+# The log line of the request with that id; it is written after the answer.
 sub log_line
 {
 	my ($self, $id) = @_;
@@ -180,7 +180,7 @@ sub get
 	return $self->request('GET', $path, \%headers);
 }
 
-# A body that is no string is encoded as JSON.
+# A body that is not a string is encoded as JSON.
 sub post
 {
 	my ($self, $path, $body, %headers) = @_;
@@ -199,7 +199,7 @@ sub connection
 }
 
 # One raw answer from a socket: status, headers and content; undef if the
-# connection ends before a status line.
+# connection is closed before a status line.
 sub read_answer
 {
 	my ($self, $socket, $seconds, $head) = @_;
@@ -234,7 +234,7 @@ sub read_answer
 	}
 }
 
-# Sends bytes as they are on a connection of their own.
+# Sends raw bytes on a new connection.
 sub raw
 {
 	my ($self, $bytes, $seconds) = @_;
@@ -273,7 +273,7 @@ sub post_bytes
 	  . "\r\n$body";
 }
 
-# All requests are on their way before the first answer is read.
+# Sends all requests before it reads the first answer.
 sub parallel
 {
 	my ($self, @requests) = @_;
@@ -288,7 +288,7 @@ sub metrics
 	return $self->get('/metrics', Accept => 'application/json')->{json};
 }
 
-# Ends it by a signal. Returns its exit code and how long it took.
+# Stops it with a signal. Returns the exit code and the time it took.
 sub stop
 {
 	my ($self, $signal) = @_;
@@ -324,7 +324,7 @@ sub DESTROY
 	if ($self->{pid}) { kill 'KILL', $self->{pid}; waitpid $self->{pid}, 0 }
 }
 
-# The four bodies of the contract; fields given replace those of the body.
+# The four bodies of the API; arguments replace fields of the body.
 sub sms
 {
 	return {

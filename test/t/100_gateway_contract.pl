@@ -18,13 +18,13 @@ sub count
 		"SELECT count(*) FROM msgstore.$_[0]");
 }
 
-# An empty store lists nothing, as an empty array.
+# An empty database returns an empty array.
 $answer = $gateway->get('/api/conversations');
 is($answer->{status}, 200, 'empty list is 200');
 like($answer->{content}, qr/"items": ?\[\]/, 'no rows are [], not null');
 is($answer->{json}{meta}{total}, 0, 'total is 0');
 
-# The five posts of the contract are accepted, with an id.
+# The five POST routes of the API return 202 and an id.
 my %posts = (
 	'/api/messages/sms' => sms(),
 	'/api/messages/email' => email(),
@@ -41,9 +41,9 @@ for my $path (sort keys %posts)
 	$ids{$path} = $answer->{json}{id};
 }
 is(count('inbound_events'), 3, 'webhooks and mock are inbound events');
-is(count('messages'), 2, 'messages are there when they are answered');
+is(count('messages'), 2, 'messages are stored before the answer');
 
-# mms is sms with attachments; the path is the same.
+# An mms is an sms with attachments, on the same path.
 $answer = $gateway->post('/api/messages/sms',
 	sms(type => 'mms', attachments => ['https://example.com/image.jpg']));
 is($answer->{status}, 202, 'mms is accepted on the sms route');
@@ -61,19 +61,19 @@ is( $node->safe_psql(
 	'mms',
 	'its channel comes from its type');
 
-# A webhook posted again gives the same answer and no second row.
+# A repeated webhook gets the same answer and stores no second row.
 $answer = $gateway->post('/api/webhooks/sms', $posts{'/api/webhooks/sms'});
-is($answer->{status}, 202, 'a webhook again is accepted');
+is($answer->{status}, 202, 'a repeated webhook is accepted');
 is($answer->{json}{id}, $ids{'/api/webhooks/sms'}, 'with the first id');
-is(count('inbound_events'), 4, 'and stored once');
+is(count('inbound_events'), 4, 'and is stored once');
 
-# The body is stored and returned as it was sent.
+# The body is stored and returned unchanged.
 my $odd =
   "<script>alert(1)</script> '; DROP TABLE msgstore.messages; -- \x{1F468}";
 $answer = $gateway->post('/api/messages/sms', sms(body => $odd));
 is($answer->{status}, 202, 'a body of markup and SQL is accepted');
 
-# The lists show both directions once the events are processed.
+# Lists show both directions once the events are processed.
 $node->safe_psql('postgres', 'SELECT msgstore.process()');
 $answer = $gateway->get('/api/conversations');
 is($answer->{status}, 200, 'list of conversations');
@@ -88,7 +88,7 @@ for my $item (@{ $answer->{json}{items} })
 		'a conversation has its fields');
 	my $messages =
 	  $gateway->get("/api/conversations/$item->{id}/messages")->{json};
-	is($messages->{meta}{total}, $item->{message_count}, 'its id is usable');
+	is($messages->{meta}{total}, $item->{message_count}, 'its id can be used in a path');
 	push @bodies, map { $_->{body} } @{ $messages->{items} };
 }
 $answer = $gateway->get('/api/conversations/1/messages');
@@ -105,7 +105,7 @@ ok( !(  grep { !exists $answer->{json}{items}[0]{$_} }
 ok((grep { $_ eq $odd } @bodies),
 	'markup and SQL come back as they were sent');
 
-# Paging is the database's: parameters go there under all their names.
+# The database does the paging: parameters are passed on under all names.
 for my $name (qw(pageSize page_size per_page))
 {
 	is( $gateway->get("/api/conversations?page=2&$name=1")
@@ -120,7 +120,7 @@ $answer = $gateway->get(
 		$gateway->get('/api/conversations?pageSize=1')
 		  ->{json}{meta}{next_cursor}));
 is($answer->{status}, 200, 'a cursor is taken');
-is(scalar @{ $answer->{json}{items} }, 1, 'and goes on after it');
+is(scalar @{ $answer->{json}{items} }, 1, 'and continues after it');
 my %sizes = (
 	0 => 50,
 	500 => 50,
@@ -139,7 +139,7 @@ for my $page (qw(4294967295 -4294967295 0 99))
 		200, "page $page is no error");
 }
 
-# What is not there is 404 with the error body.
+# Unknown paths and ids get 404 with the error body.
 for my $path (
 	'/api/conversations/999999/messages',
 	'/api/conversations/abc/messages',
@@ -163,7 +163,7 @@ for my $path (
 	is($answer->{json}{code}, 'not_found', "$path says not_found");
 }
 
-# A method that a path does not have is 405, with those it has.
+# An unsupported method gets 405 with the supported ones in Allow.
 my %allowed = (
 	'/api/conversations' => 'GET, HEAD',
 	'/api/webhooks/sms' => 'POST',
@@ -181,7 +181,7 @@ for my $path (sort keys %allowed)
 }
 is($gateway->get('/api/webhooks/sms')->{status}, 405, 'GET of a POST route');
 
-# HEAD answers like GET, without a body, and the connection goes on.
+# HEAD answers like GET without a body, and the connection stays usable.
 for my $path ('/healthz', '/api/conversations', '/metrics')
 {
 	my $socket = $gateway->connection;
@@ -197,7 +197,7 @@ for my $path ('/healthz', '/api/conversations', '/metrics')
 		'ok', 'the next answer is whole');
 }
 
-# Health needs nothing; readiness needs the database and the extension.
+# Liveness needs no database; readiness needs database and extension.
 for my $path ('/healthz', '/health')
 {
 	$answer = $gateway->get($path);
@@ -206,7 +206,7 @@ for my $path ('/healthz', '/health')
 }
 is($gateway->get('/readyz')->{status}, 200, 'ready');
 
-# Accept: whatever allows JSON is fine, whatever does not is 406.
+# An Accept header that excludes JSON gets 406.
 for my $accept (
 	'*/*',
 	'application/json',
@@ -234,7 +234,7 @@ for my $accept (
 	}
 }
 
-# Metrics are Prometheus text, and JSON for whoever prefers it.
+# Metrics are Prometheus text, or JSON for clients that prefer it.
 for my $accept (undef, '*/*', 'text/plain',
 	'text/plain, application/json;q=0.9')
 {
@@ -245,7 +245,7 @@ for my $accept (undef, '*/*', 'text/plain',
 		qr{^text/plain; version=0\.0\.4},
 		'metrics are text for ' . ($accept // 'nothing'));
 }
-# What has labels is looked at in 190_gateway_metrics.pl.
+# Metrics with labels are tested in 190_gateway_metrics.pl.
 my ($plain) = $answer->{content} =~
   /\A(.*?)^# HELP msgstore_channel_events_total /ms;
 unlike(
@@ -290,7 +290,7 @@ my $sql = MsgstoreGateway::decode(
 is($metrics->{$_}, $sql->{$_}, "SQL and HTTP agree about $_")
   for grep { !/_us$|^ts_/ } sort keys %$sql;
 
-# Every answer carries the security headers and a request id, refusals too.
+# Every answer, also a refusal, has security headers and a request id.
 for my $request (
 	[ GET => '/healthz' ],
 	[ GET => '/nope' ],
@@ -318,7 +318,8 @@ for my $request (
 	ok(!exists $headers->{'strict-transport-security'}, "$what: no HSTS");
 }
 
-# A request id is taken over, returned, stored and logged; so is a trace.
+# A request id is returned, stored and logged; a trace id is returned and
+# logged.
 my $trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 $answer = $gateway->post(
 	'/api/webhooks/sms', inbound_sms('traced'),
@@ -340,12 +341,12 @@ is($line->{method}, 'POST', 'and the method');
 is($line->{client}, '127.0.0.1', 'and the client');
 like($line->{duration_us}, qr/^\d+$/, 'and the duration');
 $answer = $gateway->get('/healthz', 'X-Request-Id' => '   ');
-like($answer->{headers}{'x-request-id'}, $uuid, 'a blank id counts as none');
+like($answer->{headers}{'x-request-id'}, $uuid, 'a blank id is ignored');
 $answer = $gateway->get('/healthz', 'X-Request-Id' => 'x' x 1000);
-is($answer->{headers}{'x-request-id'}, 'x' x 128, 'a long one is cut');
+is($answer->{headers}{'x-request-id'}, 'x' x 128, 'a long id is truncated');
 $answer =
   $gateway->raw("GET /healthz HTTP/1.1\r\nX-Request-Id: a\x80\xffb\r\n\r\n");
-is($answer->{headers}{'x-request-id'}, 'ab', 'what is not ASCII is left out');
+is($answer->{headers}{'x-request-id'}, 'ab', 'non-ASCII characters are dropped');
 
 for my $bad ('x', "$trace-00", uc $trace,
 	'00-' . ('0' x 32) . '-b7ad6b7169203331-01')
@@ -354,7 +355,7 @@ for my $bad ('x', "$trace-00", uc $trace,
 	ok(!exists $answer->{headers}{traceparent}, "trace $bad is not returned");
 }
 
-# An address of a client is believed from a peer on this machine.
+# A forwarded client address is trusted from a peer on this machine.
 my %clients = (
 	'203.0.113.7, 10.0.0.1' => '203.0.113.7',
 	'2001:db8::1' => '2001:db8::1',
@@ -370,15 +371,15 @@ $answer = $gateway->get('/healthz', 'X-Real-IP' => '203.0.113.8');
 is($gateway->log_line($answer->{headers}{'x-request-id'})->{client},
 	'203.0.113.8', 'X-Real-IP');
 
-# HTTP/1.0 and "Connection: close" end the connection, and the answer says so.
+# HTTP/1.0 and "Connection: close" close the connection; the answer says so.
 for my $request ("GET /healthz HTTP/1.0\r\n\r\n",
 	"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 {
 	$answer = $gateway->raw($request);
-	is($answer->{headers}{connection}, 'close', 'answer announces the end');
+	is($answer->{headers}{connection}, 'close', 'the answer announces the close');
 }
 
-# Several requests in one packet get their answers in order.
+# Pipelined requests are answered in order.
 my $socket = $gateway->connection;
 MsgstoreGateway::syswrite_all(
 	$socket,
@@ -399,7 +400,7 @@ is( eventually(
 	1,
 	'both of two are stored');
 
-# Whoever waits for a go-ahead before the body gets it.
+# A client that expects 100 Continue gets it.
 $socket = $gateway->connection;
 my $bytes =
   MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms('expect'),

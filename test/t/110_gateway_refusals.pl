@@ -1,5 +1,5 @@
-# Whatever is refused is refused with its code and a JSON body, stores nothing
-# and harms nobody else.
+# Refusals: each has its status and a JSON body, stores nothing, and does not
+# affect other clients.
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,14 +30,14 @@ sub refused
 {
 	my ($answer, $status, $what) = @_;
 	is($answer->{status}, $status, "$what is $status");
-	is($answer->{json}{code}, $codes{$status}, 'with its code');
+	is($answer->{json}{code}, $codes{$status}, 'it has its code');
 	ok(length($answer->{json}{message} // ''), 'and a message');
 	is($answer->{headers}{'x-content-type-options'},
 		'nosniff', 'and headers');
 	return;
 }
 
-# A body needs the media type of JSON; parameters and case do not matter.
+# A body must have type application/json; parameters and case are ignored.
 for my $type (
 	'text/plain', 'application/jsonp',
 	'application/x-www-form-urlencoded', 'application/',
@@ -58,8 +58,8 @@ refused(
 	415,
 	'no Content-Type');
 refused($gateway->request('PUT', '/api/provider/mock/config', {}, '{}'),
-	415, 'PUT without it');
-is(stored(), 0, 'nothing of it was stored');
+	415, 'PUT without Content-Type');
+is(stored(), 0, 'nothing was stored');
 for my $type (
 	'application/json',
 	'Application/JSON; charset=utf-8',
@@ -73,12 +73,12 @@ for my $type (
 }
 my $before = stored();
 
-# The media type is looked at before the body is read.
+# The media type is checked before the body is read.
 $answer = $gateway->raw("POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\n"
 	  . "Content-Type: text/plain\r\nContent-Length: 1000\r\n\r\n");
-refused($answer, 415, 'a body that never comes');
+refused($answer, 415, 'a body that never arrives');
 
-# A body is one JSON object, by the letter of the standard.
+# A body must be one JSON object as RFC 8259 defines it.
 my %broken = (
 	'nothing' => '',
 	'a blank' => ' ',
@@ -128,8 +128,8 @@ for my $what (sort keys %broken)
 		400, "body of $what");
 }
 
-# The database is not asked about a number that it cannot hold, and takes the
-# longest that it can.
+# A number that is too long for the database is refused by the gateway; the
+# longest possible one is stored.
 is($gateway->post('/api/webhooks/sms', '{"a":1e131072}')->{json}{message},
 	'body has a number that is too long', 'a long number costs no batch');
 like(
@@ -141,7 +141,7 @@ is($gateway->post('/api/webhooks/sms', '{"a":0.' . ('0' x 16383) . '}')
 	'field "from" is missing',
 	'nor is a fraction of 16383 digits');
 
-# What the database finds wrong is answered in its words, for psql and for us.
+# An error of the database has the same text in psql and over HTTP.
 my %wrong = (
 	'no from' => [ from => undef ],
 	'a blank to' => [ to => ' ' ],
@@ -174,13 +174,13 @@ my $said = $node->psql(
 	stderr => \my $error);
 like($error, qr/\Q$answer->{json}{message}\E/, 'psql and HTTP say the same');
 
-# Numbers that no type of the database can hold are the client's fault too.
+# A number that is out of range for its type is a client error.
 refused($gateway->post('/api/webhooks/sms', '{"a":1e400000}'),
 	400, 'webhook with a number too large');
 refused($gateway->post('/api/messages/sms', '{"a":1e400000}'),
 	400, 'message with a number too large');
 
-# A mock event needs a channel, and one that exists.
+# A mock event must name an existing channel.
 refused($gateway->post('/api/provider/mock/inbound', sms()),
 	400, 'mock without channel');
 refused($gateway->post('/api/provider/mock/inbound', sms(channel => 'fax')),
@@ -188,7 +188,8 @@ refused($gateway->post('/api/provider/mock/inbound', sms(channel => 'fax')),
 refused($gateway->post('/api/provider/mock/inbound', sms(channel => 5)),
 	400, 'mock with a channel of a number');
 
-# Exactly the limit is taken, one byte more is not, however it is sent.
+# A body of exactly the limit is accepted, one more byte is not, with a length
+# or in chunks.
 sub sized
 {
 	my ($size) = @_;
@@ -209,9 +210,9 @@ sub chunked
 	return $bytes . "0\r\n\r\n";
 }
 isnt($gateway->post('/api/webhooks/sms', sized(262144))->{status},
-	413, '262144 bytes are not too many');
+	413, '262144 bytes are accepted');
 isnt($gateway->raw(chunked(sized(262144), 4000))->{status},
-	413, 'nor are they in chunks');
+	413, 'also in chunks');
 $before = stored();
 refused($gateway->post('/api/webhooks/sms', sized(262145)),
 	413, '262145 bytes');
@@ -227,7 +228,7 @@ refused($gateway->post('/api/messages/sms', sized(5_000_000)), 413, '5 MB');
 $answer = $gateway->raw(chunked('{"from":"a"}', 3));
 refused($answer, 400, 'a small body in small chunks is read');
 
-# Requests that two readers could read differently are not read at all.
+# Ambiguous requests are refused.
 my $json = 'Content-Type: application/json';
 my %ambiguous = (
 	'length and chunks' =>
@@ -252,10 +253,10 @@ for my $what (sort keys %ambiguous)
 	$answer = $gateway->raw(
 		"POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\n$ambiguous{$what}");
 	refused($answer, 400, "request with $what");
-	is($answer->{headers}{connection}, 'close', 'and the connection ends');
+	is($answer->{headers}{connection}, 'close', 'and the connection is closed');
 }
 
-# What is not HTTP at all gets our error body as well.
+# Malformed HTTP gets the API's error body as well.
 for my $bytes (
 	"nonsense\r\n\r\n",
 	"GET\r\n\r\n",
@@ -280,7 +281,7 @@ refused(
 refused($gateway->raw('GET /' . ('x' x 20000) . " HTTP/1.1\r\n\r\n"),
 	400, 'a path of 20 kB');
 
-# Parameters of the query that are not what they should be.
+# Invalid query parameters.
 for my $query (
 	'page=abc', 'pageSize=abc',
 	'page=1.5', 'page=1e3',
@@ -296,7 +297,7 @@ for my $query (
 		0, 20);
 }
 
-# The mock's configuration is checked as a whole.
+# The mock provider's configuration is checked as a whole.
 for my $config (
 	'{"timeout_pct":101}',
 	'{"error_pct":-1}',
@@ -319,12 +320,12 @@ for my $config (
 is_deeply(
 	$gateway->get('/api/provider/mock/config')->{json},
 	{ timeout_pct => 0, error_pct => 0, ratelimit_pct => 0, seed => undef },
-	'and stays as it was');
+	'and stays unchanged');
 
-is(stored(), $before, 'no refusal has stored anything');
-is($gateway->get('/healthz')->{status}, 200, 'and the gateway lives');
+is(stored(), $before, 'no refusal stored anything');
+is($gateway->get('/healthz')->{status}, 200, 'the gateway is alive');
 
-# An internal error says nothing of the database; its details are in the log.
+# An internal error reveals nothing; its details are in the log.
 $node->safe_psql(
 	'postgres', q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
@@ -334,15 +335,15 @@ $node->safe_psql(
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('inside'),
 	'X-Request-Id' => 'inside');
 is($answer->{status}, 500, 'a failing trigger is an internal error');
-is($answer->{json}{code}, 'internal_error', 'with its code');
-is($answer->{json}{message}, 'internal error', 'and a bland message');
+is($answer->{json}{code}, 'internal_error', 'it has its code');
+is($answer->{json}{message}, 'internal error', 'and a generic message');
 like(
 	$gateway->log_text,
 	qr/request inside: database error P0001: secret detail/,
-	'the log says more');
+	'the log has the details');
 $node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
 is($gateway->post('/api/webhooks/sms', inbound_sms('inside'))->{status},
-	202, 'repaired, it is accepted');
+	202, 'accepted once the trigger is gone');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

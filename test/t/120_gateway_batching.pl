@@ -1,5 +1,5 @@
-# Requests that wait together share a commit, and nothing else: keys, answers
-# and errors stay each one's own.
+# Batches: concurrent requests share a commit, but each has its own key, answer
+# and error.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,7 @@ fail_on_marked($node);
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
-# How many different ids the answers have.
+# The number of distinct ids in the answers.
 sub ids
 {
 	my %seen = map { ($_->{json}{id} // 'none') => 1 } @_;
@@ -22,7 +22,7 @@ sub ids
 
 sub webhook { return MsgstoreGateway::post_bytes('/api/webhooks/sms', @_) }
 
-# The same with batches and without.
+# The same tests with batches and without.
 for my $flag ('--batch', '--no-batch')
 {
 	my $gateway = MsgstoreGateway->new($node, flags => [$flag]);
@@ -30,7 +30,7 @@ for my $flag ('--batch', '--no-batch')
 	my $events = query('SELECT count(*) FROM msgstore.inbound_events');
 	my @answers;
 
-	# Fifty posts of one event at once are one row, and fifty equal answers.
+	# Fifty concurrent posts of one event store one row and get equal answers.
 	@answers =
 	  $gateway->parallel(map { webhook(inbound_sms("$tag-one")) } 1 .. 50);
 	is((grep { $_->{status} == 202 } @answers),
@@ -42,7 +42,7 @@ for my $flag ('--batch', '--no-batch')
 		1,
 		"$flag: one row");
 
-	# The same with one idempotency key, and events without any other sign.
+	# The same with one idempotency key for events without a provider's id.
 	@answers = $gateway->parallel(
 		map {
 			webhook(inbound_sms("$tag-key"), 'Idempotency-Key' => "$tag-key")
@@ -63,7 +63,7 @@ for my $flag ('--batch', '--no-batch')
 	is(query("SELECT count(*) FROM msgstore.messages WHERE body = '$tag'"),
 		1, "$flag: one message");
 
-	# Different events get each its own row and id, in whatever company.
+	# Each of several concurrent events gets its own row and id.
 	@answers =
 	  $gateway->parallel(map { webhook(inbound_sms("$tag-many-$_")) }
 		  1 .. 100);
@@ -79,8 +79,8 @@ for my $flag ('--batch', '--no-batch')
 		100,
 		"$flag: each answer has its own row's id");
 
-	# Bad ones among them are refused alone: those that the gateway sees, those
-	# that the database sees, and those that make a whole call fail.
+	# Bad events are refused alone: those that the gateway refuses, those that the
+	# database refuses, and those that make a whole call fail.
 	my @bad = (
 		'{"a":"\\u0000"}',
 		inbound_sms('', body => 'no provider id'),
@@ -105,7 +105,7 @@ for my $flag ('--batch', '--no-batch')
 		90,
 		"$flag: and are stored");
 
-	# Large bodies go side by side, each of them whole.
+	# Large bodies in one batch are stored complete.
 	@answers = $gateway->parallel(
 		map { webhook(inbound_sms("$tag-large-$_", body => 'x' x 250_000)) }
 		  1 .. 40);
@@ -125,17 +125,17 @@ for my $flag ('--batch', '--no-batch')
 		cmp_ok($metrics->{batches}, '<', $posts,
 			"$posts events came in fewer batches");
 		cmp_ok($metrics->{batches_split},
-			'>', 0, 'a batch that failed as a whole was split');
+			'>', 0, 'a batch that failed was split');
 	}
 	else
 	{
 		cmp_ok($metrics->{batches}, '>=', $posts,
-			'without batches each has its own call');
+			'without batches each request has its own call');
 	}
 	is(($gateway->stop)[0], 0, "$flag: exit code 0");
 }
 
-# Idempotency keys, on all four posts; they outlive the gateway.
+# Idempotency keys work on four POST routes, and across a restart.
 my $gateway = MsgstoreGateway->new($node);
 my %posts = (
 	'/api/messages/sms' => sms(body => 'keyed'),
@@ -164,7 +164,7 @@ for my $path (sort keys %posts)
 	is($answer->{json}{code}, 'conflict', 'and says so');
 }
 
-# An empty key is none; one of 255 bytes is fine, a longer one is not.
+# An empty key is ignored; 255 bytes are accepted, more are not.
 my $before = query('SELECT count(*) FROM msgstore.messages');
 for my $key ('', ' ')
 {
@@ -174,7 +174,7 @@ for my $key ('', ' ')
 		'Idempotency-Key' => $key) for 1 .. 2;
 }
 is(query('SELECT count(*) FROM msgstore.messages') - $before,
-	4, 'an empty key is no key');
+	4, 'an empty key is ignored');
 is( $gateway->post(
 		'/api/messages/sms',
 		sms(body => 'long'),
@@ -190,7 +190,7 @@ for my $key ('k' x 256, 'k' x 5000)
 	is($answer->{status}, 400, 'a longer key is refused');
 }
 
-# A refused request has not used its key.
+# A refused request does not use up its key.
 is( $gateway->post(
 		'/api/webhooks/sms',
 		inbound_sms('unburnt', body => ''),
@@ -201,9 +201,9 @@ is( $gateway->post(
 		'/api/webhooks/sms', inbound_sms('unburnt'),
 		'Idempotency-Key' => 'unburnt')->{status},
 	202,
-	'the key is free');
+	'the key can still be used');
 
-# An acknowledged event has reached the disk, whatever the server's default.
+# An acknowledged event is on disk, whatever the server's default is.
 $node->safe_psql('postgres',
 	'ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()');
 $gateway->stop;

@@ -1,5 +1,5 @@
-# A database that goes away: 503 with Retry-After, health stays, and when it
-# is back so are we; nothing that was acknowledged is lost.
+# The database goes away: requests get 503 with Retry-After, and the gateway
+# recovers when it is back. No acknowledged event is lost.
 use strict;
 use warnings FATAL => 'all';
 
@@ -31,10 +31,10 @@ sub unavailable
 }
 
 is($gateway->post('/api/webhooks/sms', inbound_sms('before'))->{status},
-	202, 'accepted while it is there');
+	202, 'accepted while the database is up');
 my $known = $gateway->metrics;
 
-# Away: everything that needs it says so, and says it soon.
+# While the database is away, requests that need it fail fast.
 $node->stop('fast');
 for my $request (
 	[ POST => '/api/webhooks/sms', inbound_sms('away') ],
@@ -52,25 +52,25 @@ for my $request (
 	unavailable($answer, $path);
 	cmp_ok(time - $start, '<', 5, "$path: without waiting");
 }
-is($gateway->get('/healthz')->{status}, 200, 'health is about the process');
+is($gateway->get('/healthz')->{status}, 200, 'liveness does not need the database');
 my $metrics = $gateway->metrics;
-is($metrics->{database_up}, 0, 'metrics say that it is away');
+is($metrics->{database_up}, 0, 'database_up is 0');
 is( $metrics->{events_ingested},
 	$known->{events_ingested},
-	'and keep what they knew');
+	'other metrics keep their values');
 my @answers = $gateway->parallel(
 	map {
 		MsgstoreGateway::post_bytes('/api/webhooks/sms',
 			inbound_sms("away-$_"))
 	} 1 .. 50);
-is((grep { $_->{status} == 503 } @answers), 50, 'a crowd is told at once');
+is((grep { $_->{status} == 503 } @answers), 50, 'fifty requests fail at once');
 
-# A gateway that starts meanwhile starts.
+# A gateway can start meanwhile.
 my $second = MsgstoreGateway->new($node);
 unavailable($second->post('/api/webhooks/sms', inbound_sms('away')),
 	'started without database');
 
-# Back: the next ones are accepted, without a restart of the gateway.
+# When the database is back, requests succeed without a restart.
 $node->start;
 for my $one ($gateway, $second)
 {
@@ -81,15 +81,15 @@ for my $one ($gateway, $second)
 		202,
 		'accepted again');
 }
-is(stored('away%'), 0, 'what was answered with 503 was not stored');
+is(stored('away%'), 0, 'requests with 503 stored nothing');
 like(
 	$gateway->log_text,
 	qr/database is reachable again/,
-	'the log says that it is back');
+	'the log says that the database is back');
 is(() = $gateway->log_text =~ /could not connect/g,
-	1, 'and said once that it was away');
+	1, 'and logged the failure once');
 
-# Idle connections that the server has ended are not noticed by anyone.
+# Idle connections that the server closed fail no request.
 $node->safe_psql('postgres',
 	"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
 );
@@ -97,7 +97,7 @@ is($gateway->post('/api/webhooks/sms', inbound_sms('ended'))->{status},
 	202, 'idle connections are checked before use');
 is(($second->stop)[0], 0, 'exit code 0');
 
-# Crash after crash under load: what was acknowledged is there, once.
+# Crashes under load: every acknowledged event is stored once.
 my (%accepted, %asked);
 for my $round (1 .. 5)
 {
@@ -134,7 +134,7 @@ my %rows = map { split /\|/ } split /\n/,
 is((grep { ($rows{$_} // '') ne $accepted{$_} } keys %accepted),
 	0, 'every acknowledged event is there');
 
-# Whoever got a 503 repeats, and each event is there once.
+# Requests that got 503 are retried, and each event is stored once.
 for my $name (
 	map {
 		my $r = $_;
@@ -147,7 +147,7 @@ for my $name (
 }
 is(stored('crash-%'), 300, 'all events once');
 
-# A statement that hangs ends by its time-out, and others go on.
+# A hanging statement ends by its timeout; other requests continue.
 $gateway->stop;
 $gateway =
   MsgstoreGateway->new($node, env => { DATABASE_QUERY_TIMEOUT_SECS => 1 });
@@ -163,20 +163,20 @@ $locker->quit;
 is($gateway->post('/api/webhooks/sms', inbound_sms('locked'))->{status},
 	202, 'then it is accepted');
 
-# A server that does not answer at all is given up as well.
+# A server that does not answer at all is given up.
 my $pid = $node->safe_psql('postgres',
 	"SELECT pid FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' ORDER BY state_change DESC LIMIT 1"
 );
 kill 'STOP', $pid;
 $start = time;
 unavailable($gateway->post('/api/webhooks/sms', inbound_sms('silent')),
-	'a server that is silent');
+	'a silent server');
 cmp_ok(time - $start, '<', 10, 'is given up in time');
 is($gateway->post('/api/webhooks/sms', inbound_sms('silent-2'))->{status},
-	202, 'another connection does the work');
+	202, 'another connection serves the request');
 kill 'CONT', $pid;
 
-# When all connections are busy, waiting ends too.
+# When all connections are busy, waiting for one has a time limit.
 $gateway->stop;
 $gateway = MsgstoreGateway->new(
 	$node,
@@ -199,13 +199,13 @@ $answer = $gateway->post('/api/webhooks/sms', inbound_sms('no connection'));
 unavailable($answer, 'no connection');
 is( $answer->{json}{message},
 	'all database connections are busy',
-	'and says why');
+	'the answer says why');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 is($gateway->read_answer($socket)->{status},
-	202, 'the waiting one is accepted');
+	202, 'the waiting request is accepted');
 
-# Idle connections grow old and go; a new one comes.
+# Idle connections are closed after a while and opened again.
 $gateway->stop;
 $gateway =
   MsgstoreGateway->new($node, url => 'min_connections=0&idle_timeout=1');
@@ -217,20 +217,20 @@ ok( eventually(
 				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
 			) == 0;
 		}),
-	'an idle connection is closed');
+	'the idle connection is closed');
 is($gateway->post('/api/webhooks/sms', inbound_sms('aging-2'))->{status},
-	202, 'and opened again');
+	202, 'and another one is opened');
 
-# Without the extension the gateway is alive but not ready.
+# Without the extension the gateway is alive, but not ready.
 $node->safe_psql('postgres', 'DROP EXTENSION msgstore');
 unavailable($gateway->get('/readyz'), 'without the extension');
 is($gateway->get('/healthz')->{status}, 200, 'alive');
 is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status},
 	500, 'a post is an internal error');
 $node->safe_psql('postgres', 'CREATE EXTENSION msgstore');
-is($gateway->get('/readyz')->{status}, 200, 'ready when it is there');
+is($gateway->get('/readyz')->{status}, 200, 'ready when it is back');
 is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status},
-	202, 'and accepting');
+	202, 'and accepting requests');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

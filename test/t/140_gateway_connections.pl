@@ -1,5 +1,5 @@
-# Connections: within the limit nobody starves, beyond it 503 comes at once;
-# slow clients and a stop are bounded in time.
+# Connections: within the limit every client is served, above it clients get 503
+# at once. Slow clients and shutdown have time limits.
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,7 +16,7 @@ my ($answer, $start);
 
 sub send_on { return MsgstoreGateway::syswrite_all(@_) }
 
-# As many kept-alive connections as are allowed, each with several requests.
+# As many kept-alive connections as allowed, each with several requests.
 my @kept;
 for (1 .. 256)
 {
@@ -39,33 +39,33 @@ for my $round (1 .. 3)
 	is((grep { $_ == 202 } @statuses),
 		256, "round $round: all of them are answered");
 	cmp_ok(time - $start,
-		'<', 20, 'and none waits for another one to hang up');
+		'<', 20, 'and none waits for another one to disconnect');
 }
 is( $node->safe_psql(
 		'postgres',
 		"SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'kept-%'"
 	),
 	768,
-	'and all are stored');
+	'and all events are stored');
 
-# More of them are told at once that there are too many.
+# Further connections get 503 at once.
 for (1 .. 44)
 {
 	$start = time;
 	my $socket = $gateway->connection;
 	send_on($socket, $health);
 	$answer = $gateway->read_answer($socket);
-	is($answer->{status}, 503, 'beyond the limit: 503');
+	is($answer->{status}, 503, 'above the limit: 503');
 	is($answer->{json}{code}, 'service_unavailable', 'with its code');
 	cmp_ok($answer->{headers}{'retry-after'}, '>', 0, 'and Retry-After');
 	is($answer->{headers}{connection},
-		'close', 'and the end of the connection');
+		'close', 'and the connection is closed');
 	cmp_ok(time - $start, '<', 2, 'at once');
 }
 send_on($kept[0], $health);
-is($gateway->read_answer($kept[0])->{status}, 200, 'those within go on');
+is($gateway->read_answer($kept[0])->{status}, 200, 'connections within the limit continue');
 
-# A place that becomes free is taken.
+# A closed connection makes room for another one.
 close pop @kept for 1 .. 10;
 ok( eventually(
 		sub {
@@ -73,12 +73,12 @@ ok( eventually(
 			send_on($socket, $health);
 			return $gateway->read_answer($socket)->{status} == 200;
 		}),
-	'a place that became free is taken');
+	'another connection is accepted');
 cmp_ok($gateway->metrics->{http_connections_refused},
-	'>=', 44, 'the refused are counted');
+	'>=', 44, 'refused connections are counted');
 @kept = ();
 
-# One that is idle for too long is closed.
+# An idle connection is closed after a while.
 is(($gateway->stop)[0], 0, 'exit code 0');
 $gateway = MsgstoreGateway->new(
 	$node,
@@ -92,10 +92,10 @@ send_on($socket, $health);
 is($gateway->read_answer($socket)->{status}, 200, 'answered');
 $start = time;
 is(sysread($socket, my $nothing, 1), 0, 'an idle connection is closed');
-cmp_ok(time - $start, '<', 5, 'when its time is over');
+cmp_ok(time - $start, '<', 5, 'after its time');
 
-# Slow clients: nothing at all, half a header, header by header, half a body,
-# a body byte by byte. Others are served meanwhile, and each ends in time.
+# Slow clients: silence, half a header, one header at a time, half a body, a body
+# byte by byte. Others are served meanwhile, and each is cut off in time.
 my $post =
   "POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 my %slow = (
@@ -115,7 +115,7 @@ for my $what (sort keys %slow)
 	send_on($socket, $first) if length $first;
 	$start = time;
 	my $select = IO::Select->new($socket);
-	# What it has to say when it gives up, or the end of the connection.
+	# The expected answer when the time is over, or undef for a closed connection.
 	until ($select->can_read(0.2))
 	{
 		last if time - $start > 15;
@@ -140,7 +140,7 @@ is( $node->safe_psql(
 	0,
 	'nothing of it was stored');
 
-# All places taken by slow bodies become free again.
+# Connections held by slow bodies become free again.
 my @slow = map { $gateway->connection } 1 .. 4;
 send_on($_, $post . "Content-Length: 100\r\n\r\n{") for @slow;
 ok( eventually(
@@ -149,10 +149,10 @@ ok( eventually(
 			send_on($one, $health);
 			return ($gateway->read_answer($one) // {})->{status} == 200;
 		}),
-	'slow clients do not keep their places');
+	'slow clients lose their connections');
 @slow = ();
 
-# One that takes its answer slowly is cut off as well.
+# A client that reads its answer slowly is cut off as well.
 $node->safe_psql(
 	'postgres', q{
 	SELECT count(*) FROM generate_series(1, 50) AS g, msgstore.send('sms', jsonb_build_object(
@@ -165,7 +165,7 @@ my ($large) =
 is( length $gateway->get("/api/conversations/$large/messages")->{content} >
 	  10_000_000,
 	1,
-	'an answer of 10 MB is whole');
+	'an answer of 10 MB is complete');
 $socket = $gateway->connection;
 send_on($socket,
 	"GET /api/conversations/$large/messages HTTP/1.1\r\nHost: x\r\nX-Request-Id: reader\r\n\r\n"
@@ -178,9 +178,9 @@ until (grep { ($_->{request_id} // '') eq 'reader' } $gateway->log_lines)
 	IO::Select->new($socket)->can_read(1) && sysread $socket, my $part, 1;
 	Time::HiRes::sleep(0.1);
 }
-cmp_ok(time - $start, '<', 250, 'one that reads byte by byte is given up');
+cmp_ok(time - $start, '<', 250, 'a client that reads byte by byte is cut off');
 
-# A client that is gone before its answer harms nobody.
+# A client that disconnects before its answer does no harm.
 for (1 .. 20)
 {
 	my $gone = $gateway->connection;
@@ -191,11 +191,11 @@ for (1 .. 20)
 	close $gone;
 }
 ok(eventually(sub { $gateway->get('/healthz')->{status} == 200 }),
-	'the gateway lives');
+	'the gateway is alive');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
-# SIGTERM: what is in flight is answered, new requests are not taken, and it
-# is over within five seconds.
+# SIGTERM: requests in flight are answered, new ones are refused, and the gateway
+# exits within five seconds.
 for my $signal ('TERM', 'INT')
 {
 	$gateway = MsgstoreGateway->new($node);
@@ -246,7 +246,7 @@ for my $signal ('TERM', 'INT')
 		"$signal: they are stored");
 }
 
-# What hangs, and what waits behind it, does not hold up the stop.
+# A hanging request, and those that wait for it, do not delay the shutdown.
 $gateway = MsgstoreGateway->new($node);
 my $locker = $node->background_psql('postgres');
 $locker->query_safe(
@@ -267,12 +267,12 @@ send_on(
 	MsgstoreGateway::post_bytes(
 		'/api/webhooks/sms', inbound_sms("hanging-$_"))) for 0 .. $#more;
 my ($code, $took) = $gateway->stop;
-is($code, 0, 'exit code 0 all the same');
+is($code, 0, 'the exit code is still 0');
 cmp_ok($took, '<', 5, 'within five seconds');
 is( (   grep { ($gateway->read_answer($_) // {})->{status} == 503 } $socket,
 		@more),
 	21,
-	'and everyone is told so');
+	'and every client gets an answer');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 

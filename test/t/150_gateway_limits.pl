@@ -1,4 +1,4 @@
-# Rate limits and breakers: off or out of the way by default, exact when on.
+# Rate limits and breakers: off or unnoticed by default, exact if enabled.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,14 +24,14 @@ sub limited
 	is($answer->{json}{code}, 'rate_limited', 'its code');
 	cmp_ok($answer->{headers}{'retry-after'}, '>', 0, 'Retry-After');
 	cmp_ok($answer->{headers}{'retry-after'}, '<=', 60, 'within the window');
-	is($answer->{headers}{'x-ratelimit-limit'}, $limit, 'the limit');
+	is($answer->{headers}{'x-ratelimit-limit'}, $limit, 'X-RateLimit-Limit');
 	is( $answer->{headers}{'x-ratelimit-reset'},
 		$answer->{headers}{'retry-after'},
-		'and its end');
+		'X-RateLimit-Reset');
 	return;
 }
 
-# By default there is no limit.
+# There is no limit by default.
 $gateway = MsgstoreGateway->new($node);
 is( (   grep {
 			$gateway->post('/api/webhooks/sms', inbound_sms("free-$_"))
@@ -40,7 +40,7 @@ is( (   grep {
 	150,
 	'no limit by default');
 
-# Sixty accepted posts of a sender, from wherever they come.
+# Sixty accepted posts per sender, from any address.
 $gateway = MsgstoreGateway->new($node,
 	env => { API_RATE_LIMIT_PER_SENDER_PER_MIN => 60 });
 my $sent = 0;
@@ -52,7 +52,7 @@ for my $n (1 .. 60)
 		'X-Forwarded-For' => "203.0.113.$n");
 	$sent++ if $answer->{status} == 202;
 
-	# Refused ones do not count.
+	# Refused requests do not count.
 	$gateway->post(
 		'/api/webhooks/email',
 		inbound_email('', body => ''),
@@ -65,20 +65,20 @@ limited(
 		'/api/webhooks/email', inbound_email('sender-61'),
 		'Idempotency-Key' => 'limited'),
 	60,
-	'the next of the sender');
+	'the next post of the sender');
 limited($gateway->post('/api/webhooks/email', inbound_email("burst-$_")),
 	60, 'a burst')
   for 1 .. 5;
-is(stored(), $before, 'nothing of it is stored');
+is(stored(), $before, 'nothing is stored');
 is( $gateway->post('/api/webhooks/email',
 		inbound_email('other', from => 'other@gmail.com'))->{status},
 	202,
-	'another sender is free');
+	'another sender is not limited');
 is($gateway->metrics->{rate_limited}, 6, 'each 429 is counted');
 is($gateway->get('/api/conversations')->{status},
 	200, 'reading has no sender');
 
-# The key of a limited request is not used: another gateway takes it.
+# A limited request does not use up its key: another gateway accepts it.
 $gateway =
   MsgstoreGateway->new($node, flags => [ '--rate-limit-per-ip', '5' ]);
 $answer = $gateway->post(
@@ -87,7 +87,7 @@ $answer = $gateway->post(
 	'Idempotency-Key' => 'limited');
 is($answer->{status}, 202, 'a 429 uses up no key');
 
-# Requests of an address, whatever they are; others have their own budget.
+# Requests per address, on all routes; each address has its own budget.
 $gateway->get('/api/conversations') for 1 .. 3;
 is($gateway->post('/api/messages/sms', sms(from => '+1555'))->{status},
 	202, 'the fifth of an address');
@@ -105,14 +105,14 @@ is( $gateway->get('/api/conversations', 'X-Real-IP' => '203.0.113.2')
 is( $gateway->get('/api/conversations', 'X-Forwarded-For' => 'x' x 300)
 	  ->{status},
 	429,
-	'nonsense is no address');
+	'an invalid address is ignored');
 
 for my $path ('/healthz', '/readyz', '/metrics')
 {
 	is($gateway->get($path)->{status}, 200, "$path has no limit");
 }
 
-# What fails before the rate is looked at does not count either.
+# Requests that fail an earlier check do not count either.
 my @headers = ('X-Forwarded-For' => '203.0.113.9');
 $gateway->post('/api/webhooks/sms', '{', @headers) for 1 .. 20;
 is( $gateway->post('/api/webhooks/sms', inbound_sms('unlimited'), @headers)
@@ -120,22 +120,22 @@ is( $gateway->post('/api/webhooks/sms', inbound_sms('unlimited'), @headers)
 	202,
 	'refused requests use up nothing');
 
-# Many at once get exactly the limit.
+# Of many concurrent requests, exactly the limit is accepted.
 my @answers = $gateway->parallel(
 	map {
 		MsgstoreGateway::post_bytes('/api/webhooks/sms',
 			inbound_sms("crowd-$_"), 'X-Forwarded-For' => '198.51.100.1')
 	} 1 .. 100);
 is((grep { $_->{status} == 202 } @answers),
-	5, 'a crowd gets the limit and no more');
-is((grep { $_->{status} == 429 } @answers), 95, 'and 429');
+	5, 'exactly the limit is accepted');
+is((grep { $_->{status} == 429 } @answers), 95, 'the others get 429');
 
-# Many addresses do not make it grow or fail.
+# Many addresses do not exhaust the table.
 $gateway->get('/api/conversations', 'X-Forwarded-For' => "10.$_.0.1")
   for 0 .. 255;
 is($gateway->get('/healthz')->{status}, 200, 'many addresses');
 
-# A breaker opens after internal errors in a row, for its route alone.
+# A breaker opens after consecutive internal errors, for its route only.
 $gateway = MsgstoreGateway->new($node,
 	env => { API_BREAKER_ERROR_THRESHOLD => 20, API_BREAKER_OPEN_SECS => 2 });
 $node->safe_psql(
@@ -150,25 +150,25 @@ is($gateway->post('/api/webhooks/sms', inbound_sms("broken"))->{status},
 	500, 'nineteen, a 400 and one more are not twenty in a row');
 $gateway->post('/api/webhooks/sms', inbound_sms("broken-$_")) for 1 .. 19;
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('broken'));
-is($answer->{status}, 503, 'after twenty it is open');
+is($answer->{status}, 503, 'after twenty the breaker is open');
 is($answer->{json}{code}, 'service_unavailable', 'its code');
 is($answer->{headers}{'retry-after'}, 2, 'Retry-After is what is left');
 is(stored(), $before, 'nothing is stored');
 my $metrics = $gateway->metrics;
-is($metrics->{breaker_open}, 1, 'turned away once');
-is($metrics->{breaker_transitions}, 1, 'one change');
-is($gateway->get('/healthz')->{status}, 200, 'health goes on');
+is($metrics->{breaker_open}, 1, 'one request refused');
+is($metrics->{breaker_transitions}, 1, 'one transition');
+is($gateway->get('/healthz')->{status}, 200, 'liveness is not affected');
 is($gateway->post('/api/webhooks/email', inbound_email('b'))->{status},
-	500, 'another route has a breaker of its own');
-is($gateway->get('/api/conversations')->{status}, 200, 'and reading too');
+	500, 'another route has its own breaker');
+is($gateway->get('/api/conversations')->{status}, 200, 'and so has reading');
 
-# Half-open: one try; while it fails it opens again, when it succeeds it closes.
+# Half-open: one attempt; a failure opens it again, a success closes it.
 ok( eventually(
 		sub {
 			$gateway->post('/api/webhooks/sms', inbound_sms('broken'))
 			  ->{status} == 500;
 		}),
-	'after its time one is tried');
+	'after its time one request is tried');
 is($gateway->post('/api/webhooks/sms', inbound_sms('broken'))->{status},
 	503, 'it failed: open again');
 $node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
@@ -177,13 +177,13 @@ ok( eventually(
 			$gateway->post('/api/webhooks/sms', inbound_sms('repaired'))
 			  ->{status} == 202;
 		}),
-	'repaired: the next try succeeds');
+	'repaired: the next attempt succeeds');
 is( $gateway->post('/api/webhooks/sms', inbound_sms('repaired-2'))->{status},
 	202,
 	'and it is closed');
-is($gateway->metrics->{breaker_transitions}, 3, 'three changes');
+is($gateway->metrics->{breaker_transitions}, 3, 'three transitions');
 
-# A database that is away opens nothing: it is used again when it is back.
+# A database that is away opens no breaker and is used as soon as it is back.
 $node->stop('fast');
 $gateway->post('/api/webhooks/sms', inbound_sms('away')) for 1 .. 50;
 $node->start;
@@ -191,10 +191,9 @@ ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }),
 	'the database is back');
 is($gateway->post('/api/webhooks/sms', inbound_sms('away'))->{status},
 	202, 'and used at once');
-is($gateway->metrics->{breaker_transitions}, 3, 'no breaker has moved');
+is($gateway->metrics->{breaker_transitions}, 3, 'no breaker changed');
 
-# More than one success may be asked for: what fails every other time opens it
-# again, until it has succeeded so often in a row.
+# With several successes required, a failure among them opens the breaker again.
 $gateway->stop;
 $gateway = MsgstoreGateway->new(
 	$node,

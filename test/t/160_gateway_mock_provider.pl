@@ -1,5 +1,5 @@
-# The mock provider fails as often as it is told to, and with a seed in the
-# same places each time.
+# The mock provider fails as often as configured; with a seed its outcomes are
+# repeatable.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,7 +20,7 @@ sub configure
 		{ 'Content-Type' => 'application/json' }, $_[0]);
 }
 
-# The statuses that the next posts of a channel get.
+# The statuses of the next posts of a channel.
 sub statuses
 {
 	my ($channel, $count) = @_;
@@ -35,7 +35,7 @@ sub statuses
 	} 1 .. $count;
 }
 
-# What the documented recurrence says: time-out, error, rate limit, success.
+# The outcomes of the documented recurrence: timeout, error, rate limit, success.
 sub expected
 {
 	my ($seed, $timeout, $error, $ratelimit, $count) = @_;
@@ -56,11 +56,11 @@ sub stored
 		'SELECT count(*) FROM msgstore.inbound_events');
 }
 
-# At first it always succeeds; all three channels, without a provider's id.
+# By default it always succeeds, for all three channels, without a provider's id.
 is_deeply(
 	$gateway->get('/api/provider/mock/config')->{json},
 	{ timeout_pct => 0, error_pct => 0, ratelimit_pct => 0, seed => undef },
-	'fails never by default');
+	'never fails by default');
 is_deeply(
 	[ map { statuses($_, 1) } qw(sms mms email) ],
 	[ 202, 202, 202 ],
@@ -83,17 +83,17 @@ is_deeply(
 	[ 3, 3, 2, 1 ],
 	'and are counted by provider');
 
-# PUT answers with what GET shows from then on.
+# PUT returns the configuration that GET shows from then on.
 $answer =
   configure('{"timeout_pct":10,"error_pct":20,"ratelimit_pct":30,"seed":42}');
 is($answer->{status}, 200, 'configured');
 my $config =
   { timeout_pct => 10, error_pct => 20, ratelimit_pct => 30, seed => 42 };
-is_deeply($answer->{json}, $config, 'PUT answers with it');
+is_deeply($answer->{json}, $config, 'PUT returns it');
 is_deeply($gateway->get('/api/provider/mock/config')->{json},
 	$config, 'GET shows it');
 
-# The outcomes are those of the recurrence, one stream for each provider.
+# The outcomes follow the recurrence, with one sequence for each provider.
 my $before = stored();
 my @sms = statuses('sms', 60);
 is_deeply(
@@ -103,11 +103,11 @@ is_deeply(
 is_deeply(
 	[ statuses('email', 60) ],
 	[ expected(42, 10, 20, 30, 60) ],
-	'email has a stream of its own');
+	'email has its own sequence');
 is_deeply(
 	[ sort keys %{ { map { $_ => 1 } @sms } } ],
 	[ 202, 429, 500, 504 ],
-	'all four outcomes were met');
+	'all four outcomes occurred');
 is(stored() - $before, 2 * (grep { $_ == 202 } @sms), 'only success stores');
 configure('{"timeout_pct":10,"error_pct":20,"ratelimit_pct":30,"seed":42}');
 is_deeply([ statuses('mms', 60) ], \@sms, 'the same seed, the same outcomes');
@@ -124,10 +124,10 @@ for my $provider (qw(dispatch provider_sms_mms provider_email))
 is( $metrics->{dispatch_attempts},
 	$metrics->{provider_sms_mms_attempts} +
 	  $metrics->{provider_email_attempts},
-	'providers add up');
-is($metrics->{rate_limited}, 0, 'a simulated 429 is not one of ours');
+	'the providers add up');
+is($metrics->{rate_limited}, 0, 'a simulated 429 does not count as rate_limited');
 
-# Failures look like a provider's, with our error body; they open no breaker.
+# Failures look like a provider's, with the API's error body, and open no breaker.
 for my $case (
 	[ 'timeout_pct', 504, 'gateway_timeout' ],
 	[ 'error_pct', 500, 'internal_error' ],
@@ -145,15 +145,15 @@ for my $case (
 	is($answer->{json}{code}, $code, 'with its code');
 	is( $answer->{headers}{'retry-after'},
 		$status == 429 ? 1 : undef,
-		'Retry-After where it belongs');
+		'Retry-After for a rate limit');
 	is(stored(), $before, 'nothing is stored');
 }
 is($gateway->post('/api/webhooks/sms', inbound_sms('real'))->{status},
 	202, 'real webhooks do not fail');
 configure('{}');
-is_deeply([ statuses('sms', 20) ], [ (202) x 20 ], 'and off again');
+is_deeply([ statuses('sms', 20) ], [ (202) x 20 ], 'and turned off again');
 
-# Without a seed the share is about right.
+# Without a seed the shares are about right.
 configure('{"error_pct":30,"ratelimit_pct":10}');
 my %count = (500 => 0, 429 => 0);
 $count{$_}++ for statuses('sms', 1000);
@@ -162,11 +162,11 @@ cmp_ok(abs($count{500} - 300),
 cmp_ok(abs($count{429} - 100),
 	'<', 50, "rate limits: $count{429} of 1000, 100 expected");
 
-# A channel without a provider is counted, and the database decides.
+# A channel without a provider is counted; the database decides on it.
 $gateway->post('/api/provider/mock/inbound', sms(channel => 'fax'));
 is($gateway->metrics->{invalid_routing}, 1, 'invalid routing');
 
-# Mock traffic is marked in the log.
+# Mock requests are marked in the log.
 $answer = $gateway->post(
 	'/api/provider/mock/inbound',
 	sms(channel => 'email'),
@@ -174,10 +174,10 @@ $answer = $gateway->post(
 is($gateway->log_line('marked')->{mock}, JSON::PP::true, 'mock is marked');
 $gateway->post('/api/webhooks/sms', inbound_sms('unmarked'),
 	'X-Request-Id' => 'unmarked');
-ok(!exists $gateway->log_line('unmarked')->{mock}, 'others are not');
+ok(!exists $gateway->log_line('unmarked')->{mock}, 'other requests are not');
 $gateway->stop;
 
-# The environment configures it too.
+# The environment can configure it, too.
 $gateway = MsgstoreGateway->new(
 	$node,
 	env => {

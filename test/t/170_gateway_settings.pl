@@ -1,4 +1,4 @@
-# Settings and log: where values come from, what is refused, what is written.
+# Settings and log: sources of values, invalid values, content of the log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ sub settings
 	return %{ $line->{settings} };
 }
 
-# A start that has to fail: exit code and last words.
+# Expects the start to fail, with this message in the log.
 sub fails
 {
 	my ($what, $pattern, %option) = @_;
@@ -27,7 +27,7 @@ sub fails
 	return $gateway;
 }
 
-# Flags, environment, .env and default, in this order; each with its source.
+# Precedence is flag, environment, .env, default; the log shows the source.
 my $directory = PostgreSQL::Test::Utils::tempdir();
 append_to_file("$directory/.env", <<'END');
 # a comment
@@ -46,15 +46,15 @@ $gateway = MsgstoreGateway->new(
 	flags => [ '--host=127.0.0.1', '--no-batch', '--keep-alive', '5' ]);
 %settings = settings($gateway);
 is_deeply($settings{HOST}, { value => '127.0.0.1', source => 'flag' },
-	'a flag wins');
+	'a flag comes first');
 is_deeply(
 	$settings{HTTP_KEEP_ALIVE_SECS},
 	{ value => 5, source => 'flag' },
-	'with a space too');
+	'also with a space');
 is_deeply(
 	$settings{BATCH_ENABLED},
 	{ value => JSON::PP::false, source => 'flag' },
-	'a switch is turned off');
+	'a switch can be turned off');
 is_deeply(
 	$settings{API_MAX_BODY_BYTES},
 	{ value => 2000, source => 'environment' },
@@ -71,14 +71,14 @@ is_deeply(
 	$settings{HTTP_REQUEST_TIMEOUT_SECS},
 	{ value => 10, source => 'default' },
 	'then the default');
-is($gateway->get('/status')->{status}, 200, 'health path, with its slash');
-is($gateway->get('/healthz')->{status}, 404, 'in the place of the default');
+is($gateway->get('/status')->{status}, 200, 'health path, with its slash added');
+is($gateway->get('/healthz')->{status}, 404, 'which replaces the default');
 is($gateway->get('/health')->{status}, 200, '/health stays');
 $gateway = MsgstoreGateway->new($node, env => { HEALTH_PATH => '  ' });
 is($gateway->get('/healthz')->{status},
 	200, 'a blank health path is the default');
 
-# What is not set for a provider alone is as for all.
+# A provider's unset values default to the common ones.
 $gateway = MsgstoreGateway->new(
 	$node,
 	env => {
@@ -94,10 +94,10 @@ is_deeply(
 	[ 20, 10, 7, 8 ],
 	'settings of the providers');
 is($settings{MOCK_SENDER}{value},
-	JSON::PP::true, 'the environment starts a sender');
+	JSON::PP::true, 'the environment enables the sender');
 $gateway->stop;
 
-# A larger limit lets larger bodies through, a small one holds them back.
+# The limit of bodies can be raised and lowered.
 $gateway = MsgstoreGateway->new($node, env => { API_MAX_BODY_BYTES => 500 });
 is( $gateway->post('/api/webhooks/sms',
 		inbound_sms('small', body => 'x' x 500))->{status},
@@ -113,7 +113,7 @@ is( $gateway->post('/api/webhooks/sms',
 	202,
 	'limit of 1 MB');
 
-# Headers of security can be turned off and set.
+# Security headers can be turned off and configured.
 $gateway =
   MsgstoreGateway->new($node, env => { SECURITY_HEADERS_ENABLED => 'false' });
 $answer = $gateway->get('/healthz');
@@ -131,7 +131,7 @@ is( $answer->{headers}{'strict-transport-security'},
 	'max-age=63072000; includeSubDomains',
 	'HSTS is on');
 
-# The pool's parameters are ours, the rest of the URL is libpq's.
+# The gateway uses the pool's parameters of the URL, libpq the others.
 $gateway = MsgstoreGateway->new($node,
 	url =>
 	  'max_connections=2&application_name=mine&min_connections=2&max_lifetime=60&acquire_timeout=3&idle_timeout=9'
@@ -142,7 +142,7 @@ ok( eventually(
 				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mine'"
 			) == 2;
 		}),
-	'min_connections are opened, under the name given');
+	'min_connections are opened, with the given name');
 my @answers = $gateway->parallel(
 	map {
 		MsgstoreGateway::post_bytes('/api/messages/sms',
@@ -150,15 +150,15 @@ my @answers = $gateway->parallel(
 	} 1 .. 20);
 is((grep { $_->{status} == 202 } @answers), 20, 'twenty clients share them');
 cmp_ok($gateway->metrics->{pool_connects},
-	'==', 2, 'max_connections are not exceeded');
+	'==', 2, 'max_connections is not exceeded');
 my %shown = settings($gateway);
 like(
 	$shown{DATABASE_URL}{value},
 	qr/min_connections=2 max_connections=2 acquire_timeout=3 idle_timeout=9 max_lifetime=60/,
-	'they are shown');
+	'the parameters are shown');
 $gateway->stop;
 
-# A password is shown nowhere, whichever way it is given.
+# A password is never shown, however it is given.
 for my $url (
 	'postgresql://joe:s3cret@localhost:1/db',
 	'postgresql://joe@localhost:1/db?password=s3cret')
@@ -169,7 +169,7 @@ for my $url (
 		$gateway->log_text,
 		qr/user=joe password=\*\*\*/,
 		'the password is masked');
-	unlike($gateway->log_text, qr/s3cret/, 'and nowhere else');
+	unlike($gateway->log_text, qr/s3cret/, 'and is nowhere else');
 }
 for my $url (
 	'postgresql://joe:s3cret@[::1',
@@ -185,7 +185,7 @@ fails("pool parameter $_", qr/DATABASE_URL/, url => $_)
   'acquire_timeout=99999999999999999999', 'max_lifetime=',
   'min_connections=3&max_connections=2';
 
-# What cannot be used ends the start and names the setting.
+# An invalid value ends the start, and the error names the setting.
 for my $port ('x', '0', '65536', '-1', '80 80', '99999999999999999999')
 {
 	fails("PORT $port", qr/PORT/, env => { PORT => $port });
@@ -210,11 +210,11 @@ fails(
 	qr/API_PROVIDER_EMAIL_TIMEOUT_PCT/,
 	env => { API_PROVIDER_EMAIL_TIMEOUT_PCT => 101 });
 fails(
-	'a sender that may be',
+	'an invalid switch for the sender',
 	qr/MOCK_SENDER/,
 	env => { MOCK_SENDER => 'perhaps' });
 fails(
-	'lines in a header',
+	'a line break in a header',
 	qr/CSP_DEFAULT_SRC/,
 	env => { CSP_DEFAULT_SRC => "x\r\nSet-Cookie: y" });
 fails('an unknown flag', qr/--nonsense/, flags => ['--nonsense']);
@@ -224,7 +224,7 @@ fails(
 	env => { HTTP_MAX_CONNECTIONS => 10000 },
 	files => 4096);
 fails(
-	'an address that is not ours',
+	'an address of another host',
 	qr/failed to bind/,
 	env => { HOST => '203.0.113.1', INSECURE => 'on' });
 $gateway = MsgstoreGateway->new($node);
@@ -233,13 +233,13 @@ fails(
 	qr/failed to bind.*in use/,
 	env => { PORT => $gateway->{port} });
 
-# --help lists every setting, and is no failure.
+# --help lists every setting and exits with 0.
 $gateway = MsgstoreGateway->new($node, flags => ['--help'], wait => 0);
 is($gateway->wait_exit, 0, '--help');
 like($gateway->log_text, qr/environment variable \Q$_\E,/, "--help has $_")
   for sort keys %settings;
 
-# The log: one line of JSON for a request, without secrets, bodies or queries.
+# The log has one JSON line per request, without secrets, bodies or queries.
 $gateway = MsgstoreGateway->new($node);
 my $word = 'xyzzy-secret';
 $gateway->post(
@@ -262,31 +262,31 @@ $gateway->post('/api/webhooks/sms', qq({"body":"$word));
 $gateway->get("/api/conversations?page=1&nonsense=$word");
 $gateway->raw("GET /a\"b%0aFAKE%c3( HTTP/1.1\r\nX-Request-Id: odd\r\n\r\n");
 $gateway->raw("GET /\x01 HTTP/1.1\r\n\r\n");
-is($gateway->log_line('odd')->{status}, 404, 'an odd path is logged');
+is($gateway->log_line('odd')->{status}, 404, 'an unusual path is logged');
 my @lines = $gateway->log_lines;
 cmp_ok(scalar @lines, '>=', 10, 'every line is JSON');
 ok( !(  grep {
 			!/^\{"ts":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z","level":"(debug|info|warn|error)",/
 		} split /\n/,
 		$gateway->log_text),
-	'and begins with its time and level');
+	'and starts with time and level');
 unlike($gateway->log_text, qr/\Q$word\E/,
 	'no body, no credentials, no query');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile),
-	qr/\Q$word\E/, 'nor in the log of the server');
-unlike($gateway->log_text, qr/^FAKE/m, 'no line is forged');
+	qr/\Q$word\E/, "nor in the server's log");
+unlike($gateway->log_text, qr/^FAKE/m, 'no line can be forged');
 $gateway->stop;
 like(
 	$gateway->log_text,
 	qr/"message":"stopping on signal TERM"\}\n.*"message":"stopped"\}\n\z/,
 	'start and stop are logged');
 
-# Quieter levels leave out what is below them.
+# A level hides the lines below it.
 $gateway =
   MsgstoreGateway->new($node, wait => 0, env => { LOG_LEVEL => 'ERROR' });
 ok(eventually(sub { ($gateway->get('/healthz')->{status} // 0) == 200 }),
 	'started');
 $gateway->stop;
-is($gateway->log_text, '', 'nothing to say at level error');
+is($gateway->log_text, '', 'nothing is logged at level error');
 
 done_testing();

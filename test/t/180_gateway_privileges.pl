@@ -1,4 +1,4 @@
-# The gateway needs no right on any table, and harms none.
+# The gateway needs no privilege on any table.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,14 +17,14 @@ my $gateway = MsgstoreGateway->new($node, user => 'gw');
 
 sub as_gw { return $node->psql('postgres', "SET ROLE gw; $_[0]") }
 
-# Every route works as this role.
+# Every route works with this role.
 is($gateway->get('/readyz')->{status}, 200, 'ready');
 is( $node->safe_psql(
 		'postgres',
 		"SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
 	),
 	'gw',
-	'as this role');
+	'with this role');
 is($gateway->post('/api/messages/sms', sms())->{status}, 202, 'message');
 is($gateway->post('/api/messages/email', email())->{status}, 202, 'e-mail');
 is($gateway->post('/api/webhooks/sms', inbound_sms('a'))->{status},
@@ -43,9 +43,9 @@ is( $gateway->post('/api/webhooks/status',
 	'callback');
 my $metrics = $gateway->metrics;
 is($metrics->{database_up}, 1, 'metrics');
-is($metrics->{messages_sent}, 2, 'with the counters of the database');
+is($metrics->{messages_sent}, 2, "with the database's counters");
 
-# So does the sender.
+# So does the mock sender.
 my $sender =
   MsgstoreGateway->new($node, user => 'gw', flags => ['--mock-sender']);
 ok( eventually(
@@ -57,7 +57,7 @@ ok( eventually(
 	'the sender works');
 $sender->stop;
 
-# What clients send is data, wherever it goes.
+# Client input is data wherever it is used.
 my $evil = q{'; DROP TABLE msgstore.messages; --};
 my $answer = $gateway->post(
 	'/api/webhooks/sms', inbound_sms($evil, body => $evil),
@@ -79,18 +79,18 @@ is( $node->safe_psql(
 		"SELECT provider_message_id = correlation_id AND payload->>'body' = correlation_id FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"
 	),
 	't',
-	'is stored as it is');
+	'is stored unchanged');
 
-# The role cannot touch the tables by itself.
+# The role cannot access the tables directly.
 isnt(as_gw("DELETE FROM msgstore.$_"), 0, "no right on $_")
   for qw(messages conversations event_log event_queue outbox deliveries);
 
-# A role without rights is an internal error to clients, no more.
+# If the role lacks a privilege, clients see an internal error only.
 $node->safe_psql('postgres',
 	'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstore FROM gw, PUBLIC');
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('c'));
-is($answer->{status}, 500, 'without rights');
-is($answer->{json}{message}, 'internal error', 'says nothing of the inside');
+is($answer->{status}, 500, 'without privileges');
+is($answer->{json}{message}, 'internal error', 'reveals no details');
 
 is(($gateway->stop)[0], 0, 'exit code 0');
 done_testing();

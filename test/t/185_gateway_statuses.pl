@@ -1,5 +1,5 @@
-# What providers report about messages: each callback is kept, and the status
-# that clients see goes only forwards.
+# Delivery status callbacks: each one is stored, and a message's status only
+# advances.
 use strict;
 use warnings FATAL => 'all';
 
@@ -29,7 +29,7 @@ sub report
 
 sub stored { return sql('SELECT count(*) FROM msgstore.delivery_statuses') }
 
-# What a client sees of a message, by its id.
+# A message as a client sees it, by its id.
 sub status_of
 {
 	my ($id) = @_;
@@ -46,7 +46,7 @@ sub status_of
 	return 'not found';
 }
 
-# A message that a sender has given to its provider under that id.
+# A message that a sender passed to its provider, which gave it that id.
 sub sent_as
 {
 	my ($provider_id, %more) = @_;
@@ -57,7 +57,7 @@ sub sent_as
 	return $id;
 }
 
-# A callback is accepted, kept under the id of the answer, and seen in the list.
+# A callback is stored under the returned id and updates the list.
 my $id = $gateway->post('/api/messages/sms', sms())->{json}{id};
 is(status_of($id), 'queued', 'a new message is queued');
 sql("SELECT msgstore.sent('$id', 'first')");
@@ -74,10 +74,10 @@ like($answer->{json}{id}, $uuid, 'and has an id');
 is( sql("SELECT provider_message_id, status, detail FROM msgstore.delivery_statuses WHERE id = '$answer->{json}{id}'"
 	),
 	'first|delivered|{"price": 1, "token": "***"}',
-	'of what is kept, without secrets');
+	'the stored callback, without secrets');
 is(status_of($id), 'delivered', 'and the message is delivered');
 
-# Each channel has its own ids.
+# Provider ids are separate for each channel.
 my $mail = $gateway->post('/api/messages/email', email())->{json}{id};
 sql("SELECT msgstore.sent('$mail', 'first')");
 is(report('first', 'read', channel => 'email')->{status}, 202,
@@ -85,7 +85,7 @@ is(report('first', 'read', channel => 'email')->{status}, 202,
 is(status_of($mail), 'read', 'the e-mail is read');
 is(status_of($id), 'delivered', 'the sms is not');
 
-# Out of order: it never goes backwards, and all of it is kept.
+# Callbacks out of order: the status never goes back, and all are stored.
 $id = sent_as('order');
 for my $step (
 	[ read => 'read' ],
@@ -100,18 +100,18 @@ for my $step (
 is( sql("SELECT string_agg(status, ' ' ORDER BY id) FROM msgstore.delivery_statuses WHERE provider_message_id = 'order'"
 	),
 	'read delivered sent queued failed',
-	'every callback is kept');
+	'every callback is stored');
 $id = sent_as('lost');
 report('lost', 'undelivered');
 report('lost', 'read');
 is(status_of($id), 'undelivered', 'undelivered is final');
 
-# Before its message is known it waits for it.
-is(report('early', 'delivered')->{status}, 202, 'a callback comes early');
+# A callback that arrives before its message is known is applied later.
+is(report('early', 'delivered')->{status}, 202, 'an early callback');
 $id = sent_as('early');
-is(status_of($id), 'delivered', 'and counts when the message is sent');
+is(status_of($id), 'delivered', 'is applied when the message is sent');
 
-# At the same moment: nothing is lost, and the furthest one wins.
+# Concurrent callbacks: none is lost, and the most advanced status wins.
 $id = sent_as('crowd');
 my @answers = $gateway->parallel(
 	map {
@@ -121,14 +121,14 @@ my @answers = $gateway->parallel(
 				provider_message_id => 'crowd',
 				status => (qw(queued sent delivered read))[ $_ % 4 ] })
 	} 1 .. 40);
-is((grep { $_->{status} == 202 } @answers), 40, 'a crowd is accepted');
+is((grep { $_->{status} == 202 } @answers), 40, 'concurrent callbacks are accepted');
 is( sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE provider_message_id = 'crowd'"
 	),
 	40,
-	'and kept');
-is(status_of($id), 'read', 'the furthest one wins');
+	'and stored');
+is(status_of($id), 'read', 'the most advanced status wins');
 
-# An idempotency key is not needed, so it is only looked at.
+# An idempotency key is checked, but has no effect.
 my $before = stored();
 my @ids = map {
 	$gateway->post(
@@ -138,19 +138,19 @@ my @ids = map {
 			status => 'read' },
 		'Idempotency-Key' => 'callback')->{json}{id}
 } 1 .. 2;
-isnt($ids[0], $ids[1], 'the same key again is another callback');
-is(stored() - $before, 2, 'that is kept as well');
+isnt($ids[0], $ids[1], 'the same key is another callback');
+is(stored() - $before, 2, 'which is stored as well');
 is($gateway->post($path, '{}', 'Idempotency-Key' => 'x' x 256)->{status},
 	400, 'a key that is too long');
 
-# A detail may be null or absent.
+# A detail may be null or missing.
 is(report('order', 'sent', detail => undef)->{status}, 202, 'null detail');
 is( sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE detail = 'null'"
 	),
 	0,
-	'is none');
+	'is stored as none');
 
-# Refusals name the field, and nothing is stored.
+# Refusals name the field and store nothing.
 my %good = (channel => 'sms', provider_message_id => 'x', status => 'read');
 $before = stored();
 for my $case (
@@ -181,12 +181,12 @@ for my $case (
 is( $gateway->post($path, '{}')->{json}{message},
 	'field "channel" is missing',
 	'an empty object');
-is($gateway->post($path, '[]')->{status}, 400, 'no object');
+is($gateway->post($path, '[]')->{status}, 400, 'not an object');
 is( $gateway->post($path,
 		'{"channel":"sms","provider_message_id":"x","status":"read","detail":{"n":1e400000}}'
 	)->{status},
 	400,
-	'what cannot be stored');
+	'a value that cannot be stored');
 is( $gateway->post($path, { %good, detail => { x => 'x' x 300000 } })
 	  ->{status},
 	413,
@@ -195,18 +195,18 @@ is($gateway->post($path, \%good, 'Content-Type' => 'text/plain')->{status},
 	415, 'another media type');
 $answer = $gateway->get($path);
 is($answer->{status}, 405, 'GET');
-is($answer->{headers}{allow}, 'POST', 'what is allowed');
-is(stored(), $before, 'nothing of it is stored');
+is($answer->{headers}{allow}, 'POST', 'the allowed methods');
+is(stored(), $before, 'nothing is stored');
 
-# What a client sends is data.
+# Client input is data.
 my $evil = q{'; DROP TABLE msgstore.messages; --};
 is(report($evil, 'read', detail => { $evil => $evil })->{status}, 202, 'SQL');
 is( sql("SELECT count(*) FROM msgstore.delivery_statuses WHERE provider_message_id LIKE '%DROP%'"
 	),
 	1,
-	'is stored as it is');
+	'is stored unchanged');
 
-# It counts for the rate limit, and its breaker is its own.
+# Callbacks count for the rate limit, and the route has its own breaker.
 $gateway = MsgstoreGateway->new(
 	$node,
 	env => {
@@ -222,14 +222,14 @@ $answer = report('x', 'read');
 is($answer->{status}, 503, 'opens the breaker');
 cmp_ok($answer->{headers}{'retry-after'}, '>', 50, 'for its time');
 is($gateway->post('/api/webhooks/sms', inbound_sms('other'))->{status},
-	202, 'of this route alone');
+	202, 'of this route only');
 sql('DROP FUNCTION public.fail() CASCADE');
 $gateway =
   MsgstoreGateway->new($node, env => { API_RATE_LIMIT_PER_IP_PER_MIN => 5 });
 is(report('x', 'read')->{status}, 202, 'within the limit') for 1 .. 5;
-is(report('x', 'read')->{status}, 429, 'beyond it');
+is(report('x', 'read')->{status}, 429, 'above it');
 
-# Its request id is returned and logged; a database that is away is 503.
+# The request id is returned and logged; 503 while the database is away.
 $gateway = MsgstoreGateway->new($node);
 $answer = $gateway->post($path, \%good, 'X-Request-Id' => 'callback-1');
 is($answer->{headers}{'x-request-id'}, 'callback-1', 'request id');

@@ -1,5 +1,5 @@
-# The mock sender: outbound messages go to their provider, come back with a
-# status, are retried when it fails, and are sent once whoever dies.
+# The mock sender: outbound messages are sent to their provider, get a status, and
+# are retried after failures; crashes cause no second send.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ my ($gateway, $second, $answer, $metrics);
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-# For sessions of gateways that start from now on.
+# For sessions of gateways that start after this.
 sub set { return sql("ALTER DATABASE postgres SET msgstore.$_[0] = '$_[1]'") }
 
 sub sender
@@ -29,7 +29,7 @@ sub sender
 		env => { map { ("API_$_" => $env{$_}) } keys %env });
 }
 
-# Stores so many messages under a name of their own, in one commit.
+# Stores that many messages in one transaction, under the given name.
 sub send_messages
 {
 	my ($count, $channel) = @_;
@@ -55,7 +55,7 @@ sub count_of
 		WHERE body = '$name' AND status = '$status'});
 }
 
-# A test: all of them get there.
+# Tests that all of them get that status.
 sub all_become
 {
 	my ($name, $status, $count, $what) = @_;
@@ -66,7 +66,7 @@ sub all_become
 	return is($have, $count, $what);
 }
 
-# A sum over all gateways that still run.
+# A metric's sum over all running gateways.
 sub successes
 {
 	my $sum = 0;
@@ -74,7 +74,7 @@ sub successes
 	return $sum;
 }
 
-# In the order of sending: what became of each, with its error code.
+# The status and error code of each, in the order of sending.
 sub outcomes
 {
 	my ($name) = @_;
@@ -85,7 +85,7 @@ sub outcomes
 		WHERE body = '$name' ORDER BY id});
 }
 
-# What the documented recurrence says.
+# The outcomes of the documented recurrence.
 sub expected
 {
 	use bigint;
@@ -108,15 +108,15 @@ sub senders
 	);
 }
 
-# Without the flag nobody sends.
+# Without the flag nothing is sent.
 $gateway = MsgstoreGateway->new($node);
 is($gateway->post('/api/messages/sms', sms())->{status}, 202, 'a message');
-is(senders(), 0, 'a plain gateway does not send');
+is(senders(), 0, 'a gateway without the flag does not send');
 is( $gateway->get('/api/conversations/1/messages')->{json}{items}[0]{status},
 	'queued', 'so it is queued');
 $gateway->stop;
 
-# The whole way: queued, sent, delivered; for each channel by its provider.
+# Queued, sent, delivered: for each channel through its provider.
 $gateway = sender();
 $answer = $gateway->post('/api/messages/sms',
 	sms(type => 'mms', attachments => ['https://x.org/a']));
@@ -130,7 +130,7 @@ ok( eventually(
 		}),
 	'all are delivered');
 is( $gateway->get('/api/conversations/1/messages')->{json}{items}[0]{status},
-	'delivered', 'as a reader sees');
+	'delivered', 'as clients see');
 is( sql("SELECT string_agg(channel || ' ' || provider, ', ' ORDER BY channel) FROM msgstore.outbound_messages"
 	),
 	'email email, mms sms-mms, sms sms-mms',
@@ -151,10 +151,10 @@ my ($line) = grep { ($_->{message_id} // '') eq $answer->{json}{id} }
 is($line->{request_id}, 'mail', 'the log has the request that sent it');
 is( "$line->{message} $line->{status} $line->{provider} $line->{attempt}",
 	'sent sent email 1',
-	'and what became of it');
+	'and its outcome');
 is($line->{mock}, JSON::PP::true, 'marked as mock');
 
-# It waits on its socket: an idle one does next to nothing.
+# An idle sender waits on its socket and runs hardly any query.
 my %seen;
 my $end = time + 3;
 while (time < $end)
@@ -164,14 +164,14 @@ while (time < $end)
 		) }++;
 	sleep 0.1;
 }
-cmp_ok(scalar keys %seen, '<=', 2, 'an idle sender asks seldom');
+cmp_ok(scalar keys %seen, '<=', 2, 'an idle sender runs few queries');
 
-# A commit wakes it: each of five does not wait for it to look by itself.
+# A commit wakes the sender: none of five messages waits for its next poll.
 my $start = time;
 all_become(send_messages(1), 'delivered', 1, 'the next one') for 1 .. 5;
 cmp_ok(time - $start, '<', 10, 'is sent at once');
 
-# A channel whose provider nobody knows: counted and logged once, no retry.
+# An unknown provider is counted and logged once, without a retry.
 sql("INSERT INTO msgstore.channels (name, address_kind, provider) VALUES ('fax', 'phone', 'pigeon')"
 );
 my $fax = send_messages(1, 'fax');
@@ -186,7 +186,7 @@ is(() = $gateway->log_text =~ /invalid_routing/g, 1, 'and logged once');
 is($gateway->metrics->{dispatch_attempts}, 8, 'no provider was asked');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
-# A provider that always fails: retries, then dead letters, with its code.
+# If the provider always fails, messages become dead letters after retries.
 set('max_retries', 2);
 for my $case (
 	[ ERROR_PCT => 'error' ],
@@ -215,7 +215,7 @@ for my $case (
 	$gateway->stop;
 }
 
-# One that fails now and then: what is retried is delivered.
+# If the provider fails sometimes, retried messages are delivered.
 set('max_retries', 20);
 $gateway = sender(PROVIDER_ERROR_PCT => 50, PROVIDER_SEED => 7);
 my $name = send_messages(20);
@@ -225,7 +225,7 @@ $metrics = $gateway->metrics;
 is($metrics->{dispatch_success}, 20, 'each succeeded once');
 cmp_ok($metrics->{dispatch_error}, '>', 5, 'after failures');
 
-# The configuration's route has effect on the sender.
+# The configuration route affects the sender.
 is( $gateway->request(
 		'PUT',
 		'/api/provider/mock/config',
@@ -241,8 +241,8 @@ $gateway->request('PUT', '/api/provider/mock/config',
 all_become($name, 'delivered', 1, 'and works again');
 $gateway->stop;
 
-# Three runs with one seed: the same sequence, as the recurrence says; and the
-# shares are met.
+# Three runs with one seed give the documented sequence, with the configured
+# shares.
 set('max_retries', 0);
 my @expected = expected(42, 5, 25, 10, 500);
 for my $run (1 .. 3)
@@ -272,7 +272,7 @@ is( $metrics->{dispatch_attempts},
 	'the sums agree');
 $gateway->stop;
 
-# Each provider by its own settings, and the environment's seed for it alone.
+# Each provider has its own settings and its own seed.
 $gateway = sender(
 	PROVIDER_ERROR_PCT => 100,
 	PROVIDER_EMAIL_ERROR_PCT => 0,
@@ -283,14 +283,14 @@ my $mails = send_messages(20, 'email');
 all_become($mails, 'delivered', 20, 'e-mail does not fail');
 ok( eventually(
 		sub { count_of($name, 'queued') + count_of($name, 'sent') == 0 }),
-	'sms is through');
+	'sms is delivered');
 is_deeply(
 	[ outcomes($name) ],
 	[ expected(9, 0, 40, 0, 20) ],
 	'as its own seed says');
 $gateway->stop;
 
-# A breaker for each provider: the other one is not affected.
+# Each provider has its own breaker.
 $gateway = sender(
 	PROVIDER_SMS_ERROR_PCT => 100,
 	BREAKER_ERROR_THRESHOLD => 2,
@@ -301,7 +301,7 @@ all_become($mails, 'delivered', 5, 'e-mail is delivered');
 all_become($name, 'failed', 5, 'sms fails');
 is( join(' ', outcomes($name)),
 	'error error breaker_open breaker_open breaker_open',
-	'and is not tried any more after two');
+	'and is not attempted any more after two');
 $metrics = $gateway->metrics;
 is_deeply(
 	[   map { $metrics->{$_} + 0 }
@@ -310,10 +310,10 @@ is_deeply(
 		  provider_sms_mms_breaker_transitions provider_email_attempts
 		  provider_email_success provider_email_breaker_transitions) ],
 	[ 5, 5, 1, 5, 5, 0 ],
-	'turned away is an attempt, too');
+	'a refusal by the breaker is an attempt, too');
 $gateway->stop;
 
-# It opens for a while, and a success closes it; a rate limit opens nothing.
+# A breaker opens for a while, a success closes it; a rate limit has no effect.
 set('max_retries', 1000);
 $gateway = sender(
 	PROVIDER_RATELIMIT_PCT => 100,
@@ -340,25 +340,25 @@ cmp_ok($gateway->metrics->{provider_sms_mms_breaker_transitions},
 	'>=', 3, 'and it is closed');
 $gateway->stop;
 
-# A slow provider delays no answer, and keeps its message: nobody else gets it
-# though it takes longer than a lease. A stop does not wait for the provider.
+# A slow provider delays no HTTP answer. Its message is not claimed by another
+# sender, though it takes longer than a lease. Shutdown does not wait for it.
 set('claim_timeout', '500ms');
 $gateway = sender(PROVIDER_LATENCY_MS => 600000);
 $name = send_messages(1);
 my $leased =
   'SELECT count(*) FROM msgstore.outbox WHERE sender_id IS NOT NULL';
-ok(eventually(sub { sql($leased) == 1 }), 'it has a message in hand');
+ok(eventually(sub { sql($leased) == 1 }), 'it has claimed a message');
 my $lease = sql('SELECT next_attempt_at FROM msgstore.outbox');
 $second = sender();
 is($gateway->post('/api/messages/sms', sms(body => 'meanwhile'))->{status},
-	202, 'a post meanwhile is answered');
+	202, 'a post is answered meanwhile');
 all_become('meanwhile', 'delivered', 1, 'and sent by another one');
 ok( eventually(
 		sub {
 			sql("SELECT min(next_attempt_at) > '$lease'::timestamptz + interval '2 s' FROM msgstore.outbox"
 			) eq 't';
 		}),
-	'the lease is renewed and renewed');
+	'the lease is renewed repeatedly');
 my ($code, $took) = $gateway->stop;
 is($code, 0, 'the slow one is stopped');
 cmp_ok($took, '<', 5, 'in time');
@@ -371,14 +371,14 @@ is(successes($second), 1, 'not by the other one');
 $second->stop;
 $gateway = sender(PROVIDER_LATENCY_MS => 600000);
 $name = send_messages(5);
-ok(eventually(sub { sql($leased) == 5 }), 'a batch in hand');
+ok(eventually(sub { sql($leased) == 5 }), 'it has claimed a batch');
 $gateway->stop;
-is(count_of($name, 'delivered'), 5, 'is not left behind either');
+is(count_of($name, 'delivered'), 5, 'is sent as well');
 
-# A sender that is killed: its lease ends, and another one sends.
+# If a sender is killed, its lease expires, and another one sends.
 $gateway = sender(PROVIDER_LATENCY_MS => 600000);
 $name = send_messages(5);
-ok(eventually(sub { sql($leased) == 5 }), 'a batch in hand');
+ok(eventually(sub { sql($leased) == 5 }), 'it has claimed a batch');
 $gateway->stop('KILL');
 $gateway = sender();
 all_become($name, 'delivered', 5, 'another one sends them');
@@ -389,8 +389,8 @@ is( sql(qq{SELECT string_agg(DISTINCT substr(o.provider_message_id, 42), ' ') FR
 	'at the second attempt');
 $gateway->stop;
 
-# An answer that is lost though its call was committed: a commit that waits for
-# a standby is ended in its wait.
+# The answer is lost, but the call was committed: a commit that waits for a
+# standby is terminated in its wait.
 sub lose_answer
 {
 	my ($what, $code) = @_;
@@ -411,18 +411,18 @@ sub lose_answer
 }
 $ENV{PGOPTIONS} = '-c synchronous_commit=local';
 
-# Of what was written: the message is not given to the provider again.
+# If recording the answer was committed, the message is not sent again.
 set('claim_timeout', '60s');
 $gateway = sender(PROVIDER_LATENCY_MS => 3000);
 $name = send_messages(1);
-ok(eventually(sub { sql($leased) == 1 }), 'a message in hand');
+ok(eventually(sub { sql($leased) == 1 }), 'it has claimed a message');
 lose_answer('that it was sent is written, and the answer lost', sub { });
 all_become($name, 'delivered', 1, 'it is delivered');
 is(successes($gateway), 1, 'and was sent once');
 $gateway->stop;
 
-# Of a claim: nobody knows of it, and its lease ends although the sender lives
-# and renews what it has.
+# If a claim was committed, nobody knows of it: its lease expires, although the
+# sender is alive and renews its other leases.
 set('claim_timeout', '8s');
 $gateway = sender(PROVIDER_LATENCY_MS => 600000);
 ok(eventually(sub { senders() == 1 }), 'a sender');
@@ -435,19 +435,19 @@ ok(eventually(sub { sql("$leased AND sender_id <> '$stray'") == 1 }),
 	'it claims again, under another id');
 $second = sender();
 all_become($name, 'delivered', 1,
-	'what was claimed first is sent by another');
+	'the first claim is sent by another sender');
 $second->stop;
 $gateway->stop;
 delete $ENV{PGOPTIONS};
 set('claim_timeout', '60s');
 
-# Two senders share the work: each message is sent once.
+# Two senders share the work, and each message is sent once.
 $gateway = sender(PROVIDER_LATENCY_MS => 2);
 $second = sender(PROVIDER_LATENCY_MS => 2);
 $name = send_messages(300);
 all_become($name, 'delivered', 300, 'two senders send all');
 is(successes($gateway, $second), 300, 'each message once');
-cmp_ok(successes($_), '>', 20, 'both had their share') for $gateway, $second;
+cmp_ok(successes($_), '>', 20, 'both sent some') for $gateway, $second;
 is( sql(qq{SELECT count(*) FROM msgstore.delivery_statuses s
 		JOIN msgstore.deliveries d USING (tenant_id, channel, provider_message_id)
 		JOIN msgstore.messages m ON m.id = d.message_id WHERE body = '$name'}),
@@ -456,8 +456,8 @@ is( sql(qq{SELECT count(*) FROM msgstore.delivery_statuses s
 $second->stop;
 $gateway->stop;
 
-# The server crashes and is shut down in the middle: what the provider was given
-# is not given to it again, and all is delivered.
+# After crashes and restarts of the server no message is sent twice, and all are
+# delivered.
 $gateway = sender(PROVIDER_LATENCY_MS => 3);
 for my $how ('immediate', 'fast', 'immediate', 'fast')
 {
@@ -476,26 +476,26 @@ like(
 	'the log says that it is back');
 $gateway->stop;
 
-# It starts without a database, and works when there is one.
+# The sender starts without a database and works when it is there.
 $name = send_messages(1);
 $node->stop('fast');
 $gateway = sender();
 is($gateway->get('/healthz')->{status}, 200, 'started without a database');
 $node->start;
-all_become($name, 'delivered', 1, 'sent when it is there');
+all_become($name, 'delivered', 1, 'sent when the database is there');
 
-# Its session may be ended; a stop with the database away is in time.
+# A terminated session is opened again; shutdown works without the database.
 sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'msgstore-sender'"
 );
 all_become(send_messages(1), 'delivered', 1,
-	'a session that was ended is opened again');
+	'a terminated session is opened again');
 $node->stop('fast');
 ($code, $took) = $gateway->stop;
 is($code, 0, 'stopped without a database');
 cmp_ok($took, '<', 5, 'in time');
 $node->start;
 
-# A call that hangs does not hold up the stop.
+# A hanging call does not delay the shutdown.
 $gateway = sender();
 ok(eventually(sub { senders() == 1 }), 'a sender');
 my $locker = $node->background_psql('postgres');
@@ -514,6 +514,6 @@ cmp_ok($took, '<', 5, 'in time');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 like($gateway->log_text, qr/stopped with 1 claimed message/,
-	'and says what it leaves behind');
+	'and logs how many messages are left');
 
 done_testing();

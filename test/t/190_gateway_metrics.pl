@@ -1,5 +1,5 @@
-# What /metrics says to Prometheus, and that the dashboard and the alert rules
-# ask for nothing else.
+# The Prometheus text of /metrics; the dashboard and the alert rules use only
+# names that it has.
 use strict;
 use warnings FATAL => 'all';
 
@@ -19,8 +19,8 @@ my $gateway = MsgstoreGateway->new($node);
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-# The samples by name and labels, and each name's head; refuses what is not
-# the format.
+# The samples by name and labels, and the HELP and TYPE of each name. Fails on
+# anything that is not in the format.
 sub scrape
 {
 	my $answer = $gateway->get('/metrics', Accept => 'text/plain');
@@ -54,14 +54,14 @@ sub scrape
 	return (\%samples, \%type);
 }
 
-# A new server has all names, and no row of a channel.
+# A new server has all names, and no samples of channels.
 my ($samples, $type) = scrape();
-is($samples->{msgstore_worker_queued}, 0, 'a new server has a queue of none');
+is($samples->{msgstore_worker_queued}, 0, 'a new server has an empty queue');
 is($type->{msgstore_channel_events_total}, 'counter', 'names without samples');
 is($samples->{'msgstore_worker_latency_seconds_bucket{le="+Inf"}'},
 	0, 'and an empty histogram');
 
-# What is counted of whom; a tenant's name may be anything.
+# Counters by tenant and channel; a tenant's name may contain any character.
 my $body = encode_json(inbound_sms('labels'));
 sql(<<"SQL");
 ALTER DATABASE postgres SET msgstore.backoff_base = '1 h';
@@ -124,9 +124,9 @@ my @buckets = map { $samples->{$_} }
   sort { ($a =~ /le="([\d.]+)/)[0] <=> ($b =~ /le="([\d.]+)/)[0] }
   grep { /_bucket\{le="[\d.]+"/ } keys %$samples;
 is_deeply(\@buckets, [ sort { $a <=> $b } @buckets ], 'buckets are cumulative');
-is($buckets[-1], 2, 'up to all');
+is($buckets[-1], 2, 'up to the total');
 
-# JSON is flat, and its numbers are whole; the text has all of them.
+# The JSON object is flat with whole numbers; the text has all of them.
 my $json = $gateway->get('/metrics', Accept => 'application/json')->{json};
 is_deeply([ grep { $json->{$_} !~ /^\d+$/ } sort keys %$json ],
 	[], 'JSON: whole numbers only');
@@ -136,7 +136,7 @@ is($json->{$_}, decode(sql('SELECT msgstore.metrics()'))->{$_}, "one truth: $_")
   for qw(worker_queued dead_letters worker_processed events_ingested
   worker_latency_sum_us workers_running);
 
-# Dashboard and rules use names that are there.
+# Dashboard and alert rules use existing names.
 sub is_there
 {
 	my ($name) = @_;
@@ -155,13 +155,13 @@ sub names_in
 my $dashboard = decode(slurp_file("$docs/grafana-dashboard.json"));
 my @panels = @{ $dashboard->{panels} };
 my @queries = map { $_->{expr} } map { @{ $_->{targets} } } @panels;
-cmp_ok(scalar @queries, '>', 15, 'the dashboard asks');
-is_deeply([ grep { !names_in($_) } @queries ], [], 'each query for something');
+cmp_ok(scalar @queries, '>', 15, 'the dashboard has queries');
+is_deeply([ grep { !names_in($_) } @queries ], [], 'each query uses a metric');
 my @variables = map { $_->{query} } @{ $dashboard->{templating}{list} };
 is_deeply([ grep { !is_there($_) } map { names_in($_) } @queries, @variables ],
-	[], 'that is there');
+	[], 'that exists');
 my %ids = map { $_->{id} => 1 } @panels;
-is(scalar keys %ids, scalar @panels, 'panels have ids of their own');
+is(scalar keys %ids, scalar @panels, 'panel ids are unique');
 
 my $rules = slurp_file("$docs/alert-rules.yml");
 $rules =~ s/^\s*#.*$//mg;
@@ -176,7 +176,7 @@ for my $rule (@rules)
 	ok(@names && !grep({ !is_there($_) } @names), "rule $name asks for what is there");
 }
 
-# While the database is away all of it is as it was last known.
+# While the database is away all metrics keep their last values.
 my %before = %$samples;
 $node->stop('fast');
 ($samples) = scrape();

@@ -1,5 +1,5 @@
-# Keys: nobody comes in without one, a key opens its scopes of its tenant and
-# nothing else, and ends within five seconds of being revoked.
+# Keys: requests without one are refused, a key grants its scopes for its tenant
+# only, and stops working within five seconds of being revoked.
 use strict;
 use warnings FATAL => 'all';
 
@@ -48,7 +48,7 @@ sub response
 	};
 }
 
-# A start that has to fail: its exit code and its last words.
+# Expects the start to fail, with this message in the log.
 sub fails
 {
 	my ($what, $pattern, %option) = @_;
@@ -58,8 +58,8 @@ sub fails
 	return;
 }
 
-# Beyond loopback it asks for keys by itself, and does not start before there
-# are any, unless that is said to be meant.
+# Beyond loopback keys are required by default, and the gateway does not start if
+# there are none, unless --insecure is given.
 fails('no keys yet', qr/requests require keys, but none exist: create one with/,
 	user => 'gw', env => { HOST => '0.0.0.0' });
 fails('authentication off', qr/anyone who can reach 0\.0\.0\.0 could read and write/,
@@ -72,8 +72,8 @@ is($gateway->get('/api/conversations')->{status}, 200, '--insecure: no key is as
 $gateway->stop;
 $gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ]);
 like($gateway->log_text, qr/requests require keys, but none exist yet/,
-	'on loopback it starts without keys, and says so');
-is($gateway->get('/api/conversations')->{status}, 401, 'and lets nobody in');
+	'on loopback it starts without keys and warns');
+is($gateway->get('/api/conversations')->{status}, 401, 'and refuses requests without a key');
 $gateway->stop;
 
 my %key = map { $_ => create_key('', $_) } qw(ingest send read responses operate);
@@ -81,7 +81,7 @@ $key{all} = create_key('', 'ingest,send,read,responses,operate');
 $gateway = MsgstoreGateway->new($node, user => 'gw', env => { HOST => '0.0.0.0' });
 like($gateway->log_text, qr/keys are sent in clear text/, 'without TLS it warns');
 
-# Each route, what it needs, and what it answers to who has it.
+# Each route, its scope, and its answer to a key with that scope.
 my @routes = (
 	[ send => 'POST', '/api/messages/sms', sms() ],
 	[ send => 'POST', '/api/messages/email', email() ],
@@ -117,10 +117,10 @@ for my $route (@routes)
 	my ($scope, $method, $path) = @$route;
 	$answer = ask($route);
 	is($answer->{status}, 401, "$method $path: 401 without a key");
-	is($answer->{headers}{'www-authenticate'}, 'Bearer', 'says what is expected');
+	is($answer->{headers}{'www-authenticate'}, 'Bearer', 'WWW-Authenticate is set');
 	if ($path =~ m{^/v1/})
 	{
-		is($answer->{json}{error}{type}, 'authentication_error', 'as clients of /v1 read it');
+		is($answer->{json}{error}{type}, 'authentication_error', 'in the format of /v1');
 	}
 	else
 	{
@@ -143,12 +143,12 @@ for my $route (@routes)
 }
 cmp_ok(ask($_, bearer($key{all}))->{status}, '<', 405, "all scopes: $_->[2]") for $routes[0], $routes[8];
 
-# Probes are open, and what does not exist needs no key to be 404.
+# Probes need no key, and neither does 404.
 is($gateway->get($_)->{status}, 200, "$_ is open") for '/healthz', '/health', '/readyz';
-is($gateway->get('/nothing')->{status}, 404, 'no such path');
-is($gateway->request('DELETE', '/metrics')->{status}, 405, 'no such method');
+is($gateway->get('/nothing')->{status}, 404, 'an unknown path');
+is($gateway->request('DELETE', '/metrics')->{status}, 405, 'an unsupported method');
 
-# Keys that are none.
+# Invalid keys.
 my $good = $key{read};
 my %bad = (
 	'another scheme' => "Basic $good",
@@ -166,7 +166,7 @@ for my $what (sort keys %bad)
 {
 	$answer = $gateway->get('/api/conversations', Authorization => $bad{$what});
 	is($answer->{status}, 401, "$what: 401");
-	is($answer->{headers}{'www-authenticate'}, 'Bearer error="invalid_token"', 'as one that is not good');
+	is($answer->{headers}{'www-authenticate'}, 'Bearer error="invalid_token"', 'like an invalid one');
 }
 is( $gateway->raw(
 		"GET /api/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $good\r\nAuthorization: Bearer $good\r\n\r\n")
@@ -177,18 +177,18 @@ is($gateway->raw("GET /api/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: B
 is($gateway->get('/api/conversations', Authorization => "bearer  $good")->{status},
 	200, 'the scheme has any case');
 is($gateway->get("/api/conversations?access_token=$good")->{status}, 401,
-	'a key in the query is none');
-cmp_ok($gateway->metrics->{unauthorized} // -1, '==', -1, 'metrics need a key as well');
+	'a key in the query is ignored');
+cmp_ok($gateway->metrics->{unauthorized} // -1, '==', -1, 'metrics require a key as well');
 cmp_ok($gateway->get('/metrics', Accept => 'application/json', bearer($key{operate}))->{json}{unauthorized},
-	'>', 50, 'the refused are counted');
+	'>', 50, 'refusals are counted');
 
-# No key is ever in the log, only the part that is no secret.
+# A key is never logged, only its prefix.
 unlike($gateway->log_text, qr/\Q@{[ substr $_, 20 ]}\E/, 'key not in the log') for values %key;
 my ($prefix) = $good =~ /^mk_([0-9a-f]+)_/;
 ok((grep { ($_->{key} // '') eq $prefix } $gateway->log_lines), 'its prefix is');
 
-# Tenants. One connection for all of them, so that each meets what the one
-# before has left behind.
+# Tenants share one database connection, so each would see what another one
+# left behind.
 $gateway->stop;
 my %tenant = map { $_ => create_key($_, 'ingest,send,read,responses,operate') } qw(acme bolt);
 $gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ],
@@ -226,19 +226,19 @@ for my $name ('acme', 'bolt')
 			bearer($tenant{$name}))->{status}, 201, "$name: response");
 }
 is($gateway->get('/v1/responses/resp_acme', bearer($tenant{acme}))->{status}, 200, 'a response of its tenant');
-is($gateway->get('/v1/responses/resp_acme', bearer($tenant{bolt}))->{status}, 404, 'is there for no other');
+is($gateway->get('/v1/responses/resp_acme', bearer($tenant{bolt}))->{status}, 404, 'is invisible to other tenants');
 # The same provider's id of two tenants is two events.
 my @ids = map { $gateway->post('/api/webhooks/sms', inbound_sms('same'), bearer($tenant{$_}))->{json}{id} } qw(acme bolt acme);
-isnt($ids[0], $ids[1], 'duplicates are a matter of one tenant');
-is($ids[0], $ids[2], 'and are found there');
+isnt($ids[0], $ids[1], 'duplicates are per tenant');
+is($ids[0], $ids[2], 'and are detected there');
 
-# After a request that failed the session has no tenant either.
+# The session has no tenant after a failed request either.
 is($gateway->post('/api/messages/sms', sms(body => ''), bearer($tenant{acme}))->{status}, 400, 'a request fails');
-is($gateway->get('/v1/responses', bearer($key{responses}))->{status}, 200, 'a key of no tenant');
+is($gateway->get('/v1/responses', bearer($key{responses}))->{status}, 200, 'a key without a tenant');
 cmp_ok(scalar @{ $gateway->get('/api/conversations', bearer($key{read}))->{json}{items} }, '>', 2,
 	'sees all tenants, as its role does');
 
-# What tells of the others a tenant's operator does not see.
+# A tenant's operator key sees nothing about other tenants.
 my $metrics = $gateway->get('/metrics', Accept => 'application/json', bearer($tenant{acme}))->{json};
 is($metrics->{events_ingested}, 4, 'metrics of a tenant are its own');
 ok(!exists $metrics->{http_requests}, 'without those of the gateway');
@@ -246,7 +246,7 @@ unlike($gateway->get('/metrics', bearer($tenant{acme}))->{content}, qr/bolt/, 'a
 is($gateway->request('PUT', '/api/provider/mock/config', { 'Content-Type' => 'application/json', bearer($tenant{acme}) },
 		'{"error_pct":100}')->{status}, 403, 'the mock provider is not a tenant\'s');
 
-# Many tenants in one batch: one transaction, each event where it belongs.
+# Many tenants in one batch: one transaction, each event with its tenant.
 $gateway->stop;
 $gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ]);
 $gateway->get('/api/conversations', bearer($_)) for values %tenant, $key{ingest};
@@ -263,17 +263,17 @@ MsgstoreGateway::syswrite_all($sockets[$_], $posts[$_]) for 0 .. $#posts;
 ok(eventually(sub { $node->safe_psql('postgres',
 	"SELECT count(*) FROM pg_stat_activity WHERE usename = 'gw' AND wait_event_type = 'Lock'") >= 1 }), 'they wait');
 ok(eventually(sub { ($gateway->get('/metrics', Accept => 'application/json', bearer($key{operate}))->{json}{http_connections} // 0) >= 61 }),
-	'all are there');
+	'all are stored');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 my @answers = map { $gateway->read_answer($_) } @sockets;
 is((grep { $_->{status} == 202 } @answers), 60, 'sixty posts of three tenants at once');
 is( $node->safe_psql('postgres',
 		q{SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id ~ '^batch-' AND tenant_id = split_part(provider_message_id, '-', 2)}),
-	60, 'each is stored under its own');
+	60, 'each event has its tenant');
 cmp_ok( $node->safe_psql('postgres',
 		q{SELECT max(n) FROM (SELECT count(DISTINCT tenant_id) AS n FROM msgstore.event_log WHERE payload->>'messaging_provider_id' ~ '^batch-' GROUP BY xmin::text) t}),
-	'==', 3, 'those of three tenants share a transaction');
+	'==', 3, 'events of three tenants share a transaction');
 for my $i (0 .. $#answers)
 {
 	my $name = $names[ ($i + 1) % 3 ];
@@ -282,7 +282,7 @@ for my $i (0 .. $#answers)
 	fail("answer $i has the id of its event");
 }
 
-# An event that spoils the transaction costs the other tenants nothing.
+# An event that fails the transaction does not affect other tenants.
 $node->safe_psql('postgres', q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
 	$$BEGIN IF NEW.payload->>'body' = 'spoil' THEN RAISE EXCEPTION 'spoilt'; END IF; RETURN NEW; END$$;
@@ -296,22 +296,21 @@ is($answers[6]{status}, 500, 'and the one is not');
 $node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
 is( $node->safe_psql('postgres',
 		q{SELECT string_agg(DISTINCT tenant_id, ' ' ORDER BY tenant_id) FROM msgstore.inbound_events WHERE provider_message_id ~ '^spoil-'}),
-	'acme bolt', 'each under its tenant');
+	'acme bolt', 'each with its tenant');
 
-# A key that is revoked, and one that expires, while they are used all the time.
+# A revoked key and an expired key, both in constant use.
 my $start = time;
 my %ending = (revoked => create_key('acme', 'read'), expired => create_key('acme', 'read', '3 s'));
 is($gateway->get('/api/conversations', bearer($ending{$_}))->{status}, 200, "$_ later: good now") for sort keys %ending;
 my ($revoked) = $ending{revoked} =~ /^mk_([0-9a-f]+)_/;
 $node->safe_psql('postgres', "SELECT msgstore.revoke_api_key('$revoked')");
 my $end = time;
-ok(eventually(sub { $gateway->get('/api/conversations', bearer($ending{revoked}))->{status} == 401 }), 'a revoked key ends');
+ok(eventually(sub { $gateway->get('/api/conversations', bearer($ending{revoked}))->{status} == 401 }), 'a revoked key stops working');
 cmp_ok(time - $end, '<', 5, 'within five seconds');
-ok(eventually(sub { $gateway->get('/api/conversations', bearer($ending{expired}))->{status} == 401 }), 'an expired one too');
-cmp_ok(time - $start, '<', 3.9, 'at its time, and not when it is asked for again');
+ok(eventually(sub { $gateway->get('/api/conversations', bearer($ending{expired}))->{status} == 401 }), 'an expired key as well');
+cmp_ok(time - $start, '<', 3.9, 'at its time, not at the next query');
 
-# A key that is used all the time is asked for now and then only, and one that
-# does not exist too.
+# A key in constant use, valid or not, costs only a few queries.
 my $asked = sub { $node->safe_psql('postgres',
 	"SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'authenticate'") };
 $node->safe_psql('postgres', "ALTER ROLE gw SET track_functions = 'all'");
@@ -326,11 +325,10 @@ for (1 .. 100)
 }
 my $spent = time - $start;
 $gateway->stop;
-cmp_ok($asked->(), '<=', 2 * (int($spent / 2) + 1), 'a hundred requests of two keys ask a few times');
-cmp_ok($asked->(), '>=', 2, 'and not never');
+cmp_ok($asked->(), '<=', 2 * (int($spent / 2) + 1), 'a hundred requests with two keys cause few queries');
+cmp_ok($asked->(), '>=', 2, 'but some');
 
-# The database goes: a key that was good a moment ago gets the usual 503, so
-# does one that is not known, and none gets in.
+# While the database is away, cached and unknown keys get 503.
 $gateway = MsgstoreGateway->new($node, user => 'gw', flags => [ '--auth', 'on' ]);
 is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 200, 'good');
 $node->stop('immediate');
@@ -341,33 +339,33 @@ for my $which ($tenant{acme}, $tenant{bolt}, $missing)
 	cmp_ok($answer->{headers}{'retry-after'}, '>', 0, 'with Retry-After');
 }
 sleep 5;
-is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 503, 'and so later');
-is($gateway->get('/api/conversations')->{status}, 401, 'without a key 401 all the same');
+is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 503, 'and later as well');
+is($gateway->get('/api/conversations')->{status}, 401, 'without a key still 401');
 
-# A database that is away at the start is no reason not to start.
+# The gateway starts while the database is away.
 my $early = MsgstoreGateway->new($node, user => 'gw', flags => [ '--host', '0.0.0.0' ]);
-like($early->log_text, qr/could not check whether any exist/, 'it starts and says what it does not know');
-is($early->get('/api/conversations')->{status}, 401, 'and lets nobody in');
+like($early->log_text, qr/could not check whether any exist/, 'it starts and warns');
+is($early->get('/api/conversations')->{status}, 401, 'and refuses requests without a key');
 $node->start;
-ok(eventually(sub { $early->get('/api/conversations', bearer($tenant{acme}))->{status} == 200 }), 'the database is back: so are the keys');
+ok(eventually(sub { $early->get('/api/conversations', bearer($tenant{acme}))->{status} == 200 }), 'keys work when the database is back');
 ok(eventually(sub { $gateway->get('/api/conversations', bearer($tenant{acme}))->{status} == 200 }), 'for both');
 $early->stop;
 
-# A role that may not set the tenant works for none of them, and not for all.
+# If the role may not set the tenant, no tenant's request is served.
 $node->safe_psql('postgres', 'REVOKE SET ON PARAMETER msgstore.tenant_id FROM gw');
 $before = count('inbound_events');
 is($gateway->post('/api/webhooks/sms', inbound_sms('unset'), bearer($tenant{acme}))->{status}, 500, 'no right to set the tenant: 500');
-is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 500, 'nor is anything read');
+is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 500, 'nothing is read');
 is(count('inbound_events'), $before, 'nothing is stored');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
-# Where the module is not preloaded a tenant would be a word: refused as well.
+# Without preloading, requests for a tenant are refused.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 $gateway = MsgstoreGateway->new($node, flags => [ '--auth', 'on' ]);
 is($gateway->get('/api/conversations', bearer($tenant{acme}))->{status}, 500, 'not preloaded: 500');
 like($gateway->log_text, qr/is not in shared_preload_libraries: cannot serve requests for a tenant/, 'the log says why');
-is($gateway->get('/api/conversations', bearer($key{read}))->{status}, 200, 'a key of no tenant is served');
+is($gateway->get('/api/conversations', bearer($key{read}))->{status}, 200, 'a key without a tenant is served');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
 done_testing();

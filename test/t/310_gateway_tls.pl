@@ -1,5 +1,5 @@
-# TLS on both sides: what clients are shown, from which version on, a new
-# certificate without a restart, and a database that has to prove who it is.
+# TLS to clients and to the database: versions, reloading the certificate, and
+# verifying the database's certificate.
 use strict;
 use warnings FATAL => 'all';
 
@@ -23,7 +23,7 @@ sub run
 	return;
 }
 
-# A certificate of a throw-away CA, for a name and an address, and its key.
+# A certificate of a temporary CA, for a name and an address, and its key.
 sub certify
 {
 	my ($name, $alternative, $ca) = @_;
@@ -41,7 +41,7 @@ certify('two', 'IP:127.0.0.1,DNS:localhost', 'ca2');
 certify('database', 'IP:127.0.0.1', 'ca1');
 certify('elsewhere', 'DNS:elsewhere.example', 'ca1');
 
-# What the gateway shows is what stands in these two files.
+# The gateway's certificate and key are in these two files.
 sub install
 {
 	my ($name) = @_;
@@ -73,7 +73,7 @@ sub fails
 	return;
 }
 
-# Files that are not what they should be end the start.
+# Invalid files end the start.
 install('one');
 fails('a certificate without a key', qr/TLS_CERT and TLS_KEY must be set together/, TLS_CERT => $files{TLS_CERT});
 fails('no such certificate', qr/could not read TLS certificate \\".*none\\": No such file/, %files, TLS_CERT => "$directory/none");
@@ -85,24 +85,24 @@ fails('the key of another certificate', qr/TLS key \\".*two\.key\\" cannot be us
 run("openssl ec -in $directory/one.key -aes256 -passout pass:x -out $directory/locked.key");
 fails('a key with a password', qr/TLS key \\".*locked\.key\\" cannot be used/, %files, TLS_KEY => "$directory/locked.key");
 
-# HTTPS and nothing else, from TLS 1.2 on.
+# HTTPS only, with TLS 1.2 or later.
 $gateway = MsgstoreGateway->new($node, env => \%files);
 is(curl(trusting('ca1')), '{"status":"ok"}', 'a client that trusts the CA is answered');
-like(curl(trusting('ca2')), qr/^exit 60/, 'one that trusts another one is not');
+like(curl(trusting('ca2')), qr/^exit 60/, 'a client that trusts another CA is not');
 is(curl('--tls-max 1.2', trusting('ca1')), '{"status":"ok"}', 'TLS 1.2');
 is(curl('--tlsv1.3', trusting('ca1')), '{"status":"ok"}', 'TLS 1.3');
-like(curl('--tlsv1.0 --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0', trusting('ca1')), qr/^exit 35.*protocol version/s, 'TLS 1.1 is refused, by us');
-unlike(curl("http://127.0.0.1:$gateway->{port}/healthz"), qr/status/, 'plain HTTP has no answer');
+like(curl('--tlsv1.0 --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0', trusting('ca1')), qr/^exit 35.*protocol version/s, 'TLS 1.1 is refused by the gateway');
+unlike(curl("http://127.0.0.1:$gateway->{port}/healthz"), qr/status/, 'plain HTTP gets no answer');
 my $body = "-H 'Content-Type: application/json' -d '"
   . '{"from":"+18045551234","to":"+12016661234","type":"sms","messaging_provider_id":"tls","body":"hi","attachments":null,"timestamp":"2024-11-01T14:00:00Z"}'
   . "' --cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/webhooks/sms";
 like(curl($body), qr/"status":"accepted"/, 'a webhook');
 like(curl("-H 'Content-Type: application/json' -H 'Expect:' --data-binary \@$directory/log.large --cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/webhooks/sms"),
-	qr/payload_too_large/, 'a body that is too large is refused in words')
+	qr/payload_too_large/, 'a body that is too large gets its error')
   if append_to_file("$directory/log.large", 'x' x 300000) // 1;
 
-# Connections on which nobody speaks TLS, or nobody speaks at all, end in time
-# and keep nobody else out.
+# Connections without TLS or without any data are closed in time and do not keep
+# other clients out.
 my @mute = map { $gateway->connection } 1 .. 40;
 MsgstoreGateway::syswrite_all($_, "GET /healthz HTTP/1.1\r\n\r\n") for @mute[ 0 .. 9 ];
 MsgstoreGateway::syswrite_all($_, "\x16\x03\x01\x02\x00\x01") for @mute[ 10 .. 19 ];
@@ -113,26 +113,26 @@ for my $socket (@mute)
 	IO::Select->new($socket)->can_read(30);
 	1 while sysread $socket, my $alert, 1000;
 }
-cmp_ok(time - $start, '<', 20, 'they end by themselves');
+cmp_ok(time - $start, '<', 20, 'they are closed');
 
-# A new certificate: SIGHUP, and what is open stays open.
+# SIGHUP loads a new certificate; open connections continue.
 my $kept = start_client();
 install('two');
 kill 'HUP', $gateway->{pid};
-ok(eventually(sub { $gateway->log_text =~ /reloaded TLS certificate/ }), 'SIGHUP reads it again');
-is(curl(trusting('ca2')), '{"status":"ok"}', 'new connections are shown the new one');
+ok(eventually(sub { $gateway->log_text =~ /reloaded TLS certificate/ }), 'SIGHUP reloads the certificate');
+is(curl(trusting('ca2')), '{"status":"ok"}', 'new connections get the new certificate');
 like(curl(trusting('ca1')), qr/^exit 60/, 'and not the old one');
-like(ask_client($kept), qr/\{"status":"ok"\}/, 'a connection from before goes on');
+like(ask_client($kept), qr/\{"status":"ok"\}/, 'an open connection continues');
 unlink $files{TLS_KEY};
 kill 'HUP', $gateway->{pid};
-ok(eventually(sub { $gateway->log_text =~ /could not read TLS key .*still using the old certificate/ }), 'a file that is missing is said');
-is(curl(trusting('ca2')), '{"status":"ok"}', 'and harms nothing');
+ok(eventually(sub { $gateway->log_text =~ /could not read TLS key .*still using the old certificate/ }), 'a missing file is logged');
+is(curl(trusting('ca2')), '{"status":"ok"}', 'and the old certificate stays in use');
 install('one');
 unlink $files{TLS_KEY};
 append_to_file($files{TLS_KEY}, slurp_file("$directory/two.key"));
 kill 'HUP', $gateway->{pid};
-ok(eventually(sub { $gateway->log_text =~ /key values mismatch; still using the old/ }), 'so is a pair that does not match');
-is(curl(trusting('ca2')), '{"status":"ok"}', 'which is not shown');
+ok(eventually(sub { $gateway->log_text =~ /key values mismatch; still using the old/ }), 'so is a key that does not match');
+is(curl(trusting('ca2')), '{"status":"ok"}', 'which is not used');
 $kept = undef;
 is(($gateway->stop)[0], 0, 'exit code 0');
 
@@ -142,7 +142,7 @@ kill 'HUP', $gateway->{pid};
 is($gateway->get('/healthz')->{status}, 200, 'SIGHUP without a certificate');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
-# The database has to prove who it is.
+# The certificate of the database is verified.
 sub serve_database
 {
 	my ($name) = @_;
@@ -167,24 +167,24 @@ sub connected
 my $user = (getpwuid $>)[0];
 $node->append_conf('pg_hba.conf', "hostssl all $user 127.0.0.1/32 trust");
 serve_database('database');
-is_deeply([ (connected('ca1'))[ 0, 1 ] ], [ 200, 't' ], 'verify-full: connected, and encrypted');
+is_deeply([ (connected('ca1'))[ 0, 1 ] ], [ 200, 't' ], 'verify-full: connected and encrypted');
 my ($status, undef, $log) = connected('ca2');
-is($status, 503, 'the certificate of another CA: not connected');
+is($status, 503, 'a certificate of another CA: not connected');
 like($log, qr/certificate verify failed/, 'the log says why');
 serve_database('elsewhere');
 ($status, undef, $log) = connected('ca1');
-is($status, 503, 'the certificate of another host: not connected');
+is($status, 503, 'a certificate of another host: not connected');
 like($log, qr/does not match host name/, 'the log says why');
 
 done_testing();
 
-# A client that keeps its connection: two pipes to openssl s_client.
+# A client that keeps its connection open: two pipes to openssl s_client.
 sub start_client
 {
 	my $pid = IPC::Open2::open2(my $out, my $in,
 		"openssl s_client -quiet -connect 127.0.0.1:$gateway->{port} 2>/dev/null");
 	my $client = { pid => $pid, in => $in, out => $out };
-	like(ask_client($client), qr/\{"status":"ok"\}/, 'a connection is kept');
+	like(ask_client($client), qr/\{"status":"ok"\}/, 'a connection is kept open');
 	return $client;
 }
 

@@ -1,6 +1,5 @@
-# What attackers try over HTTP, and what comes of it: docs/security.md lists
-# it. Nothing here may be answered with what is behind the door, store anything,
-# or keep others out.
+# Attacks over HTTP, as listed in docs/security.md. None of them may return data,
+# store anything, or keep other clients out.
 use strict;
 use warnings FATAL => 'all';
 
@@ -21,7 +20,7 @@ sub stored
 	return $node->safe_psql('postgres', 'SELECT count(*) FROM msgstore.inbound_events');
 }
 
-# All answers on one connection until it is closed, or nothing more comes.
+# All answers on one connection until it is closed or silent.
 sub answers
 {
 	my ($bytes) = @_;
@@ -37,8 +36,8 @@ sub answers
 
 sub statuses { return join ' ', answers($_[0]) =~ m{HTTP/1\.1 (\d+)}g }
 
-# Requests that hide another one, where two readers would disagree about where
-# the first one ends. The hidden one is never answered, and nothing is stored.
+# Request smuggling: two parsers would disagree about where the first request
+# ends. The hidden request is never answered, and nothing is stored.
 my $event = JSON::PP->new->encode(inbound_sms('smuggled'));
 my $length = length $event;
 my $chunked = sprintf("%x\r\n%s\r\n0\r\n\r\n", $length, $event);
@@ -76,24 +75,24 @@ for my $what (sort keys %smuggled)
 	like(statuses($top . $smuggled{$what} . $hidden), qr/\A4(00|13)\z/, "$what: refused, and nothing else");
 }
 like(statuses("POST /api/webhooks/sms HTTP/1.1\r\n Content-Length: $length\r\nHost: x\r\n\r\n$event$hidden"),
-	qr/\A400\z/, 'a first line that is folded');
-is(statuses("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n$hidden"), '400', 'two hosts');
+	qr/\A400\z/, 'a folded first line');
+is(statuses("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n$hidden"), '400', 'two Host headers');
 is(statuses("GET /healthz HTTP/1.1\nHost: x\n\n"), '400', 'bare line feeds');
-is(stored(), 0, 'nothing of it is stored');
+is(stored(), 0, 'nothing is stored');
 
-# A body where none is expected is not taken for the next request.
+# An unexpected body is not taken for the next request.
 is(statuses("$_ HTTP/1.1\r\nHost: x\r\nContent-Length: " . length($hidden) . "\r\n\r\n$hidden") =~ tr/ //, 0,
 	"$_ with a body: one answer")
   for 'GET /healthz', 'DELETE /v1/responses/resp_x', 'POST /v1/responses/resp_x/cancel', 'GET /nothing', 'OPTIONS /healthz';
 is(statuses($top =~ s/sms/nothing/r . "Transfer-Encoding: chunked\r\n\r\n$chunked$hidden"), '404', 'nor chunks');
 
-# What is sent at once, by the rules, is answered in its order.
+# Valid pipelined requests are answered in order.
 is(statuses($hidden x 20), join(' ', (200) x 20), 'pipelining');
 is(statuses($top . "Content-Length: $length\r\n\r\n$event$hidden"), '202 200', 'also behind a body');
 is(statuses($top . "Transfer-Encoding: Chunked\r\n\r\n$chunked"), '202', 'and chunks are read');
 is(stored(), 1, 'stored once');
 
-# A path is what was sent: whoever looks at paths in front of us sees the same.
+# A path is compared as sent: a proxy that filters by path sees the same.
 for my $path (
 	'/../metrics', '/./metrics', '//metrics', '/x/../metrics', '/metrics/', '/metrics/.', '/%6detrics',
 	'/%2e%2e/metrics', '/x/%2e%2e/metrics', '/..%2fmetrics', '/metrics%00', '/metrics%20', '/metrics;x', '/metrics%3f',
@@ -112,15 +111,15 @@ is(answers("$_ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") =~ m{HTTP/1\.1
 unlike(answers("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: $_\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n"),
 	qr/HTTP.* 101/, "no upgrade to $_") for 'websocket', 'h2c';
 
-# Headers: zeros, too many, too large.
+# Headers: NUL bytes, too many, too large.
 is(statuses("GET /healthz HTTP/1.1\r\nHost: x\r\n$_\r\n\r\n"), '400', 'header refused')
   for "X: a\0b", "X\0Y: a", 'no colon', 'X: ' . ('x' x 20000), join("\r\n", map { "X-$_: y" } 1 .. 70);
 like(answers("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\xff\xfeb\r\nConnection: close\r\n\r\n"), qr/X-Request-Id: ab\r\n/,
-	'what is given back is printable');
+	'the returned id is printable');
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('key'), 'Idempotency-Key' => 'ab');
 is(statuses($top . "Idempotency-Key: \xff\xfe\r\nContent-Length: $length\r\n\r\n$event"), '400', 'a key that is not UTF-8');
 
-# Bodies. Of a member that is there twice the last one counts, here and there.
+# Bodies. Of duplicate members the last one counts, as in the database.
 my $before = stored();
 for my $body (
 	'{"a":' x 40000,
@@ -128,7 +127,7 @@ for my $body (
 	"{\"body\":\"\xc3\x28\"}", "{\"body\":\"\xed\xa0\x80\"}", "{\"body\":\"\xf8\x88\x80\x80\x80\"}",
 	"{\"body\":\"\0\"}", '{"body":"\\u0000"}', "{}\0", "\xff\xfe{\0}\0")
 {
-	is($gateway->post('/api/webhooks/sms', $body)->{status}, 400, 'a body that nobody can store');
+	is($gateway->post('/api/webhooks/sms', $body)->{status}, 400, 'a body that cannot be stored');
 }
 is(stored(), $before, 'is not stored');
 my $limited = MsgstoreGateway->new($node, env => { API_RATE_LIMIT_PER_SENDER_PER_MIN => 2 });
@@ -139,15 +138,15 @@ sub twice
 	$body =~ s/^\{/{"from":"+1555000$n","channel":"email",/;
 	return $limited->post('/api/webhooks/sms', $body)->{status};
 }
-is_deeply([ map { twice($_) } 1 .. 4 ], [ 202, 202, 429, 429 ], 'a sender named twice is limited by the name that is stored');
+is_deeply([ map { twice($_) } 1 .. 4 ], [ 202, 202, 429, 429 ], 'a duplicate sender is limited by the stored name');
 is( $node->safe_psql('postgres',
 		q{SELECT DISTINCT channel || ' ' || "from" FROM msgstore.inbound_events WHERE provider_message_id ~ '^twice'}),
-	'sms +15550007777', 'which is the last, and the channel is that of the path');
+	'sms +15550007777', 'which is the last one; the path determines the channel');
 $limited->stop;
-is($gateway->get('/api/conversations?page=1&page=x')->{status}, 200, 'of a parameter the first one counts');
+is($gateway->get('/api/conversations?page=1&page=x')->{status}, 200, 'the first of duplicate parameters counts');
 
-# Ten thousand connections that say nothing, or almost nothing: others are
-# answered at once, as soon as they ask again.
+# Ten thousand connections that send nothing or almost nothing: other clients are
+# served, at the latest when they retry.
 sub crowd
 {
 	my ($bytes) = @_;
@@ -175,14 +174,14 @@ for my $bytes ('', 'GET /healthz HT')
 		$served++ if $answer->{status} == 200;
 	}
 	is($served, 5, 'another client is served meanwhile');
-	cmp_ok($worst, '<', 15, 'and always told soon') or diag $worst;
-	cmp_ok(time - $start, '<', 30, 'whatever they do');
+	cmp_ok($worst, '<', 15, 'and always answered soon') or diag $worst;
+	cmp_ok(time - $start, '<', 30, 'whatever the attackers do');
 	close $crowd->{in};
 	waitpid $crowd->{pid}, 0;
 	$gateway->{http} = undef;
 }
 
-# Who is served keeps his place, as long as he has a key where one is asked for.
+# A client in use keeps its connection, if it has a key where one is required.
 is(($gateway->stop)[0], 0, 'exit code 0');
 my $key = $node->safe_psql('postgres', q{SELECT msgstore.create_api_key('', '{read}')});
 $gateway = MsgstoreGateway->new($node, flags => [ '--auth', 'on' ], env => { HTTP_MAX_CONNECTIONS => 4 });
@@ -190,15 +189,15 @@ my @strangers = map { $gateway->connection } 1 .. 3;
 my $known = $gateway->connection;
 my $good = "GET /api/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $key\r\n\r\n";
 MsgstoreGateway::syswrite_all($_, $hidden) for @strangers;
-is($gateway->read_answer($_)->{status}, 200, 'a stranger is served') for @strangers;
+is($gateway->read_answer($_)->{status}, 200, 'a client without a key is served') for @strangers;
 MsgstoreGateway::syswrite_all($known, $good);
-is($gateway->read_answer($known)->{status}, 200, 'and one with a key');
+is($gateway->read_answer($known)->{status}, 200, 'and so is one with a key');
 ok(eventually(sub {
 	my $answer = $gateway->raw($good);
 	return $answer && $answer->{status} == 200;
-}), 'when all places are taken, strangers lose theirs');
+}), 'at the limit, clients without a key are disconnected');
 MsgstoreGateway::syswrite_all($known, $good);
-is($gateway->read_answer($known)->{status}, 200, 'and who has a key keeps his');
+is($gateway->read_answer($known)->{status}, 200, 'and a client with a key is not');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
 done_testing();
