@@ -4,35 +4,35 @@ CREATE FUNCTION public.message(changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAG
 $$ SELECT jsonb_strip_nulls('{"from": "+12016661234", "to": "+18045551234", "type": "sms",
     "body": "Hello", "attachments": null, "timestamp": "2024-11-01T14:00:00Z"}' || changes) $$;
 
--- An outbound message is in its conversation when the call returns.
+-- An outbound message is in its conversation when send returns.
 SELECT message_id AS first FROM send('sms', message(), correlation_id => 'request-1') \gset
 SELECT direction, channel, "from", "to", body, attachments, inbound_event_id,
     conversation_key, correlation_id FROM messages;
 SELECT number, channel, participant_a, participant_b, key, message_count,
     last_activity_at = '2024-11-01T14:00:00Z' AS last FROM conversations;
 
--- The same content again is the first one, also when it is written differently.
+-- The same content is a duplicate, even if it is written differently.
 SELECT message_id = :'first' AS same_id, duplicate FROM send('sms', message());
 SELECT message_id = :'first' AS same_id, duplicate FROM send('sms', message(
     '{"from": "+1 (201) 666-1234", "timestamp": "2024-11-01T15:00:00+01:00", "extra": 1}'));
--- Another body, time, channel or direction is another message.
+-- A different body, time, channel or direction makes a different message.
 SELECT duplicate FROM send('sms', message('{"body": "Hello!"}'));
 SELECT duplicate FROM send('sms', message('{"timestamp": "2024-11-01T14:00:01Z"}'));
 SELECT duplicate FROM send('sms', message('{"from": "+18045551234", "to": "+12016661234"}'));
 SELECT duplicate FROM send('sms', message('{"type": "mms", "attachments": ["https://example.com/1"]}'));
 SELECT key, message_count FROM conversations ORDER BY number;
 
--- With a key the content may be the same; the key again is the first one, and
--- with another content a conflict.
+-- With a key, the same content is a new message; the same key is a duplicate, or
+-- with other content a conflict.
 SELECT message_id AS keyed FROM send('sms', message(), 'key') \gset
 SELECT :'keyed' <> :'first' AS another, message_id = :'keyed' AS same_id, duplicate
 FROM send('sms', message(), 'key');
 SELECT duplicate FROM send('sms', message('{"body": "other"}'), 'key');
--- Keys of both directions are apart.
+-- Inbound and outbound keys are separate.
 SELECT duplicate FROM ingest('sms', message('{"messaging_provider_id": "1"}'), 'key');
 SELECT process();
 
--- What is refused stores nothing, and says what was expected.
+-- A refused message leaves no trace, and the error says what is expected.
 SELECT count(*) AS messages FROM messages \gset
 SELECT send('sms', message('{"body": " "}'));
 SELECT send('sms', message('{"type": "fax"}'));
@@ -41,23 +41,23 @@ SELECT send('email', message('{"timestamp": "soon"}'));
 SELECT send('fax', message());
 SELECT count(*) = :messages AS nothing_stored FROM messages;
 
--- An older message that comes late does not lower the last activity.
+-- An older message that arrives late does not lower the last activity.
 SELECT duplicate FROM send('sms', message('{"timestamp": "2024-11-01T13:00:00Z"}'));
 SELECT count(*) FROM conversations c WHERE last_activity_at <>
     (SELECT max("timestamp") FROM messages m WHERE m.conversation_id = c.id);
 SELECT count(*) FROM conversations c WHERE message_count <>
     (SELECT count(*) FROM messages m WHERE m.conversation_id = c.id);
 
--- A body comes back byte for byte, 200 kB of it too.
+-- A body is stored byte for byte, even one of 200 kB.
 SELECT duplicate FROM send('email', message(jsonb_build_object('from', 'Front <Desk@Example.COM>',
     'to', 'user+tag@x.org', 'body', E'<script>alert("1")</script>\n' || repeat('é', 100000))));
 SELECT "from", "to", length(body), md5(body) = md5(E'<script>alert("1")</script>\n' || repeat('é', 100000))
 FROM messages WHERE channel = 'email';
 
--- Where an error was raised, and which row it was, is of no interest.
+-- Without the context and the failing row.
 \set VERBOSITY terse
 
--- Whoever writes past the functions is held to the same rules.
+-- Constraints enforce the same rules on direct writes.
 INSERT INTO conversations (channel, participant_a, participant_b, key, last_activity_at)
 SELECT channel, participant_a, participant_b, key, now() FROM conversations WHERE number = 1;
 INSERT INTO conversations (channel, participant_a, participant_b, key, last_activity_at)
@@ -72,7 +72,7 @@ INSERT INTO messages (conversation_id, inbound_event_id, "timestamp", direction,
 SELECT conversation_id, inbound_event_id, now(), 'inbound', channel, conversation_key, 'a', 'b'
 FROM messages WHERE provider_message_id = '1';
 
--- Lists. Seven conversations of one message, the newest first.
+-- Lists: seven conversations with one message each, newest first.
 TRUNCATE conversations, messages;
 ALTER SEQUENCE conversations_number_seq RESTART;
 SELECT list_conversations();
@@ -83,10 +83,10 @@ $$ SELECT (SELECT string_agg(item ->> 'number', ' ' ORDER BY n)
            FROM jsonb_array_elements(list -> 'items') WITH ORDINALITY i (item, n)),
           (list -> 'meta') - 'next_cursor' $$;
 SELECT n, (page(list_conversations(n, 2))).* FROM generate_series(1, 5) n;
--- The defaults and the bounds of a page.
+-- Defaults and limits of a page.
 SELECT page, size, (page(list_conversations(page, size))).meta
 FROM (VALUES (NULL, NULL), (1, 0), (1, 500), (1, -1), (0, 10), (-5, 50), (2147483647, 50)) v (page, size);
--- Cursors walk the same pages, and rows that are added do not shift them.
+-- Cursors lead through the same pages, and new rows do not shift them.
 CREATE FUNCTION public.walk(size int, OUT numbers text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     list jsonb;
@@ -107,7 +107,7 @@ SELECT list_conversations(after => 'nonsense');
 SELECT list_conversations(after => '99999999999999999999~x');
 SELECT list_conversations(after => '-999999999999999999~00000000-0000-0000-0000-000000000000');
 
--- A page of messages, the oldest first; equal timestamps do not overlap.
+-- Pages of messages, oldest first; they do not overlap at equal timestamps.
 TRUNCATE conversations, messages, idempotency_keys;
 ALTER SEQUENCE conversations_number_seq RESTART;
 SELECT count(*) FROM generate_series(1, 5) n, send('sms', message(jsonb_build_object(
@@ -124,7 +124,7 @@ FROM generate_series(1, 4) page, list_messages('1', page, 2) list;
 SELECT jsonb_array_length(second -> 'items') AS items, second -> 'meta' ->> 'next_cursor' AS next
 FROM list_messages('1', page_size => 4) first,
     list_messages('1', page_size => 4, after => first -> 'meta' ->> 'next_cursor') second;
--- A conversation is named by its number or its id.
+-- A conversation is identified by its number or its id.
 SELECT list_messages(id::text) = list_messages(number::text) AS same FROM conversations;
 -- The length of a snippet is a setting.
 SET msgstore.snippet_length = 7;
@@ -132,18 +132,18 @@ SELECT list_messages('1') -> 'items' -> 5 ->> 'snippet' AS snippet;
 SET msgstore.snippet_length = 0;
 SET msgstore.snippet_length = 4097;
 RESET msgstore.snippet_length;
--- One that is not there, and what cannot be one.
+-- A conversation that does not exist, and invalid ids.
 SELECT list_messages('2');
 SELECT list_messages('abc');
 SELECT list_messages('99999999999999999999');
 SELECT list_messages('00000000-0000-0000-0000-000000000000');
 SELECT list_messages('1', after => 'x');
--- Times are told in UTC, whatever the session's zone is.
+-- Times are in UTC, whatever the session's time zone.
 SET timezone = 'Asia/Kathmandu';
 SELECT list_conversations() -> 'items' -> 0 ->> 'last_activity_at' AS last_activity_at;
 RESET timezone;
 
--- A tenant sees its own; without one all is seen.
+-- A tenant sees its own conversations, an unscoped session sees all.
 SET msgstore.tenant_id = 'acme';
 SELECT (page(list_conversations())).*;
 SELECT list_messages('1');
@@ -155,7 +155,7 @@ RESET msgstore.tenant_id;
 SELECT (page(list_conversations())).*;
 SELECT tenant_id, key, message_count FROM conversations ORDER BY tenant_id;
 
--- The total is counted as conversations come and go, and starts anew with none.
+-- The total follows insertions, deletions and TRUNCATE.
 SELECT count(*) AS counted FROM (SELECT tenant_id, sum(n) FROM conversation_counts GROUP BY 1) c
 JOIN (SELECT tenant_id, count(*) FROM conversations GROUP BY 1) t USING (tenant_id)
 WHERE sum = count;

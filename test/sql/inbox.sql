@@ -1,7 +1,7 @@
 CREATE EXTENSION msgstore;
 SET search_path = msgstore, public;
 
--- Valid payloads of the three channels, and what the test changes of them.
+-- Valid payloads, with changes.
 CREATE FUNCTION public.sms(changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS
 $$ SELECT jsonb_strip_nulls('{"from": "+1 (804) 555-1234", "to": "+12016661234",
     "type": "sms", "messaging_provider_id": "message-1", "body": "Hello",
@@ -11,7 +11,7 @@ $$ SELECT jsonb_strip_nulls('{"from": "Contact <contact@Gmail.com>",
     "to": "user+tag@usehatchapp.com", "xillio_id": "message-1",
     "body": "<b>Hello</b>", "attachments": [],
     "timestamp": "2024-11-01T14:00:00Z"}' || changes) $$;
--- How a statement is refused, with its SQLSTATE.
+-- The error that a statement raises.
 CREATE FUNCTION public.refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     message text; detail text; hint text;
@@ -25,49 +25,50 @@ EXCEPTION WHEN OTHERS THEN
         'DETAIL ' || nullif(detail, ''), 'HINT ' || nullif(hint, ''));
 END $$;
 
--- An event is stored with normalized addresses and waits.
+-- An event is stored with normalized addresses, and queued.
 SELECT duplicate FROM ingest('sms', sms(), NULL, 'request-1');
 SELECT channel, "from", "to", provider_message_id, status, attempt_count,
     next_attempt_at, processor_id, error_code, correlation_id, processed_at
 FROM inbound_events;
 
--- The same provider id again gives the first one's id and changes nothing.
+-- The same provider message id again returns the first event's id and changes
+-- nothing.
 SELECT i.duplicate, i.event_id = e.id AS same_id, e.payload ->> 'body' AS body
 FROM ingest('sms', sms('{"body": "other"}')) i, inbound_events e;
 SELECT count(*) FROM inbound_events;
 
--- The same id on another channel is another event.
+-- The same id on another channel is a different event.
 SELECT duplicate FROM ingest('email', email());
 SELECT channel, "from", "to" FROM inbound_events ORDER BY channel;
 
--- A duplicate of a processed event does not send it through again.
+-- A duplicate of a processed event is not processed again.
 SELECT process();
 SELECT duplicate FROM ingest('sms', sms());
 SELECT process(), (SELECT count(*) FROM messages) AS messages;
 
--- The payload's type moves an event of channel sms to mms, in any case.
+-- The type in the payload moves an event from channel sms to mms, in any case.
 SELECT duplicate FROM ingest('sms', sms('{"type": "MMS",
     "messaging_provider_id": "message-2", "body": " ",
     "attachments": ["https://example.com/image.jpg"]}'));
 SELECT channel, provider_message_id FROM event_log ORDER BY id DESC LIMIT 1;
 
--- ingest takes part in the caller's transaction.
+-- ingest is part of the caller's transaction.
 BEGIN;
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "undone"}'));
 ROLLBACK;
 SELECT count(*) FROM event_log WHERE provider_message_id = 'undone';
 
--- It works whatever the caller's search_path is.
+-- It works with any search_path.
 SET search_path = '';
 SELECT duplicate FROM msgstore.ingest('sms', public.sms());
 SET search_path = msgstore, public;
 
--- Injected events may lack a provider id; none of them collide.
+-- Mock events may lack a provider message id, and are never duplicates then.
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": null}'), mock => true);
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": null}'), mock => true);
 SELECT count(*) FROM event_log WHERE provider_message_id IS NULL;
 
--- What is refused leaves nothing: each error names the field.
+-- A refused event leaves no trace, and the error names the field.
 SELECT count(*) AS events FROM event_log \gset
 SELECT refused('SELECT ' || call) FROM (VALUES
     ($c$ingest(NULL, sms())$c$),
@@ -111,14 +112,14 @@ SELECT refused('SELECT ' || call) FROM (VALUES
     ($c$ingest('sms', sms() || jsonb_build_object('body', repeat('x', 300000)))$c$)) AS c (call);
 SELECT count(*) = :events AS nothing_stored FROM event_log;
 
--- Eight attachments are allowed, and an address that is all letters.
+-- Eight attachments are allowed, and so is an address of letters only.
 SELECT duplicate FROM ingest('email', email('{"xillio_id": "eight"}')
     || jsonb_build_object('attachments',
     (SELECT jsonb_agg('https://example.com/' || n) FROM generate_series(1, 8) n)));
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "letters", "from": "ACME"}'));
 SELECT "from" FROM event_log WHERE provider_message_id = 'letters';
 
--- A timestamp is an ISO 8601 instant with its zone.
+-- A timestamp is an ISO 8601 time with a zone.
 SELECT t AS "timestamp", (ingest_batch(jsonb_build_array(jsonb_build_object(
     'channel', 'sms', 'payload', sms(jsonb_build_object('timestamp', t)))))).error_code
 FROM unnest(ARRAY['2024-11-01T14:00:00Z', '2024-11-01t14:00:00.123456789z',
@@ -137,21 +138,21 @@ FROM unnest(ARRAY['0001-01-01T00:00:00Z', '0001-01-01T01:00:00+01:00',
     '9999-12-31T23:59:59-01:00', '9999-12-31T23:59:60Z', '9999-12-31T20:00:00-05:00',
     '9999-12-31T23:59:59+01:00']) t;
 
--- The limit is one of JSON text without white space: a payload of exactly so
--- many bytes is taken, one byte more is not.
+-- The size limit applies to JSON text without white space: a payload of exactly
+-- that size is accepted, one byte more is refused.
 SELECT octet_length('{"from":"+1 (804) 555-1234","to":"+12016661234","type":"sms","messaging_provider_id":"size-0","body":"","timestamp":"2024-11-01T14:00:00Z"}') AS rest \gset
 SELECT size, (ingest_batch(jsonb_build_array(jsonb_build_object('channel', 'sms',
     'payload', sms() || jsonb_build_object('messaging_provider_id', 'size-' || size - 262144,
         'body', repeat('x', size - :rest)))))).error_message
 FROM (VALUES (262144), (262145)) AS v (size);
 
--- A number is as large as it is printed, and the first that is too large is
--- the last that is looked at: of twenty thousand each has 128 kB.
+-- A number has the size of its printed form, and measuring stops at the first one
+-- beyond the limit: each of these twenty thousand prints as 128 kB.
 SELECT error_message FROM ingest_batch(jsonb_build_array(jsonb_build_object(
     'channel', 'sms', 'payload',
     sms() || ('{"n":[' || repeat('1e131071,', 20000) || '0]}')::jsonb)));
 
--- Secrets are not stored, at any depth and in any case; the rest is.
+-- Secrets are redacted at any depth and in any case; the rest is stored.
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "secret",
     "Authorization": "Bearer x", "headers": [{"X-API-Key": {"a": 1}, "host": "h"},
     {"deep": {"deeper": {"password": null, "pass": "p"}}}], "token": ["t"]}'));
@@ -163,28 +164,28 @@ SELECT payload -> 'host' AS host, payload -> 'pass' AS pass, payload -> 'passwor
 FROM event_log WHERE provider_message_id = 'host';
 RESET msgstore.redact_keys;
 
--- The same idempotency key answers with the first one's id, and with another
--- payload it is a conflict.
+-- The same idempotency key returns the first event's id; with another payload it
+-- is a conflict.
 SELECT event_id AS first FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'key') \gset
 SELECT event_id = :'first' AS same_id, duplicate
 FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'key');
 SELECT refused($$ SELECT ingest('sms', sms('{"messaging_provider_id": "key-2"}'), 'key') $$);
 SELECT count(*) FROM event_log WHERE provider_message_id LIKE 'key-%';
--- A new key for an event that is known stands for that event.
+-- A new key for a known event maps to that event.
 SELECT event_id = :'first' AS same_id, duplicate
 FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'other key');
 SELECT event_id = :'first' AS same_id, duplicate
 FROM ingest('sms', sms('{"messaging_provider_id": "key-1"}'), 'other key');
--- A refused request does not use its key up.
+-- A refused request does not use up its key.
 SELECT refused($$ SELECT ingest('sms', sms('{"messaging_provider_id": "key-3", "body": ""}'), 'key 3') $$);
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "key-3"}'), 'key 3');
--- After two hours a key is free, and its row goes.
+-- After two hours a key can be used again, and expired rows are deleted.
 UPDATE idempotency_keys SET expires_at = now() - interval '1 second';
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "key-4"}'), 'key');
 SELECT key, expires_at > now() + interval '119 minutes' AS fresh FROM idempotency_keys ORDER BY key;
 
--- A batch has an answer for each of its items, and bad ones cost the others
--- nothing. Duplicates inside it are duplicates.
+-- A batch returns a row for each item; bad items do not affect the others, and
+-- duplicates within the batch are found.
 CREATE TEMP TABLE answers AS
 SELECT * FROM ingest_batch(jsonb_build_array(
     jsonb_build_object('channel', 'sms', 'payload', sms('{"messaging_provider_id": "b-1"}')),
@@ -211,18 +212,18 @@ SELECT * FROM ingest_batch(NULL);
 SELECT refused($$ SELECT * FROM ingest_batch('{}') $$);
 SELECT refused($$ SELECT * FROM ingest_batch('1') $$);
 
--- A type that names no channel refuses its item only.
+-- A type that is not the name of a channel affects its item only.
 INSERT INTO channels (name, address_kind, types) VALUES ('chat', 'opaque', '{chat,room}');
 SELECT ordinal, error_code, error_message FROM ingest_batch(jsonb_build_array(
     jsonb_build_object('channel', 'chat', 'payload', sms('{"type": "room", "messaging_provider_id": "c-1"}')),
     jsonb_build_object('channel', 'chat', 'payload', sms('{"type": "Chat", "messaging_provider_id": "c-2"}'))));
 SELECT process() > 0 AS processed;
 
--- Each event has one place.
+-- Each event is in exactly one place.
 SELECT count(*) = (SELECT count(*) FROM event_queue) + (SELECT count(*) FROM messages) AS one_place
 FROM event_log;
 
--- Ids are UUIDs of version 7 and rise, also within one microsecond.
+-- Ids are UUIDs of version 7 and ascend, even within a microsecond.
 SELECT bool_and(id > before) AS rising,
     bool_and(id::text ~ '^.{14}7.{4}[89ab]') AS version_7,
     max(abs(extract(epoch FROM clock_timestamp()) * 1000
@@ -231,7 +232,7 @@ FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before
       FROM (SELECT n, uuid7() AS id FROM generate_series(1, 10000) n) made) compared
 WHERE before IS NOT NULL;
 
--- A tenant's events are its own: the same provider id is another event there.
+-- For another tenant, the same provider message id is a different event.
 SET msgstore.tenant_id = 'acme';
 SELECT duplicate FROM ingest('sms', sms());
 SELECT duplicate FROM ingest('sms', sms());
@@ -239,7 +240,8 @@ RESET msgstore.tenant_id;
 SELECT tenant_id, count(*) FROM event_log WHERE provider_message_id = 'message-1'
 GROUP BY 1 ORDER BY 1;
 
--- The same where a table has a trigger of its own, and with a snapshot that stays.
+-- The results are the same for a table with a user's trigger, and with a
+-- transaction-wide snapshot.
 CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER pass BEFORE INSERT ON event_log FOR EACH ROW EXECUTE FUNCTION pass();
 SELECT duplicate FROM ingest('sms', sms('{"messaging_provider_id": "t-1"}'));

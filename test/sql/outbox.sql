@@ -1,6 +1,6 @@
 CREATE EXTENSION msgstore;
 SET search_path = msgstore, public;
--- Retries come back when they are due, and that is set by hand.
+-- Long times: the test makes retries and leases due by hand.
 SET msgstore.backoff_base = '1h';
 SET msgstore.backoff_max = '1h';
 SET msgstore.claim_timeout = '1h';
@@ -11,51 +11,51 @@ $$ SELECT jsonb_build_object('from', '+12016661234', 'to', recipient, 'body', bo
 -- The id of a message by its body.
 CREATE FUNCTION public.id(body text) RETURNS uuid LANGUAGE sql AS
 $$ SELECT m.id FROM msgstore.messages m WHERE m.body = id.body $$;
--- What is known of each message.
+-- The state of each message.
 CREATE VIEW public.state AS
 SELECT m.body, o.status, o.provider, o.provider_message_id AS provider_id, o.attempt_count AS failed,
     o.sender_id AS sender, o.error_code, o.error_message
 FROM msgstore.outbound_messages o JOIN msgstore.messages m USING (id) ORDER BY o.id;
--- The time of a lease's end, or of a retry, comes.
+-- Makes all retries due and all leases expire.
 CREATE FUNCTION public.time_passes() RETURNS bigint LANGUAGE sql AS
 $$ WITH due AS (UPDATE msgstore.outbox SET next_attempt_at = now() - interval '1 s'
                 WHERE next_attempt_at IS NOT NULL RETURNING 1)
    SELECT count(*) FROM due $$;
 
--- An outbound message waits in the outbox when its channel has a provider.
+-- A message is queued if its channel has a provider.
 INSERT INTO channels (name, address_kind) VALUES ('pigeon', 'opaque');
 SELECT duplicate FROM send('sms', message('one'), correlation_id => 'request-1');
 SELECT duplicate FROM send('pigeon', message('coo'));
 SELECT * FROM state;
--- A duplicate is not sent twice, and what is rolled back never.
+-- A duplicate is not queued again, and a rolled back message not at all.
 SELECT duplicate FROM send('sms', message('one'));
 BEGIN;
 SELECT duplicate FROM send('sms', message('nothing'));
 ROLLBACK;
 SELECT count(*) FROM outbox;
 
--- A sender claims the oldest first, with all it needs to send them.
+-- A sender claims the oldest messages first, with all it needs to send them.
 SELECT count(*) FROM unnest('{two,three}'::text[]) body, send('sms', message(body));
 SELECT duplicate FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "<p>four</p>",
     "attachments": ["https://x.org/1"], "timestamp": "2024-11-01T15:00:00+01:00"}');
 SELECT message_id = id('one') AS same, tenant_id, channel, provider, "from", "to", body, attachments,
     "timestamp", correlation_id, attempt FROM claim_outbound('a', 1);
 SELECT channel, provider, "from", "to", body, attachments, attempt FROM claim_outbound('b');
--- What is claimed is nobody else's.
+-- A claimed message cannot be claimed by others.
 SELECT count(*) FROM claim_outbound('c');
 SELECT body, status, sender FROM state;
 
--- A sent message leaves the outbox, known by the provider's id.
+-- A sent message leaves the outbox and has the provider's id.
 SELECT sent(id('one'), 'p-1', 'a');
 SELECT body, status, provider, provider_id, sender FROM state WHERE body = 'one';
 SELECT count(*) FROM outbox;
--- The same again is the same, and another id is a conflict.
+-- The same report again changes nothing; another id is a conflict.
 SELECT sent(id('one'), 'p-1', 'a');
 SELECT sent(id('one'), 'p-1');
--- What is refused, in its words, but for ids: another id of a message that was
--- sent, an id that is another message's, what another sender holds, what is
--- not there or not outbound, a failure of what was sent or is not in the
--- outbox, and what is blank or too long.
+-- Errors, without ids: another id for a sent message, an id that belongs to another
+-- message, a message that another sender holds, one that does not exist or is not
+-- outbound, a failure of a message that was sent or is not in the outbox, and
+-- blank or too long arguments.
 SELECT duplicate FROM ingest('sms', message('in') || '{"messaging_provider_id": "in-1"}');
 SELECT process();
 CREATE FUNCTION public.refusal(command text, OUT code text, OUT message text, OUT detail text, OUT hint text)
@@ -91,19 +91,19 @@ SELECT r.* FROM unnest(ARRAY[
     $$SELECT heartbeat_outbound('')$$]) WITH ORDINALITY c (command, n), refusal(command) r ORDER BY n;
 \x
 
--- A failed attempt is kept and tried again, with its number.
+-- A failed attempt is recorded and retried, with the number of the attempt.
 SELECT send_failed(id('two'), 'E1', 'line is busy', 'b');
 SELECT body, status, failed, sender, error_code, error_message FROM state WHERE body = 'two';
 SELECT count(*) FROM claim_outbound('a');
 SELECT time_passes();
 SELECT body, attempt FROM claim_outbound('a', 1);
--- Whoever failed has lost it.
+-- A sender that has reported a failure has lost the message.
 SELECT (refusal($$SELECT send_failed(id('two'), 'E1', 'no', 'b')$$)).message;
 SELECT sent(id('two'), 'p-2', 'a');
--- What had failed is still told.
+-- The failure is still shown after the message was sent.
 SELECT body, status, failed, error_code FROM state WHERE body = 'two';
 
--- After max_retries failed retries, or when it is permanent, it is given up.
+-- After max_retries failed retries, or a permanent failure, the message is given up.
 SET msgstore.max_retries = 1;
 SELECT reap_outbound();
 SELECT send_failed(id('three'), 'E2', 'no such number', NULL, true);
@@ -116,40 +116,40 @@ SELECT body, status, failed, error_code, length(error_message) FROM state WHERE 
 SELECT direction, attempt_count, jsonb_array_length(attempts) AS attempts, attempts -> 0 ->> 'processor_id' AS sender
 FROM dead_letters ORDER BY died_at;
 RESET msgstore.max_retries;
--- Put into the outbox again, it begins anew.
+-- Queued again, it starts over.
 WITH dead AS (DELETE FROM dead_letters WHERE event_id = id('five') RETURNING tenant_id, event_id)
 INSERT INTO outbox (tenant_id, message_id) SELECT * FROM dead;
 SELECT body, attempt FROM claim_outbound('a');
 
--- A lease without a heartbeat ends, and that is a failed attempt.
+-- A lease without a heartbeat expires, which counts as a failed attempt.
 SELECT heartbeat_outbound('a'), heartbeat_outbound('nobody');
 SELECT reap_outbound();
 SELECT time_passes();
--- A heartbeat in time, and it goes on.
+-- A heartbeat in time renews it.
 SELECT heartbeat_outbound('a');
 SELECT reap_outbound();
 SELECT time_passes();
 SELECT reap_outbound();
 SELECT body, status, failed, sender, error_code, error_message FROM state WHERE error_code = 'MS504';
 SELECT heartbeat_outbound('a');
--- Its message can be claimed at once; a claim reaps by itself.
+-- The message can be claimed at once; a claim reaps expired leases first.
 SELECT body, attempt FROM claim_outbound('b', 1);
 SELECT time_passes();
 SELECT body, attempt FROM claim_outbound('c', 1);
--- Who comes late with a success has sent it, unless somebody else is at it.
+-- A late report of success is accepted unless another sender holds the message.
 SELECT (refusal($$SELECT sent(id('five'), 'p-5', 'b')$$)).message;
 SELECT time_passes();
 SELECT sent(id('five'), 'p-5', 'b');
 SELECT (refusal($$SELECT send_failed(id('five'), 'E5', 'no', 'c')$$)).message;
--- Given up, and yet it has gone out: it is not to be sent again.
+-- A dead letter that was sent after all is not sent again.
 SELECT sent(id('three'), 'p-3', 'b');
 SELECT body, status, failed FROM state WHERE body IN ('three', 'five') ORDER BY body;
 SELECT count(*) FROM dead_letters;
--- A message that nobody carries may be reported all the same.
+-- A message of a channel without a provider can be reported, too.
 SELECT sent(id('coo'), 'wing-1');
 SELECT body, status, provider FROM state WHERE body = 'coo';
 
--- Callbacks move the status on, never back, and all are kept.
+-- Callbacks advance the status and never move it back; all are kept.
 TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys;
 SELECT count(*) FROM send('sms', message('six')), LATERAL sent(message_id, 'p-6');
 SELECT status, id('six') = message_id AS known, callback_id IS NOT NULL AS kept
@@ -166,21 +166,21 @@ SELECT known, string_agg(_later_status(known, reported), ' ' ORDER BY n) AS then
 FROM unnest('{queued,sent,delivered,read,failed,undelivered}'::text[]) WITH ORDINALITY k (known, m),
     unnest('{queued,sent,delivered,read,failed,undelivered}'::text[]) WITH ORDINALITY r (reported, n)
 GROUP BY known, m ORDER BY m;
--- When it became so is when it was first told.
+-- status_at is the time of the first callback with that status.
 SELECT d.status, d.status_at = s.received_at AS first_told
 FROM deliveries d, delivery_statuses s WHERE s.status = 'read';
 
--- A callback that comes before its message is known waits for it.
+-- A callback that arrives before the sender's report is matched later.
 SELECT status, message_id FROM record_status('sms', 'p-7', 'delivered');
 SELECT count(*) FROM send('sms', message('seven'));
 SELECT status FROM state WHERE body = 'seven';
 SELECT sent(id('seven'), 'p-7');
 SELECT status, message_id = id('seven') AS known FROM record_status('sms', 'p-7', 'read');
 SELECT body, status, provider, provider_id FROM state WHERE body = 'seven';
--- Of another channel it is another message's.
+-- On another channel, the id belongs to another message.
 SELECT status, message_id FROM record_status('mms', 'p-7', 'failed');
 
--- Secrets are not kept, at any depth, and size has a limit.
+-- Secrets are redacted at any depth, and the size is limited.
 SELECT count(*) FROM record_status('sms', 'p-8', 'sent', '{"Token": "x", "a": [{"password": {"b": 1}}], "c": 2}');
 SELECT detail FROM delivery_statuses WHERE provider_message_id = 'p-8';
 SET msgstore.max_payload_bytes = 1024;
@@ -197,10 +197,10 @@ SELECT r.* FROM unnest(ARRAY[
     $$SELECT record_status('sms', 'p-9', NULL)$$,
     $$SELECT record_status('sms', 'p-9', 'sent', '[1]')$$]) WITH ORDINALITY c (command, n), refusal(command) r ORDER BY n;
 \x
--- What was refused is not kept.
+-- A refused callback is not stored.
 SELECT count(*) FROM deliveries WHERE provider_message_id = 'p-9';
 
--- A list of messages shows what became of them.
+-- A list of messages shows their status.
 SELECT duplicate FROM ingest('sms', message('eight', '+12016661234')
     || '{"from": "+18045551234", "messaging_provider_id": "in-8", "timestamp": "2024-11-01T14:00:01Z"}');
 SELECT process();
@@ -210,7 +210,7 @@ SELECT i.* FROM conversations c, list_messages(c.id::text) l,
     jsonb_to_recordset(l -> 'items') i (direction text, body text, status text, provider_message_id text)
 WHERE c.key = 'sms:+12016661234<->+18045551234';
 
--- Retries do not hold back new messages: they take half of a claim.
+-- Retries take at most half of a claim, so that new messages are not held back.
 TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys, dead_letters, event_failures;
 SELECT count(*) FROM generate_series(1, 8) n, send('sms', message('m' || n));
 SELECT count(send_failed(message_id, 'E', 'no')) FROM claim_outbound('a', 6);
@@ -218,33 +218,33 @@ SELECT time_passes();
 SELECT string_agg(body, ' ' ORDER BY n) FROM claim_outbound('a', 4) WITH ORDINALITY
     c (a, b, c, d, e, f, body, g, h, i, attempt, n);
 
--- In a channel with strict_order the messages of a conversation go one by one.
+-- With strict_order, the messages of a conversation are claimed one at a time.
 TRUNCATE outbox, messages, conversations, idempotency_keys, event_failures;
 UPDATE channels SET strict_order = true WHERE name = 'sms';
 SELECT count(*) FROM unnest('{a1,a2,a3}'::text[]) body, send('sms', message(body));
 SELECT count(*) FROM unnest('{b1,b2}'::text[]) body, send('sms', message(body, '+18045550000'));
 SELECT body FROM claim_outbound('a');
 SELECT body FROM claim_outbound('b');
--- While the first one waits for its retry the later ones wait behind it.
+-- While the first one waits for its retry, the later ones wait, too.
 SELECT send_failed(id('a1'), 'E', 'no', 'a'), sent(id('b1'), 'p-b1', 'a');
 SELECT body FROM claim_outbound('b');
 SELECT count(*) FROM time_passes();
 SELECT body FROM claim_outbound('a');
--- Sent or given up, it holds back nobody.
+-- Sent or given up, it no longer blocks the others.
 SELECT sent(id('b2'), 'p-b2'), send_failed(id('a1'), 'E', 'no', permanent => true);
 SELECT body FROM claim_outbound('a');
--- Without it all go.
+-- Without strict_order, all are claimed.
 UPDATE channels SET strict_order = false WHERE name = 'sms';
 SELECT count(*) FROM unnest('{c1,c2}'::text[]) body, send('sms', message(body, '+18045550001'));
 SELECT body FROM claim_outbound('a');
--- A channel that lost its provider keeps its messages.
+-- If a channel loses its provider, its messages stay in the outbox.
 SELECT count(*) FROM send('sms', message('d1', '+18045550001'));
 UPDATE channels SET provider = NULL WHERE name = 'sms';
 SELECT body FROM claim_outbound('a');
 UPDATE channels SET provider = 'sms-mms' WHERE name = 'sms';
 SELECT body FROM claim_outbound('a');
 
--- A tenant's session sees and changes its own only.
+-- A session that is scoped to a tenant sees and changes only that tenant's messages.
 TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys, dead_letters, event_failures;
 SET msgstore.tenant_id = 'acme';
 SELECT count(*) FROM unnest('{acme 1,acme 2}'::text[]) body, send('sms', message(body));
@@ -255,7 +255,7 @@ SELECT (refusal($$SELECT sent(id('acme 1'), 'p-1')$$)).message;
 SELECT (refusal($$SELECT send_failed(id('acme 1'), 'E', 'no')$$)).message;
 SELECT sent(id('other 1'), 'p-1', 'a');
 RESET msgstore.tenant_id;
--- Without a tenant all are seen.
+-- An unscoped session sees all.
 SELECT tenant_id, body FROM claim_outbound('a', 1);
 SET msgstore.tenant_id = 'other';
 SELECT heartbeat_outbound('a');
@@ -263,15 +263,16 @@ SELECT count(*) FROM time_passes();
 SELECT reap_outbound();
 RESET msgstore.tenant_id;
 SELECT heartbeat_outbound('a');
--- The same provider's id of two tenants is two messages.
+-- The same provider message id of two tenants means two messages.
 SELECT sent(id('acme 1'), 'p-1', 'a');
 SET msgstore.tenant_id = 'acme';
 SELECT status FROM record_status('sms', 'p-1', 'read');
 RESET msgstore.tenant_id;
 SELECT tenant_id, status FROM deliveries ORDER BY tenant_id;
--- So a callback without a tenant does not know whose it is.
+-- So an unscoped callback with that id is ambiguous.
 SELECT (refusal($$SELECT record_status('sms', 'p-1', 'read')$$)).*;
--- If only one has it, it is that one's, before the message is known as well.
+-- If one tenant has the id, the callback is for that tenant, even if it arrives
+-- before the sender's report.
 SELECT message_id, status FROM record_status('sms', 'p-2', 'delivered', '{"a": 1}');
 SELECT sent(id('acme 2'), 'p-2');
 SELECT message_id = id('acme 2') AS known, status FROM record_status('sms', 'p-2', 'read');

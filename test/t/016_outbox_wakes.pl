@@ -1,5 +1,5 @@
-# A commit that puts something into the outbox is told to who listens, by the
-# worker and not by the commit; nothing else is.
+# The worker notifies listening senders when a commit adds to the outbox, when a
+# retry is due and when a lease expires, and at no other time.
 use strict;
 use warnings FATAL => 'all';
 
@@ -28,7 +28,7 @@ $listener->query_safe('LISTEN msgstore_outbox');
 my $elsewhere = $node->background_psql('other');
 $elsewhere->query_safe('LISTEN msgstore_outbox');
 
-# Notifications that have come, each with the process that sent it.
+# Counts the notifications received from the worker.
 sub notifications
 {
 	my ($session) = @_;
@@ -52,59 +52,59 @@ sub is_not_told
 notifications($listener);
 
 sql("SELECT * FROM msgstore.send('sms', event(NULL))");
-is_told('a send is told, by the worker');
-is_not_told('once');
+is_told('the worker notifies of a send');
+is_not_told('only once');
 sql("BEGIN; SELECT * FROM msgstore.send('sms', event(NULL, '+1')); ROLLBACK");
 sql("SELECT ingest_many('inbound', 5)");
 sql("INSERT INTO msgstore.channels (name, address_kind) VALUES ('pigeon', 'opaque')");
 sql("SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft'))");
-is_not_told('no rollback, no inbound event, no channel without a provider');
+is_not_told('not of a rollback, an inbound event, or a channel without a provider');
 sql("SELECT * FROM msgstore.send('sms', event(NULL, '+2'))", 'other');
 ok( eventually(
 		sub {
 			$elsewhere->query_safe('SELECT') =~ /notification "msgstore_outbox"/;
 		}),
-	'another database is told of its own');
-is_not_told('and this one not');
+	'listeners in another database are notified of its messages');
+is_not_told('and those in this one are not');
 
-# However the transaction ends well.
+# Prepared transactions and subtransactions.
 sql("BEGIN; SELECT * FROM msgstore.send('sms', event(NULL, '+3'));
 	PREPARE TRANSACTION 'p'");
-is_not_told('prepared is not committed');
+is_not_told('not at PREPARE TRANSACTION');
 sql("COMMIT PREPARED 'p'");
-is_told('COMMIT PREPARED is told');
+is_told('at COMMIT PREPARED');
 sql("BEGIN; SAVEPOINT s; SELECT * FROM msgstore.send('sms', event(NULL, '+4'));
 	RELEASE s; COMMIT");
-is_told('so is a subtransaction');
+is_told('after a subtransaction');
 
-# What comes by itself: the end of a lease, and a retry.
+# Events in time: the expiry of a lease, and a retry.
 sql("SET msgstore.claim_timeout = '500ms'; SELECT * FROM msgstore.claim_outbound('a', 1)");
-is_told('the end of a lease is told');
-is(sql('SELECT error_code FROM msgstore.event_failures'), 'MS504', 'and it was reaped');
+is_told('when a lease expires');
+is(sql('SELECT error_code FROM msgstore.event_failures'), 'MS504', 'and the lease was reaped');
 sql("SELECT msgstore.send_failed(message_id, 'E', 'no') FROM msgstore.claim_outbound('a', 1)");
-is_told('so is a retry that is due');
+is_told('when a retry is due');
 
 # A reply that a handler sends in the worker's own transaction.
 sql(q{CREATE FUNCTION reply(m msgstore.messages) RETURNS void LANGUAGE sql AS
 	$$ SELECT msgstore.send('sms', event(NULL, m."from", 'reply')) $$;
 	SELECT msgstore.add_handler('sms', 'reply')});
 sql("SELECT ingest_many('asks', 1)");
-is_told('a reply of a handler is told');
+is_told('of a reply that a handler sends');
 
-# What is idle runs nothing, after its last look at a lease that had ended.
+# An idle worker runs nothing, once it has checked the last expired lease.
 my $seen = 'query_start, state_change, state';
 my $before = '';
 eventually(sub { my $last = $before; sleep 2; ($before = worker($seen)) eq $last });
-stays(sub { worker($seen) }, $before, 'an idle worker has run nothing since');
+stays(sub { worker($seen) }, $before, 'an idle worker runs nothing');
 
-# A worker that was killed is no reason to miss anything.
+# A killed worker does not cause missed notifications.
 sql("SELECT pg_terminate_backend($pid)");
 sql("SELECT * FROM msgstore.send('sms', event(NULL, '+5'))");
 eventually(sub { my @pids = worker_pids($node, 'store'); @pids == 1 && $pids[0] != $pid });
 ($pid) = worker_pids($node, 'store');
-is_told('the next worker tells');
+is_told('by the next worker');
 
-# Many at once: the last one is always told after it.
+# Many sends at the same time: there is always a notification after the last one.
 sql("SELECT count(msgstore.sent(message_id, message_id::text))
 	FROM msgstore.claim_outbound('a', 1000)");
 my @senders = map {
@@ -126,8 +126,8 @@ while ($sent < 800)
 		FROM msgstore.claim_outbound('a', 1000)");
 }
 $_->finish for @senders;
-is($lost, 0, 'whoever claims only when told');
-is($sent, 800, 'sends all there is');
+is($lost, 0, 'no notification is missing');
+is($sent, 800, 'a sender that claims only after notifications sends all messages');
 
 $listener->quit;
 $elsewhere->quit;

@@ -1,5 +1,5 @@
-# Senders, callbacks and submitters under crashes: a message is in one place,
-# what was acknowledged is there, and in the end each is sent.
+# Crashes while messages are sent, claimed and reported: each message stays in one
+# place, nothing acknowledged is lost, and in the end all are sent.
 use strict;
 use warnings FATAL => 'all';
 
@@ -23,8 +23,8 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# A sender that fails, forgets and is overtaken by its provider's callback. It
-# notes what it was told is kept.
+# A sender that sometimes fails, forgets a message, or reports after the provider's
+# callback. It logs each committed report.
 sql(<<'SQL');
 CREATE PROCEDURE send_all(sender text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -124,7 +124,7 @@ sub ids_of
 my @acknowledged = ids_of('out', @submitters);
 my @sent = ids_of('err', @senders);
 cmp_ok(scalar @acknowledged, '>', 100, 'messages were acknowledged');
-cmp_ok(scalar @sent, '>', 100, 'and were reported');
+cmp_ok(scalar @sent, '>', 100, 'and reported');
 sub are_all
 {
 	my ($name, $is, @ids) = @_;
@@ -134,21 +134,21 @@ sub are_all
 		0, $name);
 	return;
 }
-are_all('acknowledged messages are there', 'o.id IS NOT NULL', @acknowledged);
-are_all('acknowledged reports and callbacks are there', "o.status = 'delivered'", @sent);
+are_all('acknowledged messages are stored', 'o.id IS NOT NULL', @acknowledged);
+are_all('acknowledged reports and callbacks are stored', "o.status = 'delivered'", @sent);
 
-# Whoever is left sends what is left: leases of the dead end.
+# Another sender sends the rest, after the leases of the dead ones have expired.
 my $last = start_sender('last');
-ok(eventually(sub { count_of($node, 'store', 'msgstore.outbox') == 0 }), 'all is sent in the end');
+ok(eventually(sub { count_of($node, 'store', 'msgstore.outbox') == 0 }), 'all messages are sent in the end');
 $last->kill_kill;
 $last->finish;
 is(sql('SELECT count(*) FROM misplaced'), 0, 'each message is in one place');
 is( sql("SELECT status, count(*) = (SELECT count(*) FROM msgstore.messages)
 		FROM msgstore.outbound_messages GROUP BY 1"),
-	'delivered|t', 'each was delivered');
+	'delivered|t', 'each is delivered');
 is(sql('SELECT count(*) FROM msgstore.deliveries WHERE message_id IS NULL'), 0,
-	'no callback has lost its message');
-is(violations($node, 'store'), '', 'all that always holds holds');
+	'every callback is matched to its message');
+is(violations($node, 'store'), '', 'the invariants hold');
 
 $node->stop;
 done_testing();

@@ -1,6 +1,5 @@
-# Addresses, keys and snippets come out the same in every encoding that has
-# their characters and under every locale; an encoding without a meaning for
-# its bytes is refused.
+# Addresses, keys and snippets are the same in every locale and in every encoding
+# that has their characters; SQL_ASCII is refused.
 use strict;
 use warnings;
 use utf8;
@@ -12,8 +11,8 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('encodings');
 
-# The rows of the query's one column, asked for in UTF-8. The statements come
-# and go as bytes: psql's encoding is not that of the test.
+# The result of the query in UTF-8. Statements and results are passed to psql as
+# bytes, since its encoding is not that of the test.
 sub ask
 {
 	my ($database, $query) = @_;
@@ -23,7 +22,7 @@ sub ask
 	return $answer;
 }
 
-# What psql prints for the regression test of that name in the database.
+# The output of that regression test in the database.
 sub run_room
 {
 	my ($database, $room) = @_;
@@ -52,17 +51,17 @@ $node->safe_psql('postgres',
 	"CREATE DATABASE $_ TEMPLATE template0 $databases{$_}")
   for sort keys %databases;
 
-# The same keys in every locale: ICU sorts "_" before letters, bytes do not.
-is(ask('icu', q{SELECT 'a_z' < 'aZ'}), 't', 'the ICU database sorts its way');
+# Keys are the same in every locale, although ICU sorts "_" before letters.
+is(ask('icu', q{SELECT 'a_z' < 'aZ'}), 't', 'the ICU database sorts by ICU rules');
 is(run_room('icu', 'address'),
 	run_room('plain', 'address'),
-	'every rule has the same result under ICU and C');
+	'the results are the same under ICU and C');
 like(run_room('icu', 'address'), qr/^email:a_b\@x\.io<->aa\@x\.io$/m,
-	'and the rules were run');
+	'and the test was run');
 
 $node->safe_psql($_, 'CREATE EXTENSION msgstore') for qw(plain latin1 euc_jp);
 
-# What both Latin 1 and UTF-8 can write.
+# Characters of both Latin 1 and UTF-8.
 for my $call (
 	q{normalize_phone('+1 (555)·000')},
 	q{normalize_phone(chr(160) || 'Müller' || chr(160))},
@@ -77,7 +76,7 @@ for my $call (
 		"LATIN1: $call");
 }
 
-# What both EUC-JP and UTF-8 can write.
+# Characters of both EUC-JP and UTF-8.
 for my $call (
 	q{normalize_phone('＋８１　９０－１２３４－５６７８')},
 	q{normalize_phone('　山田　')},
@@ -92,9 +91,9 @@ for my $call (
 is( ask('euc_jp', q{SELECT msgstore.normalize_phone('＋８１　９０')}),
 	'+8190', 'full-width digits are digits in EUC_JP');
 is( ask('latin1', q{SELECT msgstore.normalize_email('a@BÜCHER.example')}),
-	'a@xn--bcher-kva.example', 'an international domain in LATIN1');
+	'a@xn--bcher-kva.example', 'an internationalized domain in LATIN1');
 
-# Bytes without a meaning are refused, where the extension is created ...
+# SQL_ASCII is refused by CREATE EXTENSION ...
 my ($rc, $out, $err) = $node->psql('ascii', '\set VERBOSITY verbose
 CREATE EXTENSION msgstore');
 like(
@@ -102,12 +101,12 @@ like(
 	qr/MS400: cannot create msgstore in a database with encoding "SQL_ASCII"/,
 	'SQL_ASCII is refused by CREATE EXTENSION');
 
-# ... and by the module itself, which ASCII passes.
+# ... and by the C functions, for text beyond ASCII.
 $node->safe_psql('ascii',
 	q{CREATE FUNCTION phone(text) RETURNS text LANGUAGE c STRICT
 		AS 'msgstore', 'msgstore_normalize_phone'});
 is($node->safe_psql('ascii', q{SELECT phone('tel:+1 555')}),
-	'+1555', 'ASCII has its meaning in SQL_ASCII');
+	'+1555', 'ASCII is accepted in SQL_ASCII');
 ($rc, $out, $err) = $node->psql('ascii', '\set VERBOSITY verbose
 SELECT phone(E\'\xc3\xbc\')');
 like(
@@ -115,8 +114,7 @@ like(
 	qr/MS400: text beyond ASCII has no meaning in encoding "SQL_ASCII"/,
 	'other bytes are refused in SQL_ASCII');
 
-# What is shown of a long value is cut between its characters, and the message
-# is one in every encoding.
+# A long value in an error message is cut between characters.
 for my $database ('plain', 'latin1', 'euc_jp')
 {
 	my $letter = $database eq 'latin1' ? 'é' : 'あ';

@@ -1,5 +1,5 @@
-# A dump restored gives the same channels: those added, those changed, and
-# those that CREATE EXTENSION makes, each once.
+# A restored dump has the same channels, each once: those added, those changed, and
+# those that CREATE EXTENSION creates.
 use strict;
 use warnings;
 
@@ -20,7 +20,7 @@ sub create_database
 		"CREATE DATABASE $name TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'");
 }
 
-# Restore a dump of the database into a new one; returns its channels.
+# Restores a dump of the database into a new one; returns its channels.
 sub restored_channels
 {
 	my ($database, $copy, @options) = @_;
@@ -45,7 +45,7 @@ create_database('source');
 $node->safe_psql('source', 'CREATE EXTENSION msgstore');
 is( restored_channels('source', 'untouched'),
 	$node->safe_psql('source', $all_rows),
-	'untouched channels come back once');
+	'unchanged channels are restored once');
 
 $node->safe_psql(
 	'source', q{
@@ -58,11 +58,11 @@ is(restored_channels('source', 'copied'), $expected, 'restored with COPY');
 is(restored_channels('source', 'inserted', '--column-inserts'),
 	$expected, 'restored with INSERT');
 is(restored_channels('copied', 'again'),
-	$expected, 'a dump of the copy gives them once more');
+	$expected, 'a dump of the copy restores them again');
 is( $node->safe_psql(
 		'copied', q{SELECT msgstore.conversation_key('mms', '2', '1')}),
 	'sms:1<->2',
-	'the changed channel is what is used');
+	'the changed channel is in effect');
 
 $node->stop;
 done_testing();

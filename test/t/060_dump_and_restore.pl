@@ -1,5 +1,5 @@
-# A dump has everything: every row of every table, the position of every
-# sequence, and what was left to do is done where it is restored.
+# A dump contains every row of every table and the position of every sequence, and
+# pending work continues where it is restored.
 use strict;
 use warnings FATAL => 'all';
 
@@ -23,9 +23,8 @@ $$ INSERT INTO public.handled (event) VALUES (m.provider_message_id) $$;
 SQL
 sql($handler);
 
-# Everything there can be: events processed, failed once, given up, queued and
-# claimed, keys of each scope, channels added and changed, conversations of both
-# kinds.
+# Rows of every kind: events processed, failed once, given up, queued and claimed,
+# keys of each scope, channels added and changed, conversations of both kinds.
 sql(<<'SQL');
 INSERT INTO msgstore.channels (name, address_kind, thread)
 VALUES ('whatsapp', 'phone', 'sms'), ('pigeon', 'opaque', NULL);
@@ -50,7 +49,7 @@ SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_addre
 
 SELECT msgstore.create_api_key('acme', '{ingest,read}'), msgstore.set_tenant_limit('acme', 10);
 
--- A message sent, one leased, and a callback that knows its message or waits.
+-- A message sent, one leased, a callback matched to its message and one that is not.
 SELECT msgstore.sent(message_id, 'sent-1', 'a') FROM msgstore.claim_outbound('a', 1);
 SELECT count(*) FROM msgstore.claim_outbound('b', 1);
 SELECT * FROM msgstore.record_status('sms', 'sent-1', 'delivered', '{"carrier": "x"}');
@@ -71,8 +70,8 @@ SELECT * FROM msgstore.ingest('sms', event('failed', body => 'bad'));
 SELECT msgstore.process();
 SELECT ingest_many('queued-', 20, 3);
 
--- A claim from outside, and an event that waits behind it. It is a tenant's,
--- so that nothing else is claimed.
+-- A claim of an external processor, and an event that waits behind it. The tenant
+-- has no other events to claim.
 UPDATE msgstore.channels SET strict_order = true WHERE name = 'whatsapp';
 SELECT msgstore.add_handler('whatsapp', 'handle');
 SET msgstore.tenant_id = 'acme';
@@ -82,7 +81,7 @@ SELECT count(*) FROM msgstore.claim('outside', 1);
 SELECT msgstore.process();
 RESET msgstore.tenant_id;
 
--- What an operator did, and how far the purge has come.
+-- The log of operations, and the progress of the purge.
 UPDATE msgstore.messages SET body = 'wrong' WHERE provider_message_id = 'processed-1';
 SELECT * FROM msgstore.replay();
 SELECT * FROM msgstore._purge_batch('events', '-infinity', 1);
@@ -94,9 +93,9 @@ SQL
 is( sql('SELECT status, count(*) FROM msgstore.inbound_events
 		GROUP BY 1 ORDER BY 1'),
 	"dead_letter|1\nerror|1\nprocessed|101\nprocessing|1\nreceived|21",
-	'there are events of every state');
+	'there are events with every status');
 
-# Every table's rows and every sequence, as one line each.
+# One line for each table and sequence, with a digest of its content.
 sub content
 {
 	my ($database) = @_;
@@ -114,15 +113,15 @@ sub content
 }
 my $content = content('store');
 unlike($content, qr/ 0\|/, 'no table is empty') or diag($content);
-like($content, qr/seq \d+\|t/, 'and sequences have moved');
+like($content, qr/seq \d+\|t/, 'and sequences have advanced');
 
-# Afterwards the copy is a store like the first one.
+# The copy works like the original.
 sub lives
 {
 	my ($database, $how) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	is(content($database), $content, "$how: all rows and sequences are there");
-	is(violations($node, $database), '', "$how: all that always holds holds");
+	is(content($database), $content, "$how: all rows and sequences are restored");
+	is(violations($node, $database), '', "$how: the invariants hold");
 	is(sql('SELECT * FROM msgstore.check()', $database), '', "$how: nothing is missing");
 	is( sql("SELECT duplicate FROM msgstore.ingest('sms', event('processed-1'))
 			UNION ALL SELECT duplicate FROM msgstore.send('sms',
@@ -130,9 +129,9 @@ sub lives
 			UNION ALL SELECT duplicate FROM msgstore.send('sms',
 				event(NULL, '+18045550002', 'with a key'), 'key-1')", $database),
 		"t\nt\nt",
-		"$how: what was stored before is known");
+		"$how: duplicates are recognized");
 	is( sql("SELECT msgstore.conversation_key('mms', '+1', '+2')", $database),
-		'sms:+1<->+2', "$how: changed channels are changed");
+		'sms:+1<->+2', "$how: changed channels are in effect");
 	sql("UPDATE msgstore.channels SET thread = 'mms' WHERE name = 'mms'", $database);
 	is( sql("SELECT msgstore.conversation_key('mms', '+1', '+2')", $database),
 		'mms:+1<->+2', "$how: and can be changed again");
@@ -143,17 +142,17 @@ sub lives
 		'>', $greatest, "$how: a new conversation has a new number");
 	sql("SELECT ingest_many('new-', 10)", $database);
 	is(sql('SELECT msgstore.process() >= 30', $database), 't',
-		"$how: what was left to do is done");
+		"$how: pending events are processed");
 	is( sql("SELECT status, count(*) FROM msgstore.inbound_events
 			GROUP BY 1 ORDER BY 1", $database),
 		"dead_letter|1\nprocessed|132\nprocessing|1\nreceived|1",
-		"$how: dead letters stay, and so does a claim with who waits behind it");
+		"$how: dead letters remain, and so do the claim and the event behind it");
 	is( sql("SELECT msgstore.complete('outside', array_agg(event_id)) FROM msgstore.event_claims;
 			SELECT msgstore.process();
 			SELECT string_agg(event, ' ' ORDER BY n) FROM handled", $database),
 		"1\n1\nclaimed waiting",
-		"$how: it can be completed, the line goes on, the handler is called");
-	is(violations($node, $database), '', "$how: all that always holds holds");
+		"$how: the claim can be completed, the next event follows, the handler is called");
+	is(violations($node, $database), '', "$how: the invariants hold");
 	return;
 }
 
@@ -188,7 +187,7 @@ dump_as('-Fc');
 restore('custom', 'pg_restore', '-e', $dump);
 lives('custom', 'pg_restore');
 
-# The rows alone, into what CREATE EXTENSION made.
+# Only the data, into a database with a fresh extension.
 dump_as('-Fc', '--data-only', '-n', 'msgstore');
 add_database($node, 'data');
 sql($handler, 'data');
@@ -200,19 +199,19 @@ dump_as('--column-inserts', '--rows-per-insert=10');
 restore('inserts', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
 lives('inserts', 'inserts');
 
-# By several jobs at once, which fill the tables in any order.
+# By parallel jobs, which load the tables in any order.
 dump_as('-Fc');
 restore('parallel', 'pg_restore', '-e', '-j', '4', $dump);
 lives('parallel', 'four jobs');
 
-# A dump of a dump is the same again.
+# A dump of the copy is the same again.
 command_ok([ 'pg_dump', '-d', $node->connstr('custom'), '-f', $dump ], 'dumped again');
 $content = content('custom');
 restore('again', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
-is(content('again'), $content, 'the second generation is like the first');
+is(content('again'), $content, 'the copy of the copy is the same');
 
-# Restored beside a live worker, what was queued is taken up with the first
-# event.
+# With workers running, the restored queue is processed once the first event
+# arrives.
 sql("SELECT ingest_many('late-', 50, 5)");
 dump_as('-Fc');
 sql("SELECT msgstore.complete('outside', array_agg(event_id)) FROM msgstore.event_claims");
@@ -222,14 +221,14 @@ wait_for_processed($node, 'store', 'the worker is on');
 restore('served', 'pg_restore', '-e', $dump);
 wait_for_workers($node, 'served', 1, 'a restored database has a worker');
 sql("SELECT ingest_many('first-', 1)", 'served');
-wait_for_processed($node, 'served', 'which processes what was queued in the dump');
+wait_for_processed($node, 'served', 'which processes the events that the dump had queued');
 is( sql('SELECT count(*) FROM msgstore.messages', 'served'),
 	sql('SELECT count(*) + 1 FROM msgstore.messages'),
 	'all of it');
-is(violations($node, 'served'), '', 'all that always holds holds');
+is(violations($node, 'served'), '', 'the invariants hold');
 
-# A dump of a store at work, and its copy goes on from there: claims run out,
-# lines move on, handlers are called.
+# A dump taken under load. Its copy continues from there: claims expire, waiting
+# events follow, handlers are called.
 sql(<<'SQL');
 INSERT INTO msgstore.channels (name, address_kind, strict_order)
 VALUES ('parcel', 'opaque', true);
@@ -261,22 +260,22 @@ my $load = IPC::Run::start [
   '>', \my $out, '2>', \my $err;
 ok(eventually(sub { count_of($node, 'store', 'msgstore.conversation_holds') > 10
 		&& count_of($node, 'store', 'msgstore.event_claims') > 5 }),
-	'there is much to do');
+	'there is enough work');
 dump_as('-Fc');
 $load->signal('TERM');
 $load->finish;
 $node->append_conf('postgresql.conf', 'msgstore.workers = 0');
 $node->reload;
 restore('working', 'pg_restore', '-e', $dump);
-cmp_ok(count_of($node, 'working', 'msgstore.conversation_holds'), '>', 5, 'lines are there');
-cmp_ok(count_of($node, 'working', 'msgstore.event_claims'), '>', 0, 'claims are there');
+cmp_ok(count_of($node, 'working', 'msgstore.conversation_holds'), '>', 5, 'holds are restored');
+cmp_ok(count_of($node, 'working', 'msgstore.event_claims'), '>', 0, 'claims are restored');
 is(violations($node, 'working'), '', 'in one snapshot');
 $node->append_conf('postgresql.conf', 'msgstore.workers = 2');
 $node->reload;
 for my $database (qw(store working))
 {
 	wait_for_processed($node, $database, "$database goes on");
-	is(violations($node, $database), '', 'all that always holds holds');
+	is(violations($node, $database), '', 'the invariants hold');
 	is( sql("SELECT count(*) FROM (
 				SELECT id FROM msgstore.messages WHERE channel = 'parcel') m
 			FULL JOIN received e ON e.message_id = m.id
