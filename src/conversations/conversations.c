@@ -7,6 +7,11 @@
  * one transaction, so that message count and last activity are right in every
  * snapshot. Conversations are locked in the order of tenant and key, so that
  * two batches do not deadlock.
+ *
+ * Conversations owns messages, conversations and conversation_counts, and adds
+ * rows to the outbox. send() validates by the rules of the inbox and shares its
+ * idempotency keys; the worker adds the messages of inbound events through
+ * conversations_add().
  */
 #include "postgres.h"
 

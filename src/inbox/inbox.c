@@ -11,6 +11,10 @@
  *
  * Items are stored in the order of their provider message ids, so that two
  * batches with the same events do not deadlock.
+ *
+ * The inbox owns event_log, event_queue and idempotency_keys. It uses channels
+ * and address to validate, wake to tell the workers, and stats to count. It knows
+ * nothing of the messages that are made from its events.
  */
 #include "postgres.h"
 
