@@ -316,7 +316,8 @@ BEGIN
                 AND p.global_position = c.global_position
             RETURNING p.global_position
         )
-        SELECT (msgstore._stream_event(e)).*
+        SELECT e.stream, e.version, e.global_position, e.event_id, e.type,
+            e.data, e.metadata, e.created_at, e.created_by
         FROM unparked u
         JOIN msgstore.stream_events e
             ON e.tenant_id = msgstore._tenant_scope()

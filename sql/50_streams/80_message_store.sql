@@ -1,7 +1,8 @@
 -- Compatibility with Message DB (@eventide/message-db 1.3), including its error
 -- texts. The objects are created on request and belong to the caller, so that a
 -- dump contains them. A condition is SQL from the client; it runs with the
--- client's rights, on a security-barrier view of one tenant's events.
+-- client's rights, on a security-barrier view of one tenant's events. One long
+-- function, because it is the script of another schema.
 CREATE FUNCTION msgstore.install_message_store() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -10,6 +11,7 @@ CREATE FUNCTION msgstore.install_message_store() RETURNS void
 DECLARE
     summary text;
     columns text;
+    relation regclass;
 BEGIN
     IF to_regnamespace('message_store') IS NOT NULL THEN
         RAISE EXCEPTION 'schema "message_store" already exists'
@@ -231,6 +233,27 @@ FROM (SELECT %2$s, count(*) AS message_count
 ORDER BY %2$s;
 COMMENT ON VIEW message_store.%1$I IS %3$L;
         $sql$, summary, columns, 'Number and percentage of messages by ' || replace(columns, ', ', ' and '));
+    END LOOP;
+    -- A column of one name means the same in all views and types.
+    FOR relation, columns IN
+        SELECT a.attrelid::regclass, a.attname
+        FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relnamespace = 'message_store'::regnamespace AND c.relkind IN ('v', 'c')
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', relation, columns, CASE columns
+            WHEN 'id' THEN 'Id of the message'
+            WHEN 'stream_name' THEN 'Name of the stream'
+            WHEN 'category' THEN 'Name of the stream up to the first hyphen'
+            WHEN 'type' THEN 'Type of the message'
+            WHEN 'position' THEN 'Position of the message in its stream, counted from 0'
+            WHEN 'global_position' THEN 'Position of the message among the messages of all streams'
+            WHEN 'data' THEN 'Content of the message'
+            WHEN 'metadata' THEN 'Additional data about the message; null: none'
+            WHEN 'time' THEN 'Time at which the message was written, in UTC'
+            WHEN 'message_count' THEN 'Number of messages'
+            WHEN 'percent' THEN 'Percentage of all messages'
+            END);
     END LOOP;
     EXECUTE $sql$
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA message_store FROM PUBLIC;

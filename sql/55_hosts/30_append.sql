@@ -68,7 +68,8 @@ END
 $$;
 
 -- For each field the last new event that sets it wins; other fields stay. Changes
--- before the host is created have no effect.
+-- before the host is created have no effect. Not split, because each call of a
+-- function with SET clauses adds to the time of every append.
 CREATE FUNCTION msgstore._project_host(aggregate_id text, after_seq bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -134,12 +135,16 @@ BEGIN
 EXCEPTION
     WHEN unique_violation THEN
         PERFORM msgstore._raise_duplicate_entry(
-            coalesce(change.ip_address, 'its address'),
-            coalesce(change.hostname, 'its name'), NULL);
+            coalesce(change.ip_address, h.ip_address),
+            coalesce(change.hostname, h.hostname), NULL)
+        FROM (SELECT) one
+        LEFT JOIN msgstore.host_entries h
+            ON h.tenant_id = msgstore._tenant_scope() AND h.id = aggregate_id;
 END
 $$;
 
--- Needs _lock_hosts(). latest is the greatest event id so far.
+-- Needs _lock_hosts(). latest is the greatest event id so far. Not split, for the
+-- reason given for _project_host().
 CREATE FUNCTION msgstore._append_host(
     aggregate_id text,
     events jsonb,

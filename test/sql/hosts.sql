@@ -76,6 +76,11 @@ SELECT * FROM msgstore.append_host_batch(jsonb_build_array(
     jsonb_build_object('aggregate_id', 'D', 'events', events(created('10.0.0.5', 'c')))));
 SELECT appended('B', events(moved('10.0.0.2'), '{"type": "HostnameChanged", "new_hostname": "alpha"}'), '1');
 SELECT msgstore.count_host_events('C'), msgstore.count_host_events('D'), msgstore.count_host_events('B');
+-- The message names the unchanged part, too.
+BEGIN;
+SELECT appended('C', events(created('10.0.0.2', 'c'), '{"type": "HostnameChanged", "new_hostname": "d"}'));
+SELECT appended('C', events('{"type": "HostnameChanged", "new_hostname": "alpha"}'), '2');
+ROLLBACK;
 SELECT appended('B', events(deleted()), '1');
 SELECT appended('C', events(created('10.0.0.1', 'b')));
 -- A deleted host is not listed, its events are. A change does not restore it.
