@@ -1,6 +1,6 @@
 /*
- * constant.c: the least that an HTTP service under civetweb costs: it reads the
- * request's body and answers always the same.
+ * constant.c: the cheapest HTTP service with civetweb: it reads the request body and
+ * always returns the same response.
  */
 #include <civetweb.h>
 #include <signal.h>

@@ -1,5 +1,4 @@
-"""Runs the parts that are asked for: main.py [PART]... or $ONLY; without a word all
-of them that fit into half an hour."""
+"""Runs the parts named by arguments or $ONLY; by default all that fit into half an hour."""
 import os
 import pathlib
 import subprocess
@@ -20,21 +19,21 @@ from rows import drain, growth, held, http, ingest, latency, slow_flush, wal
 
 HERE = pathlib.Path(__file__).parent
 
-# Not run unless named.
+# Run only when named.
 UNASKED = ('held',)
-# Nor these when so many minutes have gone by.
+# Skipped by default after this many minutes.
 IF_TIME = {'streams': 26, 'responses': 27}
 
 
 def script(report, name, **more):
-    """A part that measures on a server of its own and prints its own table."""
+    """Runs a script that starts a server of its own and prints a table."""
     with announced(name):
         run = subprocess.run(
             [HERE / name], env={**os.environ, 'SECONDS_EACH': str(max(SECONDS // 2, 1)), **more},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     text = run.stdout.strip()
     if run.returncode:
-        text = f'does not run: {text[:500]}'
+        text = f'failed: {text[:500]}'
     print(f'\n{name}\n{text}', flush=True)
     report.note(f'## bench/{name}\n\n```text\n{text}\n```')
 
@@ -64,18 +63,18 @@ def main():
     named = sys.argv[1:] or os.environ.get('ONLY', '').replace(',', ' ').split()
     for part in named:
         if part not in parts:
-            sys.exit(f'bench: there is nothing to measure called "{part}"; there are: {", ".join(parts)}')
+            sys.exit(f'bench: unknown part "{part}"; parts are: {", ".join(parts)}')
     for part in named or [part for part in parts if part not in UNASKED]:
         if not named and part in IF_TIME and time.monotonic() - started > IF_TIME[part] * 60:
-            report.note(f'## bench/{part}\n\ndoes not run: the time is up; ONLY={part}')
+            report.note(f'## bench/{part}\n\nskipped because the time is up; run it with ONLY={part}')
             continue
         try:
             parts[part]()
-        # The other parts are still wanted.
+        # An error in one part must not stop the others.
         except Exception as reason:
             report.add(part, 'part', {part: repr(reason)})
     report.verdicts()
-    print(f'\n{(time.monotonic() - started) / 60:.0f} minutes; bench/results.md and bench/results.json have it all')
+    print(f'\n{(time.monotonic() - started) / 60:.0f} minutes; see bench/results.md and bench/results.json')
 
 
 main()

@@ -1,7 +1,7 @@
 /*
- * slow_flush.c: a disk that is slower, for a server that it is preloaded into:
- * each fdatasync, with which the WAL is flushed, takes a millisecond more. Data
- * files are flushed with fsync, which stays as it is.
+ * slow_flush.c: simulates a slow disk for a server that preloads it: each fdatasync,
+ * which flushes the WAL, takes a millisecond longer. Data files are flushed with
+ * fsync, which is unchanged.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-"""How a row is measured: sides in turn, what they used, and what comes out."""
+"""Measures the sides of a row in turn, with their usage of the server."""
 import contextlib
 import os
 import statistics
@@ -14,7 +14,7 @@ CONVERSATIONS = max(EVENTS // 10, 1)
 
 
 class Usage:
-    """The server's WAL and CPU of the block it is entered for."""
+    """Measures the server's WAL and CPU time during a with block."""
 
     def __init__(self, server):
         self.server = server
@@ -25,7 +25,7 @@ class Usage:
         return self
 
     def __exit__(self, *_):
-        # The sessions that just ended are still on their way out.
+        # Sessions that were just closed still have to exit.
         time.sleep(0.2)
         self.cpu = self.server.cpu_seconds() - self.cpu
         self.wal = self.server.wal_bytes() - self.wal
@@ -35,9 +35,9 @@ class Usage:
 
 
 def in_turn(sides, rounds=ROUNDS):
-    """Measures the sides A B A B ...; sides: name to a function that returns one
-    sample, a dict of figures. Returns name to its samples, or to the reason why
-    it has none."""
+    """Measures the sides in the order A B A B. sides maps names to functions that
+    return a sample, a dict of figures. Returns for each name its samples, or the
+    reason why it has none."""
     samples = {name: [] for name in sides}
     for _ in range(rounds):
         for name, measure in sides.items():
@@ -45,14 +45,14 @@ def in_turn(sides, rounds=ROUNDS):
                 continue
             try:
                 samples[name].append(measure())
-            # Whatever it is, the other rows are still wanted.
+            # An error on one side must not stop the others.
             except Exception as reason:
                 samples[name] = str(reason) if isinstance(reason, Failed) else repr(reason)
     return samples
 
 
 def summarize(samples):
-    """Of each figure its median, its least and its greatest."""
+    """Returns median, minimum and maximum of each figure."""
     return {figure: {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
             for figure in samples[0]
             for values in [[sample[figure] for sample in samples if figure in sample]]}

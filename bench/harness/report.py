@@ -1,4 +1,4 @@
-"""What comes out: a table on the terminal, results.json and results.md."""
+"""Writes the results to the terminal, results.json and results.md."""
 import datetime
 import json
 import os
@@ -19,8 +19,8 @@ def figure(value):
 
 
 class Report:
-    """Rows of sides; a side has figures or the reason why it has none. The first
-    figure of a row is what is compared."""
+    """Collects rows. Each side of a row has figures, or the reason why it has none.
+    Sides are compared by the row's main figure."""
 
     def __init__(self, server):
         self.server = server
@@ -39,12 +39,12 @@ class Report:
         self.write()
 
     def note(self, text):
-        """What a part says that has a table of its own."""
+        """Adds the output of a part that has a table of its own."""
         self.notes.append(text)
         self.write()
 
     def lines(self, row):
-        """Side, median, spread, the base's median over it, the other figures."""
+        """Yields side, median, spread, ratio of the base's median to it, other figures."""
         base = row['sides'].get(row['base'], {}).get('figures')
         for name, side in row['sides'].items():
             if 'reason' in side:
@@ -61,7 +61,7 @@ class Report:
         yield f"\n{row['row']} ({row['unit']})"
         for name, value, spread, ratio, others in self.lines(row):
             if spread is None:
-                yield f'  {name:28} does not run: {value}'
+                yield f'  {name:28} failed: {value}'
                 continue
             yield (f'  {name:28} {figure(value):>9}  {figure(spread[0]):>8} – {figure(spread[1]):<8}'
                    f' {"" if ratio is None else f"{base} {ratio:.2f}×":24}'
@@ -82,25 +82,25 @@ class Report:
 
     def markdown(self):
         about = self.machine()
-        yield '# What was measured\n'
+        yield '# Benchmark results\n'
         yield (f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, "
                f"{about['system']}; PostgreSQL {about['postgresql']}, {about['settings']}; msgstore {about['msgstore']}; "
-               f"{about['peers']}. {ROUNDS} rounds in turn of {SECONDS:g} s or {EVENTS:,} events; medians, and the least "
-               "and the greatest. A ratio is the figure of msgstore, or of the smallest store, divided by the side's. WAL "
-               "and CPU are the server's, for each event.\n")
+               f"{about['peers']}. {ROUNDS} interleaved rounds of {SECONDS:g} s or {EVENTS:,} events; median, minimum and "
+               "maximum. A ratio is the figure of msgstore, or of the smallest store, divided by the side's. WAL and CPU "
+               "time are the server's, per event.\n")
         yield '## Targets\n'
-        yield '| target | reached | |\n| --- | --- | --- |'
+        yield '| target | result | verdict |\n| --- | --- | --- |'
         for text, reached, verdict in targets.check(self.rows):
             yield f'| {text} | {reached} | {verdict} |'
-        yield '\n## In short\n'
+        yield '\n## Summary\n'
         yield from self.pivot()
         yield '\n## Rows\n'
-        yield '| row | side | median | spread | ratio | besides |\n| --- | --- | ---: | --- | ---: | --- |'
+        yield '| row | side | median | spread | ratio | other figures |\n| --- | --- | ---: | --- | ---: | --- |'
         for row in self.rows:
             title = f"{row['row']} ({row['unit']})"
             for name, value, spread, ratio, others in self.lines(row):
                 if spread is None:
-                    yield f'| {title} | {name} | | does not run: {value} | | |'
+                    yield f'| {title} | {name} | | failed: {value} | | |'
                 else:
                     yield (f'| {title} | {name} | {figure(value)} | {figure(spread[0])} – {figure(spread[1])} | '
                            f'{"" if ratio is None else f"{ratio:.2f}×"} | '
@@ -110,7 +110,7 @@ class Report:
             yield f'\n{note}'
 
     def pivot(self):
-        """A line a row, a column a side: for the README."""
+        """Yields a table for the README: a line per row, a column per side."""
         rows = [row for row in self.rows if row['base'] == OWN]
         sides = sorted({side for row in rows for side in row['sides']}, key=lambda side: (
             side != OWN, side != targets.FLOOR, side))
@@ -122,7 +122,7 @@ class Report:
                    + ' | '.join(figure(found[row['main']]['median']) if found else '' for found in figures) + ' |')
 
     def verdicts(self):
-        """Of the targets that what was measured says something about."""
+        """Prints the verdicts on the targets that were measured."""
         print('\ntargets')
         for text, reached, verdict in targets.check(self.rows):
             if verdict != 'not measured':

@@ -1,8 +1,7 @@
-"""The private server: its sessions, its settings, its restarts, and what it used.
+"""Controls the private server that bench/bench started: sessions, settings, restarts.
 
-bench/bench made it and says in the environment where it is. There is no driver
-for PostgreSQL in Python's library, so a session is a psql that stays: it costs
-the server one idle process and no login for each statement.
+bench/bench passes its location in the environment. Python's library has no driver
+for PostgreSQL, so a session is a psql process that stays connected.
 """
 import contextlib
 import os
@@ -13,11 +12,11 @@ import time
 
 
 class Failed(Exception):
-    """What stands beside a row that cannot run."""
+    """The reason why a side of a row has no figures."""
 
 
 class Session:
-    """A psql that takes one statement after the other."""
+    """A psql process that executes one statement after the other."""
 
     DONE = 'statement-is-done'
 
@@ -27,7 +26,7 @@ class Session:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def sql(self, statement):
-        """The result's first column, as text; None when there is no row."""
+        """Returns the first row as text; None if there is no row."""
         rows = self.rows(statement)
         return rows[0] if rows else None
 
@@ -71,7 +70,7 @@ class Server:
         self.admin.sql('SELECT pg_reload_conf()')
 
     def restart(self, preload=None):
-        """Anew, with that library loaded before all others."""
+        """Restarts the server, optionally with a library in LD_PRELOAD."""
         self.admin.close()
         environment = dict(os.environ)
         if preload:
@@ -83,21 +82,21 @@ class Server:
         self.admin = Session(self, 'postgres')
 
     def set_workers(self, count):
-        """So many for each database that has the extension, and no template."""
+        """Sets the number of workers per database that has the extension."""
         if count != self.workers:
             self.set('msgstore.workers', count)
             self.reload()
             self.workers = count
 
     def no_workers(self):
-        """Until none is left: a database is dropped only without them."""
+        """Stops the workers and waits until they are gone, so that databases can be dropped."""
         self.set_workers(0)
         wait_until(30, 'the workers stop', lambda: self.admin.sql(
             "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'msgstore worker'") == '0')
 
     @contextlib.contextmanager
     def fresh(self, template):
-        """A new copy of a template: nothing is left in it of what was measured before."""
+        """Creates a new copy of a template, without traces of earlier measurements."""
         self.admin.sql('DROP DATABASE IF EXISTS bench WITH (FORCE)')
         self.admin.sql(f'CREATE DATABASE bench TEMPLATE {template}')
         self.admin.sql('CHECKPOINT')
@@ -110,7 +109,7 @@ class Server:
             self.admin.sql('DROP DATABASE bench WITH (FORCE)')
 
     def make_template(self, name, parent, fill):
-        """A database that copies are made of; fill(database) puts in what it has."""
+        """Creates a template database whose contents fill(database) creates."""
         self.admin.sql(f'CREATE DATABASE {name} TEMPLATE {parent}')
         database = Database(self, name)
         try:
@@ -126,7 +125,7 @@ class Server:
         return self.admin.number("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
 
     def cpu_seconds(self):
-        """Of the server's processes, those that have ended included: no client's."""
+        """Returns the CPU time of the server's processes, including exited ones."""
         postmaster = int((self.data / 'postmaster.pid').read_text().split()[0])
         ticks = 0
         for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
@@ -162,7 +161,7 @@ class Database:
                        env=self.environment(PGOPTIONS='-c client_min_messages=warning'), check=True)
 
     def pgbench(self, script, sessions, seconds, *options):
-        """Runs the script so long; transactions a second, and how many they were."""
+        """Runs the script; returns transactions per second and their number."""
         path = self.server.work / 'script.sql'
         path.write_text(script)
         run = subprocess.run(
@@ -180,5 +179,5 @@ def wait_until(seconds, what, ready, pause=0.02):
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
-            raise Failed(f'waited {seconds} s in vain until {what}')
+            raise Failed(f'timed out after {seconds} s waiting until {what}')
         time.sleep(pause)

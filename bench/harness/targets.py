@@ -1,15 +1,15 @@
-"""The figures to reach, each a ratio of medians within one run, and whether they were."""
+"""Defines the targets, most of them ratios of medians within one run, and checks them."""
 
 OWN = 'msgstore'
 KEYED = ('graphile-worker', 'pg-boss')
 FLOOR = 'floor'
-# What it is ahead by, it is ahead by not doing.
+# PgQ does not detect duplicates, so its ingest is not comparable.
 WITHOUT_KEY = ('pgq', 'ingest')
 SMALL, LARGE, LARGEST = '10,000 stored', '1,000,000 stored', '5,000,000 stored'
 
 
 class Missing(Exception):
-    """What has to be known and was not measured."""
+    """A figure that was not measured."""
 
 
 class Rows:
@@ -29,7 +29,7 @@ class Rows:
         return self.median('ingest, 4 sessions', side, 'wal_bytes') + self.median('drain, 1 worker', side, 'wal_bytes')
 
     def best(self, row, sides):
-        """The greatest median among those that have one."""
+        """Returns the highest median of these sides."""
         found = []
         for side in sides:
             try:
@@ -42,7 +42,7 @@ class Rows:
 
 
 def targets():
-    """What it is called, how it is computed, and the least or the most it may be."""
+    """Yields for each target its text, its computation, and its bound."""
     for sessions in ('1 session', '4 sessions', '16 sessions'):
         yield from against_floor(f'ingest, {sessions}', 0.85)
     for sessions in ('1 session', '4 sessions'):
@@ -87,7 +87,7 @@ def against_floor(row, least):
 
 
 def check(measured):
-    """Text, what was reached, and the verdict of each target."""
+    """Yields text, result and verdict of each target."""
     rows = Rows(measured)
     for text, compute, sign, bound in targets():
         wanted = f'{text} {sign.replace(">=", "≥").replace("<=", "≤")} {bound:g}'
@@ -101,14 +101,14 @@ def check(measured):
     behind = [(row['row'], name) for row in measured for name in ahead_of_us(row)]
     keyless = [pair for pair in behind if pair[1] == WITHOUT_KEY[0] and WITHOUT_KEY[1] in pair[0]]
     if measured:
-        yield ('no peer that does the same is ahead in any row',
+        yield ('no peer that does the same work is ahead in any row',
                '; '.join(f'{row}: {name}' for row, name in behind if (row, name) not in keyless) or 'none',
                'met' if len(behind) == len(keyless) else 'not met')
-        yield ('where PgQ is ahead, which checks no key', '; '.join(row for row, _ in keyless) or 'nowhere', '—')
+        yield ('rows in which PgQ, which does not detect duplicates, is ahead', '; '.join(row for row, _ in keyless) or 'none', '—')
 
 
 def ahead_of_us(row):
-    """The peers with a better median; a time is better when it is less."""
+    """Yields the peers with a better median: a lower time or a higher rate."""
     own = row['sides'].get(OWN, {}).get('figures')
     if row['base'] != OWN or own is None:
         return

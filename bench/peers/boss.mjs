@@ -6,7 +6,7 @@ const mode = process.argv[2];
 const pool = new pg.Pool({ max: 4 });
 const options = { host: process.env.PGHOST, port: 5432, user: process.env.PGUSER, database: process.env.PGDATABASE };
 
-// A whole batch in one statement.
+// Stores a whole batch in one statement.
 async function store(jobs) {
     await pool.query({
         name: 'store',
@@ -19,7 +19,7 @@ const boss = new PgBoss({ ...options, max: 8, useListenNotify: mode === 'delays'
 boss.on('error', (error) => console.error(error));
 await boss.start();
 if (mode === 'install') {
-    // A queue that tells its workers of each job, and one that does not.
+    // One queue that notifies its workers of each job, and one that does not.
     const statements = [];
     const db = {
         executeSql: async (text) => {

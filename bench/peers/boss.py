@@ -1,6 +1,6 @@
-"""pg-boss, jobs taken and worked on in batches. Jobs are made by the statement
-that its own send and insert run, without the Node.js around it. A job's id is
-made of the message's, so that a second one is refused."""
+"""pg-boss, with jobs fetched and processed in batches. Jobs are created by the
+statement of its own send and insert, without the Node.js around it. The job's id is
+derived from the message's id, so that duplicates are refused."""
 from peers import event, node
 from peers.side import Side
 

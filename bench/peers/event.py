@@ -3,7 +3,7 @@ import json
 
 from harness.measure import CONVERSATIONS
 
-# What pgbench draws for each event.
+# Random values of an event in a pgbench script.
 DRAW = f"""\\set peer random(1, {CONVERSATIONS})
 \\set id random(1, 9000000000000000000)
 """
@@ -12,7 +12,7 @@ BODY = 'Hello! This is a test SMS message.'
 
 
 def one(body=f"'{BODY}'", peer=':peer', message_id="'m-' || :id"):
-    """The event as an SQL expression of type jsonb, on one line for pgbench."""
+    """Returns the event as an SQL expression of type jsonb, on one line for pgbench."""
     return (f"jsonb_build_object('from', '+1555' || {peer}, 'to', '+12016661234', 'type', 'sms', "
             f"'messaging_provider_id', {message_id}, 'body', {body}, 'attachments', null, "
             "'timestamp', now())")
@@ -23,9 +23,8 @@ def document(message_id, peer, at):
             'body': BODY, 'attachments': None, 'timestamp': at}
 
 
-# In a batch, @ is pgbench's number, ^ the time: what a client would send is
-# written once, and made new by two replacements. The ids differ at their
-# beginning, so that they do not meet in one page of an index.
+# In a batch, pgbench replaces @ by a random number and ^ by the time. The ids differ
+# in their first characters, so that they are spread over the pages of an index.
 BATCH = 100
 TEMPLATES = [document(f'{n * 7919 % 10000:04}-@', n * CONVERSATIONS // BATCH + 1, '^') for n in range(BATCH)]
 
@@ -35,7 +34,7 @@ def renewed(text):
 
 
 def array(values):
-    """The text of an SQL array."""
+    """Returns the text of an SQL array."""
     return '{' + ','.join('"' + v.replace('\\', '\\\\').replace('"', '\\"') + '"' for v in values) + '}'
 
 
@@ -47,7 +46,8 @@ ANY_PEER = f'(1 + random() * {CONVERSATIONS - 1})::int'
 
 
 def filled(statement, events, peer=ANY_PEER):
-    """So many events in transactions of 500; the statement stores the array "payloads"."""
+    """Returns a block that stores events in transactions of 500; statement stores the
+    array "payloads"."""
     payload = one(peer=peer, message_id="(random() * 9e18)::bigint || '-' || n")
     return f"""DO $do$
 DECLARE

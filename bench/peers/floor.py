@@ -1,4 +1,4 @@
-"""The floor: what PostgreSQL itself asks for the same rows."""
+"""The floor: the cost of the same rows in plain PostgreSQL."""
 import pathlib
 
 from harness.server import Failed

@@ -1,4 +1,4 @@
--- The bare row with its unique key.
+-- The row of an event with its unique key.
 CREATE TABLE work.bare (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -12,8 +12,8 @@ CREATE TABLE work.bare (
     UNIQUE (tenant_id, channel, provider_message_id)
 );
 
--- A plain table that is read in order, and a position that moves on with each
--- batch. Nothing waits, nothing is retried, one session.
+-- One session reads a plain table in order and advances a position with each batch.
+-- There are no retries and no other consumers.
 CREATE TABLE work.log (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_id uuid NOT NULL DEFAULT msgstore.uuid7(),

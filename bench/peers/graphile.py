@@ -1,6 +1,6 @@
-"""graphile-worker, with what its page on performance recommends: jobs are made by
-SQL, a local queue, and many completions in one statement. Its tables are
-analyzed, without which it is slower. A job's key is the message's id."""
+"""graphile-worker, configured as its page on performance recommends: jobs created by
+SQL, a local queue, and batched completions. Its tables are analyzed, because it is
+slower without. The job key is the message's id."""
 from peers import event, node
 from peers.side import Side
 

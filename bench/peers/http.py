@@ -1,4 +1,4 @@
-"""What webhooks are sent to: programs that listen, each on a copy of its template."""
+"""The programs that webhooks are sent to, each with a copy of its template."""
 import contextlib
 import pathlib
 import re
@@ -14,7 +14,7 @@ PORT = 18480
 
 
 class Listener:
-    """One of them. "side" says which database it works on."""
+    """A program that listens. side provides its database."""
 
     def __init__(self, name, side, command, environment=None):
         self.name = name
@@ -52,7 +52,7 @@ class Listener:
 
 
 def send(connections, seconds):
-    """Webhooks by wrk: how many, and its figures, times in milliseconds."""
+    """Sends webhooks with wrk; returns their number and its figures, in milliseconds."""
     run = subprocess.run(
         ['wrk', '-t', str(min(connections, 2)), '-c', str(connections), '-d', f'{seconds}s', '--timeout', '10s',
          '-s', HERE / 'webhooks.lua', f'http://127.0.0.1:{PORT}'],

@@ -1,4 +1,4 @@
-"""The peers that are programs for Node.js, in the directory where they were installed."""
+"""Runs the peers that are Node.js programs, in the directory of their packages."""
 import os
 import pathlib
 import subprocess
@@ -28,7 +28,7 @@ def run(database, script, *arguments):
 
 
 def start(database, script, mode, count=1):
-    """So many processes of it, and a function that ends them."""
+    """Starts processes of the script; returns a function that stops them."""
     with open(INSTALLED / f'{script}.log', 'w', encoding='utf-8') as log:
         processes = [subprocess.Popen([*program(script), mode], env=database.environment(),
                                       stdout=log, stderr=subprocess.STDOUT)

@@ -29,7 +29,7 @@ class Own(Side):
         return lambda: self.server.set_workers(0)
 
     def wait_for(self, database, before, events):
-        """To count the messages of a large store would take both processors from
-        the worker; what is queued is known without."""
+        """Reads the gauge, because counting the messages of a large store would take
+        both processors from the worker."""
         wait_until(600, 'all events are processed',
                    lambda: database.sql("SELECT msgstore.metrics() ->> 'worker_queued'") == '0', 0.2)

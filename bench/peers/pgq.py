@@ -1,6 +1,6 @@
-"""PgQ, from Debian's package. A batch is what came between two ticks; it is taken
-and worked on inside the server, in one statement: no other way is as fast. It
-checks no key."""
+"""PgQ, from Debian's package. A batch is the events between two ticks. It is processed
+inside the server in one statement, which is the fastest way. It does not detect
+duplicates."""
 import pathlib
 
 from harness.server import Failed, Session
@@ -23,12 +23,12 @@ class PgQ(Side):
         return f"SELECT pgq.insert_event('events', 'sms', {payload}::text)"
 
     def batch(self):
-        # Its pages say that many events at once go right into the current table.
+        # Its documentation recommends to insert many events into the current table.
         return ('INSERT INTO pgq.event_1_0 (ev_time, ev_type, ev_data) '
                 f"SELECT now(), 'sms', p FROM {event.batch_payloads('text')} p")
 
     def fill_statement(self):
-        # Each transaction is followed by what its daemon does.
+        # Each transaction is followed by a tick, which its daemon would do.
         return """PERFORM pgq.ticker('events'); COMMIT;
             PERFORM pgq.insert_event('events', 'sms', p::text) FROM unnest(payloads) p"""
 

@@ -1,6 +1,6 @@
 CREATE EXTENSION pgq;
 SELECT pgq.create_queue('events');
--- As large as its batches are still better for it.
+-- The largest batches that still made it faster.
 SELECT pgq.set_queue_config('events', 'ticker_max_count', '5000');
 SELECT pgq.register_consumer('events', 'worker');
 
@@ -17,8 +17,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Its daemon ticks once a second and its queues every three; here as often as
--- it may help.
+-- Its daemon ticks every second, a queue every three seconds. Here it ticks as
+-- often as that helps.
 CREATE PROCEDURE work.tick_on() LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pgq.set_queue_config('events', 'ticker_max_lag', '10 ms');

@@ -1,5 +1,5 @@
-// A service as a team would write it in place of the gateway: Fastify, a schema
-// for the body, a pool, one durable INSERT a request.
+// A service that a team might write instead of the gateway: Fastify, a schema for
+// the body, a pool, one durable INSERT per request.
 import Fastify from 'fastify';
 import pg from 'pg';
 

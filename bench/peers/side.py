@@ -1,4 +1,4 @@
-"""What each side of a comparison can be asked for. A side leaves out what it has not."""
+"""Base class of the sides of a comparison. A side implements what it supports."""
 import time
 
 from harness.measure import Usage
@@ -8,10 +8,9 @@ from peers import event
 
 class Side:
     name = ''
-    # Of the messages and conversations that it makes.
+    # Schema of the messages and conversations that it creates.
     schema = 'work'
-    # So many events at most are drained of it in a round: a slow one need not
-    # have them all to show its rate.
+    # Maximum events drained in a round; a slow side shows its rate with fewer.
     most_drained = 10 ** 9
 
     def __init__(self, server):
@@ -26,27 +25,27 @@ class Side:
         return self.server.fresh(self.template)
 
     def prepare(self, database):
-        """What the template has: tables, queues."""
+        """Creates tables and queues in the template."""
         raise NotImplementedError
 
     def single(self, payload):
-        """The statement that stores one event."""
+        """Returns the statement that stores one event."""
         raise NotImplementedError
 
     def batch(self):
-        """The statement that stores event.BATCH events, in pgbench's words."""
+        """Returns the pgbench statement that stores event.BATCH events."""
         raise NotImplementedError
 
     def fill_statement(self):
-        """In PL/pgSQL, stores the events of the array "payloads"."""
+        """Returns PL/pgSQL code that stores the events of the array "payloads"."""
         raise NotImplementedError
 
     def fill(self, database, events, peer=event.ANY_PEER):
         database.sql(event.filled(self.fill_statement(), events, peer))
 
     def work(self, database, workers, mode):
-        """Begins to process what waits, or comes, and returns how to end it."""
-        raise Failed('it does no work of this kind')
+        """Starts processing of events and returns a function that stops it."""
+        raise Failed('it does not process events')
 
     # What is measured.
 
@@ -68,9 +67,8 @@ class Side:
             return self.drained(database, events, workers)
 
     def drained(self, database, events, workers):
-        """Of what waits, and is so much: the rate at which it is processed."""
-        # No checkpoint: what it would add to the WAL, a whole page for the first
-        # change of each, is no figure of an event.
+        """Measures the rate at which the waiting events are processed."""
+        # A checkpoint would add full pages to the WAL that are no cost of an event.
         database.sql('VACUUM ANALYZE')
         start = database.sql('SELECT clock_timestamp()')
         before = database.number(f'SELECT count(*) FROM {self.schema}.messages')
@@ -80,8 +78,8 @@ class Side:
                 self.wait_for(database, before, events)
             finally:
                 stop()
-        # A message has the time at which its transaction began: those of the
-        # last one came after the time between the first and the last.
+        # created_at is the start of a transaction. The messages of the last one
+        # were made after the measured interval, so they are not counted.
         rate = database.number(f"""WITH made AS MATERIALIZED (
                 SELECT created_at FROM {self.schema}.messages WHERE created_at > '{start}'),
             times AS (SELECT min(created_at) AS first, max(created_at) AS last FROM made)
@@ -89,18 +87,17 @@ class Side:
             FROM made, times""")
         counted = database.number(f'SELECT sum(message_count) FROM {self.schema}.conversations')
         if counted != before + events:
-            raise Failed(f'the conversations count {counted:.0f} of {before + events:.0f} messages')
+            raise Failed(f'the conversations count {counted:.0f} instead of {before + events:.0f} messages')
         return {'rate': rate, **usage.of(events)}
 
     def delays(self, rate, seconds):
-        """Milliseconds from the commit of an event to that of its message, at so
-        many events a second; the server keeps the times of commits, and an
-        event's text is the number of its transaction."""
+        """Measures the milliseconds from the commit of an event to that of its message.
+        The server tracks commit times; an event's body is its transaction id."""
         with self.fresh() as database:
             statement = self.single_for_delays(event.one('pg_current_xact_id()::text'))
             stop = self.work(database, 1, 'delays')
             try:
-                # What is started once does not count.
+                # Warm up first: startup does not count.
                 database.pgbench(event.DRAW + statement + ';\n', 1, 1, '-R', '50')
                 wait_until(20, 'the first events are processed', lambda: database.number(
                     f'SELECT count(*) FROM {self.schema}.messages') > 20)
@@ -122,8 +119,8 @@ class Side:
         return self.single(payload)
 
     def wait_for(self, database, before, events):
-        """Until there are so many messages more. To count them costs the server
-        time, so it is done a few times: when they could be nearly done."""
+        """Waits until all events are processed. Counting messages costs the server time,
+        so it counts only when the events could be nearly done."""
         start = time.monotonic()
         pause = 0.5
         while True:

@@ -1,5 +1,5 @@
--- webhooks: what wrk sends: webhooks of which no two have the same message id.
--- Prints its figures on one line of their own.
+-- webhooks: makes wrk send webhooks with unique message ids, and print its figures
+-- on a separate line.
 local threads = 0
 
 function setup(thread)

@@ -1,10 +1,10 @@
--- work: what a user of a queue does with an event, in tables that are those of
--- msgstore: the same columns, checks and indexes.
+-- work: the handler of an event for users of other queues, with tables that have the
+-- same columns, checks and indexes as those of msgstore.
 CREATE SCHEMA work;
 CREATE TABLE work.conversations (LIKE msgstore.conversations INCLUDING ALL) WITH (fillfactor = 80);
 CREATE TABLE work.messages (LIKE msgstore.messages INCLUDING ALL);
 
--- A batch in one statement: the conversations, then the messages.
+-- Applies a batch in one statement: the conversations, then the messages.
 CREATE FUNCTION work.apply(payloads jsonb[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH batch AS MATERIALIZED (
@@ -29,7 +29,7 @@ BEGIN
     FROM batch JOIN touched t USING (key);
 END $$;
 
--- The same for one event, without what only a batch needs.
+-- Applies one event.
 CREATE FUNCTION work.apply_one(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     a text := least(p ->> 'from', p ->> 'to');

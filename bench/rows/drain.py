@@ -1,4 +1,4 @@
-"""How fast events that wait become messages in their conversations."""
+"""Measures how fast waiting events become messages in their conversations."""
 from harness.measure import CONVERSATIONS, EVENTS, announced, in_turn
 
 UNIT = 'events/s'

@@ -1,11 +1,9 @@
-"""What an ingest, a processed event and a page of each list cost in a small store
-and in large ones.
+"""Measures ingest, processing and a page of each list in stores of different sizes.
 
-A store is filled the way all events come: by ingest_batch and the worker. One
-in a hundred is of one conversation, so that there is a long one; the others are
-of as many conversations as there are tens of events. What is then ingested and
-drained is of the same number of conversations in each store, spread over all
-there are."""
+ingest_batch and the worker fill a store. One event in a hundred belongs to the same,
+long conversation; the others are spread over one conversation per ten events. The
+measured events touch the same number of conversations in each store, spread over all
+of them."""
 import contextlib
 import json
 import os
@@ -18,7 +16,7 @@ SIZES = [int(size) for size in os.environ.get('STORED', '10000,1000000,5000000')
 TOUCHED = 1000
 DRAINED = 20000
 PAGE = 50
-# Calls of a page: so many, or fewer when they take so many seconds.
+# Calls per page, and the seconds after which there are no more.
 CALLS = 100
 LONGEST = 1
 
@@ -86,7 +84,7 @@ def cost_of_events(report, own, stores):
 
 
 def empty_queue(own, database):
-    """Lets the worker do what was ingested, so that the next finds nothing left."""
+    """Lets the worker process what was ingested before the next measurement."""
     own.server.set_workers(1)
     wait_until(120, 'the queue is empty', lambda: database.number(
         'SELECT count(*) - (SELECT sum(message_count) FROM msgstore.conversations) FROM msgstore.event_log') == 0, 0.5)
@@ -106,7 +104,7 @@ def cost_of_pages(report, stores):
 
 
 def all_conversations(database):
-    """The beginning of the call, and how many items there are."""
+    """Returns the start of the call and the number of items."""
     return 'msgstore.list_conversations(', database.number('SELECT count(*) FROM msgstore.conversations')
 
 
@@ -117,9 +115,9 @@ def long_conversation(database):
 
 
 def page_time(database, call, total, place, way):
-    """The server's time for a page with its exact total. The cursor to a page is
-    what the page before says."""
-    # The last full one: a page of fewer items is no measure of a page.
+    """Measures the server's time for a page with its exact total. A cursor is the one
+    that the page before returns."""
+    # The last full page, because pages with fewer items are not comparable.
     last = int(total // PAGE)
     number = {'first': 1, 'middle': last // 2 + 1, 'last': last}[place]
     arguments = f'page => {number}, page_size => {PAGE}'

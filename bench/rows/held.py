@@ -1,6 +1,5 @@
-"""What a transaction costs the worker that was begun before the events came and
-stays idle: no row that has died since can be taken away. Measured with those
-events, and with a quarter as many after them."""
+"""Measures the worker while an idle transaction, older than the events, prevents the
+removal of dead rows: with these events, and then with a quarter as many more."""
 import contextlib
 
 from harness.measure import EVENTS, announced, in_turn

@@ -1,5 +1,5 @@
-"""Webhooks accepted over HTTP, each durable before its answer; wrk, on the same
-cores, sends them."""
+"""Measures webhooks accepted over HTTP, each durable before its response. wrk sends
+them from the same cores."""
 import os
 import time
 
@@ -20,8 +20,8 @@ def measure(report, listeners, prefix='', connections=(1, 16, 64, 256)):
 
 
 def sustain(report, gateway, service):
-    """Accepted and processed with the worker at work, and a service that only
-    stores: once, because it is long."""
+    """Measures webhooks accepted and processed at the same time, and a service that only
+    stores; one round, because it takes long."""
     row = f'sustained: HTTP webhooks, 64 connections, {SUSTAINED} s, worker on; the service only stores'
     with announced(row):
         report.add(row, UNIT, in_turn({

@@ -1,4 +1,4 @@
-"""What it costs to store events, one a transaction and a hundred."""
+"""Measures storing events, one and a hundred per transaction."""
 from harness.measure import SECONDS, announced, in_turn
 from peers import event
 

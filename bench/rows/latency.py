@@ -1,4 +1,4 @@
-"""How long an event waits, from its commit to its message's."""
+"""Measures the delay from the commit of an event to that of its message."""
 from harness.measure import SECONDS, announced, in_turn
 
 

@@ -1,5 +1,5 @@
-"""Ingest, drain and HTTP once more, on a disk that takes a millisecond longer to
-flush the WAL: a fast one hides what it is worth to flush for many at once."""
+"""Measures ingest, drain and HTTP on a disk that needs a millisecond longer to flush
+the WAL. A fast disk hides the value of group commit."""
 from harness.measure import EVENTS
 from rows import drain, http, ingest
 

@@ -1,5 +1,5 @@
-"""What stands in the WAL of an event: the records by the table or index that they
-change, read back with the server's own pg_waldump."""
+"""Lists the WAL of an event by the table or index that the records change, as read
+with the server's pg_waldump."""
 import collections
 import re
 import subprocess
@@ -9,7 +9,7 @@ from harness.measure import announced
 
 RECORD = re.compile(r'^rmgr: .*?len \(rec/tot\):\s+\d+/\s*(\d+)(?:.*?blkref #0: rel \d+/(\d+)/(\d+))?', re.M)
 
-# Bytes are the same each time, so that fewer do, of a tenth as many conversations.
+# The bytes hardly vary, so fewer events suffice.
 EVENTS = max(ALL_EVENTS // 4, 500)
 
 
@@ -42,16 +42,16 @@ def position(database):
 
 
 def records(server, start, end, own_id, names):
-    """Table or index to the bytes of its records and their number."""
+    """Returns the bytes and number of the records of each table and index."""
     run = subprocess.run(
         [*server.as_server, server.program('pg_waldump'), '-p', server.data / 'pg_wal', '-s', start, '-e', end],
         stdout=subprocess.PIPE, text=True, check=True)
     found = collections.defaultdict(lambda: (0, 0))
     for length, database, node in RECORD.findall(run.stdout):
-        # Of other databases, and of the server's catalogs: what happens beside it.
+        # Skips other databases and the system catalogs.
         if database not in ('', own_id) or database and node not in names:
             continue
-        where = names.get(node, 'commits and the like')
+        where = names.get(node, 'commits and others')
         size, count = found[where]
         found[where] = (size + int(length), count + 1)
     return found
