@@ -371,8 +371,7 @@ try_append(StreamEvent *events, int n)
 	return true;
 }
 
-/* Marks events that are stored or repeated in the call; returns their number.
- */
+/* Marks events that are stored or repeated in the call; returns how many. */
 static int
 find_stored(StreamEvent *events, int n)
 {

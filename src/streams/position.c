@@ -387,7 +387,8 @@ horizon_passed(int64 horizon, uint64 xmin)
 
 /*
  * The server calls this for COMMIT and ABORT after the transaction has ended
- * for other snapshots.
+ * for other snapshots. Only a commit adds events, but any end may settle events
+ * that other sessions wait for.
  */
 static void
 at_transaction_end(XactEvent event, void *arg)

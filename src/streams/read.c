@@ -258,8 +258,7 @@ read_settled(FunctionCallInfo fcinfo, bool by_category)
 	return (Datum) 0;
 }
 
-/* Checks member and size of a consumer group; returns how many values it set.
- */
+/* Checks member and size of a group; returns the number of values it set. */
 static int
 member_arguments(FunctionCallInfo fcinfo, int first, Datum *values)
 {
