@@ -84,6 +84,7 @@ static bool is_full(uint32 nblocks);
 static uint32 take_block(void);
 static void link_newest(uint32 block);
 static void unlink_from_order(uint32 block);
+static inline BlockHead *head_of(uint32 block);
 static Cursor find_part(uint32 block, BlockPart part);
 static void write_bytes(Cursor *at, const char *bytes, Size length);
 static void read_bytes(Cursor *at, char *bytes, Size length);
@@ -169,9 +170,9 @@ blocks_find(const BlockHead *key, const char *id)
 	uint32 block;
 
 	for (block = buckets[key->hash & (store->nbuckets - 1)]; block != NO_BLOCK;
-		 block = blocks_head(block)->next_in_bucket)
+		 block = head_of(block)->next_in_bucket)
 	{
-		BlockHead *head = blocks_head(block);
+		BlockHead *head = head_of(block);
 
 		if (head->hash == key->hash && head->database == key->database &&
 			head->table == key->table && head->lengths[PART_ID] == length &&
@@ -205,8 +206,8 @@ blocks_add(const BlockImage *image)
 		if (image->parts[part] != NULL)
 			write_bytes(&at, image->parts[part], image->head.lengths[part]);
 	}
-	blocks_head(first)->version = ++store->last_version;
-	blocks_head(first)->next_in_bucket = *bucket;
+	head_of(first)->version = ++store->last_version;
+	head_of(first)->next_in_bucket = *bucket;
 	*bucket = first;
 	link_newest(first);
 	store->count++;
@@ -215,12 +216,12 @@ blocks_add(const BlockImage *image)
 void
 blocks_drop(uint32 first)
 {
-	BlockHead *head = blocks_head(first);
+	BlockHead *head = head_of(first);
 	uint32 *link = &buckets[head->hash & (store->nbuckets - 1)];
 	uint32 last = first;
 
 	while (*link != first)
-		link = &blocks_head(*link)->next_in_bucket;
+		link = &head_of(*link)->next_in_bucket;
 	*link = head->next_in_bucket;
 	unlink_from_order(first);
 	store->count--;
@@ -246,13 +247,13 @@ blocks_touch(uint32 block)
 BlockHead *
 blocks_head(uint32 block)
 {
-	return (BlockHead *) blocks[block].data;
+	return head_of(block);
 }
 
 char *
 blocks_copy_part(uint32 block, BlockPart part)
 {
-	uint32 length = blocks_head(block)->lengths[part];
+	uint32 length = head_of(block)->lengths[part];
 	Cursor at;
 	char *text;
 
@@ -279,25 +280,31 @@ blocks_start_scan(BlockScan *scan)
 	scan->next = NO_BLOCK;
 }
 
-/* By bucket, because readers reorder the list by last use. */
+/*
+ * By bucket, because readers reorder the list by last use. Most buckets are
+ * empty, so that the loop over them keeps its state in registers.
+ */
 uint32
 blocks_next(BlockScan *scan)
 {
+	uint32 block = scan->next;
+	uint32 bucket = scan->bucket;
+	uint32 nbuckets = store->nbuckets;
+
 	for (;;)
 	{
-		uint32 block = scan->next;
+		const BlockHead *head;
 
+		while (block == NO_BLOCK && bucket < nbuckets)
+			block = buckets[bucket++];
+		scan->bucket = bucket;
 		if (block == NO_BLOCK)
-		{
-			if (scan->bucket == store->nbuckets)
-				return NO_BLOCK;
-			scan->next = buckets[scan->bucket++];
-			continue;
-		}
-		scan->next = blocks_head(block)->next_in_bucket;
-		if (blocks_head(block)->database == MyDatabaseId &&
-			blocks_head(block)->table == scan->table)
+			return NO_BLOCK;
+		head = head_of(block);
+		scan->next = head->next_in_bucket;
+		if (head->database == MyDatabaseId && head->table == scan->table)
 			return block;
+		block = scan->next;
 	}
 }
 
@@ -353,10 +360,10 @@ take_block(void)
 static void
 link_newest(uint32 block)
 {
-	blocks_head(block)->newer = NO_BLOCK;
-	blocks_head(block)->older = store->newest;
+	head_of(block)->newer = NO_BLOCK;
+	head_of(block)->older = store->newest;
 	if (store->newest != NO_BLOCK)
-		blocks_head(store->newest)->newer = block;
+		head_of(store->newest)->newer = block;
 	else
 		store->oldest = block;
 	store->newest = block;
@@ -365,22 +372,29 @@ link_newest(uint32 block)
 static void
 unlink_from_order(uint32 block)
 {
-	BlockHead *head = blocks_head(block);
+	BlockHead *head = head_of(block);
 
 	if (head->newer != NO_BLOCK)
-		blocks_head(head->newer)->older = head->older;
+		head_of(head->newer)->older = head->older;
 	else
 		store->newest = head->older;
 	if (head->older != NO_BLOCK)
-		blocks_head(head->older)->newer = head->newer;
+		head_of(head->older)->newer = head->newer;
 	else
 		store->oldest = head->newer;
+}
+
+/* Not the exported function, which the compiler may not inline. */
+static inline BlockHead *
+head_of(uint32 block)
+{
+	return (BlockHead *) blocks[block].data;
 }
 
 static Cursor
 find_part(uint32 block, BlockPart part)
 {
-	const BlockHead *head = blocks_head(block);
+	const BlockHead *head = head_of(block);
 	Cursor at = {block, 0};
 	Size before = sizeof(BlockHead);
 
