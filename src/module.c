@@ -13,7 +13,7 @@
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 
-#include "inbox/inbox.h"
+#include "inbox/payload.h"
 #include "responses/responses.h"
 #include "server/settings.h"
 #include "stats/stats.h"

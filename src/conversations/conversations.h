@@ -4,26 +4,7 @@
 #ifndef CONVERSATIONS_H
 #define CONVERSATIONS_H
 
-#include "datatype/timestamp.h"
-#include "utils/jsonb.h"
-#include "utils/uuid.h"
-
-typedef struct ConversationMessage
-{
-	pg_uuid_t id;
-	bool inbound;	 /* then id is also the id of the event */
-	text *tenant_id; /* strings are NULL when absent */
-	text *channel;
-	text *from; /* normalized */
-	text *to;	/* normalized */
-	text *provider_message_id;
-	text *correlation_id;
-	text *body;
-	Jsonb *attachments;
-	TimestampTz timestamp;
-	text *conversation_key;	   /* set by conversations_add() */
-	pg_uuid_t conversation_id; /* set by conversations_add() */
-} ConversationMessage;
+#include "conversations/message.h"
 
 /*
  * Adds the messages and updates message count and last activity of their

@@ -10,7 +10,8 @@
 #include "utils/timestamp.h"
 
 #include "conversations/event.h"
-#include "inbox/inbox.h"
+#include "inbox/payload.h"
+#include "inbox/timestamp.h"
 #include "server/statement.h"
 
 static text *read_text(uint64 row, int column);

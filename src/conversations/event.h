@@ -4,7 +4,7 @@
 #ifndef CONVERSATIONS_EVENT_H
 #define CONVERSATIONS_EVENT_H
 
-#include "conversations/conversations.h"
+#include "conversations/message.h"
 
 /*
  * The columns of msgstore.event_log that event_read_message() reads; the

@@ -4,7 +4,7 @@
 #ifndef CONVERSATIONS_INSERT_H
 #define CONVERSATIONS_INSERT_H
 
-#include "conversations/conversations.h"
+#include "conversations/message.h"
 
 /*
  * Inserts messages whose conversations exist; the caller is connected to SPI.

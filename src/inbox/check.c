@@ -15,7 +15,9 @@
 
 #include "address/address.h"
 #include "channels/channels.h"
-#include "inbox/inbox.h"
+#include "inbox/check.h"
+#include "inbox/payload.h"
+#include "inbox/timestamp.h"
 #include "server/errors.h"
 #include "server/settings.h"
 
@@ -87,37 +89,6 @@ inbox_check_item(InboxItem *item, bool inbound)
 		   (!inbound || check_provider_id(item, channel)) &&
 		   check_timestamp(item) && check_body(item, channel) &&
 		   check_attachments(item, channel);
-}
-
-bool
-inbox_refuse(InboxItem *item,
-			 int sqlstate,
-			 const char *detail,
-			 const char *hint,
-			 const char *format,
-			 ...)
-{
-	InboxRefusal *refusal = palloc0(sizeof(InboxRefusal));
-	StringInfoData message;
-	int needed;
-
-	initStringInfo(&message);
-	do
-	{
-		va_list args;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&message, format, args);
-		va_end(args);
-		if (needed > 0)
-			enlargeStringInfo(&message, needed);
-	} while (needed > 0);
-	refusal->sqlstate = sqlstate;
-	refusal->message = message.data;
-	refusal->detail = detail ? pstrdup(detail) : NULL;
-	refusal->hint = hint ? pstrdup(hint) : NULL;
-	item->refusal = refusal;
-	return false;
 }
 
 static bool

@@ -8,7 +8,7 @@
 #include "executor/tuptable.h"
 #include "utils/snapshot.h"
 
-#include "inbox/inbox.h"
+#include "inbox/item.h"
 
 /* Items guarded at once; each takes an entry in the lock table. */
 #define INBOX_GUARDED_MOST 32

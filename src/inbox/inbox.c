@@ -29,9 +29,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "inbox/check.h"
 #include "inbox/guard.h"
 #include "inbox/inbox.h"
 #include "inbox/insert.h"
+#include "inbox/keys.h"
+#include "inbox/payload.h"
 #include "inbox/uuid7.h"
 #include "server/errors.h"
 #include "server/settings.h"

@@ -4,7 +4,7 @@
 #ifndef INBOX_INSERT_H
 #define INBOX_INSERT_H
 
-#include "inbox/inbox.h"
+#include "inbox/item.h"
 
 /*
  * Stores the items that are new, and marks them as stored. The items must be

@@ -17,7 +17,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
-#include "inbox/inbox.h"
+#include "inbox/keys.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"

@@ -16,7 +16,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
-#include "inbox/inbox.h"
+#include "inbox/payload.h"
 #include "server/settings.h"
 
 /* msgstore.redact_keys, split and in lower case; rebuilt after a change. */

@@ -13,7 +13,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#include "inbox/inbox.h"
+#include "inbox/timestamp.h"
 
 /*
  * The years 0001 to 9999 UTC, as days from 2000-01-01. Other instants would be

@@ -22,7 +22,8 @@
 #include "address/address.h"
 #include "channels/channels.h"
 #include "conversations/event.h"
-#include "inbox/inbox.h"
+#include "inbox/check.h"
+#include "inbox/payload.h"
 #include "server/statement.h"
 
 /* Where event_read_message() finds the payload. */

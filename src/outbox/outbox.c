@@ -9,7 +9,7 @@
 
 #include "fmgr.h"
 
-#include "inbox/inbox.h"
+#include "inbox/payload.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "wake/outbox.h"

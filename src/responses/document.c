@@ -10,7 +10,8 @@
 
 #include "utils/timestamp.h"
 
-#include "inbox/inbox.h"
+#include "inbox/payload.h"
+#include "inbox/timestamp.h"
 #include "responses/compose.h"
 #include "responses/document.h"
 #include "responses/fields.h"

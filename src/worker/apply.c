@@ -23,6 +23,7 @@
 
 #include "address/address.h"
 #include "channels/channels.h"
+#include "conversations/conversations.h"
 #include "server/errors.h"
 #include "stats/stats.h"
 #include "stats/worker.h"

@@ -6,7 +6,7 @@
 
 #include "storage/itemptr.h"
 
-#include "conversations/conversations.h"
+#include "conversations/message.h"
 #include "conversations/event.h"
 #include "worker/handlers.h"
 

@@ -4,7 +4,7 @@
 #ifndef WORKER_FAILURES_H
 #define WORKER_FAILURES_H
 
-#include "conversations/conversations.h"
+#include "conversations/message.h"
 
 /*
  * Whether the error must end the transaction: a cancel, a shutdown, a full

@@ -4,7 +4,7 @@
 #ifndef WORKER_HANDLERS_H
 #define WORKER_HANDLERS_H
 
-#include "conversations/conversations.h"
+#include "conversations/message.h"
 
 typedef struct WorkerHandlers WorkerHandlers;
 

@@ -14,7 +14,8 @@
 #include "address/address.h"
 #include "backend.h"
 #include "channels/channels.h"
-#include "inbox/inbox.h"
+#include "inbox/check.h"
+#include "inbox/payload.h"
 #include "server/errors.h"
 #include "server/settings.h"
 

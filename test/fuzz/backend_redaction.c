@@ -10,7 +10,7 @@
 #include "utils/builtins.h"
 
 #include "backend.h"
-#include "inbox/inbox.h"
+#include "inbox/payload.h"
 #include "server/errors.h"
 #include "server/settings.h"
 

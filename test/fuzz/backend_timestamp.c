@@ -14,7 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "backend.h"
-#include "inbox/inbox.h"
+#include "inbox/timestamp.h"
 
 /* The longest that is compared: the server takes no more digits than so. */
 #define COMPARED_BYTES_MAX 40
