@@ -1,7 +1,9 @@
 /*
  * access/access.c: random bytes and comparison for API keys.
  *
- * All else about keys is SQL. These two are here because SQL's random numbers
+ * The room owns API keys, tenant limits, the access levels of roles and the
+ * row security of all tables. All else of it is SQL, in sql/85_access, and it
+ * needs tenancy. These two functions are here because SQL's random numbers
  * can be predicted from earlier ones, and because its comparison stops at the
  * first difference, so that the time it takes tells how much of a guess was
  * right.

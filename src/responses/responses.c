@@ -5,7 +5,7 @@
  * (durable.c) or shared memory (memory.c), which behave the same. It promises
  * that a document comes back with every field equal, that an ID is used once
  * across all tenants, and that a finished response stays finished. It needs
- * tenancy for its scope, inbox to measure numbers, and wake to tell the worker
+ * inbox to measure numbers and read timestamps, and wake to tell the worker
  * about background responses.
  */
 #include "postgres.h"

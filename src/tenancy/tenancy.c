@@ -1,6 +1,10 @@
 /*
  * tenancy/tenancy.c: the tenant and the owner that this session works for.
  *
+ * The room has no tables. It promises that a session cannot choose its tenant
+ * and its owner without SET on the parameters. Every room above asks it which
+ * rows the session may use.
+ *
  * SQL reads the settings through these functions and not with
  * current_setting(): the call loads the module, and loading it discards a
  * value that an ordinary user set before.
