@@ -1,7 +1,7 @@
-# MsgstoreServer.pm: a throw-away server whose worker is on, for t/0*.pl.
+# MsgstoreServer.pm: a temporary server with running workers, for test/t.
 #
-# What takes time is polled for until a deadline that only a broken server
-# meets. That something does not happen is watched for: see stays().
+# Tests poll for what takes time, with a deadline that only a broken server
+# exceeds. To test that something does not happen, see stays().
 package MsgstoreServer;
 
 use strict;
@@ -14,14 +14,15 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_server add_database eventually stays settled worker_pids
-  wait_for_workers wait_for_processed violations count_of log_of);
+  wait_for_workers wait_for_processed wait_for_restart violations count_of
+  log_of);
 
-# How long stays() looks.
+# How long stays() watches.
 use constant WATCHED_SECONDS => 3;
 
-# Initialized and, unless the settings say otherwise, preloaded; not started.
-# Crashes are survived, as by a real server. It may run from an installation of
-# its own, install_path.
+# Returns a server that is initialized but not started, with the library
+# preloaded unless the settings say otherwise. Like a real server it restarts
+# after a crash. install_path selects another installation.
 sub new_server
 {
 	my ($name, $settings, %init) = @_;
@@ -38,7 +39,7 @@ sub new_server
 	return $node;
 }
 
-# The extension, in a new database unless it is there, and what tests need.
+# Creates the database if needed, the extension, and the functions for tests.
 sub add_database
 {
 	my ($node, $database) = @_;
@@ -57,7 +58,7 @@ RETURN jsonb_build_object(
     'from', other, 'to', '+12016661234', 'body', body,
     'timestamp', '2024-11-01T14:00:00Z', 'messaging_provider_id', provider_id);
 
--- How many of n events were stored, of so many pairs of addresses.
+-- Ingests n events from the given number of addresses. Returns how many are new.
 CREATE FUNCTION ingest_many(prefix text, n int, pairs int DEFAULT 1)
 RETURNS bigint
 LANGUAGE sql
@@ -68,7 +69,7 @@ RETURN (
             event(prefix || i, '+1804555' || lpad((i % pairs)::text, 4, '0'))))
         FROM generate_series(1, n) i)));
 
--- What the store itself finds wrong, where it can say so.
+-- Findings of msgstore.check(), if it exists.
 CREATE OR REPLACE FUNCTION store_check() RETURNS SETOF text
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -78,7 +79,7 @@ BEGIN
 END
 $$;
 
--- What always holds, and does not.
+-- Violations of the invariants.
 CREATE VIEW violations AS
 SELECT 'count or last activity of ' || c.key AS violation
 FROM msgstore.conversations c
@@ -113,23 +114,23 @@ FROM (
     UNION ALL SELECT event_id FROM msgstore.dead_letters
     UNION ALL SELECT inbound_event_id FROM msgstore.messages
     WHERE inbound_event_id IS NOT NULL
-    EXCEPT SELECT id FROM msgstore.event_log) homeless
+    EXCEPT SELECT id FROM msgstore.event_log) orphans
 UNION ALL
-SELECT 'claim of an event that can be claimed ' || c.event_id
+SELECT 'claimed event is not reserved ' || c.event_id
 FROM msgstore.event_claims c
 WHERE NOT EXISTS (
     SELECT FROM msgstore.event_queue q
     WHERE q.tenant_id = c.tenant_id AND q.event_id = c.event_id
         AND q.next_attempt_at = 'infinity')
 UNION ALL
-SELECT 'place in a line without work ' || h.event_id
+SELECT 'hold without queued event ' || h.event_id
 FROM msgstore.conversation_holds h
 WHERE NOT EXISTS (
     SELECT FROM msgstore.event_queue q
     WHERE q.tenant_id = h.tenant_id AND q.event_id = h.event_id)
 UNION ALL
--- Whoever waits for nothing that is known waits for ever.
-SELECT 'waits for nobody ' || q.event_id
+-- An event that is never due must wait for a claim or an earlier event.
+SELECT 'waits forever ' || q.event_id
 FROM msgstore.event_queue q
 WHERE q.next_attempt_at = 'infinity'
     AND NOT EXISTS (
@@ -148,7 +149,7 @@ SQL
 	return;
 }
 
-# Calls the code until it returns true; returns what it returned last.
+# Calls the code until it returns true. Returns its last result.
 sub eventually
 {
 	my ($code, $seconds) = @_;
@@ -162,7 +163,7 @@ sub eventually
 	return $result;
 }
 
-# A test: the code returns the same for as long as it is watched.
+# A test: the code keeps returning the same.
 sub stays
 {
 	my ($code, $expected, $name) = @_;
@@ -178,8 +179,8 @@ sub stays
 	return is($result, $expected, $name);
 }
 
-# What the code returns, once that has not changed for a second: sessions that
-# have just ended tell their statistics late.
+# Returns the result of the code once it has not changed for a second: sessions
+# that have just ended report their statistics late.
 sub settled
 {
 	my ($code) = @_;
@@ -203,7 +204,7 @@ sub worker_pids
 			AND application_name LIKE 'msgstore worker%' ORDER BY pid");
 }
 
-# A test: so many workers are at work in the database, or soon will be.
+# A test: waits until the database has this number of workers.
 sub wait_for_workers
 {
 	my ($node, $database, $n, $name, $seconds) = @_;
@@ -216,7 +217,7 @@ sub wait_for_workers
 	return @pids;
 }
 
-# A test: every event has become a message or a dead letter, or soon will.
+# A test: waits until every event has become a message or a dead letter.
 sub wait_for_processed
 {
 	my ($node, $database, $name, $seconds) = @_;
@@ -231,7 +232,23 @@ sub wait_for_processed
 	return is($queued, 0, $name // "all events of $database are processed");
 }
 
-# The first of them, empty when all is well.
+# A test: waits until the server has restarted after this process was killed.
+# Until the postmaster notices, sessions can still connect, and see the process.
+sub wait_for_restart
+{
+	my ($node, $pid, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok(
+		eventually(
+			sub {
+				my ($status, $seen) = $node->psql('postgres',
+					"SELECT count(*) FROM pg_stat_activity WHERE pid = $pid");
+				return $status == 0 && $seen eq '0';
+			}),
+		$name);
+}
+
+# Returns the first violations of the invariants, an empty string if none.
 sub violations
 {
 	my ($node, $database) = @_;
@@ -242,7 +259,7 @@ COMMIT;
 SQL
 }
 
-# The server's log from the offset on; without one, all of it.
+# Returns the server's log, starting at the offset if given.
 sub log_of
 {
 	my ($node, $offset) = @_;

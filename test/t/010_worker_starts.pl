@@ -1,4 +1,4 @@
-# The worker starts by itself in every database that has the extension, and in
+# Workers start by themselves in every database that has the extension, and in
 # no other.
 use strict;
 use warnings FATAL => 'all';
@@ -21,18 +21,18 @@ sub probes_are_over
 		FROM pg_stat_activity WHERE backend_type LIKE 'msgstore%'") eq 't';
 }
 
-# Preloaded, but created nowhere: the server is quiet and starts nothing.
-ok(eventually(\&probes_are_over), 'the launcher waits, alone');
+# Preloaded without the extension in any database: no worker and no log lines.
+ok(eventually(\&probes_are_over), 'only the launcher runs');
 my $lines = log_lines();
 my $transactions = "SELECT sum(xact_commit + xact_rollback)
 	FROM pg_stat_database WHERE datname = 'template1'";
 stays(
 	sub { log_lines() . ' ' . $node->safe_psql('postgres', $transactions) },
 	"$lines " . $node->safe_psql('postgres', $transactions),
-	'no line in the log and no look into a database without the extension');
-unlike(log_of($node), qr/msgstore/, 'and nothing was said about it at all');
+	'no database is probed and nothing is logged without the extension');
+unlike(log_of($node), qr/msgstore/, 'and the log does not mention msgstore');
 
-# Right after CREATE EXTENSION there is a worker, in each of the databases.
+# CREATE EXTENSION starts a worker in each of the databases.
 add_database($node, $_) for qw(one two);
 wait_for_workers($node, $_, 1, "a worker right after CREATE EXTENSION in $_")
   for qw(one two);
@@ -40,19 +40,20 @@ $node->safe_psql($_, "SELECT ingest_many('a', 10)") for qw(one two);
 wait_for_processed($node, $_) for qw(one two);
 is(count_of($node, $_, 'msgstore.messages'), 10, "messages in $_") for qw(one two);
 
-# A creation that is rolled back leaves no worker behind.
+# CREATE EXTENSION that is rolled back leaves no worker.
 $node->safe_psql('postgres', 'BEGIN; CREATE EXTENSION msgstore; ROLLBACK');
 stays(sub { scalar worker_pids($node, 'postgres') },
 	0, 'no worker after CREATE EXTENSION was rolled back');
 
-# After a restart as well, and without a list of databases.
+# Workers also start after a restart, without a list of databases.
 $node->restart;
 wait_for_workers($node, $_, 1, "a worker after restart in $_") for qw(one two);
-is(scalar worker_pids($node, 'postgres'), 0, 'none without the extension');
+is(scalar worker_pids($node, 'postgres'), 0, 'no worker without the extension');
 $node->safe_psql('one', "SELECT ingest_many('b', 10)");
 wait_for_processed($node, 'one');
 
-# A database that got the extension from its template: with its first event.
+# A database with the extension from its template gets a worker with its first
+# event.
 $node->safe_psql('postgres', "CREATE DATABASE mold IS_TEMPLATE true");
 add_database($node, 'mold');
 $node->safe_psql('postgres', 'CREATE DATABASE cast1 TEMPLATE mold');
@@ -61,7 +62,7 @@ wait_for_processed($node, 'cast1', 'a copy of a template processes its events');
 wait_for_workers($node, 'cast1', 1, 'and has a worker');
 is(scalar worker_pids($node, 'mold'), 0, 'the template itself has none');
 
-# The number of workers follows the setting without a restart.
+# A reload is enough to change the number of workers.
 sub set_workers
 {
 	my ($n) = @_;
@@ -77,11 +78,11 @@ stays(sub { count_of($node, 'one', 'msgstore.event_queue') },
 is($node->safe_psql('one',
 		"SELECT DISTINCT status FROM msgstore.inbound_events
 		WHERE provider_message_id LIKE 'c%'"),
-	'received', 'and are received');
+	'received', 'and have status received');
 set_workers(1);
-wait_for_processed($node, 'one', 'a worker that comes finds what waited');
+wait_for_processed($node, 'one', 'a new worker processes the waiting events');
 
-# With too few background workers the log says so, once, and what to do.
+# With too few background workers, the log says so once, with a hint.
 set_workers(0);
 my $offset = -s $node->logfile;
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 64');
@@ -91,13 +92,13 @@ ok( eventually(sub { log_of($node, $offset) =~ /no background worker slot is fre
 like(
 	log_of($node, $offset),
 	qr/WARNING: .*could not start worker \d+ for database.*\n.*HINT: .*"max_worker_processes" \(currently 8\)/,
-	'with what to do about it');
+	'with a hint');
 stays(sub { scalar(my @all = log_of($node, $offset) =~ /no background worker/g) },
-	1, 'and not again and again');
+	1, 'and only once');
 $node->safe_psql('one', "SELECT ingest_many('d', 10)");
-wait_for_processed($node, 'one', 'those there are do the work');
+wait_for_processed($node, 'one', 'the existing workers process the events');
 
-# Three workers share the work; no event is processed twice.
+# Three workers share the queue; no event is processed twice.
 $node->append_conf('postgresql.conf', 'max_worker_processes = 20');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 3');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.batch_size = 10');
@@ -122,13 +123,13 @@ wait_for_processed($node, 'one', 'three workers process 500 events');
 is($node->safe_psql('one', 'SELECT count(*), count(DISTINCT message) FROM doers'),
 	'500|500', 'each once');
 is($node->safe_psql('one', 'SELECT count(DISTINCT pid) FROM doers'),
-	3, 'and all three took part');
-is(violations($node, 'one'), '', 'all that always holds holds');
+	3, 'and by all three workers');
+is(violations($node, 'one'), '', 'all invariants hold');
 
-# Workers that are not wanted any more just end.
+# Workers beyond the setting exit without an error.
 set_workers(1);
 unlike(log_of($node, $offset), qr/FATAL|PANIC|terminated by|exit code/,
-	'workers come and go in silence');
+	'workers exit without an error');
 
 $node->stop;
 done_testing();

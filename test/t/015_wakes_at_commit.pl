@@ -1,5 +1,5 @@
-# The commit of an event wakes the worker; without one, and without a retry
-# that is due, it does nothing at all.
+# The commit of an event wakes the worker. Without commits and due retries it
+# does nothing at all.
 use strict;
 use warnings FATAL => 'all';
 
@@ -25,8 +25,8 @@ sub worker
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# Many rounds of one event each. A wake-up that is lost would end in the
-# timeout; polling would show in the median.
+# Many rounds of one event each. A lost wake-up would run into the timeout;
+# polling would show in the median.
 sql(<<'SQL');
 CREATE TABLE trips (round int, latency interval);
 CREATE PROCEDURE round_trips(kind text, rounds int, asleep boolean)
@@ -59,15 +59,15 @@ SQL
 my $median = 'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY latency)
 	< interval \'100 ms\' FROM trips';
 sql(q{SET statement_timeout = '60s'; CALL round_trips('asleep', 100, true)});
-is(sql('SELECT count(*) FROM trips'), 100, 'a sleeping worker is woken, each time');
-is(sql($median), 't', 'at once');
+is(sql('SELECT count(*) FROM trips'), 100, 'a sleeping worker is woken every time');
+is(sql($median), 't', 'without delay');
 sql(q{TRUNCATE trips; SET statement_timeout = '60s';
 	CALL round_trips('busy', 500, false)});
-is(sql('SELECT count(*) FROM trips'), 500, 'one that is about to sleep as well');
-is(sql($median), 't', 'at once');
-is((worker_pids($node, 'store'))[0], $pid, 'by one and the same process');
+is(sql('SELECT count(*) FROM trips'), 500, 'a worker about to sleep is woken every time');
+is(sql($median), 't', 'without delay');
+is((worker_pids($node, 'store'))[0], $pid, 'by the same process');
 
-# What it did is in the statistics without anything further happening.
+# Statistics are flushed without further activity.
 ok( eventually(
 		sub {
 			sql("SELECT n_tup_ins FROM pg_stat_user_tables
@@ -75,7 +75,7 @@ ok( eventually(
 		}),
 	'statistics are flushed');
 
-# An idle worker runs nothing and holds nothing.
+# An idle worker runs no queries and holds no locks.
 ok(eventually(sub { worker("state = 'idle' AND wait_event = 'Extension'") eq 't' }),
 	'the worker sleeps');
 my $seen = q{query_start, state_change, state, xact_start IS NULL,
@@ -84,18 +84,18 @@ my $seen = q{query_start, state_change, state, xact_start IS NULL,
 	(SELECT xact_commit + xact_rollback FROM pg_stat_database d
 	 WHERE d.datid = pg_stat_activity.datid)};
 my $before = worker($seen);
-like($before, qr/\|idle\|t\|t\|t\|0\|/, 'it has no transaction and no lock');
-stays(sub { worker($seen) }, $before, 'and has run nothing since');
+like($before, qr/\|idle\|t\|t\|t\|0\|/, 'it has no transaction and no locks');
+stays(sub { worker($seen) }, $before, 'and has run no query since');
 
-# COMMIT PREPARED wakes it, from a session that stored nothing itself.
+# COMMIT PREPARED wakes the worker, also from another session.
 sql(q{BEGIN; SELECT ingest_many('prepared', 5); PREPARE TRANSACTION 'p'});
-is(sql('SELECT count(*) FROM msgstore.event_queue'), 0, 'prepared is not committed');
+is(sql('SELECT count(*) FROM msgstore.event_queue'), 0, 'a prepared event is not visible');
 sql(q{COMMIT PREPARED 'p'});
 wait_for_processed($node, 'store', 'COMMIT PREPARED wakes the worker');
-is(count_of($node, 'store', 'msgstore.messages'), 605, 'all are processed');
+is(count_of($node, 'store', 'msgstore.messages'), 605, 'all events are processed');
 
-# A session that worked by hand and gives its events back wakes it, however it
-# does that. First the events are taken, then there is a worker.
+# A session that took events with process() and rolls back wakes the worker,
+# however it does that. The worker starts after the events were taken.
 sub given_back
 {
 	my ($how, $give_back) = @_;
@@ -112,7 +112,7 @@ sub given_back
 	ok( eventually(
 			sub { worker("state = 'idle' AND wait_event = 'Extension'") eq 't' }),
 		'the worker sleeps');
-	is(count_of($node, 'store', 'msgstore.event_queue'), 5, 'and leaves them alone');
+	is(count_of($node, 'store', 'msgstore.event_queue'), 5, 'and the events are still queued');
 	$give_back->($session, $session_pid);
 	wait_for_processed($node, 'store', "they are processed $how", 15);
 	eval { $session->quit };
@@ -124,8 +124,8 @@ given_back('after ROLLBACK TO SAVEPOINT',
 given_back('after the session was terminated',
 	sub { sql("SELECT pg_terminate_backend($_[1])") });
 
-# A retry comes when it is due, without any other traffic, and the worker
-# sleeps until then.
+# The worker sleeps until a retry is due, and then processes it without other
+# activity.
 sql(<<'SQL');
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN RAISE EXCEPTION 'not now'; END$$;
@@ -149,15 +149,15 @@ ok( eventually(
 			  && sql("SELECT clock_timestamp() < '$due'") eq 't';
 			return sql("SELECT status FROM $event") eq 'processed';
 		}),
-	'the retry comes by itself');
-is($woken_early, 0, 'nothing was tried before it was due');
+	'the retry runs by itself');
+is($woken_early, 0, 'not before it was due');
 is( sql("SELECT processed_at >= '$due'
 		AND processed_at < timestamptz '$due' + interval '1 s' FROM $event"),
 	't',
-	'but then at once');
+	'and without delay');
 is(sql("SELECT attempt_count, error_code, next_attempt_at FROM $event"),
-	'1|P0001|', 'what had failed is still told');
-is(violations($node, 'store'), '', 'all that always holds holds');
+	'1|P0001|', 'the failure is still recorded');
+is(violations($node, 'store'), '', 'all invariants hold');
 
 $node->stop;
 done_testing();

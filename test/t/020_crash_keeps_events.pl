@@ -1,5 +1,5 @@
 # An acknowledged event survives any crash, an unacknowledged one is stored
-# whole or not at all, and each makes one message, whatever crashes.
+# completely or not at all, and each makes one message.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,7 +20,7 @@ wait_for_workers($node, 'store', 1);
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# A client's events, one transaction each; it notes the ids it is answered.
+# A client stores events, one per transaction, and records the returned ids.
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 my @clients;
 
@@ -42,13 +42,13 @@ sub start_client
 	  '>', $output, '2>', "$output.err";
 }
 
-# Calls the code when the clients have been answered so many times.
+# Calls the code after a random number of events were acknowledged.
 sub crash_under_load
 {
 	my ($round, $how, $code) = @_;
 	my @names = map { "$round-$_" } 1 .. CLIENTS;
 	my @runs = map { start_client($_, "$scratch/$_.out") } @names;
-	# Early, so that they are still at it when a slow machine gets to it.
+	# Early, so that the clients are still running on a slow machine.
 	my $enough = (0.05 + rand 0.2) * CLIENTS * EVENTS;
 	my $answers = sub {
 		my $all = '';
@@ -59,7 +59,7 @@ sub crash_under_load
 	$code->();
 	$_->finish for @runs;
 	my $answered = $answers->();
-	cmp_ok($answered, '<', CLIENTS * EVENTS, "$how: the clients were cut off");
+	cmp_ok($answered, '<', CLIENTS * EVENTS, "$how: clients were interrupted");
 	push @clients, @names;
 	return;
 }
@@ -68,14 +68,7 @@ sub kill_worker
 {
 	my ($pid) = worker_pids($node, 'store');
 	kill 'KILL', $pid;
-	# Until the postmaster has noticed, sessions come and go as ever.
-	ok( eventually(
-			sub {
-				my ($status, $seen) = $node->psql('store',
-					"SELECT count(*) FROM pg_stat_activity WHERE pid = $pid");
-				return $status == 0 && $seen eq '0';
-			}),
-		'the server recovers by itself');
+	wait_for_restart($node, $pid, 'the server restarts after the crash');
 	return;
 }
 
@@ -84,14 +77,14 @@ my %crashes = (
 	'worker killed' => \&kill_worker,
 	'postmaster killed' => sub {
 		$node->kill9;
-		# Its children notice, and only then let go of the shared memory.
+		# Its children must notice first and release the shared memory.
 		ok( eventually(
 				sub {
 					return 1 if $node->start(fail_ok => 1);
 					$node->stop('fast', fail_ok => 1);
 					return 0;
 				}),
-			'the server starts again');
+			'the server starts after the crash');
 	});
 my $round = 0;
 for my $how ('worker killed', 'immediate stop', 'worker killed',
@@ -100,9 +93,9 @@ for my $how ('worker killed', 'immediate stop', 'worker killed',
 	crash_under_load(++$round, $how, $crashes{$how});
 }
 wait_for_workers($node, 'store', 1, 'a worker after the last crash');
-wait_for_processed($node, 'store', 'it finishes what the others began');
+wait_for_processed($node, 'store', 'it processes the remaining events');
 
-# What clients were told is there, under the id that they were told.
+# Every acknowledged event is stored, with the id that was returned.
 sql('CREATE TABLE answers (provider_id text, id uuid)');
 sub load
 {
@@ -111,32 +104,31 @@ sub load
 	return;
 }
 load("$scratch/$_.out") for @clients;
-cmp_ok(count_of($node, 'store', 'answers'), '>', 1000, 'many were acknowledged');
+cmp_ok(count_of($node, 'store', 'answers'), '>', 1000, 'many events were acknowledged');
 is( count_of(
 		$node, 'store', 'answers a WHERE NOT EXISTS (
 			SELECT FROM msgstore.event_log l
 			WHERE l.id = a.id AND l.provider_message_id = a.provider_id)'),
 	0,
-	'every acknowledged event is there');
+	'every acknowledged event is stored');
 cmp_ok(
 	count_of($node, 'store', 'msgstore.event_log') - count_of($node, 'store', 'answers'),
-	'<=', @clients, 'of others only those that were on their way');
-is(violations($node, 'store'), '', 'each has one message, counts are right');
+	'<=', @clients, 'and at most one other event per client');
+is(violations($node, 'store'), '', 'all invariants hold');
 
-# The clients repeat everything, as a provider does: nothing is doubled.
+# The clients repeat all events, as a provider would: nothing is stored twice.
 my @runs = map { start_client($_, "$scratch/$_.again") } @clients;
 $_->finish for @runs;
 load("$scratch/$_.again") for @clients;
 wait_for_processed($node, 'store');
 is( sql('SELECT count(DISTINCT provider_id), count(DISTINCT id) FROM answers'),
 	@clients * EVENTS . '|' . @clients * EVENTS,
-	'repeated events are answered with their first ids');
+	'repeated events return the first id');
 is(count_of($node, 'store', 'msgstore.messages'), @clients * EVENTS,
 	'one message for each event');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 
-# Everybody who processes is terminated every 200 ms: the worker, and sessions
-# that work by hand.
+# The worker and sessions in process() are terminated every 200 ms.
 sql(<<'SQL');
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN PERFORM pg_sleep(0.005); RETURN NULL; END$$;
@@ -159,13 +151,13 @@ while (count_of($node, 'store', 'msgstore.event_queue') > 0 && time < $deadline)
 	$by_hand->finish;
 }
 cmp_ok($kills, '>', 3, 'processes were terminated while they worked');
-wait_for_processed($node, 'store', 'the events are processed all the same');
+wait_for_processed($node, 'store', 'all events are processed');
 is(count_of($node, 'store', 'msgstore.messages') - $before,
 	1000, '1000 events, 1000 messages');
 is( count_of($node, 'store', 'msgstore.event_failures')
 	  + count_of($node, 'store', 'msgstore.dead_letters'),
-	0, 'no event is blamed for it');
-is(violations($node, 'store'), '', 'all that always holds holds');
+	0, 'no failed attempt is counted');
+is(violations($node, 'store'), '', 'all invariants hold');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# The worker comes back whatever ends it; a failing event is retried with
-# growing pauses and ends in the dead letters, at no cost to its neighbours.
+# The worker is restarted, whatever ends it. A failing event is retried with
+# growing delays and becomes a dead letter, without affecting other events.
 use strict;
 use warnings FATAL => 'all';
 
@@ -15,30 +15,30 @@ my ($pid) = wait_for_workers($node, 'store', 1);
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# A worker that is terminated is followed by another one within 10 s.
+# A terminated worker is restarted within 10 s.
 sql("SELECT pg_terminate_backend($pid)");
 sql("SELECT ingest_many('a', 10)");
 ok(eventually(sub { grep { $_ != $pid } worker_pids($node, 'store') }, 10),
-	'another worker comes within 10 s');
-wait_for_processed($node, 'store', 'and goes on with the events');
-is(scalar worker_pids($node, 'store'), 1, 'it is alone');
+	'the worker is restarted within 10 s');
+wait_for_processed($node, 'store', 'and processes the events');
+is(scalar worker_pids($node, 'store'), 1, 'there is one worker');
 
-# A launcher that is terminated comes back, and starts nothing twice.
+# A terminated launcher is restarted and starts no duplicate workers.
 my $launcher = "SELECT pid FROM pg_stat_activity
 	WHERE backend_type = 'msgstore launcher'";
 ($pid) = worker_pids($node, 'store');
 my $first = sql($launcher);
 sql("SELECT pg_terminate_backend($first)");
 ok( eventually(sub { my $next = sql($launcher); $next ne '' && $next ne $first }),
-	'another launcher comes');
+	'the launcher is restarted');
 stays(sub { join ' ', worker_pids($node, 'store') },
-	$pid, 'the worker works on, and is alone');
+	$pid, 'the worker keeps running, and there is only one');
 sql("SELECT pg_terminate_backend($pid)");
 ok(eventually(sub { grep { $_ != $pid } worker_pids($node, 'store') }, 10),
-	'the new launcher replaces a worker it has not started');
-is(scalar worker_pids($node, 'store'), 1, 'by one');
+	'the new launcher replaces a worker that it did not start');
+is(scalar worker_pids($node, 'store'), 1, 'by one worker');
 
-# One event that always fails, among many that do not.
+# One event that always fails, among many that succeed.
 $node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.backoff_base = '20 ms'");
 $node->reload;
 sql(<<'SQL');
@@ -69,32 +69,31 @@ ok( eventually(
 			sql("SELECT count(*) FROM msgstore.messages
 				WHERE provider_message_id ~ '^(before|after)'") == 20;
 		}),
-	'the neighbours are processed');
+	'the other events are processed');
 my $bad = "msgstore.inbound_events WHERE provider_message_id = 'bad'";
 is(sql("SELECT status IN ('error', 'dead_letter') FROM $bad"), 't',
-	'while the event fails');
+	'while the bad event fails');
 ok(eventually(sub { sql("SELECT status FROM $bad") eq 'dead_letter' }),
-	'it ends in the dead letters');
+	'it becomes a dead letter');
 is( sql("SELECT attempt_count, error_code, error_message, next_attempt_at,
 		processed_at, updated_at > created_at FROM $bad"),
 	'6|XX123|poisonous|||t',
 	'with all its attempts and the last error');
-is(count_of($node, 'store', 'msgstore.event_queue'), 0, 'nothing is left to do');
-is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'nor to remember');
+is(count_of($node, 'store', 'msgstore.event_queue'), 0, 'the queue is empty');
+is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'and event_failures too');
 my $id = sql("SELECT id FROM $bad");
 my $log = log_of($node, $offset);
 my @failed = $log =~ /LOG:  event "$id" \(correlation id "trace-1"\) failed on attempt (\d): poisonous\n.*SQLSTATE XX123\./g;
-is("@failed", '1 2 3 4 5', 'the log names the event in each attempt');
+is("@failed", '1 2 3 4 5', 'the log names the event at each attempt');
 my @moved = $log =~ /LOG:  moved event "$id" \(correlation id "trace-1"\) to dead letters after 6 attempts: poisonous/g;
-is(scalar @moved, 1, 'and says that it was given up');
-# The batch that failed as a whole, and six tries by itself.
+is(scalar @moved, 1, 'and when it becomes a dead letter');
+# The batch as a whole, and six attempts of the event alone.
 my $tries = sql('SELECT last_value FROM tries');
 stays(sub { sql('SELECT last_value FROM tries') }, $tries, 'it is not tried again');
 is(scalar worker_pids($node, 'store'), 1, 'the worker is still the same');
-unlike($log, qr/terminating|exited/, 'and did not end for it');
+unlike($log, qr/terminating|exited/, 'and has not exited');
 
-# After the n-th failure it waits base times 2 to the n-1, half to one and a
-# half of it.
+# After failure n the delay is base × 2^(n-1), times 0.5 to 1.5.
 $node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.backoff_base = '20 s'");
 $node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.backoff_max = '100 s'");
 $node->reload;
@@ -109,27 +108,27 @@ for my $attempt (1 .. 4)
 {
 	ok( eventually(
 			sub { sql("SELECT count(*) $jitter AND attempt_count = $attempt") == 30 }),
-		"30 events failed in attempt $attempt");
+		"30 events failed on attempt $attempt");
 	my $seconds = $nominal[ $attempt - 1 ];
 	my $share = "(extract(epoch FROM next_attempt_at - updated_at) / $seconds)";
 	is( sql("SELECT min($share) >= 0.5 AND max($share) < 1.51 $jitter"),
-		't', "they wait $seconds s, more or less");
+		't', "they wait about $seconds s");
 	is( sql("SELECT max($share) - min($share) > 0.3 AND count(DISTINCT $share) > 20
 			$jitter"),
 		't',
-		'and not all the same');
-	# They are due now.
+		'but not all the same time');
+	# Make them due.
 	sql("UPDATE msgstore.event_queue SET next_attempt_at = now();
 		SELECT ingest_many('nudge-$attempt', 1)");
 }
-is(sql("SELECT DISTINCT status $jitter"), 'error', 'they are in error until then');
+is(sql("SELECT DISTINCT status $jitter"), 'error', 'their status is error until then');
 
-# When what stopped them is gone, they are processed.
+# They are processed once the cause is fixed.
 sql(q{DROP TRIGGER refuse ON msgstore.messages;
 	UPDATE msgstore.event_queue SET next_attempt_at = now();
 	SELECT ingest_many('last', 1)});
-wait_for_processed($node, 'store', 'what failed before is processed in the end');
-is(violations($node, 'store'), '', 'all that always holds holds');
+wait_for_processed($node, 'store', 'they are processed');
+is(violations($node, 'store'), '', 'all invariants hold');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# The worker is in nobody's way: extensions and databases can be dropped,
-# renamed, copied and moved while it works.
+# Extensions and databases can be dropped, renamed, copied and moved while the
+# workers run.
 use strict;
 use warnings FATAL => 'all';
 
@@ -14,7 +14,7 @@ $node->start;
 
 sub admin { return $node->safe_psql('postgres', $_[0]) }
 
-# A test: the command works at the first try.
+# A test: the command succeeds at the first attempt.
 sub works
 {
 	my ($command, $name) = @_;
@@ -23,41 +23,41 @@ sub works
 	return is($status == 0 ? '' : $stderr, '', $name // $command);
 }
 
-# DROP EXTENSION: the worker ends, without a word of failure.
+# After DROP EXTENSION the worker exits without an error.
 add_database($node, 'store');
 wait_for_workers($node, 'store', 1);
 my $offset = -s $node->logfile;
 for my $round (1 .. 3)
 {
 	$node->safe_psql('store', "SELECT ingest_many('a', 50, 5)");
-	wait_for_processed($node, 'store', "round $round: the worker works");
+	wait_for_processed($node, 'store', "round $round: events are processed");
 	$node->safe_psql('store', 'DROP EXTENSION msgstore CASCADE');
 	wait_for_workers($node, 'store', 0, "round $round: gone with the extension", 10);
 	is( $node->safe_psql('store', "SELECT count(*) FROM pg_class c
 			JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE n.nspname = 'msgstore'"),
-		0, 'and nothing is left of it');
+		0, 'and the worker has exited');
 	$node->safe_psql('store', 'DROP FUNCTION event');
 	add_database($node, 'store');
 	wait_for_workers($node, 'store', 1, "round $round: there again", 10);
 }
 $node->safe_psql('store', 'BEGIN; DROP EXTENSION msgstore CASCADE; ROLLBACK');
 $node->safe_psql('store', "SELECT ingest_many('b', 50, 5)");
-wait_for_processed($node, 'store', 'a drop that is rolled back stops nothing');
+wait_for_processed($node, 'store', 'after a rolled back drop events are processed');
 
-# Dropped while there is work: it neither fails nor comes back.
+# Dropped while events are queued: the worker neither fails nor restarts.
 $node->safe_psql('store', <<'SQL');
 SELECT ingest_many('c', 2000, 50);
 DROP EXTENSION msgstore CASCADE;
 SQL
 wait_for_workers($node, 'store', 0, 'gone in the middle of its work', 10);
-stays(sub { scalar worker_pids($node, 'store') }, 0, 'and does not come back');
+stays(sub { scalar worker_pids($node, 'store') }, 0, 'and no worker starts');
 unlike(log_of($node, $offset), qr/FATAL|PANIC|exit code|msgstore worker.*ERROR/,
 	'no worker failed');
 admin('DROP DATABASE store');
 
-# Commands that need the database to themselves, time and again: idle, and with
-# work to do.
+# Commands that need a database without connections, repeatedly: with an idle
+# worker, and with queued events.
 admin("SET allow_in_place_tablespaces = on; CREATE TABLESPACE place LOCATION ''");
 add_database($node, 'store');
 my $prefix = 'a';
@@ -74,51 +74,52 @@ for my $busy (0, 0, 1, 1)
 	wait_for_workers($node, 'store', 1);
 	$work->();
 	works('ALTER DATABASE store RENAME TO shop', "renamed, $how");
-	wait_for_workers($node, 'shop', 1, 'its worker is back');
+	wait_for_workers($node, 'shop', 1, 'its worker restarts');
 	works('ALTER DATABASE shop RENAME TO store', "and renamed again, $how");
-	wait_for_workers($node, 'store', 1, 'its worker is back');
+	wait_for_workers($node, 'store', 1, 'its worker restarts');
 	$work->();
 	works('CREATE DATABASE copy TEMPLATE store', "copied, $how");
-	wait_for_workers($node, 'store', 1, 'its worker is back');
+	wait_for_workers($node, 'store', 1, 'its worker restarts');
 	$node->safe_psql('copy', "SELECT ingest_many('copy', 3000, 100)") if $busy;
 	works('DROP DATABASE copy', "the copy dropped, $how");
 	$work->();
 	works('ALTER DATABASE store SET TABLESPACE place', "moved, $how");
-	wait_for_workers($node, 'store', 1, 'its worker is back');
+	wait_for_workers($node, 'store', 1, 'its worker restarts');
 	works('ALTER DATABASE store SET TABLESPACE pg_default', "moved back, $how");
-	wait_for_workers($node, 'store', 1, 'its worker is back');
+	wait_for_workers($node, 'store', 1, 'its worker restarts');
 	wait_for_processed($node, 'store', "events are processed in between, $how");
-	is(violations($node, 'store'), '', 'all that always holds holds');
+	is(violations($node, 'store'), '', 'all invariants hold');
 }
-is(count_of($node, 'store', 'msgstore.messages'), $sent, 'none was lost');
+is(count_of($node, 'store', 'msgstore.messages'), $sent, 'no event was lost');
 
-# A command that fails has its worker back.
+# After a command that fails, the worker restarts.
 my $session = $node->background_psql('store');
 my ($status, undef, $stderr) = $node->psql('postgres', 'DROP DATABASE store');
 like($stderr, qr/is being accessed by other users/,
 	'a database in use is not dropped');
-wait_for_workers($node, 'store', 1, 'and has its worker back');
+wait_for_workers($node, 'store', 1, 'and its worker restarts');
 $session->query_safe("SELECT ingest_many('after', 10)");
-wait_for_processed($node, 'store', 'which goes on');
+wait_for_processed($node, 'store', 'which processes events');
 ($status, undef, $stderr) =
   $node->psql('postgres', 'ALTER DATABASE store RENAME TO postgres');
-isnt($status, 0, 'a name that is taken is refused');
-wait_for_workers($node, 'store', 1, 'and the worker is back');
+isnt($status, 0, 'renaming to an existing name fails');
+wait_for_workers($node, 'store', 1, 'and the worker restarts');
 $session->quit;
 
-# Dropped idle, and with work to do; by force, and not.
+# DROP DATABASE with an idle worker and with queued events, with and without
+# FORCE.
 for my $round (1 .. 3)
 {
 	works($round == 2 ? 'DROP DATABASE store WITH (FORCE)' : 'DROP DATABASE store',
 		"dropped, round $round");
 	add_database($node, 'store');
-	wait_for_workers($node, 'store', 1, "made again, round $round");
+	wait_for_workers($node, 'store', 1, "created again, round $round");
 	$node->safe_psql('store', "SELECT ingest_many('d', 3000, 100)") if $round > 1;
 }
 works('DROP DATABASE store', 'dropped');
 
-# While a handler is at work: a command that needs the database to itself waits
-# for it, for some seconds. Then it is refused, and nothing is lost.
+# While a handler runs, a command that needs a database without connections
+# waits for some seconds. Then it fails, and nothing is lost.
 sub add_handled_database
 {
 	my ($seconds) = @_;
@@ -141,32 +142,32 @@ SQL
 				return admin("SELECT count(*) FROM pg_stat_activity
 					WHERE backend_type = 'msgstore worker' AND wait_event = 'PgSleep'");
 			}),
-		"a handler works for $seconds s");
+		"a handler runs for $seconds s");
 	return;
 }
 
 add_handled_database(2);
-works('ALTER DATABASE store RENAME TO shop', 'renamed after the handler is done');
-wait_for_workers($node, 'shop', 1, 'its worker is back');
-is(count_of($node, 'shop', 'effects'), 1, 'what the handler did is done');
+works('ALTER DATABASE store RENAME TO shop', 'renamed after the handler has finished');
+wait_for_workers($node, 'shop', 1, 'its worker restarts');
+is(count_of($node, 'shop', 'effects'), 1, 'the handler committed');
 works('DROP DATABASE shop', 'dropped');
 add_handled_database(2);
-works('DROP DATABASE store', 'dropped after the handler is done');
+works('DROP DATABASE store', 'dropped after the handler has finished');
 add_handled_database(14);
 ($status, undef, $stderr) = $node->psql('postgres', 'DROP DATABASE store');
 like($stderr, qr/is being accessed by other users/,
-	'not dropped while a handler takes its time');
-wait_for_processed($node, 'store', 'which it is given');
-is(count_of($node, 'store', 'effects'), 1, 'it was called once');
-wait_for_workers($node, 'store', 1, 'the worker goes on');
-works('DROP DATABASE store', 'dropped then');
+	'not dropped while a handler keeps running');
+wait_for_processed($node, 'store', 'the event is processed');
+is(count_of($node, 'store', 'effects'), 1, 'the handler was called once');
+wait_for_workers($node, 'store', 1, 'the worker keeps running');
+works('DROP DATABASE store', 'dropped afterwards');
 unlike(log_of($node, $offset), qr/FATAL|PANIC|exit code|was terminated by/,
-	'and none failed');
+	'and no worker failed');
 add_handled_database(60);
-works('DROP DATABASE store WITH (FORCE)', 'dropped by force all the same');
+works('DROP DATABASE store WITH (FORCE)', 'dropped with FORCE');
 $offset = -s $node->logfile;
 
-# Nothing of a database that is gone is left behind.
+# Nothing is left of a dropped database.
 stays(
 	sub {
 		admin("SELECT count(*) FROM pg_stat_activity
@@ -175,9 +176,9 @@ stays(
 	0,
 	'no worker is left');
 unlike(log_of($node, $offset), qr/FATAL|PANIC|exit code|was terminated by/,
-	'and none failed');
+	'and no worker failed');
 add_database($node, 'postgres');
-wait_for_workers($node, 'postgres', 1, 'the launcher serves other databases');
+wait_for_workers($node, 'postgres', 1, 'the launcher starts workers in other databases');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# A standby is left alone until it is promoted, a binary upgrade altogether, and
-# a shutdown does not wait for the worker.
+# Nothing runs on a standby until it is promoted, nor in a binary upgrade. A
+# shutdown does not wait for the worker.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,7 +20,7 @@ CONF
 $node->start;
 add_database($node, 'store');
 
-# Events of every kind: fresh, in a line behind one that a handler refused once,
+# Events of every kind: new, waiting behind one that a handler rejected once,
 # and claimed.
 $node->safe_psql('store', <<'SQL');
 INSERT INTO msgstore.channels (name, address_kind, strict_order)
@@ -47,7 +47,7 @@ SQL
 my $processes = "SELECT count(*) FROM pg_stat_activity
 	WHERE backend_type LIKE 'msgstore%'";
 
-# A standby has what the primary has, and no worker.
+# A standby has the data of the primary and no worker.
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
@@ -59,38 +59,38 @@ is(count_of($standby, 'store', 'msgstore.event_queue'), 101,
 is( $standby->safe_psql('store', 'SELECT (SELECT count(*) FROM msgstore.event_claims),
 		(SELECT count(*) FROM msgstore.conversation_holds),
 		(SELECT count(*) FROM msgstore.handlers)'),
-	'1|3|1', 'a claim, lines and a handler');
+	'1|3|1', 'the claim, the waiting events and the handler');
 stays(sub { $standby->safe_psql('postgres', $processes) },
-	0, 'and no process of ours');
+	0, 'and neither launcher nor workers');
 my ($status, undef, $stderr) =
   $standby->psql('store', "SELECT ingest_many('b', 1)");
 like($stderr, qr/cannot execute .* (in a read-only transaction|during recovery)/,
-	'it takes no events');
+	'it accepts no events');
 is($standby->safe_psql('store', "SELECT msgstore.list_conversations() ->> 'items'"),
-	'[]', 'but lists what there is');
+	'[]', 'but it can be read');
 unlike(log_of($standby), qr/msgstore worker|msgstore launcher/,
-	'nothing of ours is in its log');
+	'its log does not mention msgstore');
 
-# After the promotion it works.
+# After promotion it has a worker.
 $standby->promote;
-wait_for_workers($standby, 'store', 1, 'promoted, it has a worker');
-wait_for_processed($standby, 'store', 'which finds what waited');
-is(count_of($standby, 'store', 'msgstore.messages'), 101, 'all of it');
+wait_for_workers($standby, 'store', 1, 'a promoted standby has a worker');
+wait_for_processed($standby, 'store', 'which processes the waiting events');
+is(count_of($standby, 'store', 'msgstore.messages'), 101, 'all of them');
 is(count_of($standby, 'store', 'effects'), 3, 'handlers are called');
 is( $standby->safe_psql('store',
 		"SELECT status, error_code, attempt_count FROM msgstore.inbound_events
 		WHERE channel = 'chat' AND error_code IS NOT NULL ORDER BY id"),
 	"processed|P0001|1\nprocessed|MS504|1",
-	'lines move on, and claims run out');
+	'waiting events are released, and claims expire');
 is( count_of($standby, 'store', 'msgstore.event_claims')
 	  + count_of($standby, 'store', 'msgstore.conversation_holds'),
-	0, 'nothing is left of them');
+	0, 'none of them is left');
 $standby->safe_psql('store', "SELECT ingest_many('b', 10)");
-wait_for_processed($standby, 'store', 'the queue goes on');
-is(violations($standby, 'store'), '', 'all that always holds holds');
+wait_for_processed($standby, 'store', 'the queue is processed');
+is(violations($standby, 'store'), '', 'all invariants hold');
 $standby->stop;
 
-# A fast shutdown is not held up by a busy worker.
+# A busy worker does not delay a fast shutdown.
 $node->append_conf('postgresql.conf', 'msgstore.workers = 2');
 $node->restart;
 wait_for_workers($node, 'store', 2);
@@ -107,13 +107,13 @@ my $load = IPC::Run::start [
 	'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('store'),
 	'-f', $script ], '>', \my $out, '2>', \my $err;
 ok(eventually(sub { count_of($node, 'store', 'msgstore.event_queue') > 2000 }),
-	'there is much to do');
+	'many events are queued');
 my $begin = time;
 $node->stop('fast');
 cmp_ok(time - $begin, '<', 5, 'the server stops within 5 s');
 $load->finish;
 
-# Nor by a handler that is at work, in each of the workers, and wants to live.
+# Nor do handlers that run in each of the workers and catch errors.
 $node->start;
 wait_for_workers($node, 'store', 2);
 $node->safe_psql('store', <<'SQL');
@@ -135,45 +135,45 @@ ok( eventually(
 			return $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity
 				WHERE backend_type = 'msgstore worker' AND wait_event = 'PgSleep'") == 2;
 		}),
-	'handlers are at work');
+	'handlers are running');
 $begin = time;
 $node->stop('fast');
 cmp_ok(time - $begin, '<', 5, 'the server stops within 5 s');
 $node->start;
 wait_for_workers($node, 'store', 2);
 is(count_of($node, 'store', "msgstore.messages WHERE channel = 'slow'"),
-	0, 'nothing is half done');
+	0, 'nothing is partly done');
 is( count_of($node, 'store', "msgstore.inbound_events
 		WHERE channel = 'slow' AND status = 'received'"),
-	20, 'and no event is blamed');
+	20, 'and no failed attempt is counted');
 $begin = time;
 $node->stop('fast');
 cmp_ok(time - $begin, '<', 5, 'and again');
 
-# In a binary upgrade nothing of ours runs.
+# In a binary upgrade neither launcher nor workers run.
 command_ok([
 		'pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile,
 		'-o', '-b', 'start' ],
 	'the server starts for a binary upgrade');
 stays(sub { $node->safe_psql('postgres', $processes) },
-	0, 'without a process of ours');
+	0, 'without launcher or workers');
 command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, '-m', 'fast', 'stop' ],
 	'and stops');
 
-# Nothing was left half done.
+# No event is partly processed.
 $node->start;
 wait_for_workers($node, 'store', 2);
-is(violations($node, 'store'), '', 'all that always holds holds');
-# The workers in the handler hold the messages' table.
+is(violations($node, 'store'), '', 'all invariants hold');
+# The workers in the trigger have locked table messages.
 $node->safe_psql('store', "SELECT msgstore.remove_handler('slow', 'linger')");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 	WHERE backend_type = 'msgstore worker'");
 $node->safe_psql('store', 'DROP TRIGGER dawdle ON msgstore.messages');
-wait_for_processed($node, 'store', 'the work is taken up again');
+wait_for_processed($node, 'store', 'the remaining events are processed');
 is( count_of($node, 'store', 'msgstore.messages'),
 	count_of($node, 'store', 'msgstore.event_log'),
 	'one message for each event');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 
 $node->stop;
 done_testing();

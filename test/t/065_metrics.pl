@@ -1,5 +1,5 @@
-# What metrics say is what a count would: under load, after restarts, on a
-# standby; and what the workers did is known whichever process did it.
+# Metrics agree with a count under load, after restarts and on a standby. The
+# totals of workers survive their processes.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,7 +24,7 @@ sub metrics
 		($on // $node)->safe_psql('store', 'SELECT msgstore.metrics()'));
 }
 
-# Everything that says how much there is, beside what there is: all the same.
+# All gauges beside a count of the rows; they must agree.
 sub gauges
 {
 	return sql(<<'SQL');
@@ -55,15 +55,15 @@ WHERE coalesce(m.queued, 0) <> coalesce(c.n, 0)
 SQL
 }
 
-# The worker is off: seven more are seven more.
+# With the worker off, seven events add seven.
 sql("SELECT ingest_many('before', 10)");
 my $before = metrics()->{worker_queued};
 sql("SELECT ingest_many('seven', 7)");
-is(metrics()->{worker_queued} - $before, 7, 'seven events are seven more');
+is(metrics()->{worker_queued} - $before, 7, 'seven events add seven');
 
-# Sessions store, apply, roll back and fail, and meanwhile others have all
-# counted anew: a base that is wrong by one stays so until the next count,
-# because the queue is never empty. So there are many rounds.
+# Sessions store, process, roll back and fail while others call recount(). A
+# base that is wrong by one stays so until the next count, because the queue is
+# never empty. So there are many rounds.
 sql(<<'SQL');
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -130,46 +130,46 @@ for my $round (1 .. 20)
 	push @wrong, $now, wrong_channels()
 	  if $now !~ /^dead \d+, queued \d+$/ || wrong_channels() ne '';
 }
-is("@wrong", '', 'under load all agree, in all and of each channel');
+is("@wrong", '', 'under load all numbers agree, in total and by channel');
 like($now, qr/^dead [1-9]\d*, queued [1-9]\d\d+$/, "and there is much: $now");
 sql('SELECT msgstore.recount()');
-is(gauges(), $now, 'a count finds the same');
+is(gauges(), $now, 'a count gives the same');
 
-# A truncated table is noticed by itself.
+# TRUNCATE is noticed without recount().
 sql('BEGIN; TRUNCATE msgstore.dead_letters; ROLLBACK');
 is(gauges(), $now, 'a truncation that was rolled back changes nothing');
 sql('TRUNCATE msgstore.dead_letters');
-like(gauges(), qr/^dead 0, queued \d+$/, 'one that was not does');
+like(gauges(), qr/^dead 0, queued \d+$/, 'one that was committed does');
 
-# The base is found again after a restart, and a crash.
+# The base is counted again after a restart and after a crash.
 my ($queued) = $now =~ /queued (\d+)/;
 $node->restart;
-is(gauges(), "dead 0, queued $queued", 'after a restart');
-is(wrong_channels(), '', 'by channel');
-is(metrics()->{events_ingested}, 0, 'counters begin again');
+is(gauges(), "dead 0, queued $queued", 'right after a restart');
+is(wrong_channels(), '', 'also by channel');
+is(metrics()->{events_ingested}, 0, 'counters start at 0');
 sql("SELECT ingest_many('after', 5)");
 $node->stop('immediate');
 $node->start;
 sql("SELECT ingest_many('crash', 2)");
-is(gauges(), 'dead 0, queued ' . ($queued + 7), 'after a crash');
-is(wrong_channels(), '', 'by channel');
+is(gauges(), 'dead 0, queued ' . ($queued + 7), 'right after a crash');
+is(wrong_channels(), '', 'also by channel');
 
-# A standby counts: what happens there is not told.
+# A standby counts the rows: replay does not update the gauges.
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('metrics_standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
-is(metrics($standby)->{worker_queued}, $queued + 7, 'a standby says the same');
+is(metrics($standby)->{worker_queued}, $queued + 7, 'a standby gives the same numbers');
 sql("SELECT ingest_many('replayed', 3)");
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
 is(metrics($standby)->{worker_queued},
-	$queued + 10, 'and does not keep to it');
+	$queued + 10, 'and counts each time');
 $standby->promote;
 $standby->safe_psql('store', "SELECT ingest_many('promoted', 1)");
-is(metrics($standby)->{worker_queued}, $queued + 11, 'nor when promoted');
+is(metrics($standby)->{worker_queued}, $queued + 11, 'also after promotion');
 $standby->stop;
 
-# Two workers take it all; the counts are theirs, and survive them.
+# Two workers process everything. Their totals survive a restart of the process.
 $node->append_conf('postgresql.conf', "msgstore.workers = 2\n");
 sql('UPDATE msgstore.event_queue SET next_attempt_at = NULL');
 $node->reload;
@@ -187,10 +187,10 @@ sub idle_workers
 	return eventually(
 		sub { workers("count(*) FILTER (WHERE state = 'idle')") == 2 });
 }
-ok(idle_workers(), 'both are idle then');
+ok(idle_workers(), 'both workers are idle');
 is( workers('string_agg(worker::text, \' \' ORDER BY worker)'),
 	'1 2',
-	'each worker has its line');
+	'each worker has a row');
 is(workers('sum(processed)'), metrics()->{worker_processed}, 'processed');
 is( workers('sum(claimed) >= sum(processed) AND sum(batches) > 0 AND max(batch) = 0'),
 	't', 'claimed');
@@ -203,11 +203,11 @@ is(metrics()->{workers_running}, 2, 'two workers run');
 is(metrics()->{worker_queued}, 0, 'and nothing is queued');
 
 sql("SELECT put('last', 1, 'poison')");
-wait_for_processed($node, 'store', 'a poisonous event is dead');
+wait_for_processed($node, 'store', 'a bad event becomes a dead letter');
 ok(idle_workers(), 'both are idle again');
-is(workers('sum(dead_letters)'), metrics()->{worker_dead_letter}, 'by a worker');
+is(workers('sum(dead_letters)'), metrics()->{worker_dead_letter}, 'counted by its worker');
 is( workers("bool_or(last_error = 'poisonous' AND last_error_at < now() + interval '1 min')"),
-	't', 'with its words');
+	't', 'with its error message');
 
 my $processed = workers('sum(processed)');
 my $histogram = sql('SELECT array_agg(h) FROM msgstore.latency_histogram() h');
@@ -216,21 +216,21 @@ my $started = workers("max(started_at)");
 sql("SELECT pg_terminate_backend($pid)");
 ok( eventually(
 		sub { workers("count(*) FILTER (WHERE pid <> $pid AND state = 'idle')") == 2 }),
-	'a worker that was killed comes back');
-is(workers('sum(processed)'), $processed, 'and goes on with its counts');
-is(workers("max(started_at) > '$started'"), 't', 'started anew');
+	'a terminated worker restarts');
+is(workers('sum(processed)'), $processed, 'and keeps its totals');
+is(workers("max(started_at) > '$started'"), 't', 'with a new start time');
 is(metrics()->{worker_processed}, $processed, 'as do the database\'s');
 is(sql('SELECT array_agg(h) FROM msgstore.latency_histogram() h'),
-	$histogram, 'and the histogram');
+	$histogram, 'and the same histogram');
 
-# A worker that is not wanted any more has its line, and no process.
+# A worker that was stopped keeps its row, without a process.
 $node->append_conf('postgresql.conf', "msgstore.workers = 1\n");
 $node->reload;
 ok( eventually(
 		sub { workers("count(*) FILTER (WHERE state = 'stopped' AND pid IS NULL)") == 1 }),
-	'a worker that ended is stopped');
+	'a worker that has exited is shown as stopped');
 is(metrics()->{workers_running}, 1, 'one runs');
-is(workers('sum(processed)'), $processed, 'and nothing is forgotten');
+is(workers('sum(processed)'), $processed, 'and no totals are lost');
 
 $node->stop;
 done_testing();

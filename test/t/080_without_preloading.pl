@@ -1,4 +1,4 @@
-# Without preloading nothing runs by itself, and everything works by hand.
+# Without preloading there are no workers, and process() does their work.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,7 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# Events are stored and wait; process() does the worker's work.
+# Events are queued until process() is called.
 sql("SELECT ingest_many('a', 50, 5)");
 stays(
 	sub {
@@ -21,16 +21,16 @@ stays(
 		  . ' ' . sql('SELECT count(*) FROM msgstore.event_queue');
 	},
 	'0 50',
-	'no process of ours, and nothing moves');
-is(sql('SELECT msgstore.process()'), 50, 'process() processes');
+	'no launcher or worker, and the events wait');
+is(sql('SELECT msgstore.process()'), 50, 'process() processes the events');
 is(sql('SELECT msgstore.process()'), 0, 'once');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 is( sql("SELECT duplicate FROM msgstore.send('sms', event(NULL))"),
-	'f', 'send() sends');
+	'f', 'send() stores a message');
 is( sql("SELECT msgstore.list_messages('1') -> 'meta' ->> 'total'"),
-	10, 'lists are there');
+	10, 'lists work');
 
-# Metrics: a session knows what it did itself, and what there is.
+# Metrics: a session sees its own counts, and the current numbers of rows.
 is( sql("SELECT ingest_many('b', 7); SELECT msgstore.process(5);
 		SELECT m ->> 'events_ingested', m ->> 'worker_processed', m ->> 'worker_queued'
 		FROM msgstore.metrics() m"),
@@ -38,25 +38,25 @@ is( sql("SELECT ingest_many('b', 7); SELECT msgstore.process(5);
 	'metrics() counts this session, and what is queued');
 is( sql("SELECT m ->> 'events_ingested', m ->> 'worker_queued'
 		FROM msgstore.metrics() m"),
-	'0|2', 'another one begins at zero');
+	'0|2', 'another session starts at zero');
 
-# What wakes a worker elsewhere does no harm here.
+# Commands that would wake a worker do no harm.
 sql("BEGIN; SELECT ingest_many('c', 3); PREPARE TRANSACTION 'p'");
 sql("COMMIT PREPARED 'p'");
 sql('BEGIN; SELECT msgstore.process(); ROLLBACK');
-is(sql('SELECT msgstore.process()'), 5, 'prepared and rolled back');
+is(sql('SELECT msgstore.process()'), 5, 'after PREPARE TRANSACTION and a rollback');
 sql('DROP EXTENSION msgstore CASCADE');
 sql('CREATE EXTENSION msgstore');
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE store');
 $node->safe_psql('postgres', "DROP DATABASE $_") for qw(copy store);
 
-# Preloaded after all, the worker takes up what is there.
+# When preloaded later, the worker processes the waiting events.
 add_database($node, 'store');
 sql("SELECT ingest_many('d', 20)");
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'msgstore'");
 $node->restart;
 wait_for_workers($node, 'store', 1);
-wait_for_processed($node, 'store', 'preloaded, the worker takes up what waited');
+wait_for_processed($node, 'store', 'when preloaded, the worker processes the waiting events');
 
 $node->stop;
 done_testing();

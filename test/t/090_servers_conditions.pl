@@ -1,5 +1,5 @@
-# The worker works in a database that is set up for other things, and takes a
-# full disk for what it is: no event is to blame.
+# The worker runs in a database with unsuitable settings, and does not count a
+# full disk as a failure of events.
 use strict;
 use warnings FATAL => 'all';
 
@@ -15,7 +15,7 @@ wait_for_workers($node, 'store', 1);
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# Whatever the database sets for its sessions; ours say what they need.
+# Workers override settings of the database.
 my %settings = (
 	bytea_output => 'escape',
 	datestyle => "'SQL, DMY'",
@@ -42,20 +42,19 @@ $node->restart;
 my ($pid) = wait_for_workers($node, 'store', 1);
 sql(q{BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 	SELECT ingest_many('a', 100, 10); COMMIT});
-wait_for_processed($node, 'store', 'the worker has settings of its own');
-is((worker_pids($node, 'store'))[0], $pid, 'and did not fail on the way');
+wait_for_processed($node, 'store', 'the worker overrides the settings');
+is((worker_pids($node, 'store'))[0], $pid, 'and did not restart');
 
-# Transactions of users may be serializable: what they do to each other is told
-# to them, never to the worker.
+# Users may run serializable transactions: these can fail, but never the worker.
 sql("SELECT ingest_many('b', 100, 10)");
 wait_for_processed($node, 'store');
-is((worker_pids($node, 'store'))[0], $pid, 'serializable ingest disturbs nobody');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is((worker_pids($node, 'store'))[0], $pid, 'serializable transactions do not make the worker fail');
+is(violations($node, 'store'), '', 'all invariants hold');
 $node->safe_psql('postgres', 'ALTER DATABASE store RESET ALL');
 $node->restart;
 wait_for_workers($node, 'store', 1);
 
-# The disk is full for a while, or what looks like it to the worker.
+# A trigger simulates a full disk.
 my $offset = -s $node->logfile;
 sql(<<'SQL');
 CREATE FUNCTION fill_up() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -69,23 +68,22 @@ FOR EACH ROW EXECUTE FUNCTION fill_up();
 SELECT ingest_many('c', 20, 5);
 SQL
 my $errors = sub { scalar(() = log_of($node, $offset) =~ /No space left/g) };
-ok(eventually(sub { $errors->() >= 3 }), 'the worker tries again and again');
-cmp_ok($errors->(), '<', 6, 'with pauses between');
+ok(eventually(sub { $errors->() >= 3 }), 'the worker keeps trying');
+cmp_ok($errors->(), '<', 6, 'with pauses');
 is( sql("SELECT DISTINCT status, attempt_count FROM msgstore.inbound_events
 		WHERE provider_message_id LIKE 'c%'"),
 	'received|0',
 	'the events wait, and no attempt is counted');
-is(count_of($node, 'store', 'msgstore.dead_letters'), 0, 'none is given up');
-# Who works by hand is told.
+is(count_of($node, 'store', 'msgstore.dead_letters'), 0, 'none becomes a dead letter');
+# A session in process() gets the error.
 my ($status, undef, $stderr) = $node->psql('store', 'SELECT msgstore.process()');
-isnt($status, 0, 'process() by hand fails');
+isnt($status, 0, 'process() fails');
 like($stderr, qr/No space left on device/, 'with the reason');
 sql('DROP TRIGGER fill_up ON msgstore.messages');
 wait_for_processed($node, 'store', 'when there is room again, it goes on by itself', 15);
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 
-# A session that holds on to a conversation holds back that conversation, not
-# the others.
+# A session that locks a conversation delays that conversation, and no other.
 my $session = $node->background_psql('store');
 $session->query_safe("BEGIN;
 	SELECT duplicate FROM msgstore.send('sms', event(NULL, '+18045550000'))");
@@ -96,7 +94,7 @@ ok(eventually(sub { sql($others) == 19 }, 15),
 	'events of other conversations are processed')
   or diag(sql($others) . ' of 19');
 $session->query_safe('ROLLBACK');
-wait_for_processed($node, 'store', 'the others when it lets go');
+wait_for_processed($node, 'store', 'all events are processed after the lock is released');
 is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'no attempt is counted');
 
 $node->stop;

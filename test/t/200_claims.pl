@@ -1,5 +1,5 @@
-# Claims of processors outside the server: a processor that dies, a worker that
-# takes its claims back in time and does nothing until then.
+# Claims of external processors: a worker releases the claims of a processor
+# that died when they expire, and does nothing until then.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ wait_for_workers($node, 'store', 2);
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# How many transactions there were in the database, seen from another one.
+# Number of transactions in the database, read from another database.
 my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database
 	WHERE datname = 'store'";
 sub transactions { return $node->safe_psql('postgres', $transactions) }
@@ -29,7 +29,7 @@ sub event
 		WHERE provider_message_id = '$name'");
 }
 
-# A processor: ingests and claims in one transaction, before a worker can.
+# A processor that ingests and claims in one transaction, before a worker can.
 sub processor
 {
 	my ($name, $timeout, @events) = @_;
@@ -50,12 +50,12 @@ $session->{run}->kill_kill(grace => 0);
 ok( eventually(
 		sub { sql("SELECT count(*) FROM pg_stat_activity
 			WHERE query LIKE '%doomed%' AND pid <> pg_backend_pid()") == 0 }),
-	'and is killed');
+	'and is terminated');
 sql("SELECT ingest_many('other-', 5, 5)");
 ok( eventually(sub { sql("SELECT count(*) FROM msgstore.messages
 		WHERE provider_message_id LIKE 'other-%'") == 5 }),
-	'others are processed meanwhile');
-# Now the workers wait for the expiry, and for nothing else.
+	'other events are processed meanwhile');
+# The workers only wait for the expiry.
 while (sql("SELECT clock_timestamp() < '$expiry'::timestamptz - interval '1 s'") eq 't')
 {
 	is(event('status', $_), 'processing', "$_ is left alone") for qw(orphan-1 orphan-2);
@@ -67,35 +67,35 @@ is( event("attempt_count, error_code, error_message, status,
 	'1|MS504|claim of processor "doomed" expired without a heartbeat|processed|t',
 	"$_: within a second of the expiry, not before") for qw(orphan-1 orphan-2);
 is(sql("SELECT count(*), count(DISTINCT provider_message_id) FROM msgstore.messages
-		WHERE provider_message_id LIKE 'orphan%'"), '2|2', 'done once');
+		WHERE provider_message_id LIKE 'orphan%'"), '2|2', 'processed once');
 my ($ret, $out, $err) = $node->psql('store', "SELECT msgstore.complete('doomed',
 	(SELECT array_agg(id) FROM msgstore.event_log WHERE provider_message_id LIKE 'orphan%'))");
-like($err, qr/is not claimed by processor "doomed"/, 'it is too late to complete them');
+like($err, qr/is not claimed by processor "doomed"/, 'a late complete() is refused');
 
-# A heartbeat keeps a claim for as long as it comes.
+# Heartbeats keep a claim.
 $session = processor('lively', '2 s', 'kept');
 for (1 .. 8)
 {
 	sleep 0.5;
 	is($session->query_safe("SELECT msgstore.heartbeat('lively')"), 1, 'a heartbeat in time');
 }
-is(event('status, attempt_count', 'kept'), 'processing|0', 'the claim lasts');
+is(event('status, attempt_count', 'kept'), 'processing|0', 'the claim does not expire');
 is($session->query_safe("SELECT msgstore.complete('lively', array_agg(event_id))
 	FROM msgstore.event_claims"), 1, 'and is completed');
 $session->quit;
 
-# While claims are open the workers sleep: not one transaction.
+# While claims are open the workers sleep and run no transaction.
 $session = processor('slow', '1 h', map { "slow-$_" } 1 .. 3);
 processor('quick', '2 s', 'quick-1')->quit;
 ok(eventually(sub { event('status', 'quick-1') eq 'processed' }),
-	'a claim that is made later and runs out earlier is taken back first');
+	'a later claim that expires earlier is released first');
 my $before = settled(\&transactions);
 stays(sub { transactions() }, $before, 'idle workers run nothing while claims are open');
 is($session->query_safe("SELECT msgstore.complete('slow', array_agg(event_id))
 	FROM msgstore.event_claims"), 3, 'the long claims are completed');
 $session->quit;
 
-# Rolled back, claimed events are the workers' again, at once.
+# After a rollback of claim(), workers get the events at once.
 $session = $node->background_psql('store');
 $session->query_safe("SELECT msgstore.ingest('sms', event('back'))");
 wait_for_processed($node, 'store');
@@ -107,22 +107,22 @@ $session->query_safe("BEGIN; SELECT count(*) FROM msgstore.claim('undecided')");
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 2');
 $node->reload;
 wait_for_workers($node, 'store', 2);
-is(count_of($node, 'store', 'msgstore.event_queue'), 5, 'a claim under way is respected');
+is(count_of($node, 'store', 'msgstore.event_queue'), 5, 'events of an uncommitted claim are not taken');
 $session->query_safe('ROLLBACK');
 wait_for_processed($node, 'store', 'its rollback wakes the workers', 15);
 $session->quit;
 
-# More of them than one statement takes back.
+# More claims than one statement releases.
 sql("BEGIN; SELECT ingest_many('many-', 1200, 100);
 	SET LOCAL msgstore.claim_timeout = '500 ms';
 	SELECT count(*) FROM msgstore.claim('bulk', 2000); COMMIT");
 wait_for_processed($node, 'store', 'however many claims run out, all come back', 60);
 is(sql("SELECT count(*) FROM msgstore.messages WHERE provider_message_id LIKE 'many-%'"),
-	1200, 'each once');
+	1200, 'each event once');
 
-# In a channel with strict_order a worker cannot have the events of a lane, nor
-# take claims back in it, while somebody is at work there, as here by an open
-# complete(). It does not keep trying, and comes back when that is over.
+# With strict_order, a worker can neither process events nor release claims in a
+# lane that is locked, here by an uncommitted complete(). It does not keep
+# trying, and continues when the lane is released.
 sql("INSERT INTO msgstore.channels (name, address_kind, strict_order)
 	VALUES ('strict', 'phone', true)");
 my $neighbour = sql("SELECT min(other) FROM generate_series(1, 9999) n,
@@ -132,16 +132,16 @@ my $neighbour = sql("SELECT min(other) FROM generate_series(1, 9999) n,
 for my $end ('COMMIT', 'ROLLBACK')
 {
 	my $holder = processor("strict-$end", '1 h', "held-$end");
-	# An event that comes in, and nothing else that the worker would wait for.
+	# A new event, and nothing else that the worker would wait for.
 	my $complete = "BEGIN; SELECT msgstore.complete('strict-$end', array_agg(event_id))
 		FROM msgstore.event_claims WHERE processor_id = 'strict-$end'";
 	$holder->query_safe($complete);
 	sql("SELECT msgstore.ingest('strict', event('early-$end', '$neighbour'))");
-	stays(sub { event('status', "early-$end") }, 'received', 'an event in a held lane waits');
+	stays(sub { event('status', "early-$end") }, 'received', 'an event in a locked lane waits');
 	$holder->query_safe('ROLLBACK');
 	ok(eventually(sub { event('status', "early-$end") eq 'processed' }, 10),
-		'and is processed when the lane is free');
-	# With a claim that runs out meanwhile.
+		'and is processed when the lane is released');
+	# With a claim that expires meanwhile.
 	sql("BEGIN; SET LOCAL msgstore.claim_timeout = '2 s';
 		SELECT msgstore.ingest('strict', event('stale-$end', '$neighbour'));
 		SELECT count(*) FROM msgstore.claim('doomed'); COMMIT");
@@ -149,12 +149,12 @@ for my $end ('COMMIT', 'ROLLBACK')
 	sql("SELECT msgstore.ingest('strict', event('late-$end', '$neighbour'))");
 	$before = transactions();
 	stays(sub { transactions() <= $before + 10 ? 'few' : 'many' }, 'few',
-		'a worker that met a held lane sleeps');
+		'a worker that found a lane locked sleeps');
 	is(event('status', "late-$end"), 'received', 'the event in it waits');
-	is(event('status', "stale-$end"), 'processing', 'so does a claim that ran out');
+	is(event('status', "stale-$end"), 'processing', 'and the expired claim is not released');
 	$holder->query_safe($end);
 	ok(eventually(sub { event('status', "late-$end") eq 'processed' }, 10),
-		"both are taken up after the $end");
+		"both are processed after the $end");
 	is(event('status, error_code', "stale-$end"), 'processed|MS504', 'in their order');
 	$holder->quit;
 	sql("UPDATE msgstore.event_claims SET expires_at = now(); SELECT msgstore.reap_stale()");
@@ -162,10 +162,10 @@ for my $end ('COMMIT', 'ROLLBACK')
 }
 
 is(count_of($node, 'store', 'msgstore.event_claims'), 0, 'no claim is left');
-is(count_of($node, 'store', 'msgstore.conversation_holds'), 0, 'nor a line');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(count_of($node, 'store', 'msgstore.conversation_holds'), 0, 'and no waiting event');
+is(violations($node, 'store'), '', 'all invariants hold');
 unlike(log_of($node), qr/ERROR: (?!.*is not claimed)|FATAL: (?!.*terminating)|PANIC/,
-	'and nothing failed on the way');
+	'and nothing failed');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# Handlers under live workers: failures, functions, roles and channels that
-# disappear, one that hangs, and what they may not leave behind.
+# Handlers in workers: failures, dropped functions, roles and channels, a
+# handler that hangs, and what handlers must not leave behind.
 use strict;
 use warnings FATAL => 'all';
 
@@ -37,8 +37,8 @@ sub dead_letters
 		WHERE provider_message_id LIKE '$prefix%' AND status = 'dead_letter' GROUP BY 1, 2");
 }
 
-# A handler that fails on every third message, under four workers. Each event
-# that it fails on fails for good, so that all are tried as often as can be.
+# A handler that fails on every third message, with four workers. It always
+# fails on these, so that they are retried as often as possible.
 sql(<<'SQL');
 CREATE TABLE bookings (pid int DEFAULT pg_backend_pid(), event text);
 CREATE FUNCTION book(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
@@ -53,23 +53,23 @@ SQL
 sql("SELECT ingest_many('a$_-', 600, 120)") for 1 .. 3;
 ok( eventually(sub { count_of($node, 'store', 'bookings') == 1200 }),
 	'two thirds of 1800 events are booked');
-wait_for_processed($node, 'store', 'and all are done with');
-is(sql('SELECT count(*), count(DISTINCT event) FROM bookings'), '1200|1200', 'no event twice');
+wait_for_processed($node, 'store', 'and no event is left');
+is(sql('SELECT count(*), count(DISTINCT event) FROM bookings'), '1200|1200', 'none of them twice');
 is(dead_letters('a'), 'BK001|4|600', 'the others are dead letters, with its own SQLSTATE');
-is(sql("SELECT DISTINCT error_message FROM msgstore.dead_letters"), 'fully booked', 'and message');
+is(sql("SELECT DISTINCT error_message FROM msgstore.dead_letters"), 'fully booked', 'and error message');
 is(sql('SELECT count(*) FROM msgstore.messages WHERE provider_message_id NOT IN
-	(SELECT event FROM bookings)'), 0, 'what it wrote and the message are one');
+	(SELECT event FROM bookings)'), 0, 'it committed with the messages');
 cmp_ok(sql('SELECT count(DISTINCT pid) FROM bookings'), '>', 1, 'several workers took part');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 
-# With handlers registered, an idle worker runs nothing.
+# With handlers registered, an idle worker runs no queries.
 my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database
 	WHERE datname = 'store'";
 my $before = settled(sub { $node->safe_psql('postgres', $transactions) });
 stays(sub { $node->safe_psql('postgres', $transactions) }, $before, 'idle workers run nothing');
 
-# The function is dropped while the workers are at it: its events fail, others
-# do not, and the workers live on.
+# The function is dropped while workers call it: its events fail, others do not,
+# and the workers keep running.
 my @pids = worker_pids($node, 'store');
 sql(<<'SQL');
 CREATE FUNCTION slow(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
@@ -79,16 +79,16 @@ INSERT INTO msgstore.channels (name, address_kind) VALUES ('pigeon', 'opaque');
 SQL
 sql("SELECT ingest_many('drop-', 400, 100)");
 ok(eventually(sub { sql("SELECT count(*) > 20 FROM msgstore.messages
-	WHERE provider_message_id LIKE 'drop-%'") eq 't' }), 'workers are at it');
+	WHERE provider_message_id LIKE 'drop-%'") eq 't' }), 'workers are processing');
 sql('DROP FUNCTION slow');
 sql("SELECT count(*) FROM generate_series(1, 50) i,
 	msgstore.ingest('pigeon', event('pigeon-' || i, 'loft ' || i))");
-wait_for_processed($node, 'store', 'a function that is dropped stops nobody');
+wait_for_processed($node, 'store', 'after a function is dropped, the queue is still processed');
 like(dead_letters('drop-'), qr/^42883\|4\|\d+$/, 'its events fail with 42883');
-is(dead_letters('pigeon-'), '', 'the other channel is not held back');
+is(dead_letters('pigeon-'), '', 'the other channel is not affected');
 is(sql("SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'drop-%'
 	AND (status = 'processed' OR error_message =
-		'function \"public.slow(msgstore.messages)\" does not exist')"), 400, 'all are accounted for');
+		'function \"public.slow(msgstore.messages)\" does not exist')"), 400, 'all events are accounted for');
 is(sql("SELECT msgstore.remove_handler('sms', 'public.slow')"), 't', 'it can still be removed');
 
 # The role is dropped.
@@ -103,9 +103,9 @@ SELECT msgstore.add_handler('sms', 'slow');
 SQL
 sql("SELECT ingest_many('role-', 400, 100)");
 ok(eventually(sub { sql("SELECT count(*) > 20 FROM msgstore.messages
-	WHERE provider_message_id LIKE 'role-%'") eq 't' }), 'workers are at it');
+	WHERE provider_message_id LIKE 'role-%'") eq 't' }), 'workers are processing');
 sql('BEGIN; DROP OWNED BY clerk; DROP ROLE clerk; COMMIT');
-wait_for_processed($node, 'store', 'a role that is dropped stops nobody');
+wait_for_processed($node, 'store', 'after a role is dropped, the queue is still processed');
 like(dead_letters('role-'), qr/^42704\|4\|\d+$/, 'the rest of its events fail with 42704');
 sql("SELECT msgstore.remove_handler('sms', 'slow')");
 
@@ -114,15 +114,15 @@ sql("SELECT msgstore.add_handler('pigeon', 'slow')");
 sql("SELECT count(*) FROM generate_series(1, 400) i,
 	msgstore.ingest('pigeon', event('gone-' || i, 'loft ' || i))");
 ok(eventually(sub { sql("SELECT count(*) > 20 FROM msgstore.messages
-	WHERE provider_message_id LIKE 'gone-%'") eq 't' }), 'workers are at it');
+	WHERE provider_message_id LIKE 'gone-%'") eq 't' }), 'workers are processing');
 sql("DELETE FROM msgstore.channels WHERE name = 'pigeon'");
-wait_for_processed($node, 'store', 'a channel that is deleted stops nobody');
+wait_for_processed($node, 'store', 'after a channel is deleted, the queue is still processed');
 like(dead_letters('gone-'), qr/^(MS400\|1\|\d+)?$/, 'the rest of its events are dead letters at once');
 is(sql("SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'gone-%'
-	AND status IN ('processed', 'dead_letter')"), 400, 'all are accounted for');
+	AND status IN ('processed', 'dead_letter')"), 400, 'all events are accounted for');
 
-# One that hangs: whoever cancels the worker, once, is rid of it. That is the
-# event's failure; the worker goes on, with the neighbours first.
+# A handler that hangs is ended by cancelling the worker once. This is a failed
+# attempt of the event; the worker continues with the other events.
 sql(<<'SQL');
 CREATE FUNCTION hang(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -143,13 +143,13 @@ my $hung = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore work
 my $pid;
 ok(eventually(sub { $pid = sql($hung) }), 'a handler hangs');
 sql("SELECT pg_cancel_backend($pid)");
-ok(eventually(sub { event('status', 'hang') eq 'error' }, 20), 'its worker is cancelled, once');
+ok(eventually(sub { event('status', 'hang') eq 'error' }, 20), 'its worker is cancelled once');
 is(event('attempt_count, error_code, error_message', 'hang'),
 	'1|57014|canceling statement due to user request', 'which is a failed attempt');
 ok( eventually(sub { sql("SELECT count(*) FROM msgstore.messages
 		WHERE provider_message_id ~ '^(before|after)-'") == 10 }, 20),
-	'its neighbours are processed');
-is(join(' ', worker_pids($node, 'store')), "@pids", 'by the same workers as ever');
+	'the other events are processed');
+is(join(' ', worker_pids($node, 'store')), "@pids", 'by the same worker processes');
 sql("UPDATE msgstore.event_queue SET next_attempt_at = 'infinity';
 	SELECT msgstore.remove_handler('sms', 'hang');
 	UPDATE msgstore.event_queue SET next_attempt_at = now();
@@ -158,8 +158,9 @@ wait_for_processed($node, 'store', 'without the handler it is processed');
 sql("ALTER SYSTEM RESET msgstore.backoff_base; ALTER SYSTEM RESET msgstore.backoff_max;
 	SELECT pg_reload_conf()");
 
-# Within a worker it has the rights of its role and no more, and leaves nothing
-# behind: no lock, no setting, no temporary table, nothing that runs later.
+# In a worker, a handler has the rights of its role and no more, and leaves
+# nothing behind: no lock, setting, or temporary table, and nothing that runs
+# later.
 sql(<<'SQL');
 CREATE ROLE clerk;
 GRANT USAGE ON SCHEMA msgstore TO clerk;
@@ -211,11 +212,11 @@ SET my.setting = left: done
 later as clerk
 INSERT INTO clerk.trap VALUES (1): done
 JOURNAL
-	is(sql('SELECT pg_try_advisory_lock(42)'), 't', 'its lock is gone with its transaction');
+	is(sql('SELECT pg_try_advisory_lock(42)'), 't', 'its lock was released');
 }
 sql("SELECT msgstore.remove_handler('sms', 'clerk.try')");
 
-# A database that is set up for one tenant has a worker for all of them.
+# In a database with a tenant set, the worker still serves all tenants.
 $node->safe_psql('postgres', "ALTER DATABASE store SET msgstore.tenant_id = 'acme'");
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE backend_type = 'msgstore worker' AND datname = 'store'");
@@ -225,8 +226,8 @@ sql("SET msgstore.tenant_id = 'third'; SELECT msgstore.ingest('sms', event('thir
 wait_for_processed($node, 'store', 'workers work for all tenants, whatever the database is set to', 30);
 $node->safe_psql('postgres', 'ALTER DATABASE store RESET msgstore.tenant_id');
 
-# A commit for a worker's lanes while it runs a handler that sleeps is heard of,
-# though the handler waits at the worker's latch.
+# A commit during a handler that sleeps still wakes the worker, although the
+# handler waits on the same latch and resets it.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 1');
 $node->reload;
 wait_for_workers($node, 'store', 1);
@@ -244,9 +245,9 @@ for my $i (1 .. 5)
 sql("SELECT msgstore.remove_handler('sms', 'nap'), msgstore.remove_handler('pigeon', 'slow')");
 
 is(count_of($node, 'store', 'msgstore.handlers'), 0, 'no handler is left');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 unlike(log_of($node), qr/ERROR: (?!.*statement due)|FATAL: (?!.*terminating)|PANIC/,
-	'and nothing failed but events');
+	'and only events failed');
 
 $node->stop;
 done_testing();

@@ -1,6 +1,5 @@
-# The order of conversations under random failures, several workers, processors
-# from outside and workers that are terminated: what was accepted first is
-# applied first.
+# Conversations keep their order under random failures, with several workers,
+# external processors, and workers that are terminated.
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,8 +29,7 @@ my $scratch = PostgreSQL::Test::Utils::tempdir;
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# A sequence numbers the applications of a conversation's events, which follow
-# one another. What fails is left to chance.
+# A sequence records the order in which events are applied. Failures are random.
 sql(<<'SQL');
 CREATE TABLE applied (n bigserial, event uuid, conversation text, pid int DEFAULT pg_backend_pid());
 CREATE FUNCTION apply(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS $$
@@ -72,8 +70,8 @@ BEGIN
 END $$;
 SQL
 
-# Each client has conversations of its own: what it accepts in one is in the
-# order of its transactions.
+# Each client has conversations of its own, so the order of acceptance is that
+# of its transactions.
 append_to_file("$scratch/load.sql", <<'SQL');
 \set conversation :client_id * 5 + random(0, 4)
 \set many random(1, 5)
@@ -89,8 +87,8 @@ sub out_of_order
 		FROM applied a WHERE $which) o WHERE event < before");
 }
 
-# A test, or rather several: under load, and with what else is said, all events
-# are done with in the end, each once.
+# Tests: all events sent under load, with a given disturbance, are applied once
+# or become dead letters.
 sub run_load
 {
 	my ($how, $meanwhile, @others) = @_;
@@ -107,7 +105,7 @@ sub run_load
 	$load->finish;
 	is($load->result(0), 0, "$how: the load ran") or diag($err);
 	$_->finish for @runs;
-	is(join('', map { $_->result(0) } @runs), '0' x @runs, "$how: so did the processors")
+	is(join('', map { $_->result(0) } @runs), '0' x @runs, "$how: the processors ran")
 	  or diag(slurp_file("$scratch/err"));
 	wait_for_processed($node, 'store', "$how: all is done with", 60);
 	$stored += count_of($node, 'store', 'msgstore.event_log');
@@ -118,9 +116,9 @@ sub run_load
 	cmp_ok(sql('SELECT count(DISTINCT pid) FROM applied'), '>', 1, "$how: several workers took part");
 	cmp_ok(sql('SELECT count(*) FROM msgstore.event_failures JOIN applied ON event = event_id'),
 		'>', 50, "$how: many were retried");
-	is(count_of($node, 'store', 'msgstore.conversation_holds'), 0, "$how: no line is left");
+	is(count_of($node, 'store', 'msgstore.conversation_holds'), 0, "$how: no event is waiting");
 	is(count_of($node, 'store', 'msgstore.event_claims'), 0, "$how: no claim is left");
-	is(violations($node, 'store'), '', "$how: all that always holds holds");
+	is(violations($node, 'store'), '', "$how: all invariants hold");
 	return;
 }
 
@@ -131,13 +129,13 @@ sub terminate_worker
 	return;
 }
 
-# Without strict_order those that never failed keep their order.
+# Without strict_order, events that never failed keep their order.
 run_load('as they come', sub { });
 is(out_of_order('NOT EXISTS (SELECT FROM msgstore.event_failures f WHERE f.event_id = a.event)'),
 	0, 'events that never failed keep their order');
-cmp_ok(out_of_order('true'), '>', 0, 'those that failed lose their place');
+cmp_ok(out_of_order('true'), '>', 0, 'events that failed lose their place');
 
-# With it all of them do, whoever applies them.
+# With strict_order all events do, whoever applies them.
 sql("UPDATE msgstore.channels SET strict_order = true WHERE name = 'sms'");
 run_load('strict', sub { });
 is(out_of_order('true'), 0, 'with strict_order all keep their order');
@@ -147,11 +145,11 @@ is(out_of_order('true'), 0, 'also when workers are terminated');
 
 my @processors = map { "CALL work_outside('processor $_', 250)" } 1 .. 2;
 run_load('strict, with processors', \&terminate_worker, @processors);
-is(out_of_order('true'), 0, 'also with processors outside');
+is(out_of_order('true'), 0, 'also with external processors');
 cmp_ok(sql("SELECT count(*) FROM msgstore.event_failures f, jsonb_array_elements(attempts) a
-		WHERE a ->> 'error_code' = 'MS504'"), '>', 5, 'which lost claims');
+		WHERE a ->> 'error_code' = 'MS504'"), '>', 5, 'and expired claims');
 
-# Taken back under load, it leaves nobody waiting.
+# Turning it off under load leaves no event waiting.
 run_load('strict for a while', sub {
 		sql("UPDATE msgstore.channels SET strict_order = NOT strict_order WHERE name = 'sms'");
 	}, @processors);

@@ -1,6 +1,6 @@
-# Workers share the lanes: each event is taken up at once by the worker whose
-# lane it is in, also while workers come, go and die, and while sessions are at
-# work in lanes.
+# Workers share the lanes: each event is processed at once by the worker that
+# owns its lane, also while workers start, stop and crash, and while sessions
+# hold lanes.
 use strict;
 use warnings FATAL => 'all';
 
@@ -28,7 +28,7 @@ sub set_workers
 	return;
 }
 
-# Who applied an event of which lane.
+# Records which worker applied an event of which lane.
 sql(<<'SQL');
 CREATE TABLE applied (n bigserial, event uuid, lane int, conversation text, pid int DEFAULT pg_backend_pid());
 CREATE FUNCTION apply(m msgstore.messages) RETURNS void LANGUAGE sql AS $$
@@ -44,7 +44,7 @@ sub out_of_order
 		FROM applied) o WHERE event < before");
 }
 
-# One event after the other, each met by sleeping workers.
+# One event after the other, with sleeping workers.
 my $slow = 0;
 for my $i (1 .. 100)
 {
@@ -53,20 +53,19 @@ for my $i (1 .. 100)
 			WHERE provider_message_id = 'single-$i'") eq 'processed' }, 30);
 }
 is(sql("SELECT count(*) FILTER (WHERE processed_at < created_at + interval '1 s'), count(*)
-	FROM msgstore.inbound_events"), '100|100', 'each of 100 events is taken up within a second');
-is(sql('SELECT count(DISTINCT pid) FROM applied'), 4, 'by four workers');
-cmp_ok(sql('SELECT count(DISTINCT lane) FROM applied'), '>', 40, 'in most of the lanes');
+	FROM msgstore.inbound_events"), '100|100', 'each of 100 events is processed within a second');
+is(sql('SELECT count(DISTINCT pid) FROM applied'), 4, 'by all four workers');
+cmp_ok(sql('SELECT count(DISTINCT lane) FROM applied'), '>', 40, 'in most lanes');
 is(sql('SELECT max(n) FROM (SELECT count(DISTINCT pid) AS n FROM applied GROUP BY lane) l'),
 	1, 'a lane is one worker\'s');
 
-# Idle, four workers run nothing.
+# Four idle workers run no queries.
 my $transactions = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'store'";
 my $before = settled(sub { $node->safe_psql('postgres', $transactions) });
 stays(sub { $node->safe_psql('postgres', $transactions) }, $before, 'idle workers run nothing');
 
-# The number of workers is changed under load, and workers are terminated.
-# Nothing is left behind in the lanes of those that went, though nothing comes
-# after it.
+# The number of workers changes under load, and workers are terminated. No event
+# is left in the lanes of those that ended, although no later event arrives.
 append_to_file("$scratch/load.sql", <<'SQL');
 \set conversation :client_id * 20 + random(0, 19)
 SELECT count(*) FROM generate_series(1, 5) i, msgstore.ingest('sms',
@@ -91,8 +90,8 @@ sub under_load
 	$stored += count_of($node, 'store', 'msgstore.event_log');
 	cmp_ok($stored, '>', 1000, "$how: $stored events");
 	is(sql('SELECT count(*), count(DISTINCT event) FROM applied'), "$stored|$stored", "$how: each once");
-	is(out_of_order(), 0, "$how: in the order of their conversations");
-	is(violations($node, 'store'), '', "$how: all that always holds holds");
+	is(out_of_order(), 0, "$how: conversations are in order");
+	is(violations($node, 'store'), '', "$how: all invariants hold");
 	return;
 }
 my @numbers = (1, 4, 2, 3, 1, 0, 4);
@@ -104,9 +103,10 @@ under_load('workers terminated', sub {
 		my @pids = worker_pids($node, 'store');
 		sql("SELECT pg_terminate_backend($pids[ rand @pids ])") if @pids;
 	});
-is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'which costs no event an attempt');
+is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'no failed attempt is counted');
 
-# Much work, and then three of four go: the last one does it all.
+# With many events queued, three of four workers stop: the last one does the
+# rest.
 wait_for_workers($node, 'store', 4);
 for my $round (1 .. 3)
 {
@@ -119,8 +119,8 @@ for my $round (1 .. 3)
 	wait_for_processed($node, 'store', 'the last worker does what the others left', 30);
 }
 
-# The same when the last one is asleep by the time the other goes: all events
-# are in the other's lanes, and it is slow.
+# The same if the remaining worker is asleep when the other one stops: all
+# events are in the lanes of the other, which is slow.
 set_workers(2);
 wait_for_workers($node, 'store', 2);
 sql("CREATE FUNCTION linger(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
@@ -135,36 +135,28 @@ for my $rank (0, 1)
 		WHERE msgstore._lane('', 'sms', other, '+12016661234') % 2 = 1");
 	set_workers(1);
 	wait_for_workers($node, 'store', 1);
-	wait_for_processed($node, 'store', 'a worker that sleeps hears of it when another goes', 20);
+	wait_for_processed($node, 'store', 'a sleeping worker takes over the lanes', 20);
 	is(sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore worker'
-			AND datname = 'store'"), $kept, 'and is the same as before');
+			AND datname = 'store'"), $kept, 'and it is the same process');
 	set_workers(2);
 	wait_for_workers($node, 'store', 2);
 }
 sql("SELECT msgstore.remove_handler('sms', 'linger')");
 
-# A worker process that dies takes the server with it; after the restart all is
-# as it should be.
+# A worker that crashes makes the server restart; then all events are processed.
 set_workers(4);
 wait_for_workers($node, 'store', 4);
 sql("SELECT ingest_many('killed-$_-', 500, 200)") for 1 .. 4;
 my ($victim) = worker_pids($node, 'store');
 kill 'KILL', $victim;
-# Until the postmaster has noticed, sessions come and go as ever.
-ok( eventually(
-		sub {
-			my ($status, $seen) = $node->psql('store',
-				"SELECT count(*) FROM pg_stat_activity WHERE pid = $victim");
-			return $status == 0 && $seen eq '0';
-		}),
-	'the server restarts when a worker is killed');
-wait_for_processed($node, 'store', 'and goes on', 60);
+wait_for_restart($node, $victim, 'the server restarts when a worker is killed');
+wait_for_processed($node, 'store', 'and the events are processed', 60);
 is(sql("SELECT count(*), count(DISTINCT event) FROM applied JOIN msgstore.event_log ON id = event
 	WHERE provider_message_id LIKE 'killed-%'"), '2000|2000', 'each event once');
-is(out_of_order(), 0, 'in the order of their conversations');
+is(out_of_order(), 0, 'conversations are in order');
 
-# A session at work in a lane holds back what comes in there. Its end, whichever
-# it is, is heard of when the lane is free, not a moment before.
+# Events in a lane that a session holds must wait. The worker is woken after the
+# lane is released, by a commit or a rollback, and not before.
 my $session = $node->background_psql('store');
 my $stuck = 0;
 for my $i (1 .. 60)
@@ -176,9 +168,9 @@ for my $i (1 .. 60)
 	$session->query_safe($end);
 	$stuck++ unless eventually(sub { count_of($node, 'store', 'msgstore.event_queue') == 0 }, 5);
 }
-is($stuck, 0, 'no event is forgotten in a lane that a session held');
+is($stuck, 0, 'no event stays in a lane that a session held');
 $session->quit;
 
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 $node->stop;
 done_testing();

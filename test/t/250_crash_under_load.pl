@@ -1,7 +1,7 @@
 # The server is stopped at 50 random moments while clients send, workers and
-# processors outside the server work, handlers fail and claims run out. After
-# each every acknowledged event is in one place, and what a handler did is done
-# once for each message; in the end nothing is left over.
+# external processors work, handlers fail and claims expire. After each stop
+# every acknowledged event is in one place, and handlers have run once for each
+# message. In the end no claim and no waiting event is left.
 use strict;
 use warnings FATAL => 'all';
 
@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep);
 
 use constant { STOPS => 50, CLIENTS => 3, EVENTS => 120, PROCESSORS => 2 };
 
-# The moments are drawn anew in each run; a seed repeats them.
+# The moments are random; a seed repeats them.
 my $seed = $ENV{CRASH_SEED} // int rand 2**31;
 srand $seed;
 note "CRASH_SEED=$seed";
@@ -33,8 +33,8 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# One channel keeps order, the other does not; both have the handler, which
-# refuses some messages now and then, and bad ones for good.
+# One channel has strict_order, the other does not. Both have the handler, which
+# rejects some messages temporarily and bad ones permanently.
 sql(<<'SQL');
 UPDATE msgstore.channels SET strict_order = true WHERE name = 'sms';
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('chat', 'phone');
@@ -109,7 +109,7 @@ SQL
 
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 
-# Each client's conversations are its own, so that their order is known.
+# Each client has conversations of its own, so that their order is known.
 append_to_file(
 	"$scratch/send.sql",
 	join '',
@@ -160,24 +160,24 @@ for my $round (1 .. STOPS)
 			"BEGIN ISOLATION LEVEL REPEATABLE READ;\n",
 			"SELECT * FROM violations UNION ALL SELECT * FROM losses LIMIT 5;\n",
 			"COMMIT;"),
-		'', "stop $round: all that always holds holds, nothing is lost");
+		'', "stop $round: all invariants hold, and nothing is lost");
 }
 cmp_ok($answered, '>', STOPS, 'many events were acknowledged');
-cmp_ok($answered, '<', STOPS * CLIENTS * EVENTS, 'and clients were cut off');
+cmp_ok($answered, '<', STOPS * CLIENTS * EVENTS, 'and clients were interrupted');
 cmp_ok(
 	count_of($node, 'store', 'msgstore.event_log') - $answered,
-	'<=', STOPS * CLIENTS, 'of others only those that were on their way');
+	'<=', STOPS * CLIENTS, 'and at most one other event per client and stop');
 
-# Nobody waits for what will never come.
-wait_for_workers($node, 'store', 4, 'all workers are there after the last stop');
-wait_for_processed($node, 'store', 'they finish what was begun');
-is(violations($node, 'store'), '', 'all that always holds holds');
-is(sql('SELECT * FROM losses LIMIT 5'), '', 'nothing is lost, nothing done twice');
+# No event waits for something that will not happen.
+wait_for_workers($node, 'store', 4, 'all workers start after the last stop');
+wait_for_processed($node, 'store', 'they process the remaining events');
+is(violations($node, 'store'), '', 'all invariants hold');
+is(sql('SELECT * FROM losses LIMIT 5'), '', 'nothing is lost or done twice');
 is( count_of($node, 'store', 'msgstore.event_claims')
 	  + count_of($node, 'store', 'msgstore.conversation_holds'),
-	0, 'no claim and no line is left');
+	0, 'no claim and no waiting event is left');
 is( count_of($node, 'store', "msgstore.messages WHERE body = 'bad'"),
-	0, 'what its handler refuses is a dead letter');
+	0, 'what the handler rejects permanently is a dead letter');
 is( sql("SELECT count(*) FROM (
 		SELECT e.place < lag(e.place) OVER (
 			PARTITION BY conversation_id ORDER BY id) AS early
@@ -185,11 +185,11 @@ is( sql("SELECT count(*) FROM (
 		WHERE channel = 'sms') o WHERE early"),
 	0, 'the events of each conversation were applied in their order');
 
-# It was a test of all that.
+# All of these have occurred.
 my %kinds = (
-	"error_message = 'not this time'" => 'a handler refused a message',
+	"error_message = 'not this time'" => 'a handler rejected a message',
 	"error_message = 'failed outside'" => 'a processor failed',
-	"error_code = 'MS504'" => 'a claim ran out');
+	"error_code = 'MS504'" => 'a claim expired');
 for my $kind (sort keys %kinds)
 {
 	cmp_ok(

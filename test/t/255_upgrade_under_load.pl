@@ -1,5 +1,5 @@
 # ALTER EXTENSION … UPDATE, and DROP and CREATE EXTENSION, while clients send
-# and workers work: they go on with the tables as they are then.
+# and workers run: they continue with the new tables.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,9 +20,9 @@ sub slurp_command
 	return $out;
 }
 
-# A server looks for an extension's scripts beside its own files. So that it
-# finds one more of ours it runs from a copy of its installation: a program
-# knows its place by where it is, whatever is around it may be links.
+# The server finds extension scripts relative to its own program file. To add a
+# script it runs from a copy of its installation, in which everything but the
+# programs may be links.
 sub copy_installation
 {
 	my ($extra) = @_;
@@ -59,8 +59,8 @@ sub copy_installation
 my $version = slurp_file("$FindBin::Bin/../../msgstore.control") =~
   /default_version = '(.*)'/ ? $1 : die 'no version';
 
-# The queue and the log first, as ingest uses them; workers are not in the way,
-# whatever the order.
+# The queue and the log first, in the order in which ingest locks them; workers
+# do not conflict with any order.
 my @tables = qw(event_queue event_log messages conversation_holds event_claims
   event_failures conversations);
 sub add_columns
@@ -85,7 +85,7 @@ $node->start;
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-# The handler keeps what it is given: which columns a message has.
+# The handler records which columns its message has.
 sub make_store
 {
 	add_database($node, 'store');
@@ -107,7 +107,7 @@ SQL
 	return;
 }
 
-# Clients send until they are told to stop; they are answered, or told why not.
+# Clients send until they are told to stop, and record ids and errors.
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 
 sub start_clients
@@ -137,7 +137,7 @@ sub answers_of
 	return $n;
 }
 
-# Calls the code while clients send; they do so before and after it.
+# Calls the code while clients send, which they also do before and after it.
 sub under_load
 {
 	my ($round, $code) = @_;
@@ -145,7 +145,7 @@ sub under_load
 	ok(eventually(sub { answers_of(@clients) > 300 }), "$round: clients send");
 	$code->();
 	my $before = answers_of(@clients);
-	ok(eventually(sub { answers_of(@clients) > $before + 300 }), "$round: and go on");
+	ok(eventually(sub { answers_of(@clients) > $before + 300 }), "$round: and continue");
 	for my $client (@clients)
 	{
 		$client->{run}->signal('TERM');
@@ -166,13 +166,13 @@ sub is_complete
 	is( count_of($node, 'store',
 			'msgstore.messages m FULL JOIN effects e ON e.message_id = m.id
 			WHERE m.id IS NULL OR e.message_id IS NULL'),
-		0, "$round: and had its effect once");
-	is(violations($node, 'store'), '', "$round: all that always holds holds");
+		0, "$round: and its handler ran once");
+	is(violations($node, 'store'), '', "$round: all invariants hold");
 	sql('DROP TABLE answers');
 	return;
 }
 
-# The upgrade works at the first try, and nobody notices but by what is new.
+# The update succeeds at the first attempt and disturbs nobody.
 make_store();
 my @workers = worker_pids($node, 'store');
 my $offset = -s $node->logfile;
@@ -187,21 +187,21 @@ for my $step (qw(a b))
 		});
 	is($status == 0 ? '' : $stderr, '', "$step: updated under load");
 	is(join('', map { slurp_file($_->{errors}) } @clients), '',
-		"$step: no client was refused");
-	wait_for_processed($node, 'store', "$step: workers go on");
+		"$step: no client got an error");
+	wait_for_processed($node, 'store', "$step: workers continue");
 	is_complete($step, @clients);
 }
-is(sql('SELECT msgstore.new_in_b()'), 1, 'what is new is there');
+is(sql('SELECT msgstore.new_in_b()'), 1, 'the new function exists');
 is("@{[worker_pids($node, 'store')]}", "@workers", 'the workers are the same');
-unlike(log_of($node, $offset), qr/\] (ERROR|FATAL|PANIC):/, 'and none of them failed');
+unlike(log_of($node, $offset), qr/\] (ERROR|FATAL|PANIC):/, 'and none of them has failed');
 is( sql("SELECT columns ? 'one', columns ? 'two', count(*) > 100
 		FROM effects GROUP BY 1, 2 ORDER BY 1, 2"),
 	"f|f|t\nt|f|t\nt|t|t",
-	'handlers are given messages as they are before, between and after');
+	'handlers get the columns before, between and after the updates');
 
-# Dropped and made again: what was there is gone, and what is sent afterwards is
-# processed by workers that find everything new. A client in the middle of its
-# work can be in the way.
+# Dropped and created again: old events are gone, and new ones are processed by
+# new workers. A client in the middle of a transaction can deadlock with the
+# command.
 sub does
 {
 	my ($commands) = @_;
@@ -214,31 +214,31 @@ my @clients = under_load(
 	sub {
 		ok(does('DROP EXTENSION msgstore CASCADE'), 'again: dropped');
 		wait_for_workers($node, 'store', 0, 'again: no extension, no worker');
-		ok(does('CREATE EXTENSION msgstore'), 'again: made');
+		ok(does('CREATE EXTENSION msgstore'), 'again: created');
 	});
 like(join('', map { slurp_file($_->{errors}) } @clients), qr/ERROR/,
-	'again: clients were refused meanwhile');
-wait_for_workers($node, 'store', WORKERS, 'again: its workers come');
-wait_for_processed($node, 'store', 'again: and work');
+	'again: clients got errors meanwhile');
+wait_for_workers($node, 'store', WORKERS, 'again: workers start');
+wait_for_processed($node, 'store', 'again: and process events');
 cmp_ok(count_of($node, 'store', 'msgstore.messages'),
-	'>', 300, 'again: with what was sent afterwards');
+	'>', 300, 'again: those that were sent afterwards');
 
-# In one transaction: for nobody it is ever gone.
+# In one transaction: other sessions always see the extension.
 @workers = worker_pids($node, 'store');
 @clients = under_load(
 	'at once',
 	sub {
 		ok( does('BEGIN; DROP EXTENSION msgstore CASCADE; CREATE EXTENSION msgstore;
 				COMMIT'),
-			'at once: dropped and made');
+			'at once: dropped and created');
 	});
-wait_for_workers($node, 'store', WORKERS, 'at once: its workers come');
-wait_for_processed($node, 'store', 'at once: and work');
+wait_for_workers($node, 'store', WORKERS, 'at once: workers start');
+wait_for_processed($node, 'store', 'at once: and process events');
 cmp_ok(count_of($node, 'store', 'msgstore.messages'),
-	'>', 300, 'at once: with what was sent afterwards');
+	'>', 300, 'at once: those that were sent afterwards');
 my %before = map { $_ => 1 } @workers;
 is(scalar(grep { $before{$_} } worker_pids($node, 'store')),
-	0, 'at once: they are new ones');
+	0, 'at once: they are new processes');
 unlike(log_of($node, $offset), qr/\] (ERROR|FATAL|PANIC):/, 'no worker failed');
 
 $node->stop;

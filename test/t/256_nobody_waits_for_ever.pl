@@ -1,5 +1,5 @@
-# What waits for something is taken up when that has gone away: a worker, a
-# line of a channel that keeps order no more, a claim that somebody holds.
+# Events that wait are processed when the obstacle is gone: a worker that
+# stopped, strict_order that was turned off, a claim that was locked.
 use strict;
 use warnings FATAL => 'all';
 
@@ -27,8 +27,8 @@ sub set_server
 	return;
 }
 
-# Fewer workers: the one that stays is asleep, because its own lanes are empty,
-# and takes over those of the one that goes in the middle of its work.
+# Fewer workers: the remaining one sleeps, because its own lanes are empty, and
+# takes over the lanes of the one that stops in the middle of its work.
 wait_for_workers($node, 'store', 2);
 sql(<<'SQL');
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
@@ -47,15 +47,15 @@ SELECT count(*) FROM msgstore.ingest_batch((
     generate_series(1, 200) n));
 SQL
 ok(eventually(sub { count_of($node, 'store', 'msgstore.messages') > 0 }),
-	'the second worker is at work');
+	'the second worker is processing');
 set_server('workers', 1);
 wait_for_workers($node, 'store', 1);
 cmp_ok(count_of($node, 'store', 'msgstore.event_queue'),
-	'>', 0, 'it leaves something behind');
+	'>', 0, 'it leaves events behind');
 wait_for_processed($node, 'store', 'which the first one takes over', 30);
 sql('DROP TRIGGER dawdle ON msgstore.messages');
 
-# A line, whose channel then keeps order no more.
+# Waiting events of a channel whose strict_order is turned off.
 set_server('workers', 0);
 wait_for_workers($node, 'store', 0);
 sql(<<'SQL');
@@ -80,17 +80,17 @@ SQL
 my $line = 'SELECT count(*), count(*) FILTER (WHERE isfinite(next_attempt_at))
 	FROM msgstore.event_queue JOIN msgstore.conversation_holds
 	USING (tenant_id, event_id)';
-is(sql($line), '3|1', 'two events wait behind a third');
+is(sql($line), '3|1', 'two events wait for a third');
 sql("UPDATE msgstore.channels SET strict_order = false WHERE name = 'chat'");
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 set_server('max_retries', 0);
 set_server('workers', 2);
 wait_for_processed($node, 'store', 'they are released without strict_order');
 is(sql("SELECT string_agg(body, ' ' ORDER BY n) FROM applied"),
-	'waits waits', 'and applied');
+	'waits waits', 'and processed');
 is(count_of($node, 'store', 'msgstore.conversation_holds'),
-	0, 'nothing is left of the line');
-is(violations($node, 'store'), '', 'all that always holds holds');
+	0, 'none of them is waiting');
+is(violations($node, 'store'), '', 'all invariants hold');
 
 # The same with a channel that is deleted.
 set_server('workers', 0);
@@ -102,14 +102,14 @@ SELECT FROM msgstore.ingest('chat', event('d1', body => 'stuck'));
 SELECT FROM msgstore.ingest('chat', event('d2', body => 'waits'));
 SELECT msgstore.process();
 SQL
-is(sql($line), '2|1', 'one event waits behind another');
+is(sql($line), '2|1', 'one event waits for another');
 sql("DELETE FROM msgstore.channels WHERE name = 'chat'");
 set_server('workers', 2);
 wait_for_processed($node, 'store', 'they are released without a channel');
 is(count_of($node, 'store', 'msgstore.conversation_holds'),
-	0, 'nothing is left of the line');
+	0, 'none of them is waiting');
 
-# Two events of a conversation are due at once, the later one for longer.
+# Two events of a conversation are due, the later one for a longer time.
 set_server('workers', 0);
 wait_for_workers($node, 'store', 0);
 sql(<<'SQL');
@@ -127,9 +127,9 @@ WHERE event_id = (SELECT max(event_id::text)::uuid FROM msgstore.event_queue);
 SELECT msgstore.process();
 SQL
 is(sql("SELECT string_agg(body, ' ' ORDER BY n) FROM applied"),
-	'first second', 'they are applied in their order');
+	'first second', 'they are processed in order');
 
-# A claim has run out, and a transaction holds it.
+# An expired claim that a transaction has locked.
 set_server('claim_timeout', '100 ms');
 sql("SELECT ingest_many('held-', 1); SELECT FROM msgstore.claim('slow')");
 my $session = $node->background_psql('store');
@@ -143,14 +143,14 @@ my $transactions = sub {
 };
 my $before = $transactions->();
 stays(sub { count_of($node, 'store', 'msgstore.event_claims') },
-	1, 'it is left alone');
-# Each look of ours is counted, too.
-cmp_ok($transactions->() - $before, '<', 100, 'the worker looks at it seldom');
+	1, 'it is not released');
+# The test's own queries are counted, too.
+cmp_ok($transactions->() - $before, '<', 100, 'the worker checks it rarely');
 $session->query_safe('ROLLBACK');
 ok(eventually(sub { count_of($node, 'store', 'msgstore.event_claims') == 0 }, 10),
-	'and takes it back when it is let go of');
+	'and releases it when it is unlocked');
 wait_for_processed($node, 'store', 'its event is processed');
-is(violations($node, 'store'), '', 'all that always holds holds');
+is(violations($node, 'store'), '', 'all invariants hold');
 $session->quit;
 
 $node->stop;

@@ -1,6 +1,6 @@
-# Work in a prepared transaction: what it has applied, claimed or completed is
-# nobody else's until its end, and then done, or to be done, at once. The events
-# of other conversations flow meanwhile, also over a crash.
+# Events that a prepared transaction has applied, claimed or completed are not
+# touched until it ends, and then are done, or are processed at once. Events of
+# other conversations are processed meanwhile, also after a crash.
 use strict;
 use warnings FATAL => 'all';
 
@@ -45,7 +45,7 @@ CREATE VIEW stages AS
 SELECT provider_message_id AS id, status FROM msgstore.inbound_events;
 SQL
 
-# A peer whose conversation is in another lane than that of peer 1000.
+# An address whose conversation is in another lane than that of 1000.
 my $elsewhere = sql("SELECT i FROM generate_series(1001, 1099) i
 	WHERE msgstore._lane('', 'sms', '+1804555' || i, '+12016661234')
 		<> msgstore._lane('', 'sms', '+18045551000', '+12016661234') LIMIT 1");
@@ -56,8 +56,7 @@ sub status_of
 	return sql("SELECT status FROM stages WHERE id = '$id'");
 }
 
-# What a prepared transaction does to one conversation, and what becomes of its
-# event at the end.
+# What the prepared transaction does to an event, and the outcome for the event.
 my %work = (
 	process => 'SELECT msgstore.process()',
 	claim => "SELECT count(*) FROM msgstore.claim('prepared')",
@@ -81,45 +80,46 @@ for my $channel (qw(sms chat))
 			sql("BEGIN; $work{$work}; PREPARE TRANSACTION 'work'");
 			set_workers(2);
 
-			# A claim runs out, but it is not known whether it still is one.
+			# The claim expires, but it is not known whether it was completed.
 			sql("SELECT put('$channel', $elsewhere, '$id-other')");
 			ok( eventually(sub { status_of("$id-other") eq 'processed' }, 10),
-				"$how: other conversations flow");
+				"$how: other conversations are processed");
 			my $meanwhile = status_of($id);
 			is( $meanwhile, $work =~ /complete|fail/ ? 'processing' : 'received',
-				"$how: nothing is known of the end");
+				"$how: the event is not touched");
 			if ($round % 4 == 0)
 			{
 				$node->stop('immediate');
 				$node->start;
 			}
-			is(violations($node, 'store'), '', "$how: all that always holds holds");
+			is(violations($node, 'store'), '', "$how: all invariants hold");
 
 			sql("$end 'work'");
 			ok(eventually(sub { status_of($id) eq 'processed' }, 10),
-				"$how: processed in the end");
-			is(violations($node, 'store'), '', "$how: all that always holds holds");
+				"$how: processed after its end");
+			is(violations($node, 'store'), '', "$how: all invariants hold");
 		}
 	}
 }
 is( count_of($node, 'store', 'msgstore.messages m
 		FULL JOIN effects e ON e.message_id = m.id
 		WHERE m.id IS NULL OR e.message_id IS NULL'),
-	0, 'each message had its effect once');
-is(count_of($node, 'store', 'msgstore.messages'), 2 * $round, 'none is lost');
+	0, 'the handler ran once per message');
+is(count_of($node, 'store', 'msgstore.messages'), 2 * $round, 'no event is lost');
 is( count_of($node, 'store', 'msgstore.event_claims')
 	  + count_of($node, 'store', 'msgstore.conversation_holds'),
-	0, 'no claim and no line is left');
+	0, 'no claim and no waiting event is left');
 
-# How promptly: a worker is woken, and does not look by chance.
+# The end of the transaction wakes a worker, which does not find the event by
+# chance.
 set_workers(0);
 sql("SELECT put('sms', 1000, 'prompt')");
 sql("BEGIN; SELECT msgstore.process(); PREPARE TRANSACTION 'work'");
 set_workers(1);
-stays(sub { status_of('prompt') }, 'received', 'it is left alone for a while');
+stays(sub { status_of('prompt') }, 'received', 'the event is not touched for a while');
 sql("ROLLBACK PREPARED 'work'");
 ok(eventually(sub { status_of('prompt') eq 'processed' }, 1),
-	'and processed within a second after the end');
+	'and is processed within a second after its end');
 
 $node->stop;
 done_testing();
