@@ -36,6 +36,50 @@ CREATE FUNCTION msgstore._wake_for_retry(at timestamptz, lane smallint)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_wake_for_retry';
 
+-- Adds a failed attempt and returns the number of failed attempts.
+CREATE FUNCTION msgstore._record_attempt(
+    tenant_id text,
+    event_id uuid,
+    error_code text,
+    error_message text,
+    processor_id text)
+    RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    -- Error texts come from user code and max_retries may be large: cap both.
+    kept_attempts CONSTANT int := 20;
+    message CONSTANT text := left(_record_attempt.error_message, 1000);
+    attempt CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object(
+        'failed_at', clock_timestamp(),
+        'error_code', _record_attempt.error_code,
+        'error_message', message,
+        'processor_id', _record_attempt.processor_id));
+    attempts_so_far int;
+BEGIN
+    INSERT INTO msgstore.event_failures AS f
+        (tenant_id, event_id, attempt_count, error_code, error_message,
+         failed_at, attempts)
+    VALUES
+        (_record_attempt.tenant_id, _record_attempt.event_id, 1,
+         _record_attempt.error_code, message,
+         clock_timestamp(), jsonb_build_array(attempt))
+    ON CONFLICT (tenant_id, event_id) DO UPDATE
+    SET attempt_count = f.attempt_count + 1,
+        error_code = excluded.error_code,
+        error_message = excluded.error_message,
+        failed_at = excluded.failed_at,
+        attempts = CASE
+            WHEN jsonb_array_length(f.attempts) < kept_attempts THEN f.attempts
+            ELSE f.attempts - 0
+        END || excluded.attempts
+    RETURNING f.attempt_count INTO attempts_so_far;
+    RETURN attempts_so_far;
+END
+$$;
+
 -- The only place that decides between a retry and a dead letter, for events and
 -- outbound messages. The caller has locked the row in the queue or the outbox.
 CREATE FUNCTION msgstore._keep_failure(
@@ -54,36 +98,12 @@ CREATE FUNCTION msgstore._keep_failure(
     AS $$
 #variable_conflict use_column
 DECLARE
-    -- Error texts come from user code and max_retries may be large: cap both.
-    kept_attempts CONSTANT int := 20;
-    message CONSTANT text := left(_keep_failure.error_message, 1000);
-    attempt CONSTANT jsonb := jsonb_strip_nulls(jsonb_build_object(
-        'failed_at', clock_timestamp(),
-        'error_code', _keep_failure.error_code,
-        'error_message', message,
-        'processor_id', _keep_failure.processor_id));
     most CONSTANT int := current_setting('msgstore.max_dead_letters')::int;
     retry_at timestamptz;
     queue_lane smallint;
 BEGIN
-    INSERT INTO msgstore.event_failures AS f
-        (tenant_id, event_id, attempt_count, error_code, error_message,
-         failed_at, attempts)
-    VALUES
-        (_keep_failure.tenant_id, _keep_failure.event_id, 1,
-         _keep_failure.error_code, message,
-         clock_timestamp(), jsonb_build_array(attempt))
-    ON CONFLICT (tenant_id, event_id) DO UPDATE
-    SET attempt_count = f.attempt_count + 1,
-        error_code = excluded.error_code,
-        error_message = excluded.error_message,
-        failed_at = excluded.failed_at,
-        attempts = CASE
-            WHEN jsonb_array_length(f.attempts) < kept_attempts THEN f.attempts
-            ELSE f.attempts - 0
-        END || excluded.attempts
-    RETURNING f.attempt_count INTO attempt_count;
-
+    attempt_count := msgstore._record_attempt(
+        tenant_id, event_id, error_code, error_message, processor_id);
     dead := permanent
         OR attempt_count > current_setting('msgstore.max_retries')::int;
     wait := coalesce(wait, msgstore._backoff(attempt_count));
@@ -293,6 +313,7 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._backoff(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._record_attempt(text, uuid, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._move_all(text, text[], uuid[], int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._enqueue(text[], uuid[]) FROM PUBLIC;
@@ -338,6 +359,8 @@ COMMENT ON FUNCTION msgstore._backoff(int) IS
     'Returns the delay before the next attempt: msgstore.backoff_base doubled for each failed attempt after the first, capped at msgstore.backoff_max, times a random factor of 0.5 to 1.5';
 COMMENT ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) IS
     'At commit, tells the worker of the lane that a retry is due at the given time';
+COMMENT ON FUNCTION msgstore._record_attempt(text, uuid, text, text, text) IS
+    'Adds a failed attempt to event_failures and returns the number of failed attempts';
 COMMENT ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) IS
     'Records a failed attempt and schedules the retry after the given wait or the backoff. Moves the event or message to dead_letters when the failure is permanent or msgstore.max_retries retries have failed, unless there are already msgstore.max_dead_letters. The caller must have locked the queue or outbox row';
 COMMENT ON FUNCTION msgstore._move_all(text, text[], uuid[], int) IS
