@@ -35,6 +35,6 @@ class Floor(Side):
 
     def work(self, database, workers, mode):
         if workers > 1:
-            raise Failed('one statement after the other: it is a floor for one worker')
+            raise Failed('the floor is a single session')
         database.sql('CALL work.drain_log(1000)')
         return lambda: None

@@ -41,7 +41,7 @@ class Listener:
 
     def listens(self, process):
         if process.poll() is not None:
-            raise Failed((self.side.server.work / 'listener.log').read_text()[-300:] or f'{self.name} ended')
+            raise Failed((self.side.server.work / 'listener.log').read_text()[-300:] or f'{self.name} exited')
         with socket.socket() as probe:
             return probe.connect_ex(('127.0.0.1', PORT)) == 0
 
@@ -81,7 +81,7 @@ def gateway(own, *flags, pool=10):
         known = subprocess.run([program, '--help'], capture_output=True, text=True, check=False)
         for flag in flags:
             if flag not in (known.stdout + known.stderr).replace('[no-]', 'no-'):
-                raise Failed(f'this gateway has no flag {flag}')
+                raise Failed(f'the gateway has no flag {flag}')
         return [*own.server.as_server, program, *flags]
 
     return Listener(

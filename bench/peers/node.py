@@ -11,7 +11,7 @@ INSTALLED = pathlib.Path(os.environ['BENCH_WORK']) / 'peers'
 
 def program(script):
     if not (INSTALLED / script).exists():
-        raise Failed(os.environ.get('BENCH_PEERS_FAILED') or 'the packages of npm are not installed')
+        raise Failed(os.environ.get('BENCH_PEERS_FAILED') or 'the npm packages are not installed')
     return [INSTALLED / 'node', INSTALLED / script]
 
 

@@ -15,7 +15,7 @@ class PgQ(Side):
 
     def prepare(self, database):
         if database.number("SELECT count(*) FROM pg_available_extensions WHERE name = 'pgq'") == 0:
-            raise Failed('this server has no extension pgq: install the package postgresql-…-pgq3')
+            raise Failed('extension pgq is not installed: install the package postgresql-…-pgq3')
         database.run_file(HERE / 'work.sql')
         database.run_file(HERE / 'pgq.sql')
 
@@ -39,7 +39,7 @@ class PgQ(Side):
 
     def work(self, database, workers, mode):
         if workers > 1:
-            raise Failed('a consumer of PgQ is one process; to share its batches is another extension')
+            raise Failed('PgQ supports one process per consumer; sharing batches needs another extension')
         if mode == 'drain':
             database.sql('CALL work.drain_queue()')
             return lambda: None

@@ -1,5 +1,4 @@
--- The public functions: what they are called with, what they return, and what
--- the planner may believe of them.
+-- The public functions: arguments, result types, and planner properties.
 \set QUIET on
 SET client_min_messages = warning;
 BEGIN;
@@ -11,8 +10,8 @@ CREATE TEMP TABLE expected (
     name text, arguments text, result text,
     volatility text, strict boolean, parallel text, definer boolean);
 INSERT INTO expected VALUES
-    -- address: pure, so that they can be indexed and run in parallel; a
-    -- message without a body has an empty snippet, not none
+    -- address: immutable and parallel safe, so that expressions on them can be
+    -- indexed; snippet is not strict, because a null body has an empty snippet
     ('normalize_phone', 'address text', 'text',
      'immutable', true, 'safe', false),
     ('normalize_email', 'address text', 'text',
@@ -44,7 +43,7 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('reap_stale', '', 'integer',
      'volatile', true, 'unsafe', true),
-    -- handlers: with the rights of their callers, which a handler is to have
+    -- handlers: run with the caller's rights, which the handler will have
     ('add_handler', 'channel text, handler regproc', 'void',
      'volatile', true, 'unsafe', false),
     ('remove_handler', 'channel text, handler text', 'boolean',
@@ -100,8 +99,8 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('purge_responses', 'older_than interval', 'bigint',
      'volatile', true, 'unsafe', true),
-    -- streams: what a document comes to is computed anywhere; a reader of the
-    -- log takes a snapshot of its own
+    -- streams: functions of documents are parallel safe; readers of the log take
+    -- their own snapshot and are not
     ('stream_category', 'stream text', 'text',
      'immutable', true, 'safe', false),
     ('append', 'stream text, type text, data jsonb, expected_version bigint DEFAULT NULL::bigint, metadata jsonb DEFAULT NULL::jsonb, event_id uuid DEFAULT NULL::uuid, created_by text DEFAULT NULL::text', 'bigint',
@@ -238,7 +237,7 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('check', '', 'TABLE(finding text, subject text, detail text, repair text)',
      'stable', false, 'unsafe', true),
-    -- access: rights are given with those of who gives them
+    -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
      'volatile', false, 'unsafe', true),
     ('revoke_api_key', 'prefix text', 'boolean',
@@ -273,10 +272,10 @@ SELECT p.proname::text AS name,
 FROM pg_proc p
 WHERE p.pronamespace = 'msgstore'::regnamespace AND p.proname !~ '^_';
 
--- No other function is public: what is internal begins with _.
+-- Names of internal functions begin with _; there are no other public functions.
 SELECT set_eq(
     'SELECT name FROM actual', 'SELECT name FROM expected',
-    'the public functions are these');
+    'the list of public functions is complete');
 SELECT set_eq(
     format('SELECT arguments, result FROM actual WHERE name = %L', name),
     format('SELECT arguments, result FROM expected WHERE name = %L', name),
@@ -295,7 +294,8 @@ SELECT set_eq(
         CASE WHEN definer THEN 'owner' ELSE 'caller' END))
 FROM expected ORDER BY name;
 
--- What runs with the owner's rights finds nothing of the caller's.
+-- Functions with the owner's rights must not resolve names through the caller's
+-- search_path.
 SELECT is_empty(
     $$SELECT p.oid::regprocedure FROM pg_proc p
       WHERE p.pronamespace = 'msgstore'::regnamespace AND p.prosecdef
@@ -306,9 +306,9 @@ SELECT is_empty(
       JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'plpgsql'
       WHERE p.pronamespace = 'msgstore'::regnamespace
         AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(p.proconfig, '{}'))$$,
-    'every plpgsql function does');
+    'every plpgsql function pins its search_path');
 
--- A function works whatever the caller's search_path is.
+-- Functions work with any search_path of the caller.
 SELECT lives_ok(
     $$SET LOCAL search_path = '';
       SELECT msgstore.ingest('sms', '{"from": "+1", "to": "+2", "body": "a",

@@ -1,4 +1,4 @@
--- The tables and views that users read, and the rules that all tables keep.
+-- The tables and views that users read, and rules for all tables.
 \set QUIET on
 SET client_min_messages = warning;
 BEGIN;
@@ -48,9 +48,9 @@ SELECT set_eq(
       WHERE relation IN ('messages', 'conversations') AND NOT not_null$$,
     $$VALUES ('messages', 'inbound_event_id'), ('messages', 'provider_message_id'),
         ('messages', 'correlation_id'), ('messages', 'attachments')$$,
-    'of a message and a conversation only this may be missing');
+    'only these columns of messages and conversations are nullable');
 
--- A table can be distributed by tenant.
+-- Keys begin with the tenant, so that tables can be distributed by it.
 SELECT is_empty(
     $$SELECT k.conrelid::regclass, k.conname FROM pg_constraint k
       JOIN actual_columns c ON c.relation = (SELECT relname FROM pg_class
@@ -58,14 +58,14 @@ SELECT is_empty(
       WHERE k.connamespace = 'msgstore'::regnamespace AND k.contype IN ('p', 'u')
         AND k.conkey[1] <> (SELECT attnum FROM pg_attribute
             WHERE attrelid = k.conrelid AND attname = 'tenant_id')$$,
-    'the tenant comes first in every primary key and unique constraint');
+    'every primary key and unique constraint begins with tenant_id');
 SELECT is_empty(
     $$SELECT i.indexrelid::regclass FROM pg_index i
       JOIN pg_class c ON c.oid = i.indrelid
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
       WHERE c.relnamespace = 'msgstore'::regnamespace AND i.indisunique
         AND i.indkey[0] <> a.attnum$$,
-    'and in every unique index');
+    'every unique index begins with tenant_id');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
@@ -78,46 +78,47 @@ SELECT set_eq(
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
     ARRAY['channels', 'handlers', 'installed_objects', 'purge_progress'],
-    'only what the operator keeps belongs to all tenants');
+    'only tables of the operator have no tenant_id');
 
--- One event makes at most one message, one pair has one conversation.
+-- Unique constraints behind the guarantees.
 SELECT col_is_unique('msgstore', 'messages', ARRAY['tenant_id', 'inbound_event_id'],
     'an event makes at most one message');
 SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
-    'a key names one conversation');
+    'a key identifies one conversation');
 SELECT col_is_unique('msgstore', 'event_log',
     ARRAY['tenant_id', 'channel', 'provider_message_id'],
     'a provider''s message is stored once');
 SELECT col_is_pk('msgstore', 'stream_events', ARRAY['tenant_id', 'stream', 'version'],
-    'a stream has one event of a version');
+    'a stream has one event per version');
 SELECT col_is_unique('msgstore', 'stream_events', ARRAY['tenant_id', 'event_id'],
-    'an event id stands for one event');
+    'an event id identifies one event');
 SELECT col_is_unique('msgstore', 'deliveries', ARRAY['tenant_id', 'message_id'],
     'a message is delivered once');
 SELECT col_is_unique('msgstore', 'deliveries',
     ARRAY['tenant_id', 'channel', 'provider_message_id'],
-    'a provider''s id names one message');
+    'a provider''s id identifies one message');
 SELECT col_not_null('msgstore', 'messages', 'conversation_id',
     'a message is in a conversation');
 
--- What check() compares with is all that there is.
+-- check() compares with a complete list of objects.
 SELECT set_eq(
     'SELECT type, identity FROM msgstore.installed_objects',
     'SELECT type, identity FROM msgstore._present_objects()',
-    'every object is noted at the end of the install script');
+    'installed_objects lists every object');
 SELECT is_empty(
-    'SELECT * FROM msgstore.check()', 'and nothing is wrong with a new store');
+    'SELECT * FROM msgstore.check()', 'check() finds nothing in a new database');
 
--- Keys and addresses are compared byte by byte, in a database of any locale.
+-- Keys and addresses are compared byte by byte in a database of any locale.
 SELECT is_empty(
     $$SELECT c.oid::regclass, a.attname FROM pg_class c
       JOIN pg_index i ON i.indrelid = c.oid
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
       WHERE c.relnamespace = 'msgstore'::regnamespace
         AND a.attcollation NOT IN (0, 'pg_catalog."C"'::regcollation)$$,
-    'every indexed text has the collation C');
+    'every indexed text column has the collation C');
 
--- Everything is in a dump, but what a restore counts anew; and tells what it is.
+-- Dumps include all tables but conversation_counts, which a restore recomputes.
+-- All objects have comments.
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace
@@ -132,6 +133,13 @@ SELECT is_empty(
         AND c.relkind IN ('r', 'p', 'v', 'm')
         AND obj_description(c.oid, 'pg_class') IS NULL$$,
     'every table and view has a comment');
+SELECT is_empty(
+    $$SELECT c.oid::regclass, a.attname FROM pg_class c
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE c.relnamespace = 'msgstore'::regnamespace
+        AND c.relkind IN ('r', 'p', 'v', 'm') AND c.relname NOT LIKE '\_%'
+        AND col_description(c.oid, a.attnum) IS NULL$$,
+    'every column has a comment');
 SELECT is_empty(
     $$SELECT p.oid::regprocedure FROM pg_proc p
       WHERE p.pronamespace = 'msgstore'::regnamespace

@@ -1,10 +1,10 @@
-# What the README and the pages of docs/ show is what happens.
+# The examples of the README and of docs/ produce the output that they show.
 #
-# Each page is one psql session in a database of its own, with the worker on:
-# its sql blocks from top to bottom, and between them the commands of its sh
-# blocks that begin with curl, against a gateway. A block that is followed by a
-# text block prints exactly that; no other block fails. Ids are not compared,
-# nor is white space at the end of lines. "sql no-run" marks what is not run.
+# Each page is one psql session in a database of its own, with a worker. Its sql
+# blocks run from top to bottom, and so do sh blocks that begin with curl, against
+# a gateway. A text block after a block is its exact output; blocks without one
+# must not fail. Ids and white space at the ends of lines are not compared. Blocks
+# marked "sql no-run" are not run.
 use strict;
 use warnings FATAL => 'all';
 
@@ -19,9 +19,9 @@ use Test::More;
 my $root = "$FindBin::Bin/../..";
 my $mark = '=== next block ===';
 
-# A reader takes longer from one block to the next than the worker: it runs,
-# and what was stored has been tried once. In a session of its own, so that \g
-# still repeats the page's last query.
+# Before each block, wait until the worker runs and has tried every event once, as
+# it will have when a person types the next block. This is a separate session, so
+# that \g still repeats the page's last query.
 my $wait = <<'SQL';
 DO $$
 DECLARE
@@ -41,7 +41,7 @@ END
 $$;
 SQL
 
-# The blocks of a page that are run, each with what it prints if that is said.
+# Returns the blocks of a page that are run, with their expected output if any.
 sub blocks_of
 {
 	my ($text) = @_;
@@ -81,7 +81,7 @@ sub comparable
 	return $text;
 }
 
-# Runs them all in one session; returns what each printed.
+# Runs the blocks in one session and returns the output of each.
 sub run_blocks
 {
 	my ($node, $database, $port, @blocks) = @_;
@@ -131,7 +131,7 @@ sub check_page
 	$gateway = MsgstoreGateway->new($node, url => "dbname=$database")
 	  if grep { $_->{kind} eq 'sh' } @blocks;
 	my @printed = run_blocks($node, $database, $gateway ? $gateway->{port} : 0, @blocks);
-	is(scalar @printed, scalar @blocks, "$page: all blocks were run");
+	is(scalar @printed, scalar @blocks, "$page: all blocks ran");
 	for my $i (0 .. $#blocks)
 	{
 		my $name = basename($file) . ", line $blocks[$i]{line}";
@@ -150,7 +150,7 @@ sub check_page
 	for my $role (split /\n/, $node->safe_psql('postgres',
 			"SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384"))
 	{
-		# With its rights on settings, which are the cluster's.
+		# Privileges on settings belong to the cluster.
 		$node->safe_psql('postgres', "DROP OWNED BY $role; DROP ROLE $role");
 	}
 	return;
@@ -166,13 +166,13 @@ for my $file ("$root/README.md", "$root/CHANGELOG.md", sort glob "$root/docs/*.m
 	check_page($node, $file);
 	my @lost = grep { !-e dirname($file) . "/$_" }
 	  slurp_file($file) =~ /\]\((?!https?:)([^)#]+)/g;
-	is("@lost", '', basename($file) . ': its links lead somewhere');
+	is("@lost", '', basename($file) . ': its links have a target');
 }
 
-# The README and the images give the gateway's role the same rights.
+# The README shows the role of docker/gateway_role.sql.
 my $readme = -e "$root/README.md" ? slurp_file("$root/README.md") : '';
 my ($grants) = slurp_file("$root/docker/gateway_role.sql") =~ /^(CREATE ROLE.*)\z/ms;
-isnt(index($readme, $grants), -1, 'the role of docker/ stands in the README');
+isnt(index($readme, $grants), -1, 'the README shows the role of docker/');
 
 $node->stop;
 done_testing();

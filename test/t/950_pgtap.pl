@@ -1,4 +1,4 @@
-# The public interface, as pgTAP sees it: test/pgtap.
+# The tests of test/pgtap, which describe the public interface.
 use strict;
 use warnings FATAL => 'all';
 
@@ -14,7 +14,7 @@ plan skip_all => 'pgTAP is not installed'
   unless $node->safe_psql('postgres',
 	"SELECT count(*) FROM pg_available_extensions WHERE name = 'pgtap'");
 
-# In a database that has the extension, and in one that has not yet.
+# In a database with the extension, and in one without.
 $node->safe_psql('postgres', 'CREATE DATABASE bare');
 add_database($node, 'store');
 $ENV{PGHOST} = $node->host;

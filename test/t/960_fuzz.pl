@@ -1,8 +1,8 @@
-# What reads bytes of strangers keeps its promises with the inputs that are kept
-# in test/fuzz/corpus, and for two seconds with what libFuzzer makes of them.
+# Each fuzz target runs all inputs of test/fuzz/corpus, and for two seconds those
+# that libFuzzer derives from them.
 #
-# The order in which it does that is fixed: what "make test" finds is there to
-# be found again. "make fuzz" goes further.
+# The seed is fixed, so that a failure of "make test" is reproducible. "make fuzz"
+# runs longer.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,9 +20,9 @@ my $status = $?;
 my %result = map { /^((?:not )?ok) (\w+)/ ? ($2 => $1) : () } split /\n/,
   $output;
 
-is($result{$_}, 'ok', "nothing is found in \"$_\"")
+is($result{$_}, 'ok', "target \"$_\" finds nothing")
   for
   qw(address snippet json payload redaction timestamp request url);
-is($status, 0, 'and the run ends well') or diag $output;
+is($status, 0, 'the run succeeds') or diag $output;
 
 done_testing();

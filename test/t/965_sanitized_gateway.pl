@@ -1,8 +1,8 @@
-# The gateway with AddressSanitizer and UndefinedBehaviorSanitizer passes the
-# tests over HTTP, and neither has anything to report.
+# The gateway passes its tests when built with AddressSanitizer and
+# UndefinedBehaviorSanitizer, and neither reports anything.
 #
-# "make test" runs the two files with most of the requests, "make fuzz" all that
-# start a gateway (SANITIZED_TESTS names them).
+# "make test" runs the two files with the most requests. "make fuzz" runs all files
+# that start a gateway, which SANITIZED_TESTS lists.
 use strict;
 use warnings FATAL => 'all';
 
@@ -30,22 +30,22 @@ for my $file (@files)
 	my $status = run_file($file, $directory);
 	my @reports = glob "$work/report*";
 
-	# The sanitizers take their time, and some tests have limits of time. What
-	# fails without a report has a second try.
+	# Sanitizers are slow, and some tests have time limits. A failure without a
+	# report is therefore retried once.
 	if ($status != 0 && !@reports)
 	{
-		note "$file is tried once more: ", failures($directory);
+		note "retrying $file: ", failures($directory);
 		$status = run_file($file, $directory);
 		@reports = glob "$work/report*";
 	}
 	is($status, 0, "$file passes with the sanitizers")
 	  or diag failures($directory);
-	is(scalar @reports, 0, 'which report nothing')
+	is(scalar @reports, 0, 'without a report')
 	  or diag map { slurp_file($_) } @reports;
 	unlink @reports;
 }
 
-# Logs and data of the same test without sanitizers stay what they are.
+# Uses a directory of its own, so that the logs and data of the normal run stay.
 sub run_file
 {
 	my ($file, $directory) = @_;
