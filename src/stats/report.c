@@ -1,5 +1,5 @@
 /*
- * stats/stats.c: SQL functions for the counters and gauges of a database.
+ * stats/report.c: SQL functions for the counters and gauges of a database.
  *
  * Sessions and workers add to counters in shared memory (stats/shared.c) when
  * their transactions commit (stats/pending.c), with atomic instructions:
