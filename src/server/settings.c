@@ -44,29 +44,229 @@ static const struct config_enum_entry response_stores[] = {
 	{"memory", RESPONSES_MEMORY, false},
 	{NULL, 0, false}};
 
+/* A setting of type int. Limits are the operator's, not a session's. */
+typedef struct NumberSetting
+{
+	const char *name;
+	const char *description;
+	int *variable;
+	int value;
+	int least;
+	int greatest;
+	GucContext context;
+	int unit;
+} NumberSetting;
+
+static const NumberSetting number_settings[] = {
+	{"msgstore.backoff_base",
+	 "Delay before the first retry of an event; it doubles with each further failure.",
+	 &msgstore_backoff_base,
+	 500,
+	 1,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_MS},
+	{"msgstore.backoff_max",
+	 "Longest delay between two attempts, before jitter.",
+	 &msgstore_backoff_max,
+	 60000,
+	 1,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_MS},
+	{"msgstore.batch_size",
+	 "Number of events that a worker claims in one transaction.",
+	 &msgstore_batch_size,
+	 500,
+	 1,
+	 100000,
+	 PGC_SUSET,
+	 0},
+	{"msgstore.claim_timeout",
+	 "External claims without a heartbeat for this long are released.",
+	 &msgstore_claim_timeout,
+	 60000,
+	 1,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_MS},
+	{"msgstore.max_attachments",
+	 "Maximum number of attachments of a message.",
+	 &msgstore_max_attachments,
+	 8,
+	 0,
+	 10000,
+	 PGC_SUSET,
+	 0},
+	{"msgstore.max_dead_letters",
+	 "At this number of dead letters, failing events are retried instead of becoming dead letters.",
+	 &msgstore_max_dead_letters,
+	 100000,
+	 1,
+	 INT_MAX,
+	 PGC_SUSET,
+	 0},
+	{"msgstore.max_payload_bytes",
+	 "Maximum size of a payload, as JSON text without white space.",
+	 &msgstore_max_payload_bytes,
+	 262144,
+	 1024,
+	 MaxAllocSize / 4,
+	 PGC_SUSET,
+	 GUC_UNIT_BYTE},
+	{"msgstore.max_response_bytes",
+	 "Maximum size of a response, as jsonb.",
+	 &msgstore_max_response_bytes,
+	 16 * 1024 * 1024,
+	 1024,
+	 MaxAllocSize / 4,
+	 PGC_SUSET,
+	 GUC_UNIT_BYTE},
+	{"msgstore.max_retries",
+	 "Number of failed retries after which an event becomes a dead letter.",
+	 &msgstore_max_retries,
+	 5,
+	 0,
+	 1000,
+	 PGC_SUSET,
+	 0},
+	{"msgstore.memory_max_responses",
+	 "Maximum number of responses in the in-memory store; 0 means no limit.",
+	 &msgstore_memory_max_responses,
+	 10000,
+	 0,
+	 INT_MAX,
+	 PGC_SUSET,
+	 0},
+	{"msgstore.purge_batch_size",
+	 "Number of rows of each kind that a worker purges in one transaction.",
+	 &msgstore_purge_batch_size,
+	 1000,
+	 1,
+	 100000,
+	 PGC_SIGHUP,
+	 0},
+	{"msgstore.purge_dead_letters_after",
+	 "Age at which workers purge dead letters; 0 means never.",
+	 &msgstore_purge_dead_letters_after,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_SIGHUP,
+	 GUC_UNIT_S},
+	{"msgstore.purge_events_after",
+	 "Age at which workers purge processed events; 0 means never.",
+	 &msgstore_purge_events_after,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_SIGHUP,
+	 GUC_UNIT_S},
+	{"msgstore.purge_payloads_after",
+	 "Age at which workers empty the payloads of processed events; 0 means never.",
+	 &msgstore_purge_payloads_after,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_SIGHUP,
+	 GUC_UNIT_S},
+	{"msgstore.response_cleanup_batch",
+	 "Maximum number of background responses removed in one transaction.",
+	 &msgstore_response_cleanup_batch,
+	 100,
+	 1,
+	 100000,
+	 PGC_SUSET,
+	 0},
+	{"msgstore.response_stale_after",
+	 "A background response without a heartbeat for this long has failed.",
+	 &msgstore_response_stale_after,
+	 600,
+	 1,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_S},
+	{"msgstore.response_ttl",
+	 "Age at which finished background responses are removed; 0 means never.",
+	 &msgstore_response_ttl,
+	 86400,
+	 0,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_S},
+	{"msgstore.snippet_length",
+	 "Length of the snippets in lists, in grapheme clusters.",
+	 &msgstore_snippet_length,
+	 64,
+	 1,
+	 4096,
+	 PGC_USERSET,
+	 0},
+	{"msgstore.workers",
+	 "Number of background workers for each database that has the extension.",
+	 &msgstore_workers,
+	 1,
+	 0,
+	 64,
+	 PGC_SIGHUP,
+	 0},
+};
+
 static void refuse_planted_value(const char *name);
 static struct config_generic *find_setting(const char *name);
-static void define_number(const char *name,
-						  const char *description,
-						  int *variable,
-						  int value,
-						  int least,
-						  int greatest,
-						  GucContext context,
-						  int unit);
+static void define_number(const NumberSetting *setting);
+static void define_text(const char *name,
+						const char *description,
+						char **variable,
+						const char *value,
+						int flags,
+						GucStringAssignHook assign);
 
-/* Limits and the worker's rules are the operator's, not a session's. */
 void
 settings_define(GucStringAssignHook assign_redact_keys)
 {
+	/* A session that loads the library has no shared memory to size. */
+	NumberSetting memory_size = {
+		"msgstore.memory_size",
+		"Size of the shared memory of the in-memory response store.",
+		&msgstore_memory_size,
+		64 * 1024,
+		1024,
+		INT_MAX,
+		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER
+													 : PGC_SIGHUP,
+		GUC_UNIT_KB};
+	Size i;
+
 	if (!process_shared_preload_libraries_in_progress)
 	{
 		refuse_planted_value("msgstore.tenant_id");
 		refuse_planted_value("msgstore.owner");
 	}
+	for (i = 0; i < lengthof(number_settings); i++)
+		define_number(&number_settings[i]);
+	define_number(&memory_size);
+	define_text("msgstore.owner",
+				"Owner whose responses this session can access; empty means no restriction.",
+				&msgstore_owner,
+				"",
+				0,
+				NULL);
+	define_text("msgstore.redact_keys",
+				"Keys whose values are replaced in payloads, at any depth and in any case.",
+				&msgstore_redact_keys,
+				"authorization,x-api-key,cookie,password,token,secret,api_key",
+				GUC_LIST_INPUT,
+				assign_redact_keys);
+	define_text("msgstore.tenant_id",
+				"Tenant whose data this session can access; empty means no restriction.",
+				&msgstore_tenant_id,
+				"",
+				0,
+				NULL);
 	DefineCustomBoolVariable(
 		"msgstore.admin",
-		"Whether this session reads and deletes the responses of all owners.",
+		"Lets this session read and delete the responses of all owners.",
 		NULL,
 		&msgstore_admin,
 		false,
@@ -75,173 +275,9 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		NULL,
 		NULL,
 		NULL);
-	define_number(
-		"msgstore.backoff_base",
-		"Wait after an event's first failure; it doubles with each further one.",
-		&msgstore_backoff_base,
-		500,
-		1,
-		INT_MAX,
-		PGC_SUSET,
-		GUC_UNIT_MS);
-	define_number("msgstore.backoff_max",
-				  "Longest wait between two attempts, before jitter.",
-				  &msgstore_backoff_max,
-				  60000,
-				  1,
-				  INT_MAX,
-				  PGC_SUSET,
-				  GUC_UNIT_MS);
-	define_number("msgstore.batch_size",
-				  "Events claimed by one transaction of a worker.",
-				  &msgstore_batch_size,
-				  500,
-				  1,
-				  100000,
-				  PGC_SUSET,
-				  0);
-	define_number(
-		"msgstore.claim_timeout",
-		"A claim from outside without a heartbeat for so long is stale.",
-		&msgstore_claim_timeout,
-		60000,
-		1,
-		INT_MAX,
-		PGC_SUSET,
-		GUC_UNIT_MS);
-	define_number("msgstore.max_attachments",
-				  "Attachments a message may have.",
-				  &msgstore_max_attachments,
-				  8,
-				  0,
-				  10000,
-				  PGC_SUSET,
-				  0);
-	define_number("msgstore.max_dead_letters",
-				  "With so many dead letters, what fails is tried on instead.",
-				  &msgstore_max_dead_letters,
-				  100000,
-				  1,
-				  INT_MAX,
-				  PGC_SUSET,
-				  0);
-	define_number("msgstore.max_payload_bytes",
-				  "Size a payload may have as JSON text without white space.",
-				  &msgstore_max_payload_bytes,
-				  262144,
-				  1024,
-				  MaxAllocSize / 4,
-				  PGC_SUSET,
-				  GUC_UNIT_BYTE);
-	define_number("msgstore.max_response_bytes",
-				  "Size a response may have, as jsonb.",
-				  &msgstore_max_response_bytes,
-				  16 * 1024 * 1024,
-				  1024,
-				  MaxAllocSize / 4,
-				  PGC_SUSET,
-				  GUC_UNIT_BYTE);
-	define_number("msgstore.max_retries",
-				  "Failed retries before an event goes to the dead letters.",
-				  &msgstore_max_retries,
-				  5,
-				  0,
-				  1000,
-				  PGC_SUSET,
-				  0);
-	define_number("msgstore.memory_max_responses",
-				  "Responses the in-memory store keeps; 0 means no limit.",
-				  &msgstore_memory_max_responses,
-				  10000,
-				  0,
-				  INT_MAX,
-				  PGC_SUSET,
-				  0);
-	/* A session that loads the library has no shared memory to size. */
-	define_number("msgstore.memory_size",
-				  "Shared memory for the in-memory store of responses.",
-				  &msgstore_memory_size,
-				  64 * 1024,
-				  1024,
-				  INT_MAX,
-				  process_shared_preload_libraries_in_progress ? PGC_POSTMASTER
-															   : PGC_SIGHUP,
-				  GUC_UNIT_KB);
-	DefineCustomStringVariable(
-		"msgstore.owner",
-		"Whose responses this session works on; empty means no scoping.",
-		NULL,
-		&msgstore_owner,
-		"",
-		PGC_SUSET,
-		0,
-		NULL,
-		NULL,
-		NULL);
-	define_number("msgstore.purge_batch_size",
-				  "Rows of a kind that a worker purges in one transaction.",
-				  &msgstore_purge_batch_size,
-				  1000,
-				  1,
-				  100000,
-				  PGC_SIGHUP,
-				  0);
-	define_number("msgstore.purge_dead_letters_after",
-				  "The workers purge dead letters of this age; 0 means never.",
-				  &msgstore_purge_dead_letters_after,
-				  0,
-				  0,
-				  INT_MAX,
-				  PGC_SIGHUP,
-				  GUC_UNIT_S);
-	define_number(
-		"msgstore.purge_events_after",
-		"The workers purge processed events of this age; 0 means never.",
-		&msgstore_purge_events_after,
-		0,
-		0,
-		INT_MAX,
-		PGC_SIGHUP,
-		GUC_UNIT_S);
-	define_number(
-		"msgstore.purge_payloads_after",
-		"The workers empty the payloads of processed events of this age; 0 means never.",
-		&msgstore_purge_payloads_after,
-		0,
-		0,
-		INT_MAX,
-		PGC_SIGHUP,
-		GUC_UNIT_S);
-	DefineCustomStringVariable(
-		"msgstore.redact_keys",
-		"Payload keys whose values are not stored, at any depth and in any case.",
-		NULL,
-		&msgstore_redact_keys,
-		"authorization,x-api-key,cookie,password,token,secret,api_key",
-		PGC_SUSET,
-		GUC_LIST_INPUT,
-		NULL,
-		assign_redact_keys,
-		NULL);
-	define_number("msgstore.response_cleanup_batch",
-				  "Background responses that one housekeeping removes at most.",
-				  &msgstore_response_cleanup_batch,
-				  100,
-				  1,
-				  100000,
-				  PGC_SUSET,
-				  0);
-	define_number("msgstore.response_stale_after",
-				  "Silence after which a background response has failed.",
-				  &msgstore_response_stale_after,
-				  600,
-				  1,
-				  INT_MAX,
-				  PGC_SUSET,
-				  GUC_UNIT_S);
 	DefineCustomEnumVariable(
 		"msgstore.response_store",
-		"Where this session keeps responses: in the table, or in memory.",
+		"Where this session stores responses: in the table or in memory.",
 		NULL,
 		&msgstore_response_store,
 		RESPONSES_DURABLE,
@@ -251,77 +287,54 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		NULL,
 		NULL,
 		NULL);
-	define_number("msgstore.response_ttl",
-				  "Age at which finished background responses are removed; 0 "
-				  "keeps them.",
-				  &msgstore_response_ttl,
-				  86400,
-				  0,
-				  INT_MAX,
-				  PGC_SUSET,
-				  GUC_UNIT_S);
-	define_number("msgstore.snippet_length",
-				  "Grapheme clusters of a body that a list shows.",
-				  &msgstore_snippet_length,
-				  64,
-				  1,
-				  4096,
-				  PGC_USERSET,
-				  0);
-	DefineCustomStringVariable(
-		"msgstore.tenant_id",
-		"The tenant whose data this session works on; empty means no scoping.",
-		NULL,
-		&msgstore_tenant_id,
-		"",
-		PGC_SUSET,
-		0,
-		NULL,
-		NULL,
-		NULL);
-	define_number(
-		"msgstore.workers",
-		"Background workers for each database that has the extension.",
-		&msgstore_workers,
-		1,
-		0,
-		64,
-		PGC_SIGHUP,
-		0);
 	MarkGUCPrefixReserved("msgstore");
 }
 
 static void
-define_number(const char *name,
-			  const char *description,
-			  int *variable,
-			  int value,
-			  int least,
-			  int greatest,
-			  GucContext context,
-			  int unit)
+define_number(const NumberSetting *setting)
 {
-	DefineCustomIntVariable(name,
-							description,
+	DefineCustomIntVariable(setting->name,
+							setting->description,
 							NULL,
-							variable,
-							value,
-							least,
-							greatest,
-							context,
-							unit,
+							setting->variable,
+							setting->value,
+							setting->least,
+							setting->greatest,
+							setting->context,
+							setting->unit,
 							NULL,
 							NULL,
 							NULL);
 }
 
+static void
+define_text(const char *name,
+			const char *description,
+			char **variable,
+			const char *value,
+			int flags,
+			GucStringAssignHook assign)
+{
+	DefineCustomStringVariable(name,
+							   description,
+							   NULL,
+							   variable,
+							   value,
+							   PGC_SUSET,
+							   flags,
+							   NULL,
+							   assign,
+							   NULL);
+}
+
 /*
- * A session that loads the module late may have been begun with a value for
- * one of its settings: the server takes any for a name that it does not know
- * yet. Whoever may not choose it has it thrown away by the definition, and
- * with it what ALTER ROLE or ALTER DATABASE say, over which it stood: the
- * session would see all tenants. With the module preloaded the server refuses
- * such a connection; here the session ends.
+ * A client can name a setting of the library in its connection options before
+ * the library is loaded: the server accepts any value for a name that it does
+ * not know yet. When the setting is then defined, a value that the role may
+ * not choose is discarded, and the values of ALTER ROLE and ALTER DATABASE
+ * that it replaced do not come back: the session would see all tenants. With
+ * preloading the server refuses such a connection; without it this function
+ * ends the session.
  */
 static void
 refuse_planted_value(const char *name)
@@ -335,10 +348,10 @@ refuse_planted_value(const char *name)
 		ereport(FATAL,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set parameter \"%s\"", name),
-				 errhint("Connect without choosing it.")));
+				 errhint("Connect without setting this parameter.")));
 }
 
-/* The setting as it is before it is defined; null: nobody has named it. */
+/* Returns the placeholder of a setting, or NULL if no client has named it. */
 static struct config_generic *
 find_setting(const char *name)
 {
