@@ -1,7 +1,7 @@
 #!/bin/sh
-# create_extension.sh: run once by the image, when it makes the database.
+# create_extension.sh: the image runs this once, when it creates the database.
 #
-# Without GATEWAY_PASSWORD the gateway's role has none and cannot log in.
+# Without GATEWAY_PASSWORD the gateway's role has no password and cannot log in.
 set -eu
 psql -X -v ON_ERROR_STOP=1 -v password="${GATEWAY_PASSWORD:-}" \
     -U "$POSTGRES_USER" -d "$POSTGRES_DB" <<'END'

@@ -1,4 +1,4 @@
-# The gateway. Build from the root of the tree:
+# The gateway. Build it from the root of the tree:
 #   docker build -f docker/gateway.Dockerfile -t msgstore-gateway .
 FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends make

@@ -1,5 +1,4 @@
--- A role for the gateway: it stores and reads, and works for the tenant of each
--- request.
+-- A role for the gateway: may store and read, and set the tenant of each request.
 CREATE ROLE msgstore_gateway LOGIN;
 SELECT msgstore.grant_access('msgstore_gateway', 'ingest'),
        msgstore.grant_access('msgstore_gateway', 'read');

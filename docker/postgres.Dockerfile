@@ -1,4 +1,4 @@
-# The server with the extension in it. Build from the root of the tree:
+# PostgreSQL with the extension. Build from the root of the tree:
 #   docker build -f docker/postgres.Dockerfile -t msgstore-postgres .
 FROM postgres:15-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends make

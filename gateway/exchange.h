@@ -35,7 +35,7 @@ typedef struct Reply
 	char allow[64];			  /* for 405 */
 	const char *challenge;	  /* for 401 and 403; NULL: no header */
 	long retry_after;		  /* seconds; 0: no header */
-	long limit;				  /* requests a minute; 0: no headers */
+	long limit;				  /* that was exceeded; 0: no headers */
 	long limit_reset;		  /* seconds */
 	bool simulated;			  /* produced by the mock provider */
 	bool created;			  /* the request stored something new */
