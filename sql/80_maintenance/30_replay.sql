@@ -75,6 +75,7 @@ EXCEPTION
 END
 $$;
 
+-- Long, because its loop is one query: select, rebuild, and compare a batch.
 CREATE FUNCTION msgstore._note_replay(filter jsonb) RETURNS int
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -154,6 +155,7 @@ $$;
 
 -- All affected conversations are locked before anything changes, in the order
 -- that every writer uses: existing ones first, then new ones, each by key.
+-- One function, so that this order can be read in one place.
 CREATE FUNCTION msgstore._apply_replay() RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp

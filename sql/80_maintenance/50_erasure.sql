@@ -123,7 +123,8 @@ $$;
 
 -- Locks rows in the order in which requeues, workers and senders lock them, and
 -- searches for messages again once the events are locked: a message that a worker
--- made in between is erased as well.
+-- made in between is erased as well. One function, so that the order of the locks
+-- can be read in one place.
 CREATE FUNCTION msgstore.erase_address(channel text, address text)
     RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

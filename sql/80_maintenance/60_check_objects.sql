@@ -13,7 +13,8 @@ SELECT pg_catalog.pg_extension_config_dump(
     'msgstore.installed_objects', 'WHERE false');
 
 -- Constraints, indexes, triggers and policies are not members of an extension:
--- they are found through their table.
+-- they are found through their table. One long query, a branch for each catalog,
+-- because all branches need the same list of relations.
 CREATE FUNCTION msgstore._present_objects()
     RETURNS TABLE (type text, identity text, statements text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -154,10 +155,6 @@ CREATE FUNCTION msgstore._check_objects()
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
-DECLARE
-    numbered record;
-    greatest_used bigint;
-    given bigint;
 BEGIN
     -- Ordered so that each repair finds the objects that it depends on.
     RETURN QUERY
@@ -206,7 +203,20 @@ BEGIN
         ON k.identity IN (x.indexrelid::regclass::text,
                           c.relname || ' on ' || x.indrelid::regclass)
     WHERE NOT (x.indisvalid AND x.indisready AND x.indislive);
+END
+$$;
 
+CREATE FUNCTION msgstore._check_sequences()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    numbered record;
+    greatest_used bigint;
+    given bigint;
+BEGIN
     FOR numbered IN
         SELECT s.oid::regclass::text AS sequence, t.oid::regclass::text AS relation,
                a.attname AS name
@@ -232,7 +242,16 @@ BEGIN
         repair := format('SELECT setval(%L, %s)', numbered.sequence, greatest_used);
         RETURN NEXT;
     END LOOP;
+END
+$$;
 
+CREATE FUNCTION msgstore._check_handlers()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
     RETURN QUERY
     SELECT 'unusable handler', format('%s for channel %s', h.handler, h.channel),
            w.why,
@@ -264,6 +283,8 @@ REVOKE ALL ON FUNCTION msgstore._present_objects() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._note_objects() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._as_one_statement(text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_objects() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_sequences() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_handlers() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.installed_objects IS
     'Objects that CREATE EXTENSION or ALTER EXTENSION UPDATE created; check() compares them with those that exist';
@@ -280,4 +301,8 @@ COMMENT ON FUNCTION msgstore._note_objects() IS
 COMMENT ON FUNCTION msgstore._as_one_statement(text[]) IS
     'Returns one statement that executes all of these';
 COMMENT ON FUNCTION msgstore._check_objects() IS
-    'Finds missing objects, disabled row security, changed view options, invalid indexes, sequences behind their column, and handlers that cannot run';
+    'Finds missing objects, disabled row security, changed view options, and invalid indexes';
+COMMENT ON FUNCTION msgstore._check_sequences() IS
+    'Finds sequences that are behind the column that they number';
+COMMENT ON FUNCTION msgstore._check_handlers() IS
+    'Finds handlers that cannot run, because the function, its privilege or its role is missing';

@@ -32,6 +32,33 @@ BEGIN
             WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id);
 
     RETURN QUERY
+    SELECT 'failures without event', format('event or message %s', f.event_id),
+           'Neither event_log nor messages contains this id.',
+           format('DELETE FROM msgstore.event_failures'
+                  ' WHERE tenant_id = %L AND event_id = %L',
+                  f.tenant_id, f.event_id)
+    FROM msgstore.event_failures f
+    WHERE scope IN ('', f.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_log l
+            WHERE l.tenant_id = f.tenant_id AND l.id = f.event_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.messages m
+            WHERE m.tenant_id = f.tenant_id AND m.id = f.event_id);
+END
+$$;
+
+-- One long query, because all findings about a queue row need the same joins.
+CREATE FUNCTION msgstore._check_queue()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    RETURN QUERY
     SELECT w.finding, format('event %s', q.event_id), w.detail,
            CASE w.finding
                WHEN 'event in two places' THEN
@@ -79,6 +106,31 @@ BEGIN
     WHERE w.holds AND scope IN ('', q.tenant_id);
 
     RETURN QUERY
+    SELECT w.finding, format('event %s', w.event_id), 'event_queue does not contain the event.',
+           format('SELECT msgstore._drop_work(%L, %L)', w.tenant_id, w.event_id)
+    FROM (
+        SELECT 'claim without queue row' AS finding, c.tenant_id, c.event_id
+        FROM msgstore.event_claims c
+        UNION ALL
+        SELECT 'hold without queue row', h.tenant_id, h.event_id
+        FROM msgstore.conversation_holds h) w
+    WHERE scope IN ('', w.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_queue q
+            WHERE q.tenant_id = w.tenant_id AND q.event_id = w.event_id);
+END
+$$;
+
+CREATE FUNCTION msgstore._check_dead_letters()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    RETURN QUERY
     SELECT CASE WHEN m.id IS NOT NULL THEN 'event in two places'
                 ELSE 'dead letter without event' END,
            format('%s %s', CASE d.direction WHEN 'inbound' THEN 'event'
@@ -97,39 +149,16 @@ BEGIN
     WHERE scope IN ('', d.tenant_id)
         AND (m.id IS NOT NULL
              OR CASE d.direction WHEN 'inbound' THEN l.id ELSE o.id END IS NULL);
-
-    RETURN QUERY
-    SELECT w.finding, format('event %s', w.event_id), 'event_queue does not contain the event.',
-           format('SELECT msgstore._drop_work(%L, %L)', w.tenant_id, w.event_id)
-    FROM (
-        SELECT 'claim without queue row' AS finding, c.tenant_id, c.event_id
-        FROM msgstore.event_claims c
-        UNION ALL
-        SELECT 'hold without queue row', h.tenant_id, h.event_id
-        FROM msgstore.conversation_holds h) w
-    WHERE scope IN ('', w.tenant_id)
-        AND NOT EXISTS (
-            SELECT FROM msgstore.event_queue q
-            WHERE q.tenant_id = w.tenant_id AND q.event_id = w.event_id);
-
-    RETURN QUERY
-    SELECT 'failures without event', format('event or message %s', f.event_id),
-           'Neither event_log nor messages contains this id.',
-           format('DELETE FROM msgstore.event_failures'
-                  ' WHERE tenant_id = %L AND event_id = %L',
-                  f.tenant_id, f.event_id)
-    FROM msgstore.event_failures f
-    WHERE scope IN ('', f.tenant_id)
-        AND NOT EXISTS (
-            SELECT FROM msgstore.event_log l
-            WHERE l.tenant_id = f.tenant_id AND l.id = f.event_id)
-        AND NOT EXISTS (
-            SELECT FROM msgstore.messages m
-            WHERE m.tenant_id = f.tenant_id AND m.id = f.event_id);
 END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore._check_events() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_queue() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_dead_letters() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_events() IS
-    'Finds events that are in two places or in none, and queue rows, claims, holds, failures, and dead letters without their event';
+    'Finds events that are in no place, and failures without their event or message';
+COMMENT ON FUNCTION msgstore._check_queue() IS
+    'Finds queued events that are also elsewhere or never due, and queue rows, claims, and holds without their event';
+COMMENT ON FUNCTION msgstore._check_dead_letters() IS
+    'Finds dead letters whose message exists, or whose event or message is gone';

@@ -12,6 +12,8 @@ CREATE FUNCTION msgstore.check()
 BEGIN
     IF msgstore._tenant_scope() = '' THEN
         RETURN QUERY SELECT * FROM msgstore._check_objects();
+        RETURN QUERY SELECT * FROM msgstore._check_sequences();
+        RETURN QUERY SELECT * FROM msgstore._check_handlers();
     END IF;
     -- The checks of data need all tables.
     IF EXISTS (
@@ -21,6 +23,8 @@ BEGIN
     END IF;
     RETURN QUERY SELECT * FROM msgstore._check_conversations();
     RETURN QUERY SELECT * FROM msgstore._check_events();
+    RETURN QUERY SELECT * FROM msgstore._check_queue();
+    RETURN QUERY SELECT * FROM msgstore._check_dead_letters();
     RETURN QUERY SELECT * FROM msgstore._check_outbox();
 END
 $$;
