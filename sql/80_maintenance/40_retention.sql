@@ -448,8 +448,9 @@ BEGIN
         age := current_setting(format('msgstore.purge_%s_after', kind))::interval;
         CONTINUE WHEN age = interval '0';
         BEGIN
-            has_more := has_more OR (msgstore._purge_batch(
-                kind, clock_timestamp() - age, most)).more;
+            -- The call comes first: OR skips its right side when the left is true.
+            has_more := (msgstore._purge_batch(
+                kind, clock_timestamp() - age, most)).more OR has_more;
             next := least(next, msgstore._next_purge(kind, age),
                           clock_timestamp() + age);
         EXCEPTION WHEN OTHERS THEN

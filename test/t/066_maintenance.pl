@@ -90,11 +90,15 @@ sql("SELECT msgstore._keep_failure('', event_id, 'inbound', 'E1', 'no', permanen
 	FROM msgstore.event_queue");
 sql("UPDATE msgstore.dead_letters SET died_at = now() - interval '31 days'
 	WHERE event_id = (SELECT id FROM msgstore.event_log WHERE provider_message_id = 'dead-1')");
-set_to(purge_events_after => 0, purge_dead_letters_after => '30d');
-cmp_ok(turn(), '>=', 60_000, 'nothing is due');
+# A kind with more to do does not keep the others from their turn.
+set_to(purge_events_after => 0, purge_payloads_after => '1s', purge_dead_letters_after => '30d',
+	purge_batch_size => 1);
+is(turn(), 0, 'more payloads are due');
 like(ages(), qr/dead-2 1/, 'a younger dead letter stays');
 unlike(ages(), qr/dead-1/, 'an older one is removed with its event');
 is(count_of($node, 'store', 'msgstore.dead_letters'), 1, 'and only that one');
+set_to(purge_payloads_after => 0, purge_batch_size => 1000);
+cmp_ok(turn(), '>=', 60_000, 'nothing else is due');
 
 # An error in one kind stops neither the other kinds nor the worker.
 sql(<<'SQL');
