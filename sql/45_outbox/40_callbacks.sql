@@ -60,12 +60,8 @@ DECLARE
     tenant text;
 BEGIN
     PERFORM msgstore._check_text('channel', _record_status.channel, 63);
-    IF NOT EXISTS (SELECT FROM msgstore.channels c
-                   WHERE c.name = _record_status.channel) THEN
-        RAISE EXCEPTION 'channel "%" does not exist', _record_status.channel
-            USING ERRCODE = 'MS400',
-                  HINT = 'Insert a row for it into msgstore.channels.';
-    END IF;
+    -- Raises MS400 for a channel that does not exist.
+    PERFORM msgstore.normalize_address(_record_status.channel, '');
     PERFORM msgstore._check_text(
         'provider_message_id', _record_status.provider_message_id, 510);
     IF word IN ('queued', 'sent', 'delivered', 'read', 'failed', 'undelivered')

@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "storage/lockdefs.h"
 #include "utils/array.h"
@@ -50,6 +51,9 @@ enum
 /* How much of a name that is not ours an error message repeats. */
 #define REPORTED_NAME_BYTES 63
 
+/* How many channels an error message lists. */
+#define LISTED_CHANNELS 20
+
 /*
  * Static, because the copy is the backend's: it lives in a context of its own
  * below CacheMemoryContext and is replaced as a whole.
@@ -64,6 +68,7 @@ static uint64 invalidations_seen = 0;
 static void refresh_cache(void);
 static Relation open_channels(void);
 static int read_channels(Relation rel, Channel **channels);
+static int compare_names(const void *a, const void *b);
 static void read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel);
 static char *read_text(HeapTuple tuple, TupleDesc desc, int column);
 static char **read_types(HeapTuple tuple, TupleDesc desc, int *ntypes);
@@ -124,8 +129,31 @@ channels_get(const char *name, int len)
 				 errmsg("channel \"%.*s\" does not exist",
 						pg_mbcliplen(name, len, REPORTED_NAME_BYTES),
 						name),
+				 errdetail("%s", channels_list()),
 				 errhint("Insert a row for it into msgstore.channels.")));
 	return channel;
+}
+
+char *
+channels_list(void)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	appendStringInfoString(&list, "The channels are ");
+	for (int i = 0; i < ncached_channels && i < LISTED_CHANNELS; i++)
+		appendStringInfo(&list,
+						 "%s\"%s\"",
+						 i == 0						   ? ""
+						 : i == ncached_channels - 1 ? " and "
+													   : ", ",
+						 cached_channels[i].name);
+	if (ncached_channels > LISTED_CHANNELS)
+		appendStringInfo(&list,
+						 " and %d more",
+						 ncached_channels - LISTED_CHANNELS);
+	appendStringInfoChar(&list, '.');
+	return list.data;
 }
 
 bool
@@ -204,7 +232,7 @@ open_channels(void)
 	return rel;
 }
 
-/* All rows, allocated in the current context; returns how many. */
+/* All rows by name, allocated in the current context; returns how many. */
 static int
 read_channels(Relation rel, Channel **channels)
 {
@@ -226,7 +254,14 @@ read_channels(Relation rel, Channel **channels)
 		read_channel(tuple, RelationGetDescr(rel), &(*channels)[n++]);
 	}
 	systable_endscan(scan);
+	qsort(*channels, n, sizeof(Channel), compare_names);
 	return n;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(((const Channel *) a)->name, ((const Channel *) b)->name);
 }
 
 static void

@@ -41,6 +41,12 @@ typedef struct Channel
 extern const Channel *channels_find(const char *name, int len);
 extern const Channel *channels_get(const char *name, int len);
 
+/*
+ * The DETAIL of an error about a channel that does not exist: a sentence that
+ * lists the channels. Call it after _find() or _get(); the result is palloc'd.
+ */
+extern char *channels_list(void);
+
 /* Whether any channel has strict_order. */
 extern bool channels_any_strict(void);
 

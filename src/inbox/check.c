@@ -111,7 +111,7 @@ refuse_channel(InboxItem *item)
 {
 	return inbox_refuse(item,
 						ERRCODE_MS_BAD_REQUEST,
-						NULL,
+						channels_list(),
 						"Insert a row for it into msgstore.channels.",
 						"channel \"%s\" does not exist",
 						show(item->channel, strlen(item->channel)));

@@ -75,6 +75,8 @@ SELECT 'c' || n, 'opaque', ARRAY['c' || n, 'sms'] FROM generate_series(1, 100) A
 SELECT msgstore.conversation_key('c1', 'x', 'y'),
     msgstore.conversation_key('c100', 'x', 'y'),
     msgstore.conversation_key('sms', 'x', 'y');
+-- An error lists the first twenty.
+SELECT msgstore.conversation_key('c101', 'x', 'y');
 ROLLBACK;
 
 -- Each rule for a row is a constraint with its own name.

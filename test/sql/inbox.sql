@@ -73,6 +73,8 @@ SELECT count(*) AS events FROM event_log \gset
 SELECT refused('SELECT ' || call) FROM (VALUES
     ($c$ingest(NULL, sms())$c$),
     ($c$ingest('fax', sms())$c$),
+    ($c$ingest('SMS', sms())$c$),
+    ($c$ingest('sms ', sms())$c$),
     ($c$ingest('sms', NULL)$c$),
     ($c$ingest('sms', '[]')$c$),
     ($c$ingest('sms', '"text"')$c$),
