@@ -1,5 +1,6 @@
 /*
- * address/address.c: normalized addresses, conversation keys and snippets in SQL.
+ * address/address.c: normalized addresses, conversation keys and snippets in
+ * SQL.
  *
  * The work is done in UTF-8 by address/phone.c, address/email.c and
  * address/grapheme.c; this file adds the encodings, errors and channels. An
@@ -24,7 +25,8 @@
 /* Grapheme clusters in a snippet where the caller says nothing. */
 #define DEFAULT_SNIPPET_LENGTH 64
 
-static text *normalize_text(AddressKind kind, bool keep_plus_tags, text *address);
+static text *
+normalize_text(AddressKind kind, bool keep_plus_tags, text *address);
 static text *normalize_for(const Channel *channel, text *address);
 static text *normalize(AddressKind kind,
 					   bool keep_plus_tags,
@@ -46,13 +48,15 @@ PG_FUNCTION_INFO_V1(msgstore_snippet);
 Datum
 msgstore_normalize_phone(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(normalize_text(ADDRESS_PHONE, false, PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_TEXT_P(
+		normalize_text(ADDRESS_PHONE, false, PG_GETARG_TEXT_PP(0)));
 }
 
 Datum
 msgstore_normalize_email(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(normalize_text(ADDRESS_EMAIL, false, PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_TEXT_P(
+		normalize_text(ADDRESS_EMAIL, false, PG_GETARG_TEXT_PP(0)));
 }
 
 Datum
@@ -97,10 +101,9 @@ msgstore_conversation_key(PG_FUNCTION_ARGS)
 	const Channel *channel =
 		channels_get(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
-	PG_RETURN_TEXT_P(
-		address_join_key(channel->thread,
-						 normalize_for(channel, a),
-						 normalize_for(channel, b)));
+	PG_RETURN_TEXT_P(address_join_key(channel->thread,
+									  normalize_for(channel, a),
+									  normalize_for(channel, b)));
 }
 
 /* Not strict: a message without a body has an empty snippet, not none. */

@@ -2,10 +2,10 @@
  * bytes.h: the pure part of the address room: bytes in, bytes out.
  *
  * Nothing here knows the server, so it can be fuzzed by itself. Bytes beyond
- * ASCII are UTF-8; an invalid byte counts as a character of its own and is
- * never read as part of a neighbor. Every function is linear in len, reads no
- * byte outside [s, s + len), writes no terminating NUL and keeps no state. s is
- * never NULL.
+ * ASCII are UTF-8; a text with an invalid byte is not an address, and a snippet
+ * treats it as a character of its own. Every function is linear in len, reads
+ * no byte outside [s, s + len), writes no terminating NUL and keeps no state. s
+ * is never NULL.
  */
 #ifndef ADDRESS_BYTES_H
 #define ADDRESS_BYTES_H

@@ -18,7 +18,7 @@
 #include <utf8proc.h>
 
 #include "address/bytes.h"
-#include "address/span.h"
+#include "address/email.h"
 
 /*
  * No domain longer than this, in bytes of UTF-8, has an ASCII form within the
@@ -27,29 +27,6 @@
  * faster than its input.
  */
 #define DOMAIN_BYTES_MAX (4 * 253)
-
-/* One part of a list: what is between two commas or semicolons. */
-typedef struct Item
-{
-	Span text;
-	Span angle;		   /* within < >, of zero length if there is none */
-	const char *colon; /* the first, which can end the name of a group */
-	int angle_ats;	   /* brackets that hold an at sign */
-	int ats;		   /* at signs outside of them */
-	int ats_behind;	   /* of these, the ones behind a bracket */
-	bool in_group;	   /* set at the end: a semicolon ended the group */
-} Item;
-
-/* What is known of a list so far. */
-typedef struct List
-{
-	Item address; /* the only item that is an address */
-	int addresses;
-	Item word; /* the last item without an at sign */
-	int words;
-	bool word_behind; /* an item without an at sign follows an address */
-	bool group_is_open;
-} List;
 
 /* The output of one address: text with its quotation marks removed. */
 typedef struct Writer
@@ -60,21 +37,13 @@ typedef struct Writer
 
 static size_t
 write_plain(const char *s, size_t len, bool keep_plus_tags, char *out);
-static bool is_spaced_list(Span text);
-static bool find_address(Span text, AddressVerdict *verdict, Span *found);
-static bool split_list(Span text, List *list);
-static const char *take_token(const char *at, const char *end, Item *item);
-static const char *take_angle(const char *at, const char *end, Item *item);
-static void end_item(List *list, Item *item, const char *end, char separator);
-static const char *skip_quoted(const char *at, const char *end);
-static const char *skip_comment(const char *at, const char *end);
-static const char *skip_space_and_comments(const char *at, const char *end);
 static bool
 write_address(Span text, bool is_uri, bool keep_plus_tags, Writer *writer);
 static bool strip_quotation_marks(Span *text);
 static const char *
 write_local_part(Span text, bool keep_plus_tags, Writer *writer);
-static const char *write_quoted(const char *at, const char *end, Writer *writer);
+static const char *
+write_quoted(const char *at, const char *end, Writer *writer);
 static const char *write_atom(const char *at, const char *end, Writer *writer);
 static bool is_dot_atom(Span local);
 static bool is_atom_character(const char *s, size_t len, size_t *n);
@@ -123,36 +92,18 @@ email_read(Span text, bool keep_plus_tags, char *out, size_t *len)
 	/* The fields of a URI are no part of the list, and may hold anything. */
 	if (is_uri)
 		span_cut(&text, "?");
-	if (!find_address(text, &verdict, &found))
+	if (!email_find(text, &verdict, &found))
 		return verdict;
 	if (!write_address(found, is_uri, keep_plus_tags, &writer))
-		return is_spaced_list(found) ? ADDRESS_SEVERAL : ADDRESS_MISSING;
+		return email_is_spaced_list(found) ? ADDRESS_SEVERAL : ADDRESS_MISSING;
 	*len = writer.len;
 	return ADDRESS_SINGLE;
 }
 
-/* Whether what is no address has the look of a list without commas. */
-static bool
-is_spaced_list(Span text)
-{
-	int ats = 0;
-	bool has_space = false;
-
-	while (text.start < text.end)
-	{
-		size_t space = address_count_space(text.start, span_len(text));
-
-		ats += *text.start == '@';
-		has_space |= space > 0 && ats > 0;
-		text.start += space > 0 ? space : 1;
-	}
-	return has_space && ats > 1;
-}
-
 /*
- * The most frequent form in one pass: local part and host name of ASCII letters,
- * digits and the usual punctuation. Returns 0, having written anything, for all
- * other forms.
+ * The most frequent form in one pass: local part and host name of ASCII
+ * letters, digits and the usual punctuation. Returns 0, having written
+ * anything, for all other forms.
  */
 static size_t
 write_plain(const char *s, size_t len, bool keep_plus_tags, char *out)
@@ -192,206 +143,6 @@ write_plain(const char *s, size_t len, bool keep_plus_tags, char *out)
 		out[n++] = c;
 	}
 	return n == domain || out[n - 1] == '.' ? 0 : n;
-}
-
-/*
- * The one part of a list that is an address, or could be a name without a
- * domain; false, with the verdict, if there is not exactly one.
- */
-static bool
-find_address(Span text, AddressVerdict *verdict, Span *found)
-{
-	List list = {0};
-	const Item *item = &list.address;
-
-	*verdict = ADDRESS_MISSING;
-	if (!split_list(text, &list))
-		return false;
-	if (list.addresses == 0)
-	{
-		if (list.words != 1)
-			return false;
-		item = &list.word;
-	}
-	else if (list.addresses > 1 || list.word_behind ||
-			 (item->angle.start == NULL && list.words > 0))
-	{
-		/* A name before an address in brackets has a comma; no other has. */
-		*verdict = ADDRESS_SEVERAL;
-		return false;
-	}
-	*found = item->text;
-	if (item->angle.start != NULL)
-		*found = item->angle;
-	else if (item->in_group)
-		found->start = item->colon + 1;
-	return true;
-}
-
-/* False if a quoted string, a comment or a bracket has no end. */
-static bool
-split_list(Span text, List *list)
-{
-	const char *at = text.start;
-	Item item = {.text = text};
-
-	while (at < text.end)
-	{
-		if (*at == ',' || *at == ';')
-		{
-			end_item(list, &item, at, *at);
-			item = (Item){.text = {at + 1, text.end}};
-			at++;
-		}
-		else if ((at = take_token(at, text.end, &item)) == NULL)
-			return false;
-	}
-	end_item(list, &item, at, '\0');
-	return true;
-}
-
-/* Returns where the next token begins, or NULL if this one has no end. */
-static const char *
-take_token(const char *at, const char *end, Item *item)
-{
-	switch (*at)
-	{
-		case '"':
-			return skip_quoted(at, end);
-		case '(':
-			return skip_comment(at, end);
-		case '<':
-			return take_angle(at, end, item);
-		case '[':
-			at = memchr(at, ']', (size_t) (end - at));
-			return at == NULL ? NULL : at + 1;
-		case ':':
-			if (item->colon == NULL)
-				item->colon = at;
-			break;
-		case '@':
-			item->ats++;
-			if (item->angle.start != NULL)
-				item->ats_behind++;
-			break;
-	}
-	return at + 1;
-}
-
-/*
- * Of brackets within brackets the innermost counts, and of several pairs the
- * last with an at sign. One that is empty is none.
- */
-static const char *
-take_angle(const char *at, const char *end, Item *item)
-{
-	Span inside = {at + 1, end};
-	bool has_at = false;
-
-	for (at++; at < end && *at != '>';)
-	{
-		if (*at == '"')
-			at = skip_quoted(at, end);
-		else if (*at == '(')
-			at = skip_comment(at, end);
-		else
-		{
-			if (*at == '<')
-			{
-				inside.start = at + 1;
-				has_at = false;
-			}
-			has_at |= *at++ == '@';
-		}
-		if (at == NULL)
-			return NULL;
-	}
-	if (at == end)
-		return NULL;
-	inside.end = at;
-	inside = span_trim(inside);
-	if (inside.start < inside.end && (has_at || item->angle_ats == 0))
-		item->angle = inside;
-	item->angle_ats += has_at;
-	return at + 1;
-}
-
-static void
-end_item(List *list, Item *item, const char *end, char separator)
-{
-	item->text.end = end;
-	list->group_is_open |= item->colon != NULL;
-	if (item->angle_ats > 0 || item->ats > 0)
-	{
-		list->addresses +=
-			item->angle_ats > 0 ? item->angle_ats + item->ats_behind : 1;
-		list->address = *item;
-		/* Until the address itself has ended, its name has no separator. */
-		if (item->angle_ats == 0)
-			list->address.angle.start = NULL;
-		list->word_behind = false;
-	}
-	else if (skip_space_and_comments(item->text.start, end) != end)
-	{
-		list->word = *item;
-		list->words++;
-		list->word_behind = list->addresses > 0;
-	}
-	if (separator == ';' && list->group_is_open)
-	{
-		list->address.in_group = list->address.colon != NULL;
-		list->group_is_open = false;
-	}
-}
-
-/* Both return what is behind the closing character, or NULL without one. */
-static const char *
-skip_quoted(const char *at, const char *end)
-{
-	for (at++; at < end; at++)
-	{
-		if (*at == '"')
-			return at + 1;
-		if (*at == '\\' && end - at > 1)
-			at++;
-	}
-	return NULL;
-}
-
-static const char *
-skip_comment(const char *at, const char *end)
-{
-	size_t depth = 0;
-
-	for (; at < end; at++)
-	{
-		if (*at == '(')
-			depth++;
-		else if (*at == ')' && --depth == 0)
-			return at + 1;
-		else if (*at == '\\' && end - at > 1)
-			at++;
-	}
-	return NULL;
-}
-
-/* A comment without an end is not skipped. */
-static const char *
-skip_space_and_comments(const char *at, const char *end)
-{
-	while (at < end)
-	{
-		const char *behind = at;
-
-		if (*at == '(')
-			behind = skip_comment(at, end);
-		else
-			behind += address_count_space(at, (size_t) (end - at));
-		if (behind == NULL || behind == at)
-			break;
-		at = behind;
-	}
-	return at;
 }
 
 /*
@@ -494,7 +245,7 @@ write_local_part(Span text, bool keep_plus_tags, Writer *writer)
 
 	for (;;)
 	{
-		at = skip_space_and_comments(at, text.end);
+		at = email_skip_space(at, text.end);
 		if (at == text.end || *at == '@')
 			break;
 		if (*at == '.')
@@ -599,8 +350,7 @@ is_atom_character(const char *s, size_t len, size_t *n)
 			   (codepoint >= '0' && codepoint <= '9') ||
 			   (codepoint != 0 &&
 				strchr("!#$%&'*+-/=?^_`{|}~", codepoint) != NULL);
-	return (codepoint < 0 || codepoint >= 0xA0) &&
-		   address_count_space(s, *n) == 0;
+	return codepoint >= 0xA0 && address_count_space(s, *n) == 0;
 }
 
 /* Put what was written from start on into quotes, escaping as needed. */
@@ -651,7 +401,7 @@ strip_plus_tag(Writer *writer)
 static const char *
 write_domain(Span text, Writer *writer)
 {
-	const char *at = skip_space_and_comments(text.start, text.end);
+	const char *at = email_skip_space(text.start, text.end);
 	size_t start = writer->len;
 	bool behind_label = false;
 
@@ -683,7 +433,7 @@ write_domain(Span text, Writer *writer)
 				span_write_lower((Span){label, at}, writer->out + writer->len);
 			behind_label = true;
 		}
-		at = skip_space_and_comments(at, text.end);
+		at = email_skip_space(at, text.end);
 	}
 	if (writer->len == start)
 		return NULL;
@@ -717,7 +467,7 @@ write_literal(const char *at, const char *end, Writer *writer)
 		at += space;
 	}
 	writer->out[writer->len++] = ']';
-	at = skip_space_and_comments(close + 1, end);
+	at = email_skip_space(close + 1, end);
 	return at == end ? at : NULL;
 }
 
@@ -741,8 +491,6 @@ is_domain_character(const char *s, size_t len, size_t *n)
 		int32_t codepoint;
 
 		(void) address_decode(s, len, &codepoint);
-		if (codepoint < 0)
-			return true;
 		switch (utf8proc_category(codepoint))
 		{
 			case UTF8PROC_CATEGORY_PI:
@@ -806,8 +554,8 @@ host_name_from(const char *domain, size_t len, char *out)
 	n = strlen(host);
 	if (n > 1 && host[n - 1] == '.')
 		n--;
-	if (n == 0 || n > ADDRESS_HOST_MAX || host[0] == '.' || host[n - 1] == '.' ||
-		strstr(host, "..") != NULL ||
+	if (n == 0 || n > ADDRESS_HOST_MAX || host[0] == '.' ||
+		host[n - 1] == '.' || strstr(host, "..") != NULL ||
 		strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != strlen(host))
 		n = 0;
 	memcpy(out, host, n);

@@ -14,6 +14,7 @@
 #include <utf8proc.h>
 
 #include "address/bytes.h"
+#include "address/email.h"
 #include "address/span.h"
 
 /* E.164: a number has at most so many digits, country code included. */
@@ -44,6 +45,9 @@ static const char *const schemes[] = {"tel:",
 									  "sip:",
 									  "sips:",
 									  NULL};
+
+/* The length of the longest of them. */
+#define SCHEME_BYTES_MAX 9
 
 /* What a character is to a number. */
 typedef enum Sign
@@ -108,11 +112,18 @@ address_write_phone(const char *s,
 	size_t n = write_plain(s, len, out);
 	Phone phone = {.keep_plus_tags = keep_plus_tags, .out = out};
 	Span text;
+	Span number;
+	bool is_sip = false;
 
 	*verdict = ADDRESS_SINGLE;
 	if (n > 0)
 		return n;
 	text = span_trim((Span){s, s + len});
+	number = text;
+	if (strip_schemes(&number, &is_sip))
+		n = write_plain(number.start, span_len(number), out);
+	if (n > 0)
+		return n;
 	switch (read_text(&phone,
 					  span_clean(text, true, out + ADDRESS_RESULT_MAX(len))))
 	{
@@ -120,10 +131,7 @@ address_write_phone(const char *s,
 		case READING_EMAIL:
 			return phone.len;
 		case READING_NAME:
-			phone.name = span_clean(phone.name, false, out);
-			if (phone.name.start > out)
-				memmove(out, phone.name.start, span_len(phone.name));
-			return span_len(phone.name);
+			return span_write(phone.name, out);
 		case READING_FAULT:
 			break;
 	}
@@ -131,7 +139,7 @@ address_write_phone(const char *s,
 	return span_write(text, out);
 }
 
-/* The most frequent form in one pass; 0 for all others. */
+/* The most frequent form in one pass. Returns 0 for all others. */
 static size_t
 write_plain(const char *s, size_t len, char *out)
 {
@@ -215,6 +223,12 @@ strip_schemes(Span *text, bool *is_sip)
 	do
 	{
 		before = span_len(*text);
+		/* Most texts have no colon where a scheme could end. */
+		if (memchr(text->start,
+				   ':',
+				   before < SCHEME_BYTES_MAX ? before : SCHEME_BYTES_MAX) ==
+			NULL)
+			break;
 		for (size_t i = 0; schemes[i] != NULL; i++)
 		{
 			if (!span_strip_scheme(text, schemes[i]))
@@ -230,6 +244,8 @@ strip_schemes(Span *text, bool *is_sip)
 static bool
 is_scheme(Span text)
 {
+	if (text.end[-1] != ':')
+		return false;
 	for (size_t i = 0; schemes[i] != NULL; i++)
 		if (span_len(text) == strlen(schemes[i]) &&
 			span_begins(text, schemes[i]))
@@ -242,19 +258,25 @@ static Reading
 read_part(Phone *phone, Span text)
 {
 	Reading reading = READING_NAME;
+	bool has_at = memchr(text.start, '@', span_len(text)) != NULL;
 
 	if (is_scheme(text))
 		return READING_FAULT;
-	if (memchr(text.start, '@', span_len(text)) != NULL ||
-		span_begins(text, "mailto:"))
-	{
-		if (read_jid(phone, text))
-			return READING_NUMBER;
+	if (has_at && read_jid(phone, text))
+		return READING_NUMBER;
+	if (has_at || span_begins(text, "mailto:"))
 		reading = read_email(phone, text);
-	}
-	else if (text.end[-1] == '>')
+	if (reading != READING_NAME)
+		return reading;
+	/* Joiners matter to domains only. The caller's memory is writable. */
+	text.end =
+		text.start +
+		span_drop_joiners(text.start, span_len(text), (char *) text.start);
+	if (!has_at && text.end[-1] == '>')
 		reading = read_bracketed(phone, text);
-	return reading == READING_NAME ? read_number(phone, text) : reading;
+	if (reading != READING_NAME)
+		return reading;
+	return read_number(phone, text);
 }
 
 /*
@@ -265,8 +287,9 @@ read_part(Phone *phone, Span text)
 static bool
 read_jid(Phone *phone, Span text)
 {
-	const char *at = text.start;
-	const char *server = memchr(at, '@', span_len(text));
+	const char *start = text.start;
+	const char *at = start;
+	const char *server = memchr(start, '@', span_len(text));
 	size_t digits = 0;
 
 	if (server == NULL)
@@ -275,16 +298,19 @@ read_jid(Phone *phone, Span text)
 	if (!(span_begins(text, "@s.whatsapp.net") && span_len(text) == 15) &&
 		!(span_begins(text, "@c.us") && span_len(text) == 5))
 		return false;
-	while (*at >= '0' && *at <= '9' && digits < NUMBER_DIGITS_MAX)
-		phone->out[digits++] = *at++;
-	phone->len = digits;
-	if (digits == 0)
-		return false;
+	while (at[digits] >= '0' && at[digits] <= '9')
+		digits++;
+	at += digits;
 	while ((*at == ':' || *at == '_' || *at == '.') && at[1] >= '0' &&
 		   at[1] <= '9')
 		for (at++; *at >= '0' && *at <= '9';)
 			at++;
-	return at == server;
+	if (at != server || digits == 0 || digits > NUMBER_DIGITS_MAX)
+		return false;
+	/* The text may be what was written before. */
+	memmove(phone->out, start, digits);
+	phone->len = digits;
+	return true;
 }
 
 /* READING_NAME if the text is neither an e-mail address nor several. */
@@ -432,10 +458,10 @@ has_listed_number(Span text)
 }
 
 /*
- * What the first character is, and how many bytes it takes. Every ASCII sign
- * but a letter may be in a number; beyond ASCII only punctuation, white space
- * and invisible characters may. Full-width forms are what Japanese keyboards
- * write.
+ * What the first character is, and how many bytes it takes. Every ASCII
+ * character but a letter may be in a number; beyond ASCII only punctuation,
+ * white space and invisible characters may. Full-width forms are what Japanese
+ * keyboards write.
  */
 static size_t
 take_sign(const char *s, const char *end, Sign *sign, char *digit)
@@ -468,8 +494,14 @@ take_sign(const char *s, const char *end, Sign *sign, char *digit)
 			return n;
 	}
 	*sign = SIGN_LETTER;
-	if (codepoint < 0)
+	if (codepoint < 0x80)
+	{
+		char c = span_lower((char) codepoint);
+
+		if (c < 'a' || c > 'z')
+			*sign = SIGN_FILLER;
 		return n;
+	}
 	switch (utf8proc_category(codepoint))
 	{
 		case UTF8PROC_CATEGORY_PC:
@@ -485,12 +517,6 @@ take_sign(const char *s, const char *end, Sign *sign, char *digit)
 		case UTF8PROC_CATEGORY_CC:
 		case UTF8PROC_CATEGORY_CF:
 			*sign = SIGN_FILLER;
-			break;
-		case UTF8PROC_CATEGORY_SM:
-		case UTF8PROC_CATEGORY_SC:
-		case UTF8PROC_CATEGORY_SK:
-			if (codepoint < 0x80)
-				*sign = SIGN_FILLER;
 			break;
 		default:
 			break;
@@ -599,8 +625,7 @@ take_parameters(Span rest, Span *context)
 	while (at < rest.end && *at == ';')
 	{
 		Span parameter = {at, rest.end};
-		const char *end =
-			memchr(at + 1, ';', (size_t) (rest.end - at - 1));
+		const char *end = memchr(at + 1, ';', (size_t) (rest.end - at - 1));
 		const char *name = at + 1;
 
 		if (end != NULL)
@@ -616,8 +641,8 @@ take_parameters(Span rest, Span *context)
 		if (name < at && *name != '=')
 			return false;
 		if (found.start == NULL && span_begins(parameter, PHONE_CONTEXT))
-			found = span_trim(
-				(Span){parameter.start + strlen(PHONE_CONTEXT), at});
+			found =
+				span_trim((Span){parameter.start + strlen(PHONE_CONTEXT), at});
 	}
 	if (at != rest.end)
 		return false;

@@ -53,6 +53,8 @@ span_clean(Span span, bool keep_joiners, char *room)
 			continue;
 		}
 		n = address_decode(at, (size_t) (span.end - at), &codepoint);
+		if (codepoint < 0)
+			return (Span){room, room};
 		if (!is_format(codepoint) ||
 			(keep_joiners && codepoint >= ZERO_WIDTH_NON_JOINER &&
 			 codepoint <= ZERO_WIDTH_JOINER &&

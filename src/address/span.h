@@ -1,6 +1,6 @@
 /*
  * span.h: parts of a text, and what the readers of phone numbers and of e-mail
- * addresses both do with them.
+ * addresses both need.
  */
 #ifndef ADDRESS_SPAN_H
 #define ADDRESS_SPAN_H
@@ -33,7 +33,8 @@ extern Span span_trim(Span span);
  * A trimmed copy in room, without invisible format characters (Unicode's
  * category Cf). keep_joiners leaves zero-width joiners and non-joiners where
  * they may be part of a word, between two characters beyond ASCII. The copy is
- * no longer than the span and may be written over it.
+ * no longer than the span and may be written over it. It is empty if the text
+ * is not UTF-8: without what is removed, invalid bytes could become valid.
  */
 extern Span span_clean(Span span, bool keep_joiners, char *room);
 
@@ -61,15 +62,5 @@ extern size_t span_write_lower(Span span, char *out);
 
 /* Copy without the joiners that span_clean kept; out may be s. */
 extern size_t span_drop_joiners(const char *s, size_t len, char *out);
-
-/*
- * email.c: what address_write_email does with a text that span_clean has
- * trimmed and copied, joiners kept, into writable memory. *len is set only for
- * ADDRESS_SINGLE.
- */
-extern AddressVerdict email_read(Span text,
-								 bool keep_plus_tags,
-								 char *out,
-								 size_t *len);
 
 #endif /* ADDRESS_SPAN_H */

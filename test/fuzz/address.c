@@ -1,8 +1,8 @@
 /*
- * address.c: normalization of any bytes, as the three kinds of address.
+ * address.c: normalize any bytes as each kind of address.
  *
- * address/bytes.h needs no server, so it is linked as it stands, and input and
- * output have exactly the room that it promises to need.
+ * The functions of address/bytes.h do not need a server, so they are linked as
+ * they are. The output has exactly the room that they ask for.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -12,11 +12,27 @@
 #include "../../src/address/bytes.h"
 #include "fuzz.h"
 
-typedef size_t (*Normalizer)(const char *s, size_t len, char *out);
+typedef size_t (*Normalizer)(const char *s,
+							 size_t len,
+							 bool keep_plus_tags,
+							 char *out,
+							 AddressVerdict *verdict);
 
-static void check_kind(Normalizer normalize, const char *s, size_t len);
-static char *
-run(Normalizer normalize, const char *s, size_t len, size_t *result_len);
+static size_t write_opaque(const char *s,
+						   size_t len,
+						   bool keep_plus_tags,
+						   char *out,
+						   AddressVerdict *verdict);
+static void check_kind(Normalizer normalize,
+					   bool keep_plus_tags,
+					   const char *s,
+					   size_t len);
+static char *run(Normalizer normalize,
+				 bool keep_plus_tags,
+				 const char *s,
+				 size_t len,
+				 size_t *result_len,
+				 AddressVerdict *verdict);
 static bool is_utf8(const char *s, size_t len);
 
 int
@@ -26,35 +42,57 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (s == NULL)
 		return 0;
-	check_kind(address_write_phone, s, size);
-	check_kind(address_write_email, s, size);
-	check_kind(address_write_opaque, s, size);
+	check_kind(address_write_phone, false, s, size);
+	check_kind(address_write_phone, true, s, size);
+	check_kind(address_write_email, false, s, size);
+	check_kind(address_write_email, true, s, size);
+	check_kind(write_opaque, false, s, size);
 	return 0;
 }
 
+static size_t
+write_opaque(const char *s,
+			 size_t len,
+			 bool keep_plus_tags,
+			 char *out,
+			 AddressVerdict *verdict)
+{
+	(void) keep_plus_tags;
+	return address_write_opaque(s, len, out, verdict);
+}
+
 static void
-check_kind(Normalizer normalize, const char *s, size_t len)
+check_kind(Normalizer normalize, bool keep_plus_tags, const char *s, size_t len)
 {
 	size_t once_len;
 	size_t twice_len;
-	char *once = run(normalize, s, len, &once_len);
-	char *twice = run(normalize, once, once_len, &twice_len);
+	AddressVerdict verdict;
+	AddressVerdict again;
+	char *once = run(normalize, keep_plus_tags, s, len, &once_len, &verdict);
+	char *twice =
+		run(normalize, keep_plus_tags, once, once_len, &twice_len, &again);
 
-	/* Nothing is left only of nothing. */
+	/* The result is empty only for a blank input. */
 	PROMISE((once_len == 0) == (address_count_space(s, len) == len));
 	PROMISE(once_len == twice_len && memcmp(once, twice, once_len) == 0);
+	PROMISE(verdict == again);
 	PROMISE(!is_utf8(s, len) || is_utf8(once, once_len));
 	free(once);
 	free(twice);
 }
 
 static char *
-run(Normalizer normalize, const char *s, size_t len, size_t *result_len)
+run(Normalizer normalize,
+	bool keep_plus_tags,
+	const char *s,
+	size_t len,
+	size_t *result_len,
+	AddressVerdict *verdict)
 {
 	char *out = malloc(ADDRESS_ROOM(len));
 
-	*result_len = normalize(s, len, out);
-	PROMISE(*result_len <= ADDRESS_ROOM(len));
+	*result_len = normalize(s, len, keep_plus_tags, out, verdict);
+	PROMISE(*result_len <= ADDRESS_RESULT_MAX(len));
 	return out;
 }
 

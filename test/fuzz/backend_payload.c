@@ -96,20 +96,23 @@ check_taken(const InboxItem *item)
 		PROMISE(item->body.type == jbvNull && !channel->body_required);
 }
 
-/* It is there, can be stored, and is what it is normalized to. */
+/* It is present, can be stored, and is one normalized address. */
 static void
 check_address(const Channel *channel, const text *address)
 {
 	const char *expected;
+	AddressVerdict verdict;
 	text *again;
 
 	PROMISE(address != NULL);
 	PROMISE(is_utf8(VARDATA_ANY(address), VARSIZE_ANY_EXHDR(address)));
 	PROMISE(inbox_address_fault(address, &expected) == NULL);
 	PROMISE(strstr(text_to_cstring(address), "<->") == NULL);
-	again = address_normalize(channel->address_kind,
+	again = address_normalize(channel,
 							  VARDATA_ANY(address),
-							  VARSIZE_ANY_EXHDR(address));
+							  VARSIZE_ANY_EXHDR(address),
+							  &verdict);
+	PROMISE(verdict == ADDRESS_SINGLE);
 	PROMISE(address_compare(address, again) == 0);
 }
 
