@@ -2,9 +2,9 @@
  * inbox/timestamp.c: read the instants that webhooks send.
  *
  * The format is RFC 3339 (a profile of ISO 8601), slightly extended: seconds
- * are optional, and the zone may be written +01 or +0100. The server's own input
- * function accepts far more ("yesterday", and times without a zone, which mean
- * a different instant in each session) and cannot refuse without an error.
+ * are optional, and the zone may be written +01 or +0100. The server's own
+ * input function accepts far more ("yesterday", and times without a zone, which
+ * mean a different instant in each session) and cannot refuse without an error.
  */
 #include "postgres.h"
 
