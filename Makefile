@@ -39,6 +39,8 @@ endif
 all: $(GATEWAY)
 install: install-gateway
 $(OBJS): $(wildcard src/*/*.h)
+src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
+src/maintenance/readiness.o: msgstore.control
 $(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h)
 $(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
 

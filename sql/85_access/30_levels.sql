@@ -10,6 +10,8 @@ CREATE FUNCTION msgstore._access_rights()
     SELECT l.level, r.kind, n.name
     FROM (VALUES
         ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
+        ('{ingest,read,process,operate}', 'function', '{
+            readiness,_readiness}'),
         ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit}'),
         -- Providers report to the gateway or to a sender.
         ('{ingest,process}', 'function', '{record_status}'),

@@ -19,6 +19,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "stats/shared.h"
 
@@ -149,6 +150,20 @@ stats_own_database(bool *shared)
 	return own;
 }
 
+void
+stats_note_outside(void)
+{
+	pg_atomic_write_u64(&stats_own_database(NULL)->outside_at,
+						(uint64) GetCurrentTimestamp());
+}
+
+TimestampTz
+stats_outside_at(void)
+{
+	return (TimestampTz) pg_atomic_read_u64(
+		&stats_own_database(NULL)->outside_at);
+}
+
 static void
 init_database(StatsDatabase *database)
 {
@@ -161,6 +176,7 @@ init_database(StatsDatabase *database)
 	memset(database->base_storage, 0, sizeof(database->base_storage));
 	memset(database->channels_storage, 0, sizeof(database->channels_storage));
 	database->recounts = 0;
+	pg_atomic_init_u64(&database->outside_at, 0);
 	pg_atomic_init_u64(&database->latency_sum, 0);
 	pg_atomic_init_u64(&database->latency_max, 0);
 	for (i = 0; i < STATS_HISTOGRAM_BUCKETS; i++)

@@ -51,6 +51,9 @@ typedef struct StatsDatabase
 	Oid channels_storage[STATS_GAUGES]; /* the same for the channels' bases */
 	uint64 recounts;					/* number of calls of recount() */
 
+	/* TimestampTz of the last process() or claim() in a session, 0: none. */
+	pg_atomic_uint64 outside_at;
+
 	pg_atomic_uint64 latency_sum; /* microseconds */
 	pg_atomic_uint64 latency_max; /* microseconds */
 	pg_atomic_uint64 latencies[STATS_HISTOGRAM_BUCKETS];

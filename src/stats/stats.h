@@ -58,6 +58,13 @@ extern void stats_move(StatsGauge gauge,
 /* At commit, records the latency of an event that was accepted at this time. */
 extern void stats_count_latency(TimestampTz accepted_at);
 
+/*
+ * Records, at once, that a session other than a worker is processing events;
+ * returns when one last did, or 0. Without preloading, this session only.
+ */
+extern void stats_note_outside(void);
+extern TimestampTz stats_outside_at(void);
+
 /* Frees the counters of a dropped database. */
 extern void stats_forget_database(Oid database);
 

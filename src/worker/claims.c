@@ -146,6 +146,7 @@ msgstore_claim(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events %d is not positive", most)));
 	worker_refuse_in_handler("claim");
+	stats_note_outside();
 	SPI_connect();
 	claim(processor_id, most, &batch);
 	InitMaterializedSRF(fcinfo, 0);

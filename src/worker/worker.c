@@ -41,6 +41,7 @@
 #include "responses/responses.h"
 #include "server/errors.h"
 #include "server/settings.h"
+#include "stats/stats.h"
 #include "stats/worker.h"
 #include "wake/lanes.h"
 #include "wake/outbox.h"
@@ -124,6 +125,7 @@ msgstore_process(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events " INT64_FORMAT " is not positive", most)));
 	worker_refuse_in_handler("process");
+	stats_note_outside();
 	/* Workers skip the lanes held here; wake them when these are released. */
 	wake_at_commit();
 	search = worker_search_all(false);

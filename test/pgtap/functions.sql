@@ -237,6 +237,9 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('check', '', 'TABLE(finding text, subject text, detail text, repair text)',
      'stable', false, 'unsafe', true),
+    -- readiness: examines the caller's rights
+    ('readiness', 'max_event_age interval DEFAULT ''00:05:00''::interval', 'TABLE(finding text, severity text, detail text, hint text)',
+     'stable', false, 'unsafe', false),
     -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
      'volatile', false, 'unsafe', true),

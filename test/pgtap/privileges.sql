@@ -64,6 +64,7 @@ INSERT INTO calls VALUES
     ('purge', $$SELECT msgstore.purge('1 day')$$),
     ('erase_address', $$SELECT msgstore.erase_address('sms', '+9')$$),
     ('check', 'SELECT msgstore.check()'),
+    ('readiness', 'SELECT msgstore.readiness()'),
     ('claim_outbound', $$SELECT msgstore.claim_outbound('pgtap')$$),
     ('heartbeat_outbound', $$SELECT msgstore.heartbeat_outbound('pgtap')$$),
     ('sent', $$DO 'BEGIN PERFORM msgstore.sent(NULL, ''p-1'');

@@ -82,7 +82,7 @@ SELECT set_eq(
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
         'list_responses', 'branches', 'response_input_items', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
-        'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations'])$$,
+        'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness'])$$,
     $$SELECT NULL::name WHERE false$$,
     'every function with the owner''s rights filters by tenant');
 
@@ -116,8 +116,8 @@ SELECT set_eq(
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function'
       GROUP BY name HAVING count(*) > 1$$,
-    -- A gateway calls the first three with any level; providers report statuses.
-    ARRAY['authenticate', 'has_api_keys', 'tenant_limit', 'record_status'],
+    -- A gateway calls the first ones with any level; providers report statuses.
+    ARRAY['readiness', '_readiness', 'authenticate', 'has_api_keys', 'tenant_limit', 'record_status'],
     'and only one');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
@@ -126,7 +126,7 @@ SELECT set_eq(
         'drop_subscription', 'resize_subscription', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
         'purge_responses', 'create_api_key', 'revoke_api_key', 'list_api_keys',
-        'set_tenant_limit', 'list_tenant_limits', '_stat_worker'],
+        'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'readiness', '_readiness'],
     'functions that change much at once, or grant access, are for operators');
 SELECT is_empty(
     $$SELECT r.name FROM msgstore._access_rights() r
