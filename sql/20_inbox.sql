@@ -130,7 +130,7 @@ COMMENT ON COLUMN msgstore.idempotency_keys.scope IS
 COMMENT ON COLUMN msgstore.idempotency_keys.key IS
     'The idempotency key; in scope content, request_digest in hexadecimal';
 COMMENT ON COLUMN msgstore.idempotency_keys.request_digest IS
-    'SHA-256 of channel and payload, or in scope content of what identifies the message. The same key with another digest is a conflict';
+    'SHA-256 of channel and payload; payloads that are equal as jsonb have the same one. The same key with another digest is a conflict';
 COMMENT ON COLUMN msgstore.idempotency_keys.result_id IS
     'Id of the event or message that the first request stored';
 COMMENT ON COLUMN msgstore.idempotency_keys.expires_at IS

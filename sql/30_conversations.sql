@@ -70,6 +70,9 @@ CREATE TABLE msgstore.messages (
     correlation_id text,
     body text NOT NULL DEFAULT '',
     attachments jsonb,
+    from_given text,
+    to_given text,
+    subject text,
     CONSTRAINT messages_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT messages_inbound_event_key UNIQUE (tenant_id, inbound_event_id),
     CONSTRAINT messages_direction CHECK (direction IN ('inbound', 'outbound')),
@@ -400,6 +403,11 @@ BEGIN
                    WHEN l.event_id IS NOT NULL THEN 'failed'
                    WHEN o.message_id IS NOT NULL THEN 'queued'
                END)
+               -- A key without a value would say that there is another form.
+               || jsonb_strip_nulls(jsonb_build_object(
+                   'from_given', m.from_given,
+                   'to_given', m.to_given,
+                   'subject', m.subject))
                ORDER BY m."timestamp", m.id)
     INTO items
     FROM (
@@ -490,9 +498,9 @@ COMMENT ON COLUMN msgstore.messages.channel IS
 COMMENT ON COLUMN msgstore.messages.conversation_key IS
     'Key of the conversation, as in conversations.key';
 COMMENT ON COLUMN msgstore.messages."from" IS
-    'Normalized address of the sender';
+    'Normalized address of the sender: its identity';
 COMMENT ON COLUMN msgstore.messages."to" IS
-    'Normalized address of the recipient';
+    'Normalized address of the recipient: its identity';
 COMMENT ON COLUMN msgstore.messages.provider_message_id IS
     'Message id assigned by the provider of an inbound message; that of an outbound message is in deliveries';
 COMMENT ON COLUMN msgstore.messages.correlation_id IS
@@ -501,6 +509,12 @@ COMMENT ON COLUMN msgstore.messages.body IS
     'Text of the message; empty if the payload has none';
 COMMENT ON COLUMN msgstore.messages.attachments IS
     'JSON array of URLs; null if the payload has no such field';
+COMMENT ON COLUMN msgstore.messages.from_given IS
+    'Address of the sender as given in the payload, with display name; null if it equals "from"';
+COMMENT ON COLUMN msgstore.messages.to_given IS
+    'Address of the recipient as given in the payload, with display name; null if it equals "to"';
+COMMENT ON COLUMN msgstore.messages.subject IS
+    'Subject given in the payload; null if there is none';
 COMMENT ON FUNCTION msgstore._add_to_count(text, bigint) IS
     'Adds change to the tenant''s number of conversations without waiting for other sessions';
 COMMENT ON FUNCTION msgstore._count_conversations() IS
@@ -508,7 +522,7 @@ COMMENT ON FUNCTION msgstore._count_conversations() IS
 COMMENT ON FUNCTION msgstore._recount_tenant(text) IS
     'Corrects the tenant''s conversation_counts; waits for transactions that create conversations';
 COMMENT ON FUNCTION msgstore.send(text, jsonb, text, text) IS
-    'Stores an outbound message in its conversation and, if its channel has a provider, in the outbox. Without an idempotency key, a message with the same channel, addresses, body, attachments and timestamp is a duplicate; keys are remembered for two hours. Returns message_id and duplicate; if duplicate is true, nothing was stored and message_id is the id of the first message. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
+    'Stores an outbound message in its conversation and, if its channel has a provider, in the outbox. The payload is kept whole, with redacted values replaced. Without an idempotency key, a message with the same channel and payload is a duplicate; keys are remembered for two hours. Returns message_id and duplicate; if duplicate is true, nothing was stored and message_id is the id of the first message. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
 COMMENT ON FUNCTION msgstore._tenants_in_scope() IS
     'Returns the tenants that this session sees: that of msgstore.tenant_id, or all';
 COMMENT ON FUNCTION msgstore._cursor(timestamptz, uuid) IS

@@ -73,7 +73,17 @@ CREATE INDEX delivery_statuses_provider_message_idx
 CREATE INDEX delivery_statuses_received_at_idx
     ON msgstore.delivery_statuses (received_at);
 
+-- Apart from messages, which lists read, and from outbox, whose rows are
+-- short-lived. The id tells the time, so retention needs no index of its own.
+CREATE TABLE msgstore.outbound_payloads (
+    tenant_id text COLLATE "C" NOT NULL,
+    message_id uuid NOT NULL,
+    payload jsonb NOT NULL,
+    CONSTRAINT outbound_payloads_pkey PRIMARY KEY (tenant_id, message_id)
+);
+
 SELECT pg_catalog.pg_extension_config_dump('msgstore.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.outbound_payloads', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.deliveries', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.delivery_statuses', '');
 
@@ -89,6 +99,14 @@ COMMENT ON COLUMN msgstore.outbox.next_attempt_at IS
     'Null for a new message. For a leased one, the time at which the lease expires without a heartbeat; otherwise the time of the next attempt';
 COMMENT ON COLUMN msgstore.outbox.sender_id IS
     'Name of the sender that holds the lease; null if the message is not leased';
+COMMENT ON TABLE msgstore.outbound_payloads IS
+    'Payloads of outbound messages, whole; a row is removed when its payload is purged';
+COMMENT ON COLUMN msgstore.outbound_payloads.tenant_id IS
+    'Tenant that owns the message';
+COMMENT ON COLUMN msgstore.outbound_payloads.message_id IS
+    'Id of the message in messages';
+COMMENT ON COLUMN msgstore.outbound_payloads.payload IS
+    'Payload passed to send(), with redacted values replaced';
 COMMENT ON TABLE msgstore.deliveries IS
     'Delivery of outbound messages, one row per message id assigned by a provider';
 COMMENT ON COLUMN msgstore.deliveries.tenant_id IS

@@ -133,7 +133,8 @@ CREATE FUNCTION msgstore.claim_outbound(
         attachments jsonb,
         "timestamp" timestamptz,
         correlation_id text,
-        attempt int)
+        attempt int,
+        payload jsonb)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     -- Rows are read by index whatever the tables' statistics say: a queue is
@@ -187,13 +188,16 @@ BEGIN
         WHERE o.tenant_id = claimed.tenant_id
             AND o.message_id = claimed.message_id
         RETURNING o.tenant_id, o.message_id)
-    SELECT m.id, m.tenant_id, m.channel, c.provider, m."from", m."to", m.body,
-           m.attachments, m."timestamp", m.correlation_id,
-           coalesce(f.attempt_count, 0) + 1
+    SELECT m.id, m.tenant_id, m.channel, c.provider,
+           coalesce(m.from_given, m."from"), coalesce(m.to_given, m."to"),
+           m.body, m.attachments, m."timestamp", m.correlation_id,
+           coalesce(f.attempt_count, 0) + 1, p.payload
     FROM leased
     JOIN msgstore.messages m
         ON m.tenant_id = leased.tenant_id AND m.id = leased.message_id
     JOIN msgstore.channels c ON c.name = m.channel
+    LEFT JOIN msgstore.outbound_payloads p
+        ON p.tenant_id = leased.tenant_id AND p.message_id = leased.message_id
     LEFT JOIN msgstore.event_failures f
         ON f.tenant_id = leased.tenant_id AND f.event_id = leased.message_id
     ORDER BY m.id;
@@ -263,6 +267,6 @@ COMMENT ON FUNCTION msgstore._fail_outbound(text, uuid, text, text, text, interv
 COMMENT ON FUNCTION msgstore.reap_outbound() IS
     'Ends all expired leases. Each counts as a failed attempt with error_code MS504, and its message can be claimed again at once. Returns the number of leases';
 COMMENT ON FUNCTION msgstore.claim_outbound(text, int) IS
-    'Leases up to max_messages messages to the sender for msgstore.claim_timeout, oldest first, and returns what is needed to send them; attempt is 1 for the first attempt. Raises MS400 for an invalid argument';
+    'Leases up to max_messages messages to the sender for msgstore.claim_timeout, oldest first, and returns what is needed to send them: from and to as they were given to send(), with display names, and the whole payload. attempt is 1 for the first attempt. Raises MS400 for an invalid argument';
 COMMENT ON FUNCTION msgstore.heartbeat_outbound(text) IS
     'Renews all leases of the sender and returns their number. Raises MS400 for an invalid argument';

@@ -20,7 +20,10 @@ SELECT m.id,
        coalesce(l.error_message, f.error_message) AS error_message,
        m.correlation_id,
        m.created_at,
-       coalesce(d.status_at, l.died_at, f.failed_at, m.created_at) AS updated_at
+       coalesce(d.status_at, l.died_at, f.failed_at, m.created_at) AS updated_at,
+       m.from_given,
+       m.to_given,
+       m.subject
 FROM msgstore.messages m
 LEFT JOIN msgstore.channels c ON c.name = m.channel
 LEFT JOIN msgstore.deliveries d
@@ -67,3 +70,9 @@ COMMENT ON COLUMN msgstore.outbound_messages.created_at IS
     'Time at which the message was stored';
 COMMENT ON COLUMN msgstore.outbound_messages.updated_at IS
     'Time of the last change of status or the last failed attempt';
+COMMENT ON COLUMN msgstore.outbound_messages.from_given IS
+    'Address of the sender as given to send(); null if it equals "from"';
+COMMENT ON COLUMN msgstore.outbound_messages.to_given IS
+    'Address of the recipient as given to send(); null if it equals "to"';
+COMMENT ON COLUMN msgstore.outbound_messages.subject IS
+    'Subject given in the payload; null if there is none';

@@ -13,7 +13,10 @@ CREATE FUNCTION msgstore._messages_of(tenants text[], event_ids uuid[])
         correlation_id text,
         body text,
         attachments jsonb,
-        "timestamp" timestamptz)
+        "timestamp" timestamptz,
+        from_given text,
+        to_given text,
+        subject text)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_messages_of';
 
@@ -94,7 +97,8 @@ BEGIN
         tenant_id text COLLATE "C", id uuid, channel text, thread text COLLATE "C",
         key text COLLATE "C", "from" text COLLATE "C", "to" text COLLATE "C",
         provider_message_id text, correlation_id text, body text,
-        attachments jsonb, "timestamp" timestamptz,
+        attachments jsonb, "timestamp" timestamptz, from_given text,
+        to_given text, subject text,
         message_id uuid, conversation_id uuid, moves boolean
     ) ON COMMIT DROP;
     FOR batch IN
@@ -140,11 +144,13 @@ BEGIN
             WHERE m.id IS NULL
                 OR (m.channel, m.conversation_key, m.conversation_id, m."from",
                     m."to", m.provider_message_id, m.correlation_id, m.body,
-                    m.attachments, m."timestamp")
+                    m.attachments, m."timestamp", m.from_given, m.to_given,
+                    m.subject)
                    IS DISTINCT FROM
                    (n.channel, n.key, c.id, n."from",
                     n."to", n.provider_message_id, n.correlation_id, n.body,
-                    n.attachments, n."timestamp"))
+                    n.attachments, n."timestamp", n.from_given, n.to_given,
+                    n.subject))
         SELECT count(*) INTO made FROM made;
         events := events + made;
     END LOOP;
@@ -205,7 +211,10 @@ BEGIN
         correlation_id = r.correlation_id,
         body = r.body,
         attachments = r.attachments,
-        "timestamp" = r."timestamp"
+        "timestamp" = r."timestamp",
+        from_given = r.from_given,
+        to_given = r.to_given,
+        subject = r.subject
     FROM pg_temp.msgstore_replay r
     JOIN msgstore.conversations c
         ON c.tenant_id = r.tenant_id AND c.key = r.key
@@ -214,10 +223,10 @@ BEGIN
     INSERT INTO msgstore.messages (
         tenant_id, id, inbound_event_id, direction, channel, "from", "to",
         provider_message_id, correlation_id, body, attachments, "timestamp",
-        conversation_key, conversation_id)
+        from_given, to_given, subject, conversation_key, conversation_id)
     SELECT r.tenant_id, r.id, r.id, 'inbound', r.channel, r."from", r."to",
            r.provider_message_id, r.correlation_id, r.body, r.attachments,
-           r."timestamp", r.key, c.id
+           r."timestamp", r.from_given, r.to_given, r.subject, r.key, c.id
     FROM pg_temp.msgstore_replay r
     JOIN msgstore.conversations c
         ON c.tenant_id = r.tenant_id AND c.key = r.key

@@ -56,6 +56,11 @@ BEGIN
     WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
+    what := 'outbound_payloads';
+    DELETE FROM msgstore.outbound_payloads p
+    WHERE p.message_id = ANY (messages) AND own IN ('', p.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
     what := 'idempotency_keys';
     DELETE FROM msgstore.idempotency_keys k
     WHERE k.result_id = ANY (events || messages) AND own IN ('', k.tenant_id);

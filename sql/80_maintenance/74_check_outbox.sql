@@ -37,6 +37,19 @@ BEGIN
     WHERE w.holds AND scope IN ('', o.tenant_id);
 
     RETURN QUERY
+    SELECT 'payload without message', format('message %s', p.message_id),
+           'The outbound message does not exist.',
+           format('DELETE FROM msgstore.outbound_payloads'
+                  ' WHERE tenant_id = %L AND message_id = %L',
+                  p.tenant_id, p.message_id)
+    FROM msgstore.outbound_payloads p
+    WHERE scope IN ('', p.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.messages m
+            WHERE m.tenant_id = p.tenant_id AND m.id = p.message_id
+                AND m.direction = 'outbound');
+
+    RETURN QUERY
     SELECT 'delivery without message', format('message %s', d.message_id),
            'The outbound message does not exist.',
            format('DELETE FROM msgstore.deliveries WHERE tenant_id = %L AND id = %L',
@@ -66,4 +79,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_outbox() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_outbox() IS
-    'Finds outbound messages in two places, and outbox rows, deliveries, and delivery statuses without their message or delivery';
+    'Finds outbound messages in two places, and outbox rows, payloads, deliveries, and delivery statuses without their message or delivery';

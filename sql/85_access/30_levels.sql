@@ -39,7 +39,8 @@ CREATE FUNCTION msgstore._access_rights()
             inbound_events,outbound_messages,conversations,channels,
             delivery_statuses,host_events,host_entries_current,
             host_entries_history,
-            event_queue,event_claims,event_failures,outbox,deliveries}'),
+            event_queue,event_claims,event_failures,outbox,outbound_payloads,
+            deliveries}'),
         -- Views run with the rights of the reader, so that row security applies
         -- to them, too; the reader needs their tables.
         ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),

@@ -288,6 +288,8 @@ read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel)
 		DatumGetBool(heap_getattr(tuple, COLUMN_STRICT_ORDER, desc, &is_null));
 	channel->keep_plus_tags =
 		read_word(tuple, desc, COLUMN_PLUS_TAGS, tags) == 1;
+	(void) heap_getattr(tuple, COLUMN_PROVIDER, desc, &is_null);
+	channel->has_provider = !is_null;
 }
 
 static char *

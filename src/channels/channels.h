@@ -31,6 +31,7 @@ typedef struct Channel
 	AttachmentRule attachments;
 	bool strict_order;	 /* later events wait behind one that failed */
 	bool keep_plus_tags; /* a plus-tag is part of an e-mail address */
+	bool has_provider;	 /* its outbound messages are sent */
 } Channel;
 
 /*

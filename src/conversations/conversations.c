@@ -8,15 +8,12 @@
  * snapshot. Conversations are locked in the order of tenant and key, so that
  * two batches do not deadlock.
  *
- * Conversations owns messages, conversations and conversation_counts, and adds
- * rows to the outbox. send() validates by the rules of the inbox and shares its
- * idempotency keys; the worker adds the messages of inbound events through
- * conversations_add().
+ * Conversations owns messages, conversations and conversation_counts. send.c
+ * adds outbound messages, the worker those of inbound events.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,15 +22,8 @@
 #include "channels/channels.h"
 #include "conversations/conversations.h"
 #include "conversations/insert.h"
-#include "inbox/check.h"
-#include "inbox/inbox.h"
-#include "inbox/keys.h"
 #include "inbox/uuid7.h"
-#include "server/settings.h"
 #include "server/statement.h"
-#include "stats/stats.h"
-#include "wake/outbox.h"
-#include "wake/wake.h"
 
 /* Locks the conversations in the order of the given rows. */
 static Statement move_conversations = {
@@ -70,16 +60,6 @@ static Statement make_conversations = {
 				 TEXTARRAYOID,
 				 TEXTARRAYOID}};
 
-/* Only messages of strict_order channels have a conversation in the outbox. */
-static Statement queue_outbound = {
-	.sql = "INSERT INTO msgstore.outbox (tenant_id, message_id,"
-		   " conversation_id)"
-		   " SELECT $1, $2, CASE WHEN c.strict_order THEN $3 END"
-		   " FROM msgstore.channels c"
-		   " WHERE c.name = $4 AND c.provider IS NOT NULL",
-	.nargs = 4,
-	.argtypes = {TEXTOID, UUIDOID, UUIDOID, TEXTOID}};
-
 /* The messages of a call that belong to one conversation. */
 typedef struct Touch
 {
@@ -112,22 +92,6 @@ static void move(Touch *touches, int n);
 static int make(Touch **touches, int n);
 static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);
-static void send_item(InboxItem *item);
-static void add_outbound(const InboxItem *item);
-static void queue(const ConversationMessage *message);
-static text *optional_text(const char *s);
-
-PG_FUNCTION_INFO_V1(msgstore_send);
-
-Datum
-msgstore_send(PG_FUNCTION_ARGS)
-{
-	InboxItem item;
-
-	inbox_take_arguments(fcinfo, &item);
-	send_item(&item);
-	return inbox_return_outcome(fcinfo, &item);
-}
 
 int
 conversations_add(ConversationMessage *messages, int n)
@@ -326,81 +290,4 @@ log_assignment(const ConversationMessage *message, bool is_new)
 							 id,
 							 is_new ? "creates" : "joins",
 							 text_to_cstring(message->conversation_key))));
-}
-
-/*
- * Without an idempotency key, the content is the key: channel, addresses,
- * body, attachments and timestamp.
- */
-static void
-send_item(InboxItem *item)
-{
-	MemoryContext caller = CurrentMemoryContext;
-
-	if (!inbox_check_item(item, false))
-		return;
-	inbox_make_uuid7(&item->id);
-	SPI_connect();
-	/* What is allocated for the item must outlive the SPI connection. */
-	MemoryContextSwitchTo(caller);
-	if (item->idempotency_key != NULL)
-		inbox_claim_keys(&item, 1, "outbound");
-	else
-		inbox_claim_content(item, "content");
-	if (item->refusal == NULL && !item->duplicate)
-		add_outbound(item);
-	SPI_finish();
-}
-
-static void
-add_outbound(const InboxItem *item)
-{
-	ConversationMessage message = {
-		.id = item->id,
-		.inbound = false,
-		.tenant_id = cstring_to_text(msgstore_tenant_id),
-		.channel = cstring_to_text(item->channel),
-		.from = item->from,
-		.to = item->to,
-		.correlation_id = optional_text(item->correlation_id),
-		.body = cstring_to_text(""),
-		.timestamp = item->timestamp,
-	};
-	int created;
-
-	if (item->body.type == jbvString)
-		message.body = cstring_to_text_with_len(item->body.val.string.val,
-												item->body.val.string.len);
-	if (item->attachments.type == jbvBinary)
-	{
-		JsonbValue list = item->attachments;
-
-		message.attachments = JsonbValueToJsonb(&list);
-	}
-	created = conversations_add(&message, 1);
-	queue(&message);
-	stats_count_for(STATS_MESSAGES_SENT, message.tenant_id, message.channel, 1);
-	stats_count(STATS_CONVERSATIONS_CREATED, created);
-	stats_count(STATS_CONVERSATIONS_REUSED, 1 - created);
-}
-
-/* Messages of a channel without a provider are not sent. */
-static void
-queue(const ConversationMessage *message)
-{
-	Datum values[4];
-
-	values[0] = PointerGetDatum(message->tenant_id);
-	values[1] = UUIDPGetDatum(&message->id);
-	values[2] = UUIDPGetDatum(&message->conversation_id);
-	values[3] = PointerGetDatum(message->channel);
-	statement_execute(&queue_outbound, values, NULL);
-	if (SPI_processed > 0)
-		wake_outbox_at_commit();
-}
-
-static text *
-optional_text(const char *s)
-{
-	return s != NULL ? cstring_to_text(s) : NULL;
 }

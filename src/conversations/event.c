@@ -15,9 +15,7 @@
 #include "server/statement.h"
 
 static text *read_text(uint64 row, int column);
-static void read_payload(Jsonb *payload,
-						 TimestampTz accepted_at,
-						 ConversationMessage *message);
+static void read_payload(TimestampTz accepted_at, ConversationMessage *message);
 static Jsonb *read_attachments(const JsonbValue *value);
 
 TimestampTz
@@ -35,9 +33,9 @@ event_read_message(uint64 row, ConversationMessage *message)
 	message->provider_message_id = read_text(row, 6);
 	message->correlation_id = read_text(row, 7);
 	accepted_at = DatumGetTimestampTz(statement_value(row, 9, &isnull));
-	read_payload(DatumGetJsonbPCopy(statement_value(row, 8, &isnull)),
-				 accepted_at,
-				 message);
+	message->payload = DatumGetJsonbPCopy(statement_value(row, 8, &isnull));
+	read_payload(accepted_at, message);
+	message_read_given(message);
 	return accepted_at;
 }
 
@@ -55,10 +53,9 @@ read_text(uint64 row, int column)
  * still gives a message, from the fields that are valid.
  */
 static void
-read_payload(Jsonb *payload,
-			 TimestampTz accepted_at,
-			 ConversationMessage *message)
+read_payload(TimestampTz accepted_at, ConversationMessage *message)
 {
+	Jsonb *payload = message->payload;
 	JsonbValue value;
 
 	if (inbox_find_field(payload, "body", &value) && value.type == jbvString)

@@ -35,6 +35,9 @@ enum
 	CORRELATION_ID,
 	BODY,
 	ATTACHMENTS,
+	FROM_GIVEN,
+	TO_GIVEN,
+	SUBJECT,
 	COLUMNS
 };
 
@@ -52,15 +55,19 @@ static const Oid types[] = {TEXTOID,
 							TEXTOID,
 							TEXTOID,
 							TEXTOID,
-							JSONBOID};
+							JSONBOID,
+							TEXTOID,
+							TEXTOID,
+							TEXTOID};
 
 static Statement insert_messages = {
 	.sql = "INSERT INTO msgstore.messages (tenant_id, id, conversation_id,"
 		   " inbound_event_id, \"timestamp\", created_at, direction, channel,"
 		   " conversation_key, \"from\", \"to\", provider_message_id,"
-		   " correlation_id, body, attachments)"
+		   " correlation_id, body, attachments, from_given, to_given,"
+		   " subject)"
 		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-		   " $11, $12, $13, $14, $15) AS n",
+		   " $11, $12, $13, $14, $15, $16, $17, $18) AS n",
 	.nargs = COLUMNS,
 	.argtypes = {TEXTARRAYOID,
 				 UUIDARRAYOID,
@@ -76,7 +83,10 @@ static Statement insert_messages = {
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
-				 JSONBARRAYOID}};
+				 JSONBARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID}};
 
 static void read_row(const void *messages, int i, Datum *values, bool *nulls);
 static void put(const void *value, int column, Datum *values, bool *nulls);
@@ -119,6 +129,9 @@ read_row(const void *messages, int i, Datum *values, bool *nulls)
 	put(m->correlation_id, CORRELATION_ID, values, nulls);
 	put(m->body, BODY, values, nulls);
 	put(m->attachments, ATTACHMENTS, values, nulls);
+	put(m->from_given, FROM_GIVEN, values, nulls);
+	put(m->to_given, TO_GIVEN, values, nulls);
+	put(m->subject, SUBJECT, values, nulls);
 }
 
 static void

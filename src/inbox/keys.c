@@ -12,11 +12,11 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "inbox/digest.h"
 #include "inbox/keys.h"
 #include "server/errors.h"
 #include "server/settings.h"
@@ -84,11 +84,6 @@ static int
 insert_claims(KeyClaim *claims, int n, const char *scope, bool expires);
 static void find_first(KeyClaim *claims, int n, const char *scope);
 static void remove_expired_keys(int64 most);
-static bytea *digest_bytes(StringInfo bytes);
-static bytea *digest_request(const InboxItem *item);
-static bytea *digest_content(const InboxItem *item);
-static void append_part(StringInfo bytes, const void *part, int len);
-static void append_field(StringInfo bytes, const JsonbValue *value);
 
 void
 inbox_claim_keys(InboxItem **items, int n, const char *scope)
@@ -104,7 +99,7 @@ inbox_claim_keys(InboxItem **items, int n, const char *scope)
 			continue;
 		claims[nclaims].item = items[i];
 		claims[nclaims].key = items[i]->idempotency_key;
-		claims[nclaims].digest = digest_request(items[i]);
+		claims[nclaims].digest = inbox_digest_request(items[i]);
 		claims[nclaims++].won = false;
 	}
 	if (nclaims == 0)
@@ -131,7 +126,7 @@ inbox_claim_keys(InboxItem **items, int n, const char *scope)
 void
 inbox_claim_content(InboxItem *item, const char *scope)
 {
-	KeyClaim content = {.item = item, .digest = digest_content(item)};
+	KeyClaim content = {.item = item, .digest = inbox_digest_content(item)};
 
 	content.key = text_to_cstring(DatumGetTextPP(
 		DirectFunctionCall2(binary_encode,
@@ -285,62 +280,4 @@ remove_expired_keys(int64 most)
 
 	values[0] = Int64GetDatum(most);
 	statement_execute(&remove_expired, values, NULL);
-}
-
-static bytea *
-digest_bytes(StringInfo bytes)
-{
-	bytea *input = palloc(VARHDRSZ + bytes->len);
-
-	SET_VARSIZE(input, VARHDRSZ + bytes->len);
-	memcpy(VARDATA(input), bytes->data, bytes->len);
-	return DatumGetByteaPP(
-		DirectFunctionCall1(sha256_bytea, PointerGetDatum(input)));
-}
-
-static bytea *
-digest_request(const InboxItem *item)
-{
-	StringInfoData bytes;
-
-	initStringInfo(&bytes);
-	append_part(&bytes, item->channel, strlen(item->channel));
-	append_part(&bytes,
-				VARDATA(item->payload),
-				VARSIZE(item->payload) - VARHDRSZ);
-	return digest_bytes(&bytes);
-}
-
-static bytea *
-digest_content(const InboxItem *item)
-{
-	StringInfoData bytes;
-
-	initStringInfo(&bytes);
-	append_part(&bytes, item->channel, strlen(item->channel));
-	append_part(&bytes, VARDATA_ANY(item->from), VARSIZE_ANY_EXHDR(item->from));
-	append_part(&bytes, VARDATA_ANY(item->to), VARSIZE_ANY_EXHDR(item->to));
-	append_part(&bytes, &item->timestamp, sizeof(item->timestamp));
-	append_field(&bytes, &item->body);
-	append_field(&bytes, &item->attachments);
-	return digest_bytes(&bytes);
-}
-
-/* With its length first, so that different parts never make the same bytes. */
-static void
-append_part(StringInfo bytes, const void *part, int len)
-{
-	appendBinaryStringInfo(bytes, (const char *) &len, sizeof(len));
-	appendBinaryStringInfo(bytes, part, len);
-}
-
-static void
-append_field(StringInfo bytes, const JsonbValue *value)
-{
-	if (value->type == jbvString)
-		append_part(bytes, value->val.string.val, value->val.string.len);
-	else if (value->type == jbvBinary)
-		append_part(bytes, value->val.binary.data, value->val.binary.len);
-	else
-		append_part(bytes, "", 0);
 }

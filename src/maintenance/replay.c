@@ -26,9 +26,6 @@
 #include "inbox/payload.h"
 #include "server/statement.h"
 
-/* Where event_read_message() finds the payload. */
-#define PAYLOAD_COLUMN 8
-
 static Statement read_events = {
 	.sql = "SELECT " EVENT_COLUMNS " FROM unnest($1, $2) AS e (tenant_id, id)"
 		   " JOIN msgstore.event_log l"
@@ -78,19 +75,17 @@ put_message(ReturnSetInfo *result, uint64 row)
 {
 	ConversationMessage message = {0};
 	const Channel *channel;
-	Datum values[12];
-	bool nulls[12] = {false};
-	Jsonb *payload;
-	bool isnull;
+	Datum values[15];
+	bool nulls[15] = {false};
 
 	(void) event_read_message(row, &message);
 	channel = channels_find(VARDATA_ANY(message.channel),
 							VARSIZE_ANY_EXHDR(message.channel));
 	if (channel == NULL)
 		return;
-	payload = DatumGetJsonbPCopy(statement_value(row, PAYLOAD_COLUMN, &isnull));
-	message.from = read_address(payload, channel, "from", message.from);
-	message.to = read_address(payload, channel, "to", message.to);
+	message.from = read_address(message.payload, channel, "from", message.from);
+	message.to = read_address(message.payload, channel, "to", message.to);
+	message_read_given(&message);
 	values[0] = PointerGetDatum(message.tenant_id);
 	values[1] = UUIDPGetDatum(&message.id);
 	values[2] = PointerGetDatum(message.channel);
@@ -107,6 +102,12 @@ put_message(ReturnSetInfo *result, uint64 row)
 	values[10] = PointerGetDatum(message.attachments);
 	nulls[10] = message.attachments == NULL;
 	values[11] = TimestampTzGetDatum(message.timestamp);
+	values[12] = PointerGetDatum(message.from_given);
+	nulls[12] = message.from_given == NULL;
+	values[13] = PointerGetDatum(message.to_given);
+	nulls[13] = message.to_given == NULL;
+	values[14] = PointerGetDatum(message.subject);
+	nulls[14] = message.subject == NULL;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

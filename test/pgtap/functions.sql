@@ -205,7 +205,7 @@ INSERT INTO expected VALUES
     ('hosts_health', '', 'jsonb',
      'stable', true, 'safe', true),
     -- outbox
-    ('claim_outbound', 'sender_id text, max_messages integer DEFAULT 10', 'TABLE(message_id uuid, tenant_id text, channel text, provider text, "from" text, "to" text, body text, attachments jsonb, "timestamp" timestamp with time zone, correlation_id text, attempt integer)',
+    ('claim_outbound', 'sender_id text, max_messages integer DEFAULT 10', 'TABLE(message_id uuid, tenant_id text, channel text, provider text, "from" text, "to" text, body text, attachments jsonb, "timestamp" timestamp with time zone, correlation_id text, attempt integer, payload jsonb)',
      'volatile', false, 'unsafe', true),
     ('heartbeat_outbound', 'sender_id text', 'integer',
      'volatile', false, 'unsafe', true),

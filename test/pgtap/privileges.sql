@@ -180,7 +180,7 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.snapshots', 'msgstore.host_entries', 'msgstore.host_log',
         'msgstore.dead_letters', 'msgstore.operations_log', 'msgstore.idempotency_keys',
         'msgstore.conversation_counts', 'msgstore.event_claims', 'msgstore.conversation_holds',
-        'msgstore.handlers', 'msgstore.responses', 'msgstore.outbox', 'msgstore.deliveries',
+        'msgstore.handlers', 'msgstore.responses', 'msgstore.outbox', 'msgstore.outbound_payloads', 'msgstore.deliveries',
         'msgstore.delivery_statuses', 'msgstore.api_keys', 'msgstore.tenant_limits']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
 UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),

@@ -9,9 +9,10 @@ SELECT no_plan();
 CREATE TEMP TABLE expected (relation text, columns text);
 INSERT INTO expected VALUES
     ('inbound_events', 'id uuid, tenant_id text, channel text, from text, to text, provider_message_id text, payload jsonb, status text, attempt_count integer, next_attempt_at timestamptz, processor_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz, processed_at timestamptz'),
-    ('outbound_messages', 'id uuid, tenant_id text, channel text, provider text, from text, to text, status text, provider_message_id text, attempt_count integer, next_attempt_at timestamptz, sender_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz'),
+    ('outbound_messages', 'id uuid, tenant_id text, channel text, provider text, from text, to text, status text, provider_message_id text, attempt_count integer, next_attempt_at timestamptz, sender_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz, from_given text, to_given text, subject text'),
+    ('outbound_payloads', 'tenant_id text, message_id uuid, payload jsonb'),
     ('delivery_statuses', 'tenant_id text, id uuid, channel text, provider_message_id text, status text, detail jsonb, received_at timestamptz'),
-    ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz'),
+    ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz, from_given text, to_given text, subject text'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
     ('conversation_counts', 'tenant_id text, part bigint, n bigint'),
     ('event_claims', 'tenant_id text, event_id uuid, processor_id text, claimed_at timestamptz, renewed_at timestamptz, expires_at timestamptz'),
@@ -47,7 +48,8 @@ SELECT set_eq(
     $$SELECT relation, name FROM actual_columns
       WHERE relation IN ('messages', 'conversations') AND NOT not_null$$,
     $$VALUES ('messages', 'inbound_event_id'), ('messages', 'provider_message_id'),
-        ('messages', 'correlation_id'), ('messages', 'attachments')$$,
+        ('messages', 'correlation_id'), ('messages', 'attachments'),
+        ('messages', 'from_given'), ('messages', 'to_given'), ('messages', 'subject')$$,
     'only these columns of messages and conversations are nullable');
 
 -- Keys begin with the tenant, so that tables can be distributed by it.

@@ -14,7 +14,8 @@ SELECT number, channel, participant_a, participant_b, key, message_count,
 -- The same content is a duplicate, even if it is written differently.
 SELECT message_id = :'first' AS same_id, duplicate FROM send('sms', message());
 SELECT message_id = :'first' AS same_id, duplicate FROM send('sms', message(
-    '{"from": "+1 (201) 666-1234", "timestamp": "2024-11-01T15:00:00+01:00", "extra": 1}'));
+    '{"type": "SMS", "timestamp": "2024-11-01T15:00:00+01:00"}'));
+SELECT message_id = :'first' AS same_id, duplicate FROM send('sms', message() - 'type' || '{"cc": null}');
 -- A different body, time, channel or direction makes a different message.
 SELECT duplicate FROM send('sms', message('{"body": "Hello!"}'));
 SELECT duplicate FROM send('sms', message('{"timestamp": "2024-11-01T14:00:01Z"}'));
@@ -169,5 +170,70 @@ SELECT list_conversations() #> '{meta,total}' AS total;
 ROLLBACK;
 SELECT (page(list_conversations())).*;
 
-DROP FUNCTION message, page, walk;
+
+-- The outbound payload is kept whole, with secrets replaced, and nothing is kept
+-- twice: the given form of an address only where it differs.
+SELECT message_id AS rich FROM send('email', '{"from": "Ann Lee <ann@x.example>", "to": "bob@x.example",
+    "subject": "Hi", "body": "Hello", "timestamp": "2024-11-01T14:00:00Z", "cc": ["c@x.example"],
+    "bcc": "d@x.example", "reply_to": "r@x.example", "in_reply_to": "<1@x>", "references": ["<0@x>", "<1@x>"],
+    "metadata": {"order": 7.50, "api_key": "abc"}, "x": null}') \gset
+SELECT "from", "to", from_given, to_given, subject FROM messages WHERE id = :'rich';
+SELECT payload FROM outbound_payloads WHERE message_id = :'rich';
+SELECT count(*) FROM outbound_payloads p JOIN messages m ON m.id = p.message_id WHERE m.direction = 'inbound';
+-- Lists show the identity, and where it differs the given form.
+CREATE FUNCTION public.listed(message uuid) RETURNS jsonb LANGUAGE sql AS
+$$ SELECT item FROM msgstore.messages m, jsonb_array_elements(msgstore.list_messages(
+       m.conversation_id::text) -> 'items') item WHERE m.id = message AND item ->> 'id' = message::text $$;
+SELECT l ->> 'from' AS "from", l ->> 'from_given' AS from_given, l ->> 'to' AS "to", l ? 'to_given' AS has_to_given,
+    l ->> 'subject' AS subject FROM listed(:'rich') l;
+CREATE FUNCTION public.given(channel text, addresses text[]) RETURNS TABLE
+    (to_given text, "to" text, listed text, inbound text, subject text) LANGUAGE plpgsql AS $$
+DECLARE
+    a text;
+    message uuid;
+    event uuid;
+BEGIN
+    FOREACH a IN ARRAY addresses LOOP
+        message := (SELECT message_id FROM msgstore.send(channel, jsonb_build_object('from', 'x@x.example', 'to', a,
+            'body', 'x', 'timestamp', '2024-11-01T14:00:00Z')));
+        SELECT m.to_given, m."to", listed(m.id) ->> 'to_given' INTO to_given, "to", listed
+        FROM msgstore.messages m WHERE m.id = message;
+        -- An inbound message keeps the same.
+        event := (SELECT event_id FROM msgstore.ingest(channel, jsonb_build_object('from', a, 'to', a, 'body', 'x',
+            'subject', a, 'timestamp', '2024-11-01T14:00:00Z'), mock => true));
+        PERFORM msgstore.process();
+        SELECT listed(m.id) ->> 'from_given', listed(m.id) ->> 'subject' INTO inbound, subject
+        FROM msgstore.messages m WHERE m.id = event;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+SELECT * FROM given('email', '{reply+AB12Token@reply.example,MixedCase+Tok@x.example,plain@x.example,
+    "\"Mü, Jörg\" <JM@Mail.example>","ann@example.com (Ann)","mailto:ann%40example.com"}');
+SELECT * FROM given('sms', '{Bank24,+15550001234,+1 (555) 000-1234,tel:+1-555-000-1234;ext=9,whatsapp:+15550001234," ACME "}');
+-- Identities are the same, but another given address is another message.
+SELECT given, duplicate FROM unnest('{team+a@x.example,team+b@x.example,Team+a@x.example,Team <team+a@x.example>,
+    team+a@x.example}'::text[]) WITH ORDINALITY g (given, n), send('email', message(jsonb_build_object(
+    'from', 'x@x.example', 'to', given, 'type', null))) ORDER BY n;
+SELECT given, duplicate FROM unnest('{+15550009876,+1 555 000 9876,tel:+15550009876,+15550009876}'::text[])
+    WITH ORDINALITY g (given, n), send('sms', message(jsonb_build_object('to', given))) ORDER BY n;
+SELECT key, message_count FROM conversations WHERE key IN (conversation_key('email', 'x@x.example', 'team@x.example'),
+    conversation_key('sms', '+12016661234', '+15550009876')) ORDER BY key;
+-- Every field counts, at any depth, and numbers are compared as jsonb compares them.
+SELECT field, duplicate FROM unnest(ARRAY['{"subject": "a"}', '{"subject": "b"}', '{"cc": ["a@x.org"]}',
+    '{"cc": ["b@x.org"]}', '{"cc": ["b@x.org", "a@x.org"]}', '{"metadata": {"n": 1}}', '{"metadata": {"n": 1.0}}',
+    '{"metadata": {"n": 1.000, "m": null}}', '{"metadata": {"n": "1"}}', '{"metadata": {"n": [1]}}',
+    '{"metadata": {"n": 100}}', '{"metadata": {"n": 1e2}}', '{"metadata": {"n": -0.0}}', '{"metadata": {"n": 0}}',
+    '{"metadata": {"n": true}}', '{"metadata": {"n": false}}', '{"metadata": {}}', '{"metadata": []}',
+    '{"metadata": {"type": "a"}}', '{"metadata": {"type": "b"}}', '{"metadata": {"timestamp": null}}'
+    ]) WITH ORDINALITY f (field, n), send('sms', message() || field::jsonb) ORDER BY n;
+SELECT n, duplicate FROM unnest('{1,1.0,10e-1}'::text[]) n, send('sms', message('{"n": 0}')
+    || format('{"n": %s}', n)::jsonb, 'numbers');
+SELECT send('sms', message('{"n": 2}'), 'numbers');
+SELECT n, duplicate FROM unnest('{1,1.0,10e-1}'::text[]) n, ingest('sms', message('{"messaging_provider_id": "n"}')
+    || format('{"n": %s}', n)::jsonb, 'numbers');
+SELECT count(*) FROM msgstore.ingest_batch((SELECT jsonb_agg(jsonb_build_object('channel', 'sms', 'idempotency_key',
+    'numbers', 'payload', message('{"messaging_provider_id": "n"}') || format('{"n": %s}', n)::jsonb))
+    FROM unnest('{1.00,1}'::text[]) n)) WHERE duplicate;
+
+DROP FUNCTION message, page, walk, listed, given;
 DROP EXTENSION msgstore;

@@ -39,11 +39,42 @@ SELECT count(*) FROM unnest('{two,three}'::text[]) body, send('sms', message(bod
 SELECT duplicate FROM send('email', '{"from": "a@x.org", "to": "b@x.org", "body": "<p>four</p>",
     "attachments": ["https://x.org/1"], "timestamp": "2024-11-01T15:00:00+01:00"}');
 SELECT message_id = id('one') AS same, tenant_id, channel, provider, "from", "to", body, attachments,
-    "timestamp", correlation_id, attempt FROM claim_outbound('a', 1);
+    "timestamp", correlation_id, attempt, payload = message('one') AS payload FROM claim_outbound('a', 1);
 SELECT channel, provider, "from", "to", body, attachments, attempt FROM claim_outbound('b');
 -- A claimed message cannot be claimed by others.
 SELECT count(*) FROM claim_outbound('c');
 SELECT body, status, sender FROM state;
+
+-- The sender gets the addresses as they were given, and the whole payload; keys and
+-- the order of a conversation go by the identity.
+BEGIN;
+UPDATE channels SET strict_order = true WHERE name IN ('email', 'sms');
+SELECT count(*) FROM unnest('{reply+AB12Token@reply.example,MixedCase+Tok@x.example,
+    "Ann <ann@x.example>"}'::text[]) a, send('email', jsonb_build_object('from', '"Desk" <Desk+1@x.example>', 'to', a,
+    'subject', 'Hi', 'cc', '["c@x.example"]'::jsonb, 'body', 'five', 'timestamp', '2024-11-01T14:00:00Z'));
+SELECT count(*) FROM unnest('{Bank24,+1 (804) 555-9999,whatsapp:+18045559999}'::text[]) a, send('sms', message('six', a));
+SELECT "from", "to", body, payload - 'body' - 'timestamp' - 'from' AS payload FROM claim_outbound('given');
+SELECT "from", from_given, "to", to_given, subject FROM outbound_messages WHERE sender_id = 'given' ORDER BY id;
+ROLLBACK;
+-- A message without a payload is claimed, too.
+BEGIN;
+DELETE FROM outbound_payloads;
+SELECT duplicate FROM send('sms', message('seven'));
+DELETE FROM outbound_payloads;
+SELECT body, "to", payload FROM claim_outbound('purged');
+ROLLBACK;
+-- A table that somebody has altered gets its rows by a statement.
+BEGIN;
+CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE NOTICE '% %', TG_TABLE_NAME, to_jsonb(NEW) - 'message_id' - 'conversation_id'; RETURN NEW; END $$;
+CREATE TRIGGER see BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION see();
+CREATE TRIGGER see BEFORE INSERT ON outbound_payloads FOR EACH ROW EXECUTE FUNCTION see();
+SELECT duplicate FROM send('sms', message('eight'));
+UPDATE channels SET strict_order = true WHERE name = 'sms';
+SELECT duplicate FROM send('sms', message('nine'));
+SELECT body, o.conversation_id IS NOT NULL AS ordered FROM outbox o JOIN messages m ON m.id = message_id
+    JOIN outbound_payloads USING (message_id) WHERE body IN ('eight', 'nine') ORDER BY body;
+ROLLBACK;
 
 -- A sent message leaves the outbox and has the provider's id.
 SELECT sent(id('one'), 'p-1', 'a');
