@@ -1,6 +1,6 @@
 /*
- * constant.c: the cheapest HTTP service with civetweb: it reads the request body and
- * always returns the same response.
+ * constant.c: the cheapest HTTP service with civetweb: it reads the request
+ * body and always returns the same response.
  */
 #include <civetweb.h>
 #include <signal.h>

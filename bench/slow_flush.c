@@ -1,7 +1,7 @@
 /*
- * slow_flush.c: simulates a slow disk for a server that preloads it: each fdatasync,
- * which flushes the WAL, takes a millisecond longer. Data files are flushed with
- * fsync, which is unchanged.
+ * slow_flush.c: simulates a slow disk for a server that preloads it: each
+ * fdatasync, which flushes the WAL, takes a millisecond longer. Data files are
+ * flushed with fsync, which is unchanged.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
