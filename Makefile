@@ -9,6 +9,8 @@ DOCS = $(wildcard docs/*.md)
 ROOMS = $(sort $(wildcard sql/[0-9]*.sql sql/[0-9]*/[0-9]*.sql))
 GATEWAY = gateway/msgstore-gateway
 GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c gateway/*/*.c)))
+# Plain C that the extension and the gateway have in common.
+SHARED_OBJS = src/inbox/json_text.o
 
 PG_CONFIG ?= pg_config
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
@@ -41,12 +43,12 @@ install: install-gateway
 $(OBJS): $(wildcard src/*/*.h)
 src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
 src/maintenance/readiness.o: msgstore.control
-$(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h)
+$(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h) $(SHARED_OBJS:.o=.h)
 $(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
 
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(ROOMS) > $@
-$(GATEWAY): $(GATEWAY_OBJS)
+$(GATEWAY): $(GATEWAY_OBJS) $(SHARED_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lpthread
 install-gateway: $(GATEWAY)
 	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'

@@ -65,6 +65,11 @@ CREATE FUNCTION msgstore.uuid7() RETURNS uuid
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_uuid7';
 
+-- STABLE: the result depends on a setting.
+CREATE FUNCTION msgstore.read_payload(json text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_read_payload';
+
 CREATE FUNCTION msgstore.ingest(
     channel text,
     payload jsonb,
@@ -88,6 +93,7 @@ CREATE FUNCTION msgstore.ingest_batch(items jsonb)
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_ingest_batch';
 
+REVOKE ALL ON FUNCTION msgstore.read_payload(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest_batch(jsonb) FROM PUBLIC;
 
@@ -137,6 +143,8 @@ COMMENT ON COLUMN msgstore.idempotency_keys.expires_at IS
     'Time from which the key may be used again; null in scope content, where rows do not expire';
 COMMENT ON FUNCTION msgstore.uuid7() IS
     'Returns a new time-ordered UUID (version 7, RFC 9562), greater than all that this session has generated before';
+COMMENT ON FUNCTION msgstore.read_payload(text) IS
+    'Converts JSON text to jsonb. Accepts a byte order mark in front. The characters that PostgreSQL cannot store, U+0000 and halves of surrogate pairs, are refused or replaced by U+FFFD (in databases with another encoding than UTF8, by a question mark), as msgstore.replace_invalid_text says. Raises MS400 for text that is not JSON or has such a character';
 COMMENT ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) IS
     'Stores an inbound event and wakes the worker at commit. payload: the provider''s JSON object. idempotency_key: remembered for two hours. mock: accept an event without a provider message id. Returns event_id and duplicate; if duplicate is true, nothing was stored and event_id is the id of the first event. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
 COMMENT ON FUNCTION msgstore.ingest_batch(jsonb) IS

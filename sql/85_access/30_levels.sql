@@ -16,7 +16,7 @@ CREATE FUNCTION msgstore._access_rights()
         -- Providers report to the gateway or to a sender.
         ('{ingest,process}', 'function', '{record_status}'),
         ('{ingest}', 'function', '{
-            ingest,ingest_batch,send,
+            ingest,ingest_batch,read_payload,send,
             append,append_batch,save_snapshot,
             new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
             append_host_events,append_host_batch,

@@ -31,6 +31,7 @@ int msgstore_purge_dead_letters_after;
 int msgstore_purge_events_after;
 int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
+int msgstore_replace_invalid_text;
 int msgstore_response_cleanup_batch;
 int msgstore_response_stale_after;
 int msgstore_response_store;
@@ -38,6 +39,11 @@ int msgstore_response_ttl;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
+
+static const struct config_enum_entry invalid_texts[] = {
+	{"refuse", INVALID_TEXT_REFUSE, false},
+	{"replace", INVALID_TEXT_REPLACE, false},
+	{NULL, 0, false}};
 
 static const struct config_enum_entry response_stores[] = {
 	{"durable", RESPONSES_DURABLE, false},
@@ -271,6 +277,18 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		&msgstore_admin,
 		false,
 		PGC_SUSET,
+		0,
+		NULL,
+		NULL,
+		NULL);
+	DefineCustomEnumVariable(
+		"msgstore.replace_invalid_text",
+		"What read_payload() does with characters that PostgreSQL cannot store: refuse or replace.",
+		NULL,
+		&msgstore_replace_invalid_text,
+		INVALID_TEXT_REFUSE,
+		invalid_texts,
+		PGC_USERSET,
 		0,
 		NULL,
 		NULL,

@@ -13,6 +13,13 @@ typedef enum ResponsesStore
 	RESPONSES_MEMORY
 } ResponsesStore;
 
+/* Values of msgstore.replace_invalid_text. */
+typedef enum InvalidText
+{
+	INVALID_TEXT_REFUSE,
+	INVALID_TEXT_REPLACE
+} InvalidText;
+
 /* Settings, in alphabetical order. */
 extern bool msgstore_admin;
 extern int msgstore_backoff_base;			  /* milliseconds */
@@ -32,6 +39,7 @@ extern int msgstore_purge_dead_letters_after; /* seconds, 0: never */
 extern int msgstore_purge_events_after;		  /* seconds, 0: never */
 extern int msgstore_purge_payloads_after;	  /* seconds, 0: never */
 extern char *msgstore_redact_keys;			  /* comma-separated */
+extern int msgstore_replace_invalid_text;	  /* an InvalidText */
 extern int msgstore_response_cleanup_batch;	  /* responses */
 extern int msgstore_response_stale_after;	  /* seconds */
 extern int msgstore_response_store;			  /* a ResponsesStore */

@@ -135,6 +135,12 @@ channels_find(const char *name, int len)
 	return NULL;
 }
 
+char *
+channels_list(void)
+{
+	return pstrdup("");
+}
+
 const Channel *
 channels_get(const char *name, int len)
 {

@@ -15,14 +15,17 @@
 #include "../../gateway/http/json.h"
 #include "../../gateway/text.h"
 #include "backend.h"
+#include "inbox/json_text.h"
 
 static void check_object(const char *data, size_t size);
+static void check_replaced(const char *data, size_t size);
 static void check_written(const char *data, size_t size);
 
 void
 backend_json(const char *data, size_t size)
 {
 	check_object(data, size);
+	check_replaced(data, size);
 	check_written(data, size);
 }
 
@@ -39,6 +42,25 @@ check_object(const char *data, size_t size)
 	else
 		PROMISE(!is_object || strcmp(why, "body is nested too deeply") == 0);
 	free(parsed);
+}
+
+/* What is replaced made the server refuse the text, and does so no more. */
+static void
+check_replaced(const char *data, size_t size)
+{
+	char *copy = malloc(size + 1);
+	size_t at = 0;
+
+	memcpy(copy, data, size);
+	if (json_text_replace(copy, size, JSON_TEXT_REPLACEMENT))
+	{
+		PROMISE(backend_parse_json(data, size) == NULL);
+		PROMISE(json_text_find(copy, size, &at) == JSON_TEXT_VALID);
+		check_object(copy, size);
+	}
+	else
+		PROMISE(memcmp(copy, data, size) == 0);
+	free(copy);
 }
 
 /* Bytes become a JSON string, those that are not UTF-8 a sign for it. */

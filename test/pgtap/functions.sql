@@ -29,6 +29,8 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('ingest_batch', 'items jsonb', 'TABLE(ordinal integer, event_id uuid, duplicate boolean, error_code text, error_message text)',
      'volatile', true, 'unsafe', true),
+    ('read_payload', 'json text', 'jsonb',
+     'stable', true, 'safe', false),
     -- worker
     ('process', 'max_events integer DEFAULT NULL::integer', 'integer',
      'volatile', false, 'unsafe', true),

@@ -46,6 +46,7 @@ INSERT INTO calls VALUES
         "idempotency_key": "another", "payload": {"from": "+1", "to": "+2",
         "body": "a", "timestamp": "2024-11-01T14:00:00Z",
         "messaging_provider_id": "pgtap-3"}}]')$$),
+    ('read_payload', $$SELECT msgstore.read_payload('{"a": 1}')$$),
     ('send', $$SELECT msgstore.send('sms', '{"from": "+1", "to": "+2",
         "body": "b", "timestamp": "2024-11-01T14:00:00Z"}')$$),
     ('process', 'SELECT msgstore.process()'),

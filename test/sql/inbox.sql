@@ -234,6 +234,43 @@ FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before
       FROM (SELECT n, uuid7() AS id FROM generate_series(1, 10000) n) made) compared
 WHERE before IS NOT NULL;
 
+-- read_payload() converts JSON text. Characters that PostgreSQL cannot store are
+-- refused, with their position in characters, or replaced, at any depth and in
+-- keys, too. An escaped backslash before u0000 is none of them.
+SELECT name, refused(format('SELECT read_payload(%L)', json)) FROM (VALUES
+    ('NUL', '{"body": "a\u0000b"}'),
+    ('NUL after other letters', '{"bödy": "äö", "x": ["\u0041\u0000"]}'),
+    ('NUL in a key', '{"a": {"k\u0000": 1}}'),
+    ('high half', '{"body": "\ud83d"}'),
+    ('high half, then a letter', '{"body": "\uD83Dx"}'),
+    ('two high halves', '{"body": "\ud83d\ud83d\ude00"}'),
+    ('low half', '{"body": "\uDE00 \ud83d\ude00"}'),
+    ('low half before high half', '["\ude00\ud83d"]')) AS v (name, json);
+-- What else is wrong with the text is MS400, too, in the server's words.
+SELECT name, left(refused(format('SELECT read_payload(%L)', json)), 5) FROM (VALUES
+    ('no JSON', '{"body": }'),
+    ('text that ends early', '{"body": "x'),
+    ('half an escape', '{"body": "\u00"}'),
+    ('a number that is too long', '{"n": 1e400000}'),
+    ('two marks', U&'\FEFF\FEFF{}')) AS v (name, json);
+SELECT read_payload(NULL) IS NULL AS "null",
+    read_payload(U&'\FEFF{"a": 1}') AS mark,
+    read_payload('{"a": "\\u0000 \ud83d\ude00 \ufffd"}') AS fine;
+SET msgstore.replace_invalid_text = 'replace';
+SELECT read_payload(json) FROM (VALUES
+    ('{"body": "a\u0000b"}'),
+    ('{"a": {"k\u0000": [{"\ud83d": "\udE00"}]}}'),
+    ('{"a": "\ud83d\ud83d\ude00\ude00"}'),
+    ('{"a": "\\u0000 \\\u0000"}'),
+    ('{"a\u0000": 1, "a\ud800": 2}'),
+    (U&'\FEFF"\005Cudead"')) AS v (json);
+SELECT left(refused($$ SELECT read_payload('{"a": "\u0000"') $$), 5);
+SELECT duplicate FROM ingest('sms', read_payload('{"from": "+1 (804) 555-1234", "to": "+12016661234",
+    "messaging_provider_id": "replaced", "body": "a\u0000b\ud83d",
+    "timestamp": "2024-11-01T14:00:00Z"}'));
+SELECT payload ->> 'body' AS body FROM event_log WHERE provider_message_id = 'replaced';
+RESET msgstore.replace_invalid_text;
+
 -- For another tenant, the same provider message id is a different event.
 SET msgstore.tenant_id = 'acme';
 SELECT duplicate FROM ingest('sms', sms());

@@ -126,5 +126,23 @@ for my $database ('plain', 'latin1', 'euc_jp')
 		"a long value is cut in $database");
 }
 
+# Characters that no database can store are replaced by one that this one has.
+for my $pair ([ plain => "\x{fffd}" ], [ latin1 => '?' ], [ euc_jp => '?' ])
+{
+	my ($database, $sign) = @$pair;
+
+	is( ask($database, q{SET msgstore.replace_invalid_text = 'replace';
+			SELECT msgstore.read_payload('{"a": "\u0000\ud83d"}') ->> 'a'}),
+		$sign x 2,
+		"invalid characters are replaced in $database");
+}
+# Characters that its encoding does not have are refused as a bad request.
+for my $json ('"\u65e5"', '["\ud83d\ude00"]', '{"\u20ac": 1}')
+{
+	($rc, $out, $err) = $node->psql('latin1', "\\set VERBOSITY verbose
+SELECT msgstore.read_payload('$json')");
+	like($err, qr/MS400: /, "$json is refused in latin1");
+}
+
 $node->stop;
 done_testing();
