@@ -13,6 +13,8 @@ CREATE TABLE msgstore.channels
     strict_order boolean NOT NULL DEFAULT false,
     provider text COLLATE "C",
     plus_tags text NOT NULL DEFAULT 'strip',
+    provider_id_fields text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    volatile_fields text[] COLLATE "C" NOT NULL DEFAULT '{}',
     CONSTRAINT channels_pkey PRIMARY KEY (name),
     CONSTRAINT channels_name_is_word
         CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
@@ -34,7 +36,20 @@ CREATE TABLE msgstore.channels
     CONSTRAINT channels_provider_is_word
         CHECK (provider ~ '^[a-z][a-z0-9_-]{0,62}$'),
     CONSTRAINT channels_plus_tags_known
-        CHECK (plus_tags IN ('strip', 'keep'))
+        CHECK (plus_tags IN ('strip', 'keep')),
+    CONSTRAINT channels_provider_id_fields_named
+        -- Rejects nulls, blank names and a second dimension.
+        CHECK (cardinality(provider_id_fields) = 0
+               OR array_ndims(provider_id_fields) = 1
+                   AND cardinality(provider_id_fields) <= 16
+                   AND (E'\n' || array_to_string(provider_id_fields, E'\n', '') || E'\n')
+                       !~ '\n\s*\n'),
+    CONSTRAINT channels_volatile_fields_named
+        CHECK (cardinality(volatile_fields) = 0
+               OR array_ndims(volatile_fields) = 1
+                   AND cardinality(volatile_fields) <= 16
+                   AND (E'\n' || array_to_string(volatile_fields, E'\n', '') || E'\n')
+                       !~ '\n\s*\n')
 );
 
 INSERT INTO msgstore.channels
@@ -160,6 +175,10 @@ COMMENT ON COLUMN msgstore.channels.provider IS
 'Provider that carries the outbound messages of the channel. If null, they are not sent';
 COMMENT ON COLUMN msgstore.channels.plus_tags IS
 'Whether the tag of an e-mail address (user+tag@example.com) is part of the identity of a participant: strip or keep';
+COMMENT ON COLUMN msgstore.channels.provider_id_fields IS
+'Further payload fields whose values identify an event beside the provider''s message id. from and to count as normalized addresses';
+COMMENT ON COLUMN msgstore.channels.volatile_fields IS
+'Payload fields that the provider changes when it delivers an event again. They are ignored when a duplicate is compared with the stored event';
 COMMENT ON FUNCTION msgstore._complete_channel() IS
 'Trigger function that fills in thread and origin. Raises MS400 if a built-in channel is renamed.';
 COMMENT ON FUNCTION msgstore._keep_channel() IS

@@ -7,6 +7,7 @@ CREATE TABLE msgstore.event_log (
     "from" text COLLATE "C" NOT NULL,
     "to" text COLLATE "C" NOT NULL,
     provider_message_id text COLLATE "C",
+    identity text COLLATE "C" NOT NULL DEFAULT '',
     correlation_id text,
     created_at timestamptz NOT NULL DEFAULT now(),
     payload jsonb NOT NULL,
@@ -14,7 +15,7 @@ CREATE TABLE msgstore.event_log (
     -- Nulls are distinct: an event without a provider message id is never a
     -- duplicate.
     CONSTRAINT event_log_provider_message_key
-        UNIQUE (tenant_id, channel, provider_message_id)
+        UNIQUE (tenant_id, channel, provider_message_id, identity)
 );
 
 -- Includes the id, so that a scan in time order can resume after any event, even
@@ -110,7 +111,9 @@ COMMENT ON COLUMN msgstore.event_log."from" IS
 COMMENT ON COLUMN msgstore.event_log."to" IS
     'Normalized address of the recipient';
 COMMENT ON COLUMN msgstore.event_log.provider_message_id IS
-    'Message id assigned by the provider, unique per tenant and channel; null for a mock event without one';
+    'Message id assigned by the provider, unique per tenant and channel, unless the channel has provider_id_fields; null for a mock event without one';
+COMMENT ON COLUMN msgstore.event_log.identity IS
+    'Values of the channel''s provider_id_fields, normalized: a JSON array of strings, or its SHA-256 digest if it has more than 510 bytes. Part of the event''s identity beside provider_message_id; empty if the channel has no such fields';
 COMMENT ON COLUMN msgstore.event_log.correlation_id IS
     'Correlation id passed to ingest()';
 COMMENT ON COLUMN msgstore.event_log.created_at IS

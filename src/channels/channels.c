@@ -45,7 +45,9 @@ enum
 	COLUMN_ORIGIN,
 	COLUMN_STRICT_ORDER,
 	COLUMN_PROVIDER,
-	COLUMN_PLUS_TAGS
+	COLUMN_PLUS_TAGS,
+	COLUMN_PROVIDER_ID_FIELDS,
+	COLUMN_VOLATILE_FIELDS
 };
 
 /* How much of a name that is not ours an error message repeats. */
@@ -71,7 +73,8 @@ static int read_channels(Relation rel, Channel **channels);
 static int compare_names(const void *a, const void *b);
 static void read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel);
 static char *read_text(HeapTuple tuple, TupleDesc desc, int column);
-static char **read_types(HeapTuple tuple, TupleDesc desc, int *ntypes);
+static char **
+read_texts(HeapTuple tuple, TupleDesc desc, int column, int *n);
 static int read_word(HeapTuple tuple,
 					 TupleDesc desc,
 					 int column,
@@ -279,7 +282,15 @@ read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel)
 	channel->thread = read_text(tuple, desc, COLUMN_THREAD);
 	channel->provider_id_field =
 		read_text(tuple, desc, COLUMN_PROVIDER_ID_FIELD);
-	channel->types = read_types(tuple, desc, &channel->ntypes);
+	channel->provider_id_fields = read_texts(tuple,
+											 desc,
+											 COLUMN_PROVIDER_ID_FIELDS,
+											 &channel->nprovider_id_fields);
+	channel->volatile_fields = read_texts(tuple,
+										  desc,
+										  COLUMN_VOLATILE_FIELDS,
+										  &channel->nvolatile_fields);
+	channel->types = read_texts(tuple, desc, COLUMN_TYPES, &channel->ntypes);
 	channel->body_required =
 		DatumGetBool(heap_getattr(tuple, COLUMN_BODY_REQUIRED, desc, &is_null));
 	channel->attachments =
@@ -305,14 +316,14 @@ read_text(HeapTuple tuple, TupleDesc desc, int column)
 
 /* NULL where the column is null. */
 static char **
-read_types(HeapTuple tuple, TupleDesc desc, int *ntypes)
+read_texts(HeapTuple tuple, TupleDesc desc, int column, int *n)
 {
 	bool is_null;
-	Datum value = heap_getattr(tuple, COLUMN_TYPES, desc, &is_null);
+	Datum value = heap_getattr(tuple, column, desc, &is_null);
 	Datum *elements;
-	char **types;
+	char **texts;
 
-	*ntypes = 0;
+	*n = 0;
 	if (is_null)
 		return NULL;
 	/* A constraint of the table keeps nulls out of the array. */
@@ -323,11 +334,11 @@ read_types(HeapTuple tuple, TupleDesc desc, int *ntypes)
 					  TYPALIGN_INT,
 					  &elements,
 					  NULL,
-					  ntypes);
-	types = palloc(*ntypes * sizeof(char *));
-	for (int i = 0; i < *ntypes; i++)
-		types[i] = TextDatumGetCString(elements[i]);
-	return types;
+					  n);
+	texts = palloc(*n * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		texts[i] = TextDatumGetCString(elements[i]);
+	return texts;
 }
 
 /* The place of the column's value among the words. */

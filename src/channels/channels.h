@@ -25,6 +25,10 @@ typedef struct Channel
 	AddressKind address_kind;
 	char *thread;			 /* what its conversation keys begin with */
 	char *provider_id_field; /* the payload's field with the message id */
+	char **provider_id_fields; /* further fields that make an event's identity */
+	int nprovider_id_fields;
+	char **volatile_fields; /* differ between deliveries of one event */
+	int nvolatile_fields;
 	char **types;			 /* NULL: the payload's "type" is not looked at */
 	int ntypes;
 	bool body_required;

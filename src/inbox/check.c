@@ -16,6 +16,7 @@
 #include "address/address.h"
 #include "channels/channels.h"
 #include "inbox/check.h"
+#include "inbox/identity.h"
 #include "inbox/payload.h"
 #include "inbox/timestamp.h"
 #include "server/errors.h"
@@ -278,7 +279,11 @@ check_provider_id(InboxItem *item, const Channel *channel)
 
 	if (item->mock &&
 		!inbox_find_field(item->payload, channel->provider_id_field, &value))
+	{
+		/* Its identity does not matter, but the column is not null. */
+		item->identity = inbox_make_identity(item, channel);
 		return true;
+	}
 	if (!take_string(item, channel->provider_id_field, &value))
 		return false;
 	if (value.val.string.len > MAX_ADDRESS_BYTES)
@@ -289,6 +294,7 @@ check_provider_id(InboxItem *item, const Channel *channel)
 			"A provider message id must have at most 510 bytes.");
 	item->provider_message_id =
 		cstring_to_text_with_len(value.val.string.val, value.val.string.len);
+	item->identity = inbox_make_identity(item, channel);
 	return true;
 }
 

@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "inbox/guard.h"
+#include "inbox/identity.h"
 #include "server/settings.h"
 
 /*
@@ -36,7 +37,7 @@
 #define GUARD_LOCK_SUBID 4
 
 /* The columns of event_log_provider_message_key. */
-#define KEY_COLUMNS 3
+#define KEY_COLUMNS 4
 
 /* The transaction to wait for. */
 typedef struct Unfinished
@@ -51,7 +52,6 @@ static int find_fresh(InboxGuard *guard,
 					  int n,
 					  InboxItem **fresh,
 					  Unfinished *unfinished);
-static bool is_same(const InboxItem *a, const InboxItem *b);
 static bool
 find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished);
 static void lock_keys(InboxGuard *guard, InboxItem **items, int n);
@@ -124,7 +124,7 @@ find_fresh(InboxGuard *guard,
 	for (i = 0; i < n; i++)
 	{
 		if (items[i]->provider_message_id != NULL &&
-			((i > 0 && is_same(items[i - 1], items[i])) ||
+			((i > 0 && inbox_compare_events(items[i - 1], items[i]) == 0) ||
 			 find_row(guard, items[i], unfinished)))
 			continue;
 		if (TransactionIdIsValid(unfinished->xid))
@@ -132,18 +132,6 @@ find_fresh(InboxGuard *guard,
 		fresh[nfresh++] = items[i];
 	}
 	return nfresh;
-}
-
-static bool
-is_same(const InboxItem *a, const InboxItem *b)
-{
-	const text *aid = a->provider_message_id;
-	const text *bid = b->provider_message_id;
-
-	return VARSIZE_ANY_EXHDR(aid) == VARSIZE_ANY_EXHDR(bid) &&
-		   memcmp(VARDATA_ANY(aid), VARDATA_ANY(bid), VARSIZE_ANY_EXHDR(aid)) ==
-			   0 &&
-		   strcmp(a->channel, b->channel) == 0;
 }
 
 /*
@@ -155,7 +143,8 @@ find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
 {
 	Datum values[KEY_COLUMNS] = {guard->tenant_id,
 								 CStringGetTextDatum(item->channel),
-								 PointerGetDatum(item->provider_message_id)};
+								 PointerGetDatum(item->provider_message_id),
+								 PointerGetDatum(item->identity)};
 	ScanKeyData keys[KEY_COLUMNS];
 	TransactionId xid;
 	int i;
@@ -225,12 +214,18 @@ static uint32
 hash_key(const InboxItem *item)
 {
 	const text *id = item->provider_message_id;
+	const text *identity = item->identity;
 	uint32 hash = string_hash(msgstore_tenant_id, NAMEDATALEN);
 
 	hash = hash_combine(hash, string_hash(item->channel, NAMEDATALEN));
-	return hash_combine(hash,
+	hash = hash_combine(hash,
 						hash_bytes((const unsigned char *) VARDATA_ANY(id),
 								   VARSIZE_ANY_EXHDR(id)));
+	if (VARSIZE_ANY_EXHDR(identity) == 0)
+		return hash;
+	return hash_combine(hash,
+						hash_bytes((const unsigned char *) VARDATA_ANY(identity),
+								   VARSIZE_ANY_EXHDR(identity)));
 }
 
 static int

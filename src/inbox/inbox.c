@@ -31,6 +31,7 @@
 
 #include "inbox/check.h"
 #include "inbox/guard.h"
+#include "inbox/identity.h"
 #include "inbox/inbox.h"
 #include "inbox/insert.h"
 #include "inbox/keys.h"
@@ -45,17 +46,19 @@
 static Statement store_events = {
 	.sql = "WITH logged AS ("
 		   "INSERT INTO msgstore.event_log (tenant_id, id, channel, \"from\","
-		   " \"to\", provider_message_id, correlation_id, payload)"
-		   " SELECT $1, n.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS n"
-		   " ON CONFLICT (tenant_id, channel, provider_message_id) DO NOTHING"
+		   " \"to\", provider_message_id, identity, correlation_id, payload)"
+		   " SELECT $1, n.* FROM unnest($2, $3, $4, $5, $6, $7, $8, $9) AS n"
+		   " ON CONFLICT (tenant_id, channel, provider_message_id, identity)"
+		   " DO NOTHING"
 		   " RETURNING tenant_id, id,"
 		   " msgstore._lane(tenant_id, channel, \"from\", \"to\") AS lane)"
 		   " INSERT INTO msgstore.event_queue (tenant_id, event_id, lane)"
 		   " SELECT tenant_id, id, lane FROM logged"
 		   " RETURNING event_id, lane",
-	.nargs = 8,
+	.nargs = 9,
 	.argtypes = {TEXTOID,
 				 UUIDARRAYOID,
+				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
@@ -65,11 +68,13 @@ static Statement store_events = {
 
 static Statement find_events = {
 	.sql = "SELECT n.ordinal, l.id"
-		   " FROM unnest($2, $3) WITH ORDINALITY AS n (channel, id, ordinal)"
+		   " FROM unnest($2, $3, $4) WITH ORDINALITY"
+		   " AS n (channel, id, identity, ordinal)"
 		   " JOIN msgstore.event_log l ON l.tenant_id = $1"
-		   " AND l.channel = n.channel AND l.provider_message_id = n.id",
-	.nargs = 3,
-	.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID},
+		   " AND l.channel = n.channel AND l.provider_message_id = n.id"
+		   " AND l.identity = n.identity",
+	.nargs = 4,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
 	.table = "event_log"};
 
 static void raise_refusal(const InboxRefusal *refusal);
@@ -81,7 +86,7 @@ static void insert_guarded(InboxItem **items, int n);
 static void insert_by_statement(InboxItem **items, int n);
 static void count_stored(const text *tenant_id, const text *channel);
 static int find_duplicates(InboxItem **items, int n);
-static int compare_events(const void *a, const void *b);
+static int compare_items(const void *a, const void *b);
 static void read_items(JsonbContainer *list, InboxItem *items);
 static void read_item(Jsonb *given, InboxItem *item);
 static char *read_string(Jsonb *given, const char *field, InboxItem *item);
@@ -230,7 +235,7 @@ static void
 store_new(InboxItem **items, int n)
 {
 	if (n > 1)
-		qsort(items, n, sizeof(InboxItem *), compare_events);
+		qsort(items, n, sizeof(InboxItem *), compare_items);
 	while (n > 0)
 	{
 		int known = insert_events(items, n);
@@ -301,11 +306,17 @@ insert_guarded(InboxItem **items, int n)
 static void
 insert_by_statement(InboxItem **items, int n)
 {
-	Datum *columns = palloc(sizeof(Datum) * n * 7);
-	bool *nulls = palloc0(sizeof(bool) * n * 7);
-	static const Oid types[] =
-		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID};
-	Datum values[8];
+	static const Oid types[] = {UUIDOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								TEXTOID,
+								JSONBOID};
+	Datum *columns = palloc(sizeof(Datum) * n * lengthof(types));
+	bool *nulls = palloc0(sizeof(bool) * n * lengthof(types));
+	Datum values[1 + lengthof(types)];
 	bool isnull;
 	uint64 row = 0;
 	int i;
@@ -320,13 +331,14 @@ insert_by_statement(InboxItem **items, int n)
 		columns[3 * n + i] = PointerGetDatum(item->to);
 		columns[4 * n + i] = PointerGetDatum(item->provider_message_id);
 		nulls[4 * n + i] = item->provider_message_id == NULL;
-		nulls[5 * n + i] = item->correlation_id == NULL;
+		columns[5 * n + i] = PointerGetDatum(item->identity);
+		nulls[6 * n + i] = item->correlation_id == NULL;
 		if (item->correlation_id != NULL)
-			columns[5 * n + i] = CStringGetTextDatum(item->correlation_id);
-		columns[6 * n + i] = JsonbPGetDatum(item->payload);
+			columns[6 * n + i] = CStringGetTextDatum(item->correlation_id);
+		columns[7 * n + i] = JsonbPGetDatum(item->payload);
 	}
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
-	for (i = 0; i < 7; i++)
+	for (i = 0; i < (int) lengthof(types); i++)
 		values[1 + i] =
 			statement_array(types[i], columns + i * n, nulls + i * n, n);
 	statement_execute(&store_events, values, NULL);
@@ -357,7 +369,8 @@ find_duplicates(InboxItem **items, int n)
 {
 	Datum *channels = palloc(sizeof(Datum) * n);
 	Datum *ids = palloc(sizeof(Datum) * n);
-	Datum values[3];
+	Datum *identities = palloc(sizeof(Datum) * n);
+	Datum values[4];
 	bool isnull;
 	uint64 row;
 	int left = 0;
@@ -367,10 +380,12 @@ find_duplicates(InboxItem **items, int n)
 	{
 		channels[i] = CStringGetTextDatum(items[i]->channel);
 		ids[i] = PointerGetDatum(items[i]->provider_message_id);
+		identities[i] = PointerGetDatum(items[i]->identity);
 	}
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
 	values[1] = statement_array(TEXTOID, channels, NULL, n);
 	values[2] = statement_array(TEXTOID, ids, NULL, n);
+	values[3] = statement_array(TEXTOID, identities, NULL, n);
 	statement_execute(&find_events, values, NULL);
 	for (row = 0; row < SPI_processed; row++)
 	{
@@ -388,30 +403,14 @@ find_duplicates(InboxItem **items, int n)
 	return left;
 }
 
-/*
- * By provider message id and channel, then by position in the call. Items
- * without an id come last.
- */
+/* By event, then by position in the call. Items without an id come last. */
 static int
-compare_events(const void *a, const void *b)
+compare_items(const void *a, const void *b)
 {
 	const InboxItem *left = *(InboxItem *const *) a;
 	const InboxItem *right = *(InboxItem *const *) b;
-	const text *lid = left->provider_message_id;
-	const text *rid = right->provider_message_id;
-	int order = (lid == NULL) - (rid == NULL);
+	int order = inbox_compare_events(left, right);
 
-	if (lid != NULL && rid != NULL)
-	{
-		int llen = VARSIZE_ANY_EXHDR(lid);
-		int rlen = VARSIZE_ANY_EXHDR(rid);
-
-		order = memcmp(VARDATA_ANY(lid), VARDATA_ANY(rid), Min(llen, rlen));
-		if (order == 0)
-			order = llen - rlen;
-	}
-	if (order == 0)
-		order = strcmp(left->channel, right->channel);
 	return order != 0 ? order : left->ordinal - right->ordinal;
 }
 

@@ -28,6 +28,7 @@ enum
 	LOG_FROM,
 	LOG_TO,
 	LOG_PROVIDER_MESSAGE_ID,
+	LOG_IDENTITY,
 	LOG_CORRELATION_ID,
 	LOG_CREATED_AT,
 	LOG_PAYLOAD,
@@ -126,6 +127,7 @@ read_log_row(const void *rows, int i, Datum *values, bool *nulls)
 	values[LOG_PROVIDER_MESSAGE_ID] =
 		PointerGetDatum(item->provider_message_id);
 	nulls[LOG_PROVIDER_MESSAGE_ID] = item->provider_message_id == NULL;
+	values[LOG_IDENTITY] = PointerGetDatum(item->identity);
 	nulls[LOG_CORRELATION_ID] = item->correlation_id == NULL;
 	if (item->correlation_id != NULL)
 		values[LOG_CORRELATION_ID] = CStringGetTextDatum(item->correlation_id);

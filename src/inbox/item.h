@@ -32,6 +32,7 @@ typedef struct InboxItem
 	text *from; /* normalized */
 	text *to;
 	text *provider_message_id; /* NULL when absent, and for send() */
+	text *identity;			   /* with provider_message_id; see identity.h */
 	JsonbValue body;		   /* inside the payload; jbvNull when absent */
 	JsonbValue attachments;	   /* inside the payload; jbvNull when absent */
 	TimestampTz timestamp;

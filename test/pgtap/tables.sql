@@ -27,7 +27,7 @@ INSERT INTO expected VALUES
     ('stat_worker', 'worker integer, pid integer, state text, batch integer, batches bigint, claimed bigint, processed bigint, errors bigint, dead_letters bigint, last_error text, last_error_at timestamptz, started_at timestamptz, busy_us bigint, idle_us bigint'),
     ('dead_letter_events', 'id uuid, tenant_id text, direction text, channel text, from text, to text, body text, payload jsonb, provider_message_id text, correlation_id text, attempt_count integer, error_code text, error_message text, attempts jsonb, created_at timestamptz, died_at timestamptz'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
-    ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text');
+    ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text, provider_id_fields text[], volatile_fields text[]');
 CREATE TEMP VIEW expected_columns AS
 SELECT e.relation, split_part(c, ' ', 1) AS name,
     split_part(c, ' ', 2)::regtype::oid AS type
@@ -88,7 +88,7 @@ SELECT col_is_unique('msgstore', 'messages', ARRAY['tenant_id', 'inbound_event_i
 SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
     'a key identifies one conversation');
 SELECT col_is_unique('msgstore', 'event_log',
-    ARRAY['tenant_id', 'channel', 'provider_message_id'],
+    ARRAY['tenant_id', 'channel', 'provider_message_id', 'identity'],
     'a provider''s message is stored once');
 SELECT col_is_pk('msgstore', 'stream_events', ARRAY['tenant_id', 'stream', 'version'],
     'a stream has one event per version');

@@ -99,6 +99,11 @@ INSERT INTO msgstore.channels (name, address_kind, attachments) VALUES ('fax', '
 INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('fax', 'phone', 'mine');
 INSERT INTO msgstore.channels (name, address_kind, plus_tags) VALUES ('fax', 'email', 'drop');
 INSERT INTO msgstore.channels (name, address_kind, plus_tags) VALUES ('fax', 'email', NULL);
+INSERT INTO msgstore.channels (name, address_kind, provider_id_fields) VALUES ('fax', 'phone', '{to,NULL}');
+INSERT INTO msgstore.channels (name, address_kind, provider_id_fields) VALUES ('fax', 'phone', '{" "}');
+INSERT INTO msgstore.channels (name, address_kind, provider_id_fields) VALUES ('fax', 'phone', '{{a},{b}}');
+INSERT INTO msgstore.channels (name, address_kind, volatile_fields) VALUES ('fax', 'phone', '{"",a}');
+INSERT INTO msgstore.channels (name, address_kind, volatile_fields) VALUES ('fax', 'phone', NULL);
 \set VERBOSITY default
 
 -- A built-in channel can be changed, which origin records. It cannot be deleted:

@@ -234,6 +234,36 @@ FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before
       FROM (SELECT n, uuid7() AS id FROM generate_series(1, 10000) n) made) compared
 WHERE before IS NOT NULL;
 
+-- Further fields of the payload can be part of an event's identity. from and to
+-- count as normalized, other values as text, and an absent field as itself. The
+-- provider's id stays what it is.
+UPDATE channels SET provider_id_fields = '{to,provider,part}' WHERE name = 'email';
+SELECT changes, duplicate
+FROM (VALUES (1, '{}'::jsonb), (2, '{"to": "USER+other@usehatchapp.com"}'), (3, '{"to": "b@x.example"}'),
+    (4, '{"to": "B <b@X.example>"}'), (5, '{"provider": "one"}'), (6, '{"provider": "two"}'),
+    (7, '{"provider": "two", "part": 1}'), (8, '{"provider": "two", "part": 1.0}'),
+    (9, '{"provider": "two", "part": "1"}'), (10, '{"provider": "two", "part": [1]}'),
+    (11, '{"provider": "two", "part": false}')) AS v (n, changes),
+    ingest('email', email(changes || '{"xillio_id": "shared"}'))
+ORDER BY n;
+SELECT identity, provider_message_id FROM event_log WHERE channel = 'email' AND identity <> ''
+ORDER BY id;
+-- The same in a batch.
+SELECT ordinal, duplicate, error_code FROM ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "both", "to": "a@x.example"}')),
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "both", "to": "b@x.example"}')),
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "both", "to": "a@x.example"}')),
+    jsonb_build_object('channel', 'email', 'payload', email('{"to": "a@x.example"}') - 'xillio_id', 'mock', true),
+    jsonb_build_object('channel', 'email', 'payload', email('{"to": "a@x.example"}') - 'xillio_id', 'mock', true),
+    jsonb_build_object('channel', 'email', 'payload', email('{"xillio_id": "shared"}'))));
+-- A long identity is kept as a digest.
+SELECT duplicate FROM generate_series(1, 2) AS n, ingest('email', email('{"xillio_id": "long"}')
+    || jsonb_build_object('provider', repeat('x', 1000), 'n', n));
+SELECT length(identity) FROM event_log WHERE provider_message_id = 'long';
+SELECT provider_message_id, count(*) FROM inbound_events
+WHERE provider_message_id IN ('shared', 'both', 'long') GROUP BY 1 ORDER BY 1;
+UPDATE channels SET provider_id_fields = DEFAULT WHERE name = 'email';
+
 -- read_payload() converts JSON text. Characters that PostgreSQL cannot store are
 -- refused, with their position in characters, or replaced, at any depth and in
 -- keys, too. An escaped backslash before u0000 is none of them.
