@@ -36,6 +36,12 @@ CREATE FUNCTION msgstore._wake_for_retry(at timestamptz, lane smallint)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_wake_for_retry';
 
+-- Raises MS503 for a row that a trigger or rule suppressed.
+CREATE FUNCTION msgstore._report_trigger(table_name text, operations text)
+    RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_report_trigger';
+
 -- Adds a failed attempt and returns the number of failed attempts.
 CREATE FUNCTION msgstore._record_attempt(
     tenant_id text,
@@ -76,6 +82,9 @@ BEGIN
             ELSE f.attempts - 0
         END || excluded.attempts
     RETURNING f.attempt_count INTO attempts_so_far;
+    IF NOT FOUND THEN
+        PERFORM msgstore._report_trigger('event_failures', 'INSERT OR UPDATE');
+    END IF;
     RETURN attempts_so_far;
 END
 $$;
@@ -129,6 +138,9 @@ BEGIN
                f.attempt_count, f.error_code, f.error_message, f.failed_at,
                f.attempts
         FROM failure f;
+        IF NOT FOUND THEN
+            PERFORM msgstore._report_trigger('dead_letters', 'INSERT');
+        END IF;
     END IF;
     retry_at := clock_timestamp() + wait;
     CASE
@@ -142,7 +154,6 @@ BEGIN
             WHERE q.tenant_id = _keep_failure.tenant_id
                 AND q.event_id = _keep_failure.event_id
             RETURNING q.lane INTO queue_lane;
-            PERFORM msgstore._wake_for_retry(retry_at, queue_lane);
         WHEN dead THEN
             DELETE FROM msgstore.outbox o
             WHERE o.tenant_id = _keep_failure.tenant_id
@@ -154,6 +165,12 @@ BEGIN
             WHERE o.tenant_id = _keep_failure.tenant_id
                 AND o.message_id = _keep_failure.event_id;
     END CASE;
+    IF NOT FOUND THEN
+        PERFORM msgstore._report_trigger(
+            CASE direction WHEN 'inbound' THEN 'event_queue' ELSE 'outbox' END,
+            CASE WHEN dead THEN 'DELETE' ELSE 'UPDATE' END);
+    END IF;
+    PERFORM msgstore._wake_for_retry(retry_at, queue_lane);
 END
 $$;
 
@@ -311,8 +328,10 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._report_trigger(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._backoff(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._report_trigger(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._record_attempt(text, uuid, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._move_all(text, text[], uuid[], int) FROM PUBLIC;
@@ -359,6 +378,10 @@ COMMENT ON FUNCTION msgstore._backoff(int) IS
     'Returns the delay before the next attempt: msgstore.backoff_base doubled for each failed attempt after the first, capped at msgstore.backoff_max, times a random factor of 0.5 to 1.5';
 COMMENT ON FUNCTION msgstore._wake_for_retry(timestamptz, smallint) IS
     'At commit, tells the worker of the lane that a retry is due at the given time';
+COMMENT ON FUNCTION msgstore._report_trigger(text, text) IS
+    'Raises MS503 for a row of the table that was not written by an INSERT, UPDATE or DELETE, and names the triggers and rules that may have prevented it';
+COMMENT ON FUNCTION msgstore._report_trigger(text, text) IS
+    'Raises MS503 for a row of the table that was not written by an INSERT, UPDATE or DELETE, and names the triggers and rules that may have prevented it';
 COMMENT ON FUNCTION msgstore._record_attempt(text, uuid, text, text, text) IS
     'Adds a failed attempt to event_failures and returns the number of failed attempts';
 COMMENT ON FUNCTION msgstore._keep_failure(text, uuid, text, text, text, text, interval, boolean) IS

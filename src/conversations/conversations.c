@@ -24,6 +24,7 @@
 #include "conversations/insert.h"
 #include "inbox/uuid7.h"
 #include "server/statement.h"
+#include "server/triggers.h"
 
 /* Locks the conversations in the order of the given rows. */
 static Statement move_conversations = {
@@ -39,6 +40,30 @@ static Statement move_conversations = {
 	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
 	.table = "conversations"};
 
+/* The same where a trigger may change the rows; also whether one did not. */
+static Statement move_watched = {
+	.sql = "WITH old AS MATERIALIZED (SELECT n.ordinal, n.message_count AS added,"
+		   " n.last_activity_at AS activity, c.*"
+		   " FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
+		   " message_count, last_activity_at, ordinal)"
+		   " JOIN msgstore.conversations AS c"
+		   " ON c.tenant_id = n.tenant_id AND c.key = n.key"
+		   " ORDER BY n.ordinal FOR NO KEY UPDATE OF c)"
+		   " UPDATE msgstore.conversations AS c"
+		   " SET message_count = c.message_count + o.added,"
+		   " last_activity_at = greatest(c.last_activity_at, o.activity)"
+		   " FROM old o WHERE c.tenant_id = o.tenant_id AND c.id = o.id"
+		   " RETURNING o.ordinal, c.id,"
+		   " (c.tenant_id, c.id, c.number, c.channel, c.participant_a,"
+		   " c.participant_b, c.key, c.message_count, c.last_activity_at,"
+		   " c.created_at) = (o.tenant_id, o.id, o.number, o.channel,"
+		   " o.participant_a, o.participant_b, o.key,"
+		   " o.message_count + o.added,"
+		   " greatest(o.last_activity_at, o.activity), o.created_at)",
+	.nargs = 4,
+	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
+	.table = "conversations"};
+
 /* A session that loses the race to create a conversation wastes a number. */
 static Statement make_conversations = {
 	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, key,"
@@ -49,7 +74,7 @@ static Statement make_conversations = {
 		   " SET message_count = c.message_count + excluded.message_count,"
 		   " last_activity_at = greatest(c.last_activity_at,"
 		   " excluded.last_activity_at)"
-		   " RETURNING id",
+		   " RETURNING id, tenant_id, key, message_count, last_activity_at",
 	.nargs = 8,
 	.argtypes = {TEXTARRAYOID,
 				 TEXTARRAYOID,
@@ -90,6 +115,7 @@ static void begin_touch(Touch *touch, const ConversationMessage *message);
 static int touch(Touch *touches, int n, ConversationMessage **sorted);
 static void move(Touch *touches, int n);
 static int make(Touch **touches, int n);
+static void check_made(const Touch *touch, int row);
 static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);
 
@@ -210,6 +236,7 @@ move(Touch *touches, int n)
 	Datum *columns = palloc(sizeof(Datum) * n * 4);
 	Datum values[4];
 	bool isnull;
+	bool watched;
 	uint64 row;
 	int i;
 
@@ -217,9 +244,14 @@ move(Touch *touches, int n)
 		put_state(&touches[i], columns, i, n);
 	for (i = 0; i < 4; i++)
 		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
-	statement_execute(&move_conversations, values, NULL);
+	watched = triggers_may_alter("conversations", TRIGGER_TYPE_UPDATE);
+	statement_execute(watched ? &move_watched : &move_conversations,
+					  values,
+					  NULL);
 	for (row = 0; row < SPI_processed; row++)
 	{
+		if (watched && !DatumGetBool(statement_value(row, 3, &isnull)))
+			triggers_report("conversations", TRIGGER_TYPE_UPDATE);
 		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
 		touches[i].id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
 		touches[i].is_known = true;
@@ -254,9 +286,8 @@ make(Touch **touches, int n)
 		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
 	statement_execute(&make_conversations, values, NULL);
 	if (SPI_processed != (uint64) n)
-		elog(ERROR,
-			 "unexpected number of conversations: " UINT64_FORMAT,
-			 SPI_processed);
+		triggers_report("conversations",
+						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
 	for (i = 0; i < n; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
@@ -264,9 +295,31 @@ make(Touch **touches, int n)
 		touches[i]->is_known =
 			memcmp(id, &touches[i]->id, sizeof(pg_uuid_t)) != 0;
 		touches[i]->id = *id;
+		check_made(touches[i], i);
 		created += !touches[i]->is_known;
 	}
 	return created;
+}
+
+/* The state of a conversation that another session created is not known. */
+static void
+check_made(const Touch *touch, int row)
+{
+	bool isnull;
+	Datum tenant_id = statement_value(row, 2, &isnull);
+	Datum key = statement_value(row, 3, &isnull);
+	Datum message_count = statement_value(row, 4, &isnull);
+	Datum last_activity_at = statement_value(row, 5, &isnull);
+
+	if (address_compare(DatumGetTextPP(tenant_id), touch->sample->tenant_id) !=
+			0 ||
+		address_compare(DatumGetTextPP(key), touch->sample->conversation_key) !=
+			0 ||
+		(!touch->is_known &&
+		 (DatumGetInt32(message_count) != touch->message_count ||
+		  DatumGetTimestampTz(last_activity_at) != touch->last_activity_at)))
+		triggers_report("conversations",
+						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
 }
 
 /* The columns that are common to both statements. */

@@ -9,13 +9,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "conversations/insert.h"
-#include "server/row_insert.h"
-#include "server/statement.h"
+#include "server/row_statement.h"
 
 /* The columns of messages, in the order of sql/30_conversations.sql. */
 enum
@@ -41,69 +39,13 @@ enum
 	COLUMNS
 };
 
-static const Oid types[] = {TEXTOID,
-							UUIDOID,
-							UUIDOID,
-							UUIDOID,
-							TIMESTAMPTZOID,
-							TIMESTAMPTZOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID,
-							JSONBOID,
-							TEXTOID,
-							TEXTOID,
-							TEXTOID};
-
-static Statement insert_messages = {
-	.sql = "INSERT INTO msgstore.messages (tenant_id, id, conversation_id,"
-		   " inbound_event_id, \"timestamp\", created_at, direction, channel,"
-		   " conversation_key, \"from\", \"to\", provider_message_id,"
-		   " correlation_id, body, attachments, from_given, to_given,"
-		   " subject)"
-		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-		   " $11, $12, $13, $14, $15, $16, $17, $18) AS n",
-	.nargs = COLUMNS,
-	.argtypes = {TEXTARRAYOID,
-				 UUIDARRAYOID,
-				 UUIDARRAYOID,
-				 UUIDARRAYOID,
-				 TIMESTAMPTZARRAYOID,
-				 TIMESTAMPTZARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 JSONBARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID}};
-
 static void read_row(const void *messages, int i, Datum *values, bool *nulls);
 static void put(const void *value, int column, Datum *values, bool *nulls);
-static void insert_by_statement(const ConversationMessage *messages, int n);
 
 void
 conversations_insert(const ConversationMessage *messages, int n)
 {
-	RowTarget target;
-
-	if (!row_target_open(&target, "messages", COLUMNS, false))
-	{
-		insert_by_statement(messages, n);
-		return;
-	}
-	row_insert_many(&target, read_row, messages, n);
-	row_target_close(&target);
+	row_insert_any("messages", COLUMNS, read_row, messages, n);
 }
 
 static void
@@ -139,32 +81,4 @@ put(const void *value, int column, Datum *values, bool *nulls)
 {
 	values[column] = PointerGetDatum(value);
 	nulls[column] = value == NULL;
-}
-
-static void
-insert_by_statement(const ConversationMessage *messages, int n)
-{
-	Datum *columns = palloc(sizeof(Datum) * n * COLUMNS);
-	bool *nulls = palloc(sizeof(bool) * n * COLUMNS);
-	Datum row[COLUMNS];
-	bool row_nulls[COLUMNS];
-	Datum values[COLUMNS];
-	int column;
-	int i;
-
-	for (i = 0; i < n; i++)
-	{
-		read_row(messages, i, row, row_nulls);
-		for (column = 0; column < COLUMNS; column++)
-		{
-			columns[column * n + i] = row[column];
-			nulls[column * n + i] = row_nulls[column];
-		}
-	}
-	for (column = 0; column < COLUMNS; column++)
-		values[column] = statement_array(types[column],
-										 columns + column * n,
-										 nulls + column * n,
-										 n);
-	statement_execute(&insert_messages, values, NULL);
 }

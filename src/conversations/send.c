@@ -9,7 +9,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -20,9 +20,8 @@
 #include "inbox/inbox.h"
 #include "inbox/keys.h"
 #include "inbox/uuid7.h"
-#include "server/row_insert.h"
+#include "server/row_statement.h"
 #include "server/settings.h"
-#include "server/statement.h"
 #include "stats/stats.h"
 #include "wake/outbox.h"
 
@@ -46,20 +45,6 @@ enum
 	OUTBOX_COLUMNS
 };
 
-/* For tables that somebody has altered. */
-static Statement insert_payload = {
-	.sql = "INSERT INTO msgstore.outbound_payloads"
-		   " (tenant_id, message_id, payload) VALUES ($1, $2, $3)",
-	.nargs = PAYLOAD_COLUMNS,
-	.argtypes = {TEXTOID, UUIDOID, JSONBOID}};
-
-static Statement insert_outbox = {
-	.sql = "INSERT INTO msgstore.outbox (tenant_id, message_id,"
-		   " conversation_id, next_attempt_at, sender_id)"
-		   " VALUES ($1, $2, $3, $4, $5)",
-	.nargs = OUTBOX_COLUMNS,
-	.argtypes = {TEXTOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TEXTOID}};
-
 static void send_item(InboxItem *item);
 static void add_outbound(const InboxItem *item);
 static void
@@ -67,10 +52,6 @@ read_payload_row(const void *rows, int i, Datum *values, bool *nulls);
 static void queue(const ConversationMessage *message);
 static void
 read_outbox_row(const void *rows, int i, Datum *values, bool *nulls);
-static void insert_row(const char *table,
-					   RowReader read,
-					   Statement *statement,
-					   const ConversationMessage *message);
 static text *optional_text(const char *s);
 
 PG_FUNCTION_INFO_V1(msgstore_send);
@@ -134,10 +115,11 @@ add_outbound(const InboxItem *item)
 	}
 	message_read_given(&message);
 	created = conversations_add(&message, 1);
-	insert_row("outbound_payloads",
-			   read_payload_row,
-			   &insert_payload,
-			   &message);
+	row_insert_any("outbound_payloads",
+				   PAYLOAD_COLUMNS,
+				   read_payload_row,
+				   &message,
+				   1);
 	queue(&message);
 	stats_count_for(STATS_MESSAGES_SENT, message.tenant_id, message.channel, 1);
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
@@ -164,7 +146,7 @@ queue(const ConversationMessage *message)
 
 	if (!channel->has_provider)
 		return;
-	insert_row("outbox", read_outbox_row, &insert_outbox, message);
+	row_insert_any("outbox", OUTBOX_COLUMNS, read_outbox_row, message, 1);
 	wake_outbox_at_commit();
 }
 
@@ -183,31 +165,6 @@ read_outbox_row(const void *rows, int i, Datum *values, bool *nulls)
 	values[OUTBOX_TENANT_ID] = PointerGetDatum(message->tenant_id);
 	values[OUTBOX_MESSAGE_ID] = UUIDPGetDatum(&message->id);
 	values[OUTBOX_CONVERSATION_ID] = UUIDPGetDatum(&message->conversation_id);
-}
-
-/* The statement inserts the columns in their order. */
-static void
-insert_row(const char *table,
-		   RowReader read,
-		   Statement *statement,
-		   const ConversationMessage *message)
-{
-	RowTarget target;
-	Datum values[STATEMENT_MAX_ARGS] = {0};
-	bool nulls[STATEMENT_MAX_ARGS];
-	char markers[STATEMENT_MAX_ARGS];
-	int i;
-
-	if (row_target_open(&target, table, statement->nargs, false))
-	{
-		row_insert_many(&target, read, message, 1);
-		row_target_close(&target);
-		return;
-	}
-	read(message, 0, values, nulls);
-	for (i = 0; i < statement->nargs; i++)
-		markers[i] = nulls[i] ? 'n' : ' ';
-	statement_execute(statement, values, markers);
 }
 
 static text *

@@ -170,6 +170,16 @@ find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
 	return !TransactionIdIsValid(xid);
 }
 
+bool
+inbox_guard_finds(InboxGuard *guard, const InboxItem *item)
+{
+	Unfinished unfinished = {.xid = InvalidTransactionId};
+
+	return item->provider_message_id != NULL &&
+		   (find_row(guard, item, &unfinished) ||
+			TransactionIdIsValid(unfinished.xid));
+}
+
 /* In sort order, so that sessions do not deadlock. */
 static void
 lock_keys(InboxGuard *guard, InboxItem **items, int n)

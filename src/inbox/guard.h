@@ -47,4 +47,7 @@ extern int inbox_guard_take(InboxGuard *guard,
 /* Called once the rows are inserted, so that other sessions can find them. */
 extern void inbox_guard_release(InboxGuard *guard);
 
+/* Whether the event has a row, be it of a transaction that is still running. */
+extern bool inbox_guard_finds(InboxGuard *guard, const InboxItem *item);
+
 #endif /* INBOX_GUARD_H */

@@ -43,29 +43,6 @@
 #include "stats/stats.h"
 #include "wake/wake.h"
 
-static Statement store_events = {
-	.sql = "WITH logged AS ("
-		   "INSERT INTO msgstore.event_log (tenant_id, id, channel, \"from\","
-		   " \"to\", provider_message_id, identity, correlation_id, payload)"
-		   " SELECT $1, n.* FROM unnest($2, $3, $4, $5, $6, $7, $8, $9) AS n"
-		   " ON CONFLICT (tenant_id, channel, provider_message_id, identity)"
-		   " DO NOTHING"
-		   " RETURNING tenant_id, id,"
-		   " msgstore._lane(tenant_id, channel, \"from\", \"to\") AS lane)"
-		   " INSERT INTO msgstore.event_queue (tenant_id, event_id, lane)"
-		   " SELECT tenant_id, id, lane FROM logged"
-		   " RETURNING event_id, lane",
-	.nargs = 9,
-	.argtypes = {TEXTOID,
-				 UUIDARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 JSONBARRAYOID}};
-
 static Statement find_events = {
 	.sql = "SELECT n.ordinal, l.id"
 		   " FROM unnest($2, $3, $4) WITH ORDINALITY"
@@ -82,8 +59,6 @@ static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
 static int insert_events(InboxItem **items, int n);
-static void insert_guarded(InboxItem **items, int n);
-static void insert_by_statement(InboxItem **items, int n);
 static void count_stored(const text *tenant_id, const text *channel);
 static int find_duplicates(InboxItem **items, int n);
 static int compare_items(const void *a, const void *b);
@@ -261,8 +236,7 @@ insert_events(InboxItem **items, int n)
 	int known = 0;
 	int i;
 
-	if (!inbox_insert(items, n))
-		insert_guarded(items, n);
+	inbox_insert(items, n);
 	for (i = 0; i < n; i++)
 	{
 		if (items[i]->stored)
@@ -274,86 +248,6 @@ insert_events(InboxItem **items, int n)
 			items[known++] = items[i];
 	}
 	return known;
-}
-
-/* With the lock that keeps out sessions that insert without a statement. */
-static void
-insert_guarded(InboxItem **items, int n)
-{
-	Relation log = table_open(
-		get_relname_relid("event_log", get_namespace_oid("msgstore", false)),
-		RowExclusiveLock);
-	InboxItem *fresh[INBOX_GUARDED_MOST];
-	InboxGuard guard;
-	int i;
-
-	inbox_guard_open(&guard, log);
-	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
-	{
-		int nfresh = inbox_guard_take(&guard,
-									  items + i,
-									  Min(n - i, INBOX_GUARDED_MOST),
-									  fresh);
-
-		if (nfresh > 0)
-			insert_by_statement(fresh, nfresh);
-		inbox_guard_release(&guard);
-	}
-	inbox_guard_close(&guard);
-	table_close(log, NoLock);
-}
-
-static void
-insert_by_statement(InboxItem **items, int n)
-{
-	static const Oid types[] = {UUIDOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								TEXTOID,
-								JSONBOID};
-	Datum *columns = palloc(sizeof(Datum) * n * lengthof(types));
-	bool *nulls = palloc0(sizeof(bool) * n * lengthof(types));
-	Datum values[1 + lengthof(types)];
-	bool isnull;
-	uint64 row = 0;
-	int i;
-
-	for (i = 0; i < n; i++)
-	{
-		const InboxItem *item = items[i];
-
-		columns[i] = UUIDPGetDatum(&item->id);
-		columns[n + i] = CStringGetTextDatum(item->channel);
-		columns[2 * n + i] = PointerGetDatum(item->from);
-		columns[3 * n + i] = PointerGetDatum(item->to);
-		columns[4 * n + i] = PointerGetDatum(item->provider_message_id);
-		nulls[4 * n + i] = item->provider_message_id == NULL;
-		columns[5 * n + i] = PointerGetDatum(item->identity);
-		nulls[6 * n + i] = item->correlation_id == NULL;
-		if (item->correlation_id != NULL)
-			columns[6 * n + i] = CStringGetTextDatum(item->correlation_id);
-		columns[7 * n + i] = JsonbPGetDatum(item->payload);
-	}
-	values[0] = CStringGetTextDatum(msgstore_tenant_id);
-	for (i = 0; i < (int) lengthof(types); i++)
-		values[1 + i] =
-			statement_array(types[i], columns + i * n, nulls + i * n, n);
-	statement_execute(&store_events, values, NULL);
-
-	/* The new events' ids come back in the order of the items. */
-	for (i = 0; i < n && row < SPI_processed; i++)
-	{
-		pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
-
-		items[i]->stored = memcmp(id, &items[i]->id, sizeof(pg_uuid_t)) == 0;
-		if (items[i]->stored)
-			items[i]->lane = DatumGetInt16(statement_value(row++, 2, &isnull));
-	}
-	if (row != SPI_processed)
-		elog(ERROR, "stored events were returned out of order");
 }
 
 static void

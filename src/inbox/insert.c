@@ -1,13 +1,13 @@
 /*
- * inbox/insert.c: inserts events into the log and the queue without a
- * statement.
+ * inbox/insert.c: inserts events into the log and the queue.
  *
  * The overhead of a statement is more than half of the time of an ingest()
- * that stores a single event. See server/row_insert.c for how this works and
- * when it cannot be used; inbox.c then falls back to a statement.
+ * that stores a single event. So none is used, unless server/row_insert.c
+ * refuses one of the tables.
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -15,8 +15,10 @@
 
 #include "inbox/guard.h"
 #include "inbox/insert.h"
-#include "server/row_insert.h"
+#include "server/row_statement.h"
 #include "server/settings.h"
+#include "server/tables.h"
+#include "server/triggers.h"
 #include "wake/lanes.h"
 
 /* The columns of event_log, in the order of sql/20_inbox.sql. */
@@ -52,14 +54,25 @@ typedef struct NewEvents
 	InboxItem **items;
 } NewEvents;
 
+static bool insert_directly(InboxItem **items, int n);
 static void
 insert_fresh(RowTarget *log, RowTarget *queue, InboxItem **items, int n);
+static void mark_stored(const text *tenant_id, InboxItem *item);
+static void insert_guarded(InboxItem **items, int n);
+static void insert_by_statement(InboxGuard *guard, InboxItem **items, int n);
 static void read_log_row(const void *rows, int i, Datum *values, bool *nulls);
 static void read_queue_row(const void *rows, int i, Datum *values, bool *nulls);
 
 /* Locks the queue before the log, in the same order as the worker. */
-bool
+void
 inbox_insert(InboxItem **items, int n)
+{
+	if (!insert_directly(items, n))
+		insert_guarded(items, n);
+}
+
+static bool
+insert_directly(InboxItem **items, int n)
 {
 	InboxItem *fresh[INBOX_GUARDED_MOST];
 	InboxGuard guard;
@@ -99,17 +112,82 @@ insert_fresh(RowTarget *log, RowTarget *queue, InboxItem **items, int n)
 	int i;
 
 	for (i = 0; i < n; i++)
-	{
-		InboxItem *item = items[i];
-
-		item->lane = lanes_of_event(events.tenant_id,
-									item->channel,
-									item->from,
-									item->to);
-		item->stored = true;
-	}
+		mark_stored(events.tenant_id, items[i]);
 	row_insert_many(log, read_log_row, &events, n);
 	row_insert_many(queue, read_queue_row, &events, n);
+}
+
+static void
+mark_stored(const text *tenant_id, InboxItem *item)
+{
+	item->lane = lanes_of_event(tenant_id, item->channel, item->from, item->to);
+	item->stored = true;
+}
+
+/* With the lock that keeps out sessions that insert without a statement. */
+static void
+insert_guarded(InboxItem **items, int n)
+{
+	Relation queue = tables_open("event_queue", RowExclusiveLock);
+	Relation log = tables_open_rows("event_log", RowExclusiveLock);
+	InboxItem *fresh[INBOX_GUARDED_MOST];
+	InboxGuard guard;
+	int i;
+
+	inbox_guard_open(&guard, log);
+	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
+	{
+		int nfresh = inbox_guard_take(&guard,
+									  items + i,
+									  Min(n - i, INBOX_GUARDED_MOST),
+									  fresh);
+
+		if (nfresh > 0)
+			insert_by_statement(&guard, fresh, nfresh);
+		inbox_guard_release(&guard);
+	}
+	inbox_guard_close(&guard);
+	table_close(log, NoLock);
+	table_close(queue, NoLock);
+}
+
+/*
+ * An event that is not stored exists if a writer that does not come through the
+ * guard has stored it in the meantime. If it does not, a trigger suppressed it.
+ */
+static void
+insert_by_statement(InboxGuard *guard, InboxItem **items, int n)
+{
+	NewEvents events = {.tenant_id = cstring_to_text(msgstore_tenant_id),
+						.items = items};
+	bool *stored = palloc(sizeof(bool) * n);
+	int kept = 0;
+	int i;
+
+	row_insert_by_statement("event_log",
+							LOG_COLUMNS,
+							"tenant_id, channel, provider_message_id, identity",
+							read_log_row,
+							&events,
+							n,
+							stored);
+	for (i = 0; i < n; i++)
+	{
+		if (stored[i])
+		{
+			mark_stored(events.tenant_id, items[i]);
+			items[kept++] = items[i];
+		}
+		else if (!inbox_guard_finds(guard, items[i]))
+			triggers_report("event_log", TRIGGER_TYPE_INSERT);
+	}
+	row_insert_by_statement("event_queue",
+							QUEUE_COLUMNS,
+							NULL,
+							read_queue_row,
+							&events,
+							kept,
+							NULL);
 }
 
 static void

@@ -8,9 +8,8 @@
 
 /*
  * Stores the items that are new, and marks them as stored. The items must be
- * in the order of their provider message ids. Returns false, having done
- * nothing, if the caller must use a statement instead.
+ * in the order of their provider message ids. The caller is connected to SPI.
  */
-extern bool inbox_insert(InboxItem **items, int n);
+extern void inbox_insert(InboxItem **items, int n);
 
 #endif /* INBOX_INSERT_H */

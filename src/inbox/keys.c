@@ -12,7 +12,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -21,6 +23,7 @@
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "server/triggers.h"
 
 static Statement claim_keys = {
 	.sql = "INSERT INTO msgstore.idempotency_keys AS k"
@@ -32,7 +35,8 @@ static Statement claim_keys = {
 		   " result_id = excluded.result_id,"
 		   " expires_at = excluded.expires_at"
 		   " WHERE k.expires_at <= pg_catalog.now()"
-		   " RETURNING result_id",
+		   " RETURNING result_id, key, request_digest, tenant_id = $1"
+		   " AND scope = $2 AND expires_at IS NOT DISTINCT FROM $6",
 	.nargs = 6,
 	.argtypes = {TEXTOID,
 				 TEXTOID,
@@ -69,6 +73,10 @@ static Statement correct_key = {
 /* Keys are remembered for two hours. */
 #define KEY_LIFETIME (2 * USECS_PER_HOUR)
 
+/* For triggers_report(). */
+#define TABLE "idempotency_keys"
+#define UPSERT (TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE)
+
 /* A key to claim, and the request that claims it. */
 typedef struct KeyClaim
 {
@@ -82,6 +90,7 @@ static int compare_claims(const void *a, const void *b);
 static void claim(KeyClaim *claims, int n, const char *scope, bool expires);
 static int
 insert_claims(KeyClaim *claims, int n, const char *scope, bool expires);
+static bool is_own_row(const KeyClaim *claim, uint64 row);
 static void find_first(KeyClaim *claims, int n, const char *scope);
 static void remove_expired_keys(int64 most);
 
@@ -167,6 +176,8 @@ compare_claims(const void *a, const void *b)
 static void
 claim(KeyClaim *claims, int n, const char *scope, bool expires)
 {
+	bool again = false;
+
 	while (n > 0)
 	{
 		int lost = 0;
@@ -185,6 +196,10 @@ claim(KeyClaim *claims, int n, const char *scope, bool expires)
 			if (!claims[i].item->duplicate && claims[i].item->refusal == NULL)
 				claims[n++] = claims[i];
 		}
+		if (again && n > 0 && triggers_may_alter(TABLE, UPSERT))
+			triggers_report(TABLE, UPSERT);
+		again = true;
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 
@@ -213,7 +228,6 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 {
 	Datum *ids = palloc(sizeof(Datum) * n);
 	Datum values[6];
-	bool isnull;
 	uint64 row;
 	int i;
 
@@ -226,15 +240,31 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 	statement_execute(&claim_keys, values, expires ? NULL : "     n");
 	for (row = 0, i = 0; row < SPI_processed && i < n; i++)
 	{
-		pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
-
-		if (memcmp(id, &claims[i].item->id, sizeof(pg_uuid_t)) == 0)
-		{
-			claims[i].won = true;
-			row++;
-		}
+		claims[i].won = is_own_row(&claims[i], row);
+		row += claims[i].won;
 	}
+	if (row != SPI_processed)
+		triggers_report(TABLE, UPSERT);
 	return (int) SPI_processed;
+}
+
+/* Whether the row that claim_keys returned is that of the claim. */
+static bool
+is_own_row(const KeyClaim *claim, uint64 row)
+{
+	bool isnull;
+	Datum key;
+	Datum digest;
+
+	if (memcmp(DatumGetUUIDP(statement_value(row, 1, &isnull)),
+			   &claim->item->id,
+			   sizeof(pg_uuid_t)) != 0)
+		return false;
+	key = statement_value(row, 2, &isnull);
+	digest = statement_value(row, 3, &isnull);
+	return strcmp(TextDatumGetCString(key), claim->key) == 0 &&
+		   datum_image_eq(digest, PointerGetDatum(claim->digest), false, -1) &&
+		   DatumGetBool(statement_value(row, 4, &isnull));
 }
 
 static void

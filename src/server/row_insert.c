@@ -9,23 +9,22 @@
  * speculatively.
  *
  * The caller must use a statement for a table that somebody has given
- * triggers, rules or columns, and in a transaction with a transaction-wide
- * snapshot.
+ * triggers, rules or columns, or has made a partition or distributed, and in a
+ * transaction with a transaction-wide snapshot. A deferrable constraint has a
+ * trigger. The replica identity of a table does not matter to an INSERT.
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
 #include "server/row_insert.h"
+#include "server/tables.h"
 
 /* Rows that are formed before they are written. */
 #define ROWS_AT_ONCE 100
@@ -54,9 +53,7 @@ row_target_open(RowTarget *target,
 		return false;
 	PreventCommandIfReadOnly("INSERT");
 	PreventCommandIfParallelMode("INSERT");
-	table = table_open(
-		get_relname_relid(name, get_namespace_oid("msgstore", false)),
-		RowExclusiveLock);
+	table = tables_open(name, RowExclusiveLock);
 	if (!is_plain(table, ncolumns))
 	{
 		table_close(table, NoLock);
@@ -78,7 +75,7 @@ is_plain(Relation table, int ncolumns)
 {
 	TupleConstr *constraints = RelationGetDescr(table)->constr;
 
-	return table->rd_rel->relkind == RELKIND_RELATION &&
+	return tables_holds_rows(table) && !table->rd_rel->relispartition &&
 		   table->trigdesc == NULL && table->rd_rules == NULL &&
 		   check_enable_rls(RelationGetRelid(table), InvalidOid, true) !=
 			   RLS_ENABLED &&

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
@@ -25,6 +24,7 @@
 #include "utils/rel.h"
 
 #include "server/statement.h"
+#include "server/tables.h"
 
 /* From this size on, a plan is kept until the server invalidates it. */
 #define LARGE_TABLE 1000 /* blocks */
@@ -106,13 +106,10 @@ static bool
 is_outgrown(Statement *statement, BlockNumber *blocks)
 {
 	Relation table;
-	Oid oid;
 
 	if (statement->table == NULL || statement->blocks >= LARGE_TABLE)
 		return false;
-	oid = get_relname_relid(statement->table,
-							get_namespace_oid("msgstore", false));
-	table = table_open(oid, AccessShareLock);
+	table = tables_open(statement->table, AccessShareLock);
 	*blocks = RelationGetNumberOfBlocks(table);
 	table_close(table, NoLock);
 	return *blocks > 2 * statement->blocks;

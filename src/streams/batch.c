@@ -26,11 +26,18 @@
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "server/triggers.h"
 #include "streams/streams.h"
 
 #define FIELDS_OF_EVENT                                                        \
 	"An event must have the fields stream, type and data; metadata, "          \
 	"expected_version, event_id and created_by are optional."
+
+/*
+ * Attempts after which a trigger, if there is one, is more likely to suppress
+ * an event than other sessions are to take its version.
+ */
+#define SUSPICIOUS_ROUNDS 100
 
 static Statement find_by_ids = {
 	.sql = "SELECT n.ordinal, e.stream = n.stream AND e.type = n.type"
@@ -276,11 +283,17 @@ refuse_field(int ordinal, const char *field, const char *kind)
 static void
 append_all(StreamEvent *events, int n)
 {
+	int rounds = 0;
 	int i;
 
 	SPI_connect();
 	while (!append_once(events, n))
+	{
 		CHECK_FOR_INTERRUPTS();
+		if (++rounds >= SUSPICIOUS_ROUNDS &&
+			triggers_may_alter("stream_events", TRIGGER_TYPE_INSERT))
+			triggers_report("stream_events", TRIGGER_TYPE_INSERT);
+	}
 	SPI_finish();
 	for (i = 0; i < n; i++)
 	{

@@ -26,6 +26,7 @@
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "server/triggers.h"
 #include "streams/streams.h"
 
 /* A longer name and the tenant's would not fit into an index tuple. */
@@ -324,6 +325,8 @@ check_name(const text *name, const char *field)
 static void
 append_event(StreamEvent *event, ConflictWords words)
 {
+	bool again = false;
+
 	streams_check_event(event);
 	while (!event->duplicate && !insert_event(event))
 	{
@@ -335,6 +338,10 @@ append_event(StreamEvent *event, ConflictWords words)
 
 			if (event->has_expected && current != event->expected)
 				streams_raise_conflict(event, current, words);
+			if (again &&
+				triggers_may_alter("stream_events", TRIGGER_TYPE_INSERT))
+				triggers_report("stream_events", TRIGGER_TYPE_INSERT);
+			again = true;
 		}
 		SPI_finish();
 	}

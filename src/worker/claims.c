@@ -23,6 +23,7 @@
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "server/triggers.h"
 #include "stats/stats.h"
 #include "wake/lanes.h"
 #include "wake/wake.h"
@@ -111,6 +112,7 @@ static Statement next_expiry = {
 static text *take_text(FunctionCallInfo fcinfo, int place, const char *name);
 static ArrayType *take_ids(FunctionCallInfo fcinfo, int place);
 static void claim(text *processor_id, int most, WorkerBatch *batch);
+static void report_lost_claim(void);
 static void make_claims_of(text *processor_id, WorkerBatch *batch);
 static void take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch);
 static void
@@ -334,9 +336,20 @@ make_claims_of(text *processor_id, WorkerBatch *batch)
 	values[3] = TimestampTzGetDatum(now);
 	values[4] = TimestampTzGetDatum(expiry);
 	statement_execute(&make_claims, values, NULL);
+	if (SPI_processed != (uint64) batch->n)
+		report_lost_claim();
 	for (i = 0; i < batch->n; i++)
 		worker_open_line(batch, i, false);
 	wake_for_claim(expiry);
+}
+
+/* The rows were locked, so only a trigger can keep them from being written. */
+static void
+report_lost_claim(void)
+{
+	if (triggers_may_alter("event_queue", TRIGGER_TYPE_UPDATE))
+		triggers_report("event_queue", TRIGGER_TYPE_UPDATE);
+	triggers_report("event_claims", TRIGGER_TYPE_INSERT);
 }
 
 /*

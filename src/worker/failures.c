@@ -16,6 +16,7 @@
 
 #include "server/settings.h"
 #include "server/statement.h"
+#include "server/triggers.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
 #include "wake/wake.h"
@@ -172,6 +173,8 @@ worker_postpone(const ConversationMessage *event)
 	values[1] = UUIDPGetDatum(&event->id);
 	values[2] = TimestampTzGetDatum(at);
 	statement_execute(&postpone_event, values, NULL);
+	if (SPI_processed == 0)
+		triggers_report("event_queue", TRIGGER_TYPE_UPDATE);
 	wake_for_retry(at, DatumGetInt16(statement_value(0, 1, &isnull)));
 }
 

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "server/statement.h"
+#include "server/triggers.h"
 #include "wake/wake.h"
 #include "worker/order.h"
 
@@ -40,6 +41,13 @@ static Statement enter_line = {
 		   " ON CONFLICT DO NOTHING",
 	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTOID, UUIDOID}};
+
+static Statement find_in_line = {
+	.sql = "SELECT FROM msgstore.conversation_holds WHERE tenant_id = $1"
+		   " AND conversation_key = $2 AND event_id = $3",
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTOID, UUIDOID},
+	.table = "conversation_holds"};
 
 static Statement wait_in_queue = {
 	.sql = "UPDATE msgstore.event_queue SET next_attempt_at = 'infinity'"
@@ -77,6 +85,7 @@ typedef struct Event
 
 static void look_for_lines(WorkerBatch *batch);
 static void put_in_order(WorkerBatch *batch);
+static void check_in_line(Datum *values);
 static int compare_events(const void *a, const void *b);
 static bool *find_waiting(WorkerBatch *batch);
 
@@ -233,6 +242,19 @@ worker_open_line(WorkerBatch *batch, int i, bool dead)
 	values[1] = PointerGetDatum(event->conversation_key);
 	values[2] = id;
 	statement_execute(&enter_line, values, NULL);
+	/* The event may be in the line already. */
+	if (SPI_processed == 0 &&
+		triggers_may_alter("conversation_holds", TRIGGER_TYPE_INSERT))
+		check_in_line(values);
+}
+
+/* Takes the arguments of enter_line. */
+static void
+check_in_line(Datum *values)
+{
+	statement_execute(&find_in_line, values, NULL);
+	if (SPI_processed == 0)
+		triggers_report("conversation_holds", TRIGGER_TYPE_INSERT);
 }
 
 void
@@ -245,6 +267,8 @@ worker_stand_in_line(WorkerBatch *batch, int i)
 	values[0] = PointerGetDatum(event->tenant_id);
 	values[1] = UUIDPGetDatum(&event->id);
 	statement_execute(&wait_in_queue, values, NULL);
+	if (SPI_processed == 0)
+		triggers_report("event_queue", TRIGGER_TYPE_UPDATE);
 }
 
 void

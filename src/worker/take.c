@@ -15,13 +15,14 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "utils/lsyscache.h"
+#include "executor/executor.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "server/statement.h"
+#include "server/tables.h"
+#include "server/triggers.h"
 #include "worker/take.h"
 
 static Statement delete_rows = {
@@ -33,7 +34,6 @@ static Statement delete_rows = {
 
 typedef bool (*RowAction)(Relation queue, ItemPointer row);
 
-static Relation open_queue(void);
 static int
 act_on(Relation queue, RowAction action, WorkerBatch *batch, int first, int n);
 static bool lock_row(Relation queue, ItemPointer row);
@@ -43,7 +43,7 @@ static TM_Result try_delete(Relation queue, ItemPointer row, bool wait);
 void
 worker_lock_events(WorkerBatch *batch)
 {
-	Relation queue = open_queue();
+	Relation queue = tables_open_rows("event_queue", RowExclusiveLock);
 
 	(void) act_on(queue, lock_row, batch, 0, batch->n);
 	table_close(queue, NoLock);
@@ -52,10 +52,13 @@ worker_lock_events(WorkerBatch *batch)
 int
 worker_take_events(WorkerBatch *batch, int first, int n)
 {
-	Relation queue = open_queue();
+	Relation queue = tables_open_rows("event_queue", RowExclusiveLock);
 
 	if (queue->trigdesc == NULL && queue->rd_rules == NULL)
+	{
+		CheckCmdReplicaIdentity(queue, CMD_DELETE);
 		n = act_on(queue, delete_row, batch, first, n);
+	}
 	else
 	{
 		n = act_on(queue, lock_row, batch, first, n);
@@ -65,14 +68,6 @@ worker_take_events(WorkerBatch *batch, int first, int n)
 	/* Statements that follow must see the rows deleted. */
 	CommandCounterIncrement();
 	return n;
-}
-
-static Relation
-open_queue(void)
-{
-	return table_open(
-		get_relname_relid("event_queue", get_namespace_oid("msgstore", false)),
-		RowExclusiveLock);
 }
 
 /* Removes events for which the action fails. Returns how many are left. */
@@ -154,5 +149,5 @@ worker_delete_events(const WorkerBatch *batch, int first, int n)
 	worker_keys(batch, first, n, &values[0], &values[1]);
 	statement_execute(&delete_rows, values, NULL);
 	if (SPI_processed != (uint64) n)
-		elog(ERROR, "a claimed event is not in the queue");
+		triggers_report("event_queue", TRIGGER_TYPE_DELETE);
 }

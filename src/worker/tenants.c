@@ -14,7 +14,6 @@
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -22,6 +21,7 @@
 #include "utils/snapmgr.h"
 
 #include "address/address.h"
+#include "server/tables.h"
 #include "worker/tenants.h"
 
 static IndexScanDesc begin_scan(Relation table, Relation index);
@@ -33,10 +33,9 @@ worker_list_tenants(const text *after,
 					int most,
 					text **tenants)
 {
-	Oid schema = get_namespace_oid("msgstore", false);
-	Relation table =
-		table_open(get_relname_relid("event_queue", schema), AccessShareLock);
-	Relation index = index_open(get_relname_relid("event_queue_pkey", schema),
+	Relation table = tables_open_rows("event_queue", AccessShareLock);
+	Relation index = index_open(get_relname_relid("event_queue_pkey",
+												  RelationGetNamespace(table)),
 								AccessShareLock);
 	IndexScanDesc scan = begin_scan(table, index);
 	int n = 0;

@@ -1,0 +1,131 @@
+/*
+ * server/tables.c: opens the extension's tables.
+ *
+ * Citus leaves an empty table behind when it distributes one, with the same
+ * relkind; only its catalog pg_dist_partition knows. Rows that were read or
+ * written without a statement would be those of the empty table.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "server/errors.h"
+#include "server/tables.h"
+
+/* Tables that are asked about; only these few are opened without statements. */
+#define KNOWN_TABLES 8
+
+/* Of this backend's tables; forgotten when the server invalidates one. */
+static struct
+{
+	Oid table;
+	bool distributed;
+} known[KNOWN_TABLES];
+static int nknown = 0;
+
+static bool is_distributed(Oid table);
+static bool find_distributed(Oid table);
+static void forget(Datum arg, Oid table);
+
+Relation
+tables_open(const char *name, LOCKMODE lock)
+{
+	return table_open(get_relname_relid(name,
+										get_namespace_oid("msgstore", false)),
+					  lock);
+}
+
+bool
+tables_holds_rows(Relation table)
+{
+	return table->rd_rel->relkind == RELKIND_RELATION &&
+		   !is_distributed(RelationGetRelid(table));
+}
+
+Relation
+tables_open_rows(const char *name, LOCKMODE lock)
+{
+	Relation table = tables_open(name, lock);
+
+	if (!tables_holds_rows(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_UNAVAILABLE),
+				 errmsg("table \"msgstore.%s\" cannot be used", name),
+				 errdetail("It is partitioned, foreign or distributed by "
+						   "another extension."),
+				 errhint("The table must be an ordinary table, as CREATE "
+						 "EXTENSION created it.")));
+	return table;
+}
+
+static bool
+is_distributed(Oid table)
+{
+	static bool registered = false;
+	bool distributed;
+	int i;
+
+	for (i = 0; i < nknown; i++)
+	{
+		if (known[i].table == table)
+			return known[i].distributed;
+	}
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	registered = true;
+	distributed = find_distributed(table);
+	if (nknown < KNOWN_TABLES)
+	{
+		known[nknown].table = table;
+		known[nknown++].distributed = distributed;
+	}
+	return distributed;
+}
+
+static bool
+find_distributed(Oid table)
+{
+	Oid oid = get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE);
+	AttrNumber column;
+	Relation catalog;
+	SysScanDesc scan;
+	ScanKeyData key;
+	bool found;
+
+	column = OidIsValid(oid) ? get_attnum(oid, "logicalrelid")
+							 : InvalidAttrNumber;
+	if (column == InvalidAttrNumber)
+		return false;
+	catalog = table_open(oid, AccessShareLock);
+	ScanKeyInit(&key,
+				column,
+				BTEqualStrategyNumber,
+				F_OIDEQ,
+				ObjectIdGetDatum(table));
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* InvalidOid: any table. */
+static void
+forget(Datum arg, Oid table)
+{
+	int i;
+
+	(void) arg;
+	for (i = 0; i < nknown; i++)
+	{
+		if (!OidIsValid(table) || known[i].table == table)
+			nknown = 0;
+	}
+}
