@@ -42,24 +42,25 @@ static Statement move_conversations = {
 
 /* The same where a trigger may change the rows; also whether one did not. */
 static Statement move_watched = {
-	.sql = "WITH old AS MATERIALIZED (SELECT n.ordinal, n.message_count AS added,"
-		   " n.last_activity_at AS activity, c.*"
-		   " FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
-		   " message_count, last_activity_at, ordinal)"
-		   " JOIN msgstore.conversations AS c"
-		   " ON c.tenant_id = n.tenant_id AND c.key = n.key"
-		   " ORDER BY n.ordinal FOR NO KEY UPDATE OF c)"
-		   " UPDATE msgstore.conversations AS c"
-		   " SET message_count = c.message_count + o.added,"
-		   " last_activity_at = greatest(c.last_activity_at, o.activity)"
-		   " FROM old o WHERE c.tenant_id = o.tenant_id AND c.id = o.id"
-		   " RETURNING o.ordinal, c.id,"
-		   " (c.tenant_id, c.id, c.number, c.channel, c.participant_a,"
-		   " c.participant_b, c.key, c.message_count, c.last_activity_at,"
-		   " c.created_at) = (o.tenant_id, o.id, o.number, o.channel,"
-		   " o.participant_a, o.participant_b, o.key,"
-		   " o.message_count + o.added,"
-		   " greatest(o.last_activity_at, o.activity), o.created_at)",
+	.sql =
+		"WITH old AS MATERIALIZED (SELECT n.ordinal, n.message_count AS added,"
+		" n.last_activity_at AS activity, c.*"
+		" FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
+		" message_count, last_activity_at, ordinal)"
+		" JOIN msgstore.conversations AS c"
+		" ON c.tenant_id = n.tenant_id AND c.key = n.key"
+		" ORDER BY n.ordinal FOR NO KEY UPDATE OF c)"
+		" UPDATE msgstore.conversations AS c"
+		" SET message_count = c.message_count + o.added,"
+		" last_activity_at = greatest(c.last_activity_at, o.activity)"
+		" FROM old o WHERE c.tenant_id = o.tenant_id AND c.id = o.id"
+		" RETURNING o.ordinal, c.id,"
+		" (c.tenant_id, c.id, c.number, c.channel, c.participant_a,"
+		" c.participant_b, c.key, c.message_count, c.last_activity_at,"
+		" c.created_at) = (o.tenant_id, o.id, o.number, o.channel,"
+		" o.participant_a, o.participant_b, o.key,"
+		" o.message_count + o.added,"
+		" greatest(o.last_activity_at, o.activity), o.created_at)",
 	.nargs = 4,
 	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
 	.table = "conversations"};

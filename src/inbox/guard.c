@@ -233,9 +233,10 @@ hash_key(const InboxItem *item)
 								   VARSIZE_ANY_EXHDR(id)));
 	if (VARSIZE_ANY_EXHDR(identity) == 0)
 		return hash;
-	return hash_combine(hash,
-						hash_bytes((const unsigned char *) VARDATA_ANY(identity),
-								   VARSIZE_ANY_EXHDR(identity)));
+	return hash_combine(
+		hash,
+		hash_bytes((const unsigned char *) VARDATA_ANY(identity),
+				   VARSIZE_ANY_EXHDR(identity)));
 }
 
 static int

@@ -13,21 +13,17 @@
  * batches with the same events do not deadlock.
  *
  * The inbox owns event_log, event_queue and idempotency_keys. It uses channels
- * and address to validate, wake to tell the workers, and stats to count. It knows
- * nothing of the messages that are made from its events.
+ * and address to validate, wake to tell the workers, and stats to count. It
+ * knows nothing of the messages that are made from its events.
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "inbox/check.h"
 #include "inbox/guard.h"

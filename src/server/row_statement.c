@@ -87,15 +87,13 @@ row_insert_by_statement(const char *table,
 		return;
 	read_columns(read, rows, n, ncolumns, columns, nulls);
 	for (i = 0; i < ncolumns; i++)
-		values[i] = statement_array(made->types[i],
-									columns + i * n,
-									nulls + i * n,
-									n);
+		values[i] =
+			statement_array(made->types[i], columns + i * n, nulls + i * n, n);
 	statement_execute(&made->statement, values, NULL);
 	for (i = 0; i < n; i++)
 	{
-		bool found = row < SPI_processed &&
-					 is_returned(made, row, columns, nulls, i, n);
+		bool found =
+			row < SPI_processed && is_returned(made, row, columns, nulls, i, n);
 
 		row += found;
 		if (key != NULL)

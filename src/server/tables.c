@@ -37,9 +37,9 @@ static void forget(Datum arg, Oid table);
 Relation
 tables_open(const char *name, LOCKMODE lock)
 {
-	return table_open(get_relname_relid(name,
-										get_namespace_oid("msgstore", false)),
-					  lock);
+	return table_open(
+		get_relname_relid(name, get_namespace_oid("msgstore", false)),
+		lock);
 }
 
 bool
@@ -99,8 +99,8 @@ find_distributed(Oid table)
 	ScanKeyData key;
 	bool found;
 
-	column = OidIsValid(oid) ? get_attnum(oid, "logicalrelid")
-							 : InvalidAttrNumber;
+	column =
+		OidIsValid(oid) ? get_attnum(oid, "logicalrelid") : InvalidAttrNumber;
 	if (column == InvalidAttrNumber)
 		return false;
 	catalog = table_open(oid, AccessShareLock);

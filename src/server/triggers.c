@@ -153,8 +153,7 @@ rule_name(Oid rule)
 	scan = systable_beginscan(rules, RewriteOidIndexId, true, NULL, 1, &key);
 	found = systable_getnext(scan);
 	if (HeapTupleIsValid(found))
-		name =
-			pstrdup(NameStr(((Form_pg_rewrite) GETSTRUCT(found))->rulename));
+		name = pstrdup(NameStr(((Form_pg_rewrite) GETSTRUCT(found))->rulename));
 	systable_endscan(scan);
 	table_close(rules, AccessShareLock);
 	return name;

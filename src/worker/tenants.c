@@ -34,9 +34,9 @@ worker_list_tenants(const text *after,
 					text **tenants)
 {
 	Relation table = tables_open_rows("event_queue", AccessShareLock);
-	Relation index = index_open(get_relname_relid("event_queue_pkey",
-												  RelationGetNamespace(table)),
-								AccessShareLock);
+	Relation index = index_open(
+		get_relname_relid("event_queue_pkey", RelationGetNamespace(table)),
+		AccessShareLock);
 	IndexScanDesc scan = begin_scan(table, index);
 	int n = 0;
 
