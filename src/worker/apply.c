@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "address/address.h"
@@ -96,8 +97,10 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 }
 
 /*
- * The lanes are locked before the search, so that it sees everything that their
- * last holder committed.
+ * The lanes are locked before the snapshot is taken, so that the search sees
+ * everything that their last holder committed. What commits have told is read
+ * after that: of an event that the search sees, the earlier ones of its
+ * conversation were told before, and are not behind the place where it starts.
  */
 static void
 claim_in_lanes(int most,
@@ -109,7 +112,12 @@ claim_in_lanes(int most,
 	uint64 wanted = search->lanes;
 
 	search->lanes = lanes_take(wanted);
+	CommandCounterIncrement();
+	PushCopiedSnapshot(GetTransactionSnapshot());
+	UpdateActiveSnapshotCommandId();
+	worker_update_search(search);
 	worker_claim(most, due, search, batch);
+	PopActiveSnapshot();
 	lanes_give(search->lanes & ~batch->lanes);
 	search->incomplete = search->lanes != wanted;
 	search->lanes = wanted;

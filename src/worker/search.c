@@ -73,8 +73,13 @@
 	.nargs = 4, .argtypes = {TEXTARRAYOID, UUIDARRAYOID, INT8OID, INT8OID},    \
 	.table = "event_log"
 
-static Statement find_retries = {.sql = FIND_RETRIES(""), RETRY_ARGUMENTS};
-static Statement find_fresh = {.sql = FIND_FRESH(""), FRESH_ARGUMENTS};
+/* Read with the active snapshot: see claim_in_lanes(). */
+static Statement find_retries = {.sql = FIND_RETRIES(""),
+								 .read_only = true,
+								 RETRY_ARGUMENTS};
+static Statement find_fresh = {.sql = FIND_FRESH(""),
+							   .read_only = true,
+							   FRESH_ARGUMENTS};
 
 static Statement lock_retries = {.sql = FIND_RETRIES(" FOR UPDATE SKIP LOCKED"),
 								 RETRY_ARGUMENTS};
@@ -98,6 +103,7 @@ typedef struct Place
 	uint64 hash; /* of the tenant */
 	text *tenant_id;
 	pg_uuid_t event_id;
+	bool distrusted; /* search the tenant from its first event instead */
 } Place;
 
 /* Tenants searched by one statement: where to start, and what each got. */
@@ -128,7 +134,8 @@ static int64 full_search_us = 0;
 
 static void begin_anywhere(WorkerSearch *search);
 static void forget_places(WorkerSearch *search);
-static void note_news(WorkerSearch *search, const pg_uuid_t *lowest);
+static void distrust_places(WorkerSearch *search);
+static void note_news(WorkerSearch *search, const WorkerNews *news);
 static void step_back(pg_uuid_t *id);
 static int claim_due_retries(int most,
 							 TimestampTz due,
@@ -151,7 +158,9 @@ static text *copy_text(MemoryContext memory, const text *value);
 static void keep_places(WorkerSearch *search, const Round *round);
 
 WorkerSearch *
-worker_begin_search(uint64 share, const WorkerNews *news)
+worker_begin_search(const WorkerSlot *slot,
+					uint64 share,
+					const WorkerNews *news)
 {
 	WorkerSearch *search = &worker_search;
 
@@ -163,12 +172,28 @@ worker_begin_search(uint64 share, const WorkerNews *news)
 	search->everything = share != search->lanes || search->incomplete ||
 						 GetCurrentTimestamp() - full_search_at >=
 							 full_search_us * FULL_SEARCH_PAUSES;
+	search->slot = slot;
 	search->lanes = share;
-	note_news(search, &news->lowest);
-	search->retries_from = search->everything
-							   ? DT_NOBEGIN
-							   : Min(search->retries_from, news->earliest);
+	if (search->everything)
+	{
+		distrust_places(search);
+		search->retries_from = DT_NOBEGIN;
+	}
+	note_news(search, news);
 	return search;
+}
+
+void
+worker_update_search(WorkerSearch *search)
+{
+	WorkerNews news;
+
+	if (search->slot == NULL)
+		return;
+	LWLockAcquire(wake_shared->lock, LW_SHARED);
+	news = search->slot->news;
+	LWLockRelease(wake_shared->lock);
+	note_news(search, &news);
 }
 
 void
@@ -228,11 +253,26 @@ forget_places(WorkerSearch *search)
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/*
+ * Each tenant is searched from its first event once more, in this batch or, if
+ * that is full before its turn, in a later one.
+ */
+static void
+distrust_places(WorkerSearch *search)
+{
+	HASH_SEQ_STATUS all;
+	Place *place;
+
+	hash_seq_init(&all, search->places);
+	while ((place = hash_seq_search(&all)) != NULL)
+		place->distrusted = true;
+}
+
 /* The news does not say whose event it is, so every place is moved back. */
 static void
-note_news(WorkerSearch *search, const pg_uuid_t *lowest)
+note_news(WorkerSearch *search, const WorkerNews *news)
 {
-	pg_uuid_t before = *lowest;
+	pg_uuid_t before = news->lowest;
 	HASH_SEQ_STATUS all;
 	Place *place;
 
@@ -243,6 +283,7 @@ note_news(WorkerSearch *search, const pg_uuid_t *lowest)
 		if (memcmp(&before, &place->event_id, sizeof(pg_uuid_t)) < 0)
 			place->event_id = before;
 	}
+	search->retries_from = Min(search->retries_from, news->earliest);
 }
 
 /* Replaces the id by the one before; zero stays zero. */
@@ -332,12 +373,10 @@ list_round(WorkerSearch *search, Circle *circle, int most, Round *round)
 		round->n = list_tenants(circle, most, round->tenants);
 	for (i = 0; i < round->n; i++)
 	{
-		Place *place = NULL;
+		Place *place = find_place(search, round->tenants[i], false);
 
-		if (!search->everything)
-			place = find_place(search, round->tenants[i], false);
 		memset(&round->places[i], 0, sizeof(pg_uuid_t));
-		if (place != NULL)
+		if (place != NULL && !place->distrusted)
 			round->places[i] = place->event_id;
 	}
 }
@@ -438,11 +477,13 @@ keep_places(WorkerSearch *search, const Round *round)
 
 	for (i = 0; i < round->n; i++)
 	{
-		Place *place = NULL;
+		bool found = round->claimed[i] > 0;
+		Place *place = find_place(search, round->tenants[i], found);
 
-		if (round->claimed[i] > 0)
-			place = find_place(search, round->tenants[i], true);
-		if (place != NULL)
+		if (place == NULL)
+			continue;
+		place->distrusted = false;
+		if (found)
 			place->event_id = round->places[i];
 	}
 }

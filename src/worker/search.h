@@ -11,9 +11,10 @@
 
 typedef struct WorkerSearch
 {
+	const WorkerSlot *slot;	  /* of the worker; NULL: a session's search */
 	uint64 lanes;			  /* to search */
 	TimestampTz retries_from; /* no retry is due before this time */
-	bool everything;		  /* ignore the places */
+	bool everything;		  /* find retries however old they are */
 	bool incomplete;		  /* some of the lanes could not be locked */
 	bool locks;				  /* lock the rows that are found */
 	HTAB *places;			  /* per tenant, the last event that was found */
@@ -23,10 +24,19 @@ typedef struct WorkerSearch
 } WorkerSearch;
 
 /*
- * Returns the worker's search, updated by its current share of the lanes and by
- * what has changed since the last turn. End it with worker_end_search().
+ * Returns the search of the worker in this slot, updated by its current share
+ * of the lanes and by what has changed since the last turn. End it with
+ * worker_end_search().
  */
-extern WorkerSearch *worker_begin_search(uint64 share, const WorkerNews *news);
+extern WorkerSearch *worker_begin_search(const WorkerSlot *slot,
+										 uint64 share,
+										 const WorkerNews *news);
+
+/*
+ * Adds what has changed since then, and stays news for the next turn. Call it
+ * after the snapshot of the search is taken.
+ */
+extern void worker_update_search(WorkerSearch *search);
 
 /* Notes when a search of everything ended and how long it took. */
 extern void worker_end_search(void);
@@ -36,8 +46,9 @@ extern WorkerSearch *worker_search_all(bool locks);
 
 /*
  * Reads up to most due events from the search's lanes, which the caller has
- * locked, and advances the search. The batch is in the current memory context;
- * the caller is connected to SPI.
+ * locked, and advances the search. Unless it locks rows it uses the active
+ * snapshot. The batch is in the current memory context; the caller is connected
+ * to SPI.
  */
 extern void worker_claim(int most,
 						 TimestampTz due,

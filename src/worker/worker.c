@@ -379,7 +379,7 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	runs_tasks = (share & WAKE_OUTBOX_LANES) != 0;
 	if (runs_tasks)
 		next_sending = wake_notify_senders(due);
-	search = worker_begin_search(share, &news);
+	search = worker_begin_search(own_slot, share, &news);
 	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
 	worker_end_search();
 	if (worker_has_more(claimed, msgstore_batch_size))
