@@ -432,6 +432,23 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION msgstore.list_messages(
+    conversation bigint,
+    page int DEFAULT 1,
+    page_size int DEFAULT 50,
+    after text DEFAULT NULL)
+    RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT msgstore.list_messages($1::text, $2, $3, $4)
+$$;
+
+CREATE FUNCTION msgstore._identity(channel text, given text, stored text)
+    RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_identity';
+
 REVOKE ALL ON FUNCTION msgstore._add_to_count(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._count_conversations() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recount_tenant(text) FROM PUBLIC;
@@ -444,6 +461,8 @@ REVOKE ALL ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) FROM 
 REVOKE ALL ON FUNCTION msgstore._find_conversation(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_conversations(int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_messages(bigint, int, int, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._identity(text, text, text) FROM PUBLIC;
 
 COMMENT ON SEQUENCE msgstore.conversations_number_seq IS
     'Numbers of the conversations of all tenants';
@@ -488,7 +507,7 @@ COMMENT ON COLUMN msgstore.messages.conversation_id IS
 COMMENT ON COLUMN msgstore.messages.inbound_event_id IS
     'Id of the event in event_log; null for an outbound message';
 COMMENT ON COLUMN msgstore.messages."timestamp" IS
-    'Time given in the payload';
+    'Time given in the payload, or the time of acceptance if that is further in the future than msgstore.max_clock_skew';
 COMMENT ON COLUMN msgstore.messages.created_at IS
     'Start of the transaction that added the message';
 COMMENT ON COLUMN msgstore.messages.direction IS
@@ -539,3 +558,7 @@ COMMENT ON FUNCTION msgstore._find_conversation(text) IS
     'Returns the conversation with this id or number among those that the session sees. Raises MS404';
 COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS
     'Returns a page of the messages of a conversation, given by id or number, oldest first, in the format of list_conversations(). Raises MS404 if the conversation does not exist, MS400 for an invalid cursor';
+COMMENT ON FUNCTION msgstore.list_messages(bigint, int, int, text) IS
+    'Is list_messages() for a conversation that is given by its number';
+COMMENT ON FUNCTION msgstore._identity(text, text, text) IS
+    'Returns the given address as the channel normalizes it now, or stored if the channel finds no valid address in it; null for a channel that does not exist';

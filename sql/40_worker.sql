@@ -242,7 +242,7 @@ COMMENT ON FUNCTION msgstore.fail(text, uuid, text, text) IS
 COMMENT ON FUNCTION msgstore.reap_stale() IS
     'Releases expired claims and returns their number. Each counts as a failed attempt with error code MS504; the event is due again at once. Workers call it themselves; call it only where no worker runs. Raises MS403 when called from a handler';
 COMMENT ON FUNCTION msgstore.add_handler(text, regproc) IS
-    'Registers a function for the inbound messages of a channel. The function takes one argument of type msgstore.messages, returns void, and runs in the transaction that adds the message, with the caller''s rights and search_path. Raises MS400 if the channel does not exist or the function does not qualify, MS403 if another role registered it or a tenant is set, 42501 without EXECUTE on the function';
+    'Registers a function for the inbound messages of a channel. The function takes the message (type msgstore.messages) and optionally its payload (jsonb), returns void, and runs in the transaction that adds the message, with the caller''s rights and search_path. Raises MS400 if the channel does not exist or the function does not qualify, MS403 if another role registered it or a tenant is set, 42501 without EXECUTE on the function';
 COMMENT ON FUNCTION msgstore.remove_handler(text, text) IS
     'Unregisters a handler. Returns false if it was not registered. A function that was dropped must be given with its schema. Raises MS403 if another role registered it or a tenant is set';
 COMMENT ON FUNCTION msgstore._announce() IS

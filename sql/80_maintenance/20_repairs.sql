@@ -122,10 +122,45 @@ BEGIN
 END
 $$;
 
+-- For messages that replay() does not rebuild: outbound ones, and inbound ones
+-- whose payload was purged.
+CREATE FUNCTION msgstore._renormalize_message(tenant_id text, message_id uuid)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE msgstore.messages m
+    SET "from" = n."from",
+        "to" = n."to",
+        from_given = nullif(n.from_given, n."from"),
+        to_given = nullif(n.to_given, n."to"),
+        conversation_key = c.thread || ':' || least(n."from" COLLATE "C", n."to")
+            || '<->' || greatest(n."from" COLLATE "C", n."to")
+    FROM (
+        SELECT o.tenant_id, o.id, o.channel, o.from_given, o.to_given,
+               msgstore._identity(o.channel, o.from_given, o."from") AS "from",
+               msgstore._identity(o.channel, o.to_given, o."to") AS "to"
+        FROM (
+            SELECT m.tenant_id, m.id, m.channel, m."from", m."to",
+                   coalesce(m.from_given, m."from") AS from_given,
+                   coalesce(m.to_given, m."to") AS to_given
+            FROM msgstore.messages m
+            WHERE m.tenant_id = _renormalize_message.tenant_id
+                AND m.id = _renormalize_message.message_id
+            FOR UPDATE) o) n
+    JOIN msgstore.channels c ON c.name = n.channel
+    WHERE m.tenant_id = n.tenant_id AND m.id = n.id;
+    PERFORM msgstore._rehome_message(tenant_id, message_id);
+END
+$$;
+
 REVOKE ALL ON FUNCTION msgstore._recount_conversations(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_work(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_dead_letter(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._rehome_message(text, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._renormalize_message(text, uuid) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._recount_conversations(text[], uuid[]) IS
     'Locks these conversations, recomputes message_count and last_activity_at, and deletes those without messages. Returns the number deleted';
@@ -135,3 +170,5 @@ COMMENT ON FUNCTION msgstore._drop_dead_letter(text, uuid) IS
     'Removes a dead letter but not its event or message';
 COMMENT ON FUNCTION msgstore._rehome_message(text, uuid) IS
     'Moves a message to the conversation with its conversation_key, creating it if needed';
+COMMENT ON FUNCTION msgstore._renormalize_message(text, uuid) IS
+    'Normalizes the addresses of a message by the present rules of its channel, and moves it to the conversation of the result';

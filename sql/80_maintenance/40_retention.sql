@@ -36,7 +36,11 @@ CREATE FUNCTION msgstore._purge_events(
 DECLARE
     removed int;
 BEGIN
-    IF kind = 'payloads' THEN
+    IF kind = 'outbound_payloads' THEN
+        DELETE FROM msgstore.outbound_payloads p
+        USING unnest(tenants, event_ids) AS e (tenant_id, id)
+        WHERE p.tenant_id = e.tenant_id AND p.message_id = e.id;
+    ELSIF kind = 'payloads' THEN
         UPDATE msgstore.event_log l
         SET payload = '{}'
         FROM unnest(tenants, event_ids) AS e (tenant_id, id)
@@ -111,6 +115,78 @@ BEGIN
     removed := CASE
         WHEN dry_run THEN free.n
         ELSE msgstore._purge_events(kind, free.tenants, free.ids)
+    END;
+END
+$$;
+
+-- A UUID of version 7 begins with its time.
+CREATE FUNCTION msgstore._least_uuid7(at timestamptz) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (lpad(to_hex(greatest(
+                floor(extract(epoch FROM at) * 1000), 0)::bigint), 12, '0')
+            || repeat('0', 20))::uuid;
+
+CREATE FUNCTION msgstore._time_of_uuid7(id uuid) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN 'epoch'::timestamptz
+        + ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint
+        * interval '1 millisecond';
+
+-- Like _walk_log(), for the payloads of outbound messages. A payload is kept while
+-- its message waits to be sent, or can be requeued.
+CREATE FUNCTION msgstore._walk_outbound(
+    before timestamptz,
+    most int,
+    dry_run boolean,
+    INOUT walked_id uuid,
+    OUT met int,
+    OUT removed int,
+    OUT busy_tenants text[],
+    OUT busy_ids uuid[])
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    bound CONSTANT uuid := msgstore._least_uuid7(before);
+    free record;
+BEGIN
+    WITH walked AS MATERIALIZED (
+        SELECT p.tenant_id, p.message_id AS id,
+               EXISTS (
+                   SELECT FROM msgstore.outbox o
+                   WHERE o.tenant_id = p.tenant_id AND o.message_id = p.message_id)
+               OR EXISTS (
+                   SELECT FROM msgstore.dead_letters d
+                   WHERE d.tenant_id = p.tenant_id AND d.event_id = p.message_id)
+                   AS busy
+        FROM (
+            SELECT next.*
+            FROM msgstore._tenants_in_scope() t
+            CROSS JOIN LATERAL (
+                SELECT p.tenant_id, p.message_id
+                FROM msgstore.outbound_payloads p
+                WHERE p.tenant_id = t AND p.message_id > walked_id
+                    AND p.message_id < bound
+                ORDER BY p.message_id
+                LIMIT most) next
+            ORDER BY next.message_id
+            LIMIT most) p)
+    SELECT count(*) AS met,
+           count(*) FILTER (WHERE NOT w.busy) AS n,
+           (array_agg(w.id ORDER BY w.id DESC))[1] AS walked_id,
+           array_agg(w.tenant_id) FILTER (WHERE NOT w.busy) AS tenants,
+           array_agg(w.id) FILTER (WHERE NOT w.busy) AS ids,
+           array_agg(w.tenant_id) FILTER (WHERE w.busy) AS busy_tenants,
+           array_agg(w.id) FILTER (WHERE w.busy) AS busy_ids
+    INTO free
+    FROM walked w;
+    met := free.met;
+    busy_tenants := free.busy_tenants;
+    busy_ids := free.busy_ids;
+    walked_id := coalesce(free.walked_id, walked_id);
+    removed := CASE
+        WHEN dry_run THEN free.n
+        ELSE msgstore._purge_events('outbound_payloads', free.tenants, free.ids)
     END;
 END
 $$;
@@ -217,9 +293,15 @@ DECLARE
     total bigint := 0;
 BEGIN
     LOOP
-        SELECT w.walked_at, w.walked_id, w.met, w.removed
-        INTO at, id, met, removed
-        FROM msgstore._walk_log(kind, before, 10000, dry_run, at, id) w;
+        IF kind = 'outbound_payloads' THEN
+            SELECT w.walked_id, w.met, w.removed
+            INTO id, met, removed
+            FROM msgstore._walk_outbound(before, 10000, dry_run, id) w;
+        ELSE
+            SELECT w.walked_at, w.walked_id, w.met, w.removed
+            INTO at, id, met, removed
+            FROM msgstore._walk_log(kind, before, 10000, dry_run, at, id) w;
+        END IF;
         EXIT WHEN met = 0;
         total := total + removed;
     END LOOP;
@@ -279,6 +361,13 @@ BEGIN
             RETURN NEXT;
         END IF;
     END LOOP;
+    -- What is kept of an outbound message beside it is its payload.
+    IF kinds && '{payloads,events}' THEN
+        kind := 'outbound_payloads';
+        removed := msgstore._purge_log(kind, before, only_count);
+        total := total + removed;
+        RETURN NEXT;
+    END IF;
     IF NOT only_count AND total > 0 THEN
         PERFORM msgstore._log_operation(
             'purge',
@@ -307,6 +396,9 @@ BEGIN
                OR EXISTS (
                    SELECT FROM msgstore.dead_letters d
                    WHERE d.tenant_id = s.tenant_id AND d.event_id = s.event_id)
+               OR EXISTS (
+                   SELECT FROM msgstore.outbox o
+                   WHERE o.tenant_id = s.tenant_id AND o.message_id = s.event_id)
                    AS busy
         FROM (
             SELECT s.tenant_id, s.event_id
@@ -370,8 +462,13 @@ BEGIN
         RETURN;
     END IF;
 
-    step := msgstore._walk_log(
-        kind, before, most, false, progress.walked_at, progress.walked_id);
+    IF kind = 'outbound_payloads' THEN
+        SELECT w.*, progress.walked_at INTO step
+        FROM msgstore._walk_outbound(before, most, false, progress.walked_id) w;
+    ELSE
+        step := msgstore._walk_log(
+            kind, before, most, false, progress.walked_at, progress.walked_id);
+    END IF;
     removed := step.removed;
     more := step.met >= most;
     IF step.met > 0 THEN
@@ -408,10 +505,20 @@ BEGIN
         RETURN (SELECT min(d.died_at) FROM msgstore.dead_letters d) + age;
     END IF;
     RETURN least(
-        (SELECT l.created_at
-         FROM msgstore.event_log l
-         WHERE (l.created_at, l.id) > (progress.walked_at, progress.walked_id)
-         ORDER BY l.created_at, l.id LIMIT 1) + age,
+        CASE WHEN kind = 'outbound_payloads' THEN
+            (SELECT min(msgstore._time_of_uuid7(next.message_id))
+             FROM msgstore._tenants_in_scope() t
+             CROSS JOIN LATERAL (
+                 SELECT p.message_id FROM msgstore.outbound_payloads p
+                 WHERE p.tenant_id = t AND p.message_id > coalesce(
+                     progress.walked_id, '00000000-0000-0000-0000-000000000000')
+                 ORDER BY p.message_id LIMIT 1) next) + age
+        ELSE
+            (SELECT l.created_at
+             FROM msgstore.event_log l
+             WHERE (l.created_at, l.id) > (progress.walked_at, progress.walked_id)
+             ORDER BY l.created_at, l.id LIMIT 1) + age
+        END,
         CASE WHEN kind = 'events' THEN
             (SELECT min(s.received_at) FROM msgstore.delivery_statuses s) + age
         END,
@@ -444,9 +551,17 @@ DECLARE
     kind text;
     age interval;
 BEGIN
-    FOREACH kind IN ARRAY '{payloads,events,dead_letters}'::text[] LOOP
-        age := current_setting(format('msgstore.purge_%s_after', kind))::interval;
-        CONTINUE WHEN age = interval '0';
+    FOREACH kind IN ARRAY
+        '{payloads,events,dead_letters,outbound_payloads}'::text[]
+    LOOP
+        -- Outbound payloads are purged with inbound ones, at the latest with the
+        -- events.
+        SELECT min(nullif(current_setting(
+                   format('msgstore.purge_%s_after', s))::interval, '0'))
+        INTO age
+        FROM unnest(CASE kind WHEN 'outbound_payloads' THEN '{payloads,events}'
+                              ELSE ARRAY[kind] END) s;
+        CONTINUE WHEN age IS NULL;
         BEGIN
             -- The call comes first: OR skips its right side when the left is true.
             has_more := (msgstore._purge_batch(
@@ -471,6 +586,9 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._purge_events(text, text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._least_uuid7(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._time_of_uuid7(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) FROM PUBLIC;
@@ -481,37 +599,43 @@ REVOKE ALL ON FUNCTION msgstore._next_purge(text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_turn() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.purge_progress IS
-    'Position of the worker''s purge in the event log, one row for each kind';
+    'Position of the worker''s purge in the event log and in outbound_payloads, one row for each kind';
 COMMENT ON COLUMN msgstore.purge_progress.kind IS
-    'payloads or events';
+    'payloads, events or outbound_payloads';
 COMMENT ON COLUMN msgstore.purge_progress.walked_at IS
-    'created_at of the last event scanned';
+    'created_at of the last event scanned; not used for outbound_payloads';
 COMMENT ON COLUMN msgstore.purge_progress.walked_id IS
-    'Id of the last event scanned';
+    'Id of the last event or message scanned';
 COMMENT ON COLUMN msgstore.purge_progress.rechecked_tenant IS
     'tenant_id of the last row of purge_skipped rechecked; empty when the next recheck starts over';
 COMMENT ON COLUMN msgstore.purge_progress.rechecked_id IS
     'event_id of the last row of purge_skipped rechecked';
 COMMENT ON TABLE msgstore.purge_skipped IS
-    'Events that were old enough but still queued or dead letters when the worker''s purge scanned them';
+    'Events and outbound messages that were old enough but still queued or dead letters when the worker''s purge scanned them';
 COMMENT ON COLUMN msgstore.purge_skipped.tenant_id IS
     'Tenant that owns the event';
 COMMENT ON COLUMN msgstore.purge_skipped.kind IS
-    'payloads or events';
+    'payloads, events or outbound_payloads';
 COMMENT ON COLUMN msgstore.purge_skipped.event_id IS
-    'Id of the event';
+    'Id of the event or message';
 COMMENT ON FUNCTION msgstore._purge_events(text, text[], uuid[]) IS
-    'Empties the payloads of these events, or removes the events with their failures, depending on kind. Returns the number of rows';
+    'Empties the payloads of these events, removes the events with their failures, or removes the payloads of these outbound messages, depending on kind. Returns the number of rows';
 COMMENT ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) IS
     'Scans the next events of the log in time order, purges the processed ones, and returns the skipped ones';
+COMMENT ON FUNCTION msgstore._least_uuid7(timestamptz) IS
+    'Returns the least UUID of version 7 that has this time';
+COMMENT ON FUNCTION msgstore._time_of_uuid7(uuid) IS
+    'Returns the time at which a UUID of version 7 was generated';
+COMMENT ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) IS
+    'Scans the next payloads of outbound messages in time order, purges those of finished messages, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) IS
     'Removes delivery statuses received before the given time, oldest first, and deliveries without a message that have no status left. Returns the number of statuses';
 COMMENT ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) IS
     'Removes dead letters that died before the given time, oldest first, with their inbound events. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) IS
-    'Scans the whole log from its first event and returns the number of events purged';
+    'Scans the whole log from its first event, or all outbound payloads, and returns the number of rows purged';
 COMMENT ON FUNCTION msgstore.purge(interval, boolean, text[]) IS
-    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their failures and delivery statuses; messages stay), dead_letters (with their events). Queued and claimed events stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
+    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their failures and delivery statuses; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
 COMMENT ON FUNCTION msgstore._recheck_skipped(text, int) IS
     'Purges skipped events that have been processed since, and returns the number of rows';
 COMMENT ON FUNCTION msgstore._purge_batch(text, timestamptz, int) IS

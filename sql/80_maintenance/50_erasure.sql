@@ -126,6 +126,16 @@ BEGIN
 END
 $$;
 
+-- Also by the given forms: a message may be stored under an identity of older
+-- rules.
+CREATE FUNCTION msgstore._names_address(m msgstore.messages, address text)
+    RETURNS boolean
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN address IN (m."from", m."to")
+        OR coalesce(address IN (
+            msgstore.normalize_address(m.channel, m.from_given),
+            msgstore.normalize_address(m.channel, m.to_given)), false);
+
 -- Locks rows in the order in which requeues, workers and senders lock them, and
 -- searches for messages again once the events are locked: a message that a worker
 -- made in between is erased as well. One function, so that the order of the locks
@@ -191,7 +201,7 @@ BEGIN
                      FROM msgstore.messages m
                      WHERE m.inbound_event_id = ANY (events)
                          OR m.channel = ANY (channel_names)
-                             AND erased IN (m."from", m."to")))
+                             AND msgstore._names_address(m, erased)))
         ORDER BY c.tenant_id, c.key
         FOR UPDATE) c;
     messages := ARRAY(
@@ -199,7 +209,7 @@ BEGIN
         WHERE own IN ('', m.tenant_id)
             AND (m.inbound_event_id = ANY (events)
                  OR m.channel = ANY (channel_names)
-                     AND erased IN (m."from", m."to")));
+                     AND msgstore._names_address(m, erased)));
     PERFORM FROM (
         SELECT FROM msgstore.outbox o
         WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id)
@@ -248,11 +258,14 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._names_address(msgstore.messages, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
     'Removes these events and messages from the queue, the outbox, and the dead letters, with their claims, holds, failures, and idempotency keys. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
     'Removes these messages with their deliveries and delivery statuses, the conversations left empty, and the events. Returns the number of rows for each table';
+COMMENT ON FUNCTION msgstore._names_address(msgstore.messages, text) IS
+    'Returns whether a message is from or to the normalized address, by its stored identity or by the present rules of its channel';
 COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
     'Removes all data of an address on a channel and the channels that share its threads: messages from and to it, conversations, events, dead letters, deliveries, and idempotency keys. Returns the number of rows for each table. Logs the call in operations_log, without the address. Raises MS400 for an unknown channel or a blank address';

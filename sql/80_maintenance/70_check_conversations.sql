@@ -57,10 +57,31 @@ BEGIN
         ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
     WHERE scope IN ('', m.tenant_id)
         AND c.key IS DISTINCT FROM m.conversation_key;
+
+    RETURN QUERY
+    SELECT 'outdated address', format('message %s', m.id),
+           format('Stored: from %s to %s. By the present rules of channel %s: from %s to %s.',
+                  m."from", m."to", m.channel, n."from", n."to"),
+           CASE WHEN l.payload <> '{}'
+               THEN format('SELECT * FROM msgstore.replay(%L)',
+                           jsonb_build_object('event_ids', jsonb_build_array(m.id)))
+               ELSE format('SELECT msgstore._renormalize_message(%L, %L)',
+                           m.tenant_id, m.id)
+           END
+    FROM msgstore.messages m
+    CROSS JOIN LATERAL (
+        SELECT msgstore._identity(m.channel, coalesce(m.from_given, m."from"),
+                                  m."from"),
+               msgstore._identity(m.channel, coalesce(m.to_given, m."to"), m."to")
+    ) AS n ("from", "to")
+    LEFT JOIN msgstore.event_log l
+        ON l.tenant_id = m.tenant_id AND l.id = m.inbound_event_id
+    WHERE scope IN ('', m.tenant_id)
+        AND (n."from" <> m."from" OR n."to" <> m."to");
 END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore._check_conversations() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_conversations() IS
-    'Finds wrong counts, wrong last activity, empty conversations, and messages that are not in the conversation of their key';
+    'Finds wrong counts, wrong last activity, empty conversations, messages that are not in the conversation of their key, and messages whose addresses the channel normalizes differently now';

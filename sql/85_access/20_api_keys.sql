@@ -81,6 +81,21 @@ BEGIN
 END
 $$;
 
+-- A string literal is taken for text, so this must read the text of an array, too.
+CREATE FUNCTION msgstore.create_api_key(
+    tenant text,
+    scopes text,
+    expires_at timestamptz DEFAULT NULL)
+    RETURNS text
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT msgstore.create_api_key(
+        $1,
+        CASE WHEN $2 LIKE '{%' THEN $2::text[] ELSE regexp_split_to_array($2, '\s*,\s*') END,
+        $3)
+$$;
+
 CREATE FUNCTION msgstore.revoke_api_key(prefix text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -217,6 +232,7 @@ REVOKE ALL ON FUNCTION msgstore._random_hex(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._same_bytes(bytea, bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._key_scopes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.revoke_api_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_api_keys() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.has_api_keys() FROM PUBLIC;
@@ -247,6 +263,8 @@ COMMENT ON FUNCTION msgstore._same_bytes(bytea, bytea) IS
     'Returns whether two byte strings are equal, in a time that does not depend on where they differ';
 COMMENT ON FUNCTION msgstore._key_scopes() IS
     'Returns all scopes that an API key can have';
+COMMENT ON FUNCTION msgstore.create_api_key(text, text, timestamptz) IS
+    'Is create_api_key() for scopes that are given as text: one, or several separated by commas';
 COMMENT ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) IS
     'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, operate. A null expires_at means that it does not expire. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
 COMMENT ON FUNCTION msgstore.revoke_api_key(text) IS

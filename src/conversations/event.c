@@ -1,8 +1,9 @@
 /*
  * conversations/event.c: derives a message from an accepted event.
  *
- * The message depends on the event's row alone, so that an event always gives
- * the same message: when it is processed, retried or replayed.
+ * The message depends on the event's row and the settings alone, so that an
+ * event always gives the same message: when it is processed, retried or
+ * replayed.
  */
 #include "postgres.h"
 
@@ -71,6 +72,8 @@ read_payload(TimestampTz accepted_at, ConversationMessage *message)
 							   value.val.string.len,
 							   &message->timestamp))
 		message->timestamp = accepted_at;
+	message->timestamp =
+		message_limit_timestamp(message->timestamp, accepted_at);
 }
 
 /* The strings of an array; NULL if the value is not an array. */

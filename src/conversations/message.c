@@ -8,16 +8,65 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
+#include "address/address.h"
 #include "conversations/message.h"
+#include "inbox/check.h"
 #include "inbox/payload.h"
+#include "server/settings.h"
 
 static text *
 read_given(Jsonb *payload, const char *field, const text *normalized);
+
+PG_FUNCTION_INFO_V1(msgstore_identity);
+
+/* NULL for a channel that does not exist. */
+Datum
+msgstore_identity(PG_FUNCTION_ARGS)
+{
+	text *name = PG_GETARG_TEXT_PP(0);
+	text *address = PG_GETARG_TEXT_PP(1);
+	const Channel *channel =
+		channels_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+
+	if (channel == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(message_identity(channel,
+									  VARDATA_ANY(address),
+									  VARSIZE_ANY_EXHDR(address),
+									  PG_GETARG_TEXT_PP(2)));
+}
+
+text *
+message_identity(const Channel *channel,
+				 const char *address,
+				 int len,
+				 text *stored)
+{
+	AddressVerdict verdict;
+	const char *expected;
+	text *normalized = address_normalize(channel, address, len, &verdict);
+
+	if (verdict != ADDRESS_SINGLE ||
+		inbox_address_fault(normalized, &expected) != NULL)
+		return stored;
+	return normalized;
+}
+
+TimestampTz
+message_limit_timestamp(TimestampTz timestamp, TimestampTz accepted_at)
+{
+	int64 limit = msgstore_max_clock_skew * USECS_PER_SEC;
+
+	return limit > 0 && timestamp - accepted_at > limit ? accepted_at
+														: timestamp;
+}
 
 void
 message_read_given(ConversationMessage *message)

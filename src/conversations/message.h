@@ -8,6 +8,8 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+#include "channels/channels.h"
+
 typedef struct ConversationMessage
 {
 	pg_uuid_t id;
@@ -35,5 +37,23 @@ typedef struct ConversationMessage
  * send() may have none of them.
  */
 extern void message_read_given(ConversationMessage *message);
+
+/*
+ * Returns the timestamp, or the time of acceptance if the timestamp is later
+ * than that by more than msgstore.max_clock_skew. So one message of a
+ * sender whose clock is wrong does not stay at the end of its conversation, and
+ * its conversation at the top of the list, for ever.
+ */
+extern TimestampTz message_limit_timestamp(TimestampTz timestamp,
+										   TimestampTz accepted_at);
+
+/*
+ * Returns the address normalized by the channel's present rules, or the stored
+ * one if these find no valid address in it.
+ */
+extern text *message_identity(const Channel *channel,
+							  const char *address,
+							  int len,
+							  text *stored);
 
 #endif /* CONVERSATIONS_MESSAGE_H */

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -100,7 +101,9 @@ add_outbound(const InboxItem *item)
 		.correlation_id = optional_text(item->correlation_id),
 		.body = cstring_to_text(""),
 		.payload = item->payload,
-		.timestamp = item->timestamp,
+		.timestamp =
+			message_limit_timestamp(item->timestamp,
+									GetCurrentTransactionStartTimestamp()),
 	};
 	int created;
 

@@ -22,7 +22,6 @@
 #include "address/address.h"
 #include "channels/channels.h"
 #include "conversations/event.h"
-#include "inbox/check.h"
 #include "inbox/payload.h"
 #include "server/statement.h"
 
@@ -111,29 +110,19 @@ put_message(ReturnSetInfo *result, uint64 row)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/*
- * The address of the payload, normalized by today's rules; the logged one where
- * the payload has none that is valid.
- */
+/* The logged one where the payload has none that is valid. */
 static text *
 read_address(Jsonb *payload,
 			 const Channel *channel,
 			 const char *field,
 			 text *logged)
 {
-	AddressVerdict verdict;
 	JsonbValue value;
-	const char *expected;
-	text *address;
 
 	if (!inbox_find_field(payload, field, &value) || value.type != jbvString)
 		return logged;
-	address = address_normalize(channel,
-								value.val.string.val,
-								value.val.string.len,
-								&verdict);
-	if (verdict != ADDRESS_SINGLE ||
-		inbox_address_fault(address, &expected) != NULL)
-		return logged;
-	return address;
+	return message_identity(channel,
+							value.val.string.val,
+							value.val.string.len,
+							logged);
 }

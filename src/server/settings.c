@@ -19,6 +19,7 @@ int msgstore_backoff_max;
 int msgstore_batch_size;
 int msgstore_claim_timeout;
 int msgstore_max_attachments;
+int msgstore_max_clock_skew;
 int msgstore_max_dead_letters;
 int msgstore_max_payload_bytes;
 int msgstore_max_response_bytes;
@@ -104,6 +105,14 @@ static const NumberSetting number_settings[] = {
 	 10000,
 	 PGC_SUSET,
 	 0},
+	{"msgstore.max_clock_skew",
+	 "Maximum time by which the timestamp of a message may be in the future; 0 means no limit.",
+	 &msgstore_max_clock_skew,
+	 86400,
+	 0,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_S},
 	{"msgstore.max_dead_letters",
 	 "At this number of dead letters, failing events are retried instead of becoming dead letters.",
 	 &msgstore_max_dead_letters,

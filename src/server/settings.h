@@ -27,6 +27,7 @@ extern int msgstore_backoff_max;			  /* milliseconds */
 extern int msgstore_batch_size;				  /* events */
 extern int msgstore_claim_timeout;			  /* milliseconds */
 extern int msgstore_max_attachments;		  /* per message */
+extern int msgstore_max_clock_skew;			  /* seconds, 0: no limit */
 extern int msgstore_max_dead_letters;		  /* kept at most */
 extern int msgstore_max_payload_bytes;		  /* bytes */
 extern int msgstore_max_response_bytes;		  /* bytes */

@@ -79,15 +79,17 @@ static Statement add_handler = {
 	.argtypes = {TEXTOID, TEXTOID, OIDOID, TEXTOID}};
 
 static Statement find_registrar = {
-	.sql = "SELECT registered_by::pg_catalog.oid FROM msgstore.handlers"
-		   " WHERE channel = $1 AND handler = $2",
+	.sql = "SELECT registered_by::pg_catalog.oid, handler"
+		   " FROM msgstore.handlers"
+		   " WHERE channel = $1 AND handler = ANY ($2)",
 	.nargs = 2,
-	.argtypes = {TEXTOID, TEXTOID}};
+	.argtypes = {TEXTOID, TEXTARRAYOID}};
 
 static Statement remove_handler = {
-	.sql = "DELETE FROM msgstore.handlers WHERE channel = $1 AND handler = $2",
+	.sql = "DELETE FROM msgstore.handlers"
+		   " WHERE channel = $1 AND handler = ANY ($2)",
 	.nargs = 2,
-	.argtypes = {TEXTOID, TEXTOID}};
+	.argtypes = {TEXTOID, TEXTARRAYOID}};
 
 static Handler *
 next_handler(WorkerHandlers *handlers, const text *channel, Handler *last);
@@ -105,7 +107,7 @@ static void check_right(Oid function, Oid role, const char *name);
 static void set_local(const char *name, const char *value);
 static char *check_function(Oid function);
 static int become_owner(Oid *saved_user, int *saved_context);
-static char *stored_name(text *given);
+static Datum stored_names(text *given);
 
 PG_FUNCTION_INFO_V1(msgstore_add_handler);
 PG_FUNCTION_INFO_V1(msgstore_remove_handler);
@@ -148,27 +150,33 @@ msgstore_add_handler(PG_FUNCTION_ARGS)
 Datum
 msgstore_remove_handler(PG_FUNCTION_ARGS)
 {
-	char *name = stored_name(PG_GETARG_TEXT_PP(1));
+	Datum names = stored_names(PG_GETARG_TEXT_PP(1));
 	Datum values[2];
 	Oid saved_user;
 	int saved_context;
 	int nest_level;
 	bool isnull;
 	bool removed;
+	uint64 row;
 
 	tenancy_refuse_tenant("handlers");
 	nest_level = become_owner(&saved_user, &saved_context);
 	SPI_connect();
 	values[0] = PG_GETARG_DATUM(0);
-	values[1] = CStringGetTextDatum(name);
+	values[1] = names;
 	statement_execute(&find_registrar, values, NULL);
-	if (SPI_processed > 0 &&
-		!has_privs_of_role(saved_user,
-						   DatumGetObjectId(statement_value(0, 1, &isnull))))
-		ereport(ERROR,
+	for (row = 0; row < SPI_processed; row++)
+	{
+		Oid registrar = DatumGetObjectId(statement_value(row, 1, &isnull));
+
+		if (!has_privs_of_role(saved_user, registrar))
+			ereport(
+				ERROR,
 				(errcode(ERRCODE_MS_FORBIDDEN),
-				 errmsg("handler \"%s\" was registered by another role", name),
+				 errmsg("handler \"%s\" was registered by another role",
+						TextDatumGetCString(statement_value(row, 2, &isnull))),
 				 errhint("Remove the handler as that role.")));
+	}
 	statement_execute(&remove_handler, values, NULL);
 	removed = SPI_processed > 0;
 	SPI_finish();
@@ -179,7 +187,7 @@ msgstore_remove_handler(PG_FUNCTION_ARGS)
 
 /*
  * Checks that the function can be a handler and that the caller may execute it.
- * Returns its name with schema and argument type.
+ * Returns its name with schema and argument types.
  */
 static char *
 check_function(Oid function)
@@ -193,30 +201,35 @@ check_function(Oid function)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	if (form->prokind != PROKIND_FUNCTION || form->proretset ||
-		form->prorettype != VOIDOID || form->pronargs != 1 ||
-		form->proargtypes.values[0] != get_rel_type_id(messages))
+		form->prorettype != VOIDOID || form->pronargs < 1 ||
+		form->pronargs > 2 ||
+		form->proargtypes.values[0] != get_rel_type_id(messages) ||
+		(form->pronargs == 2 && form->proargtypes.values[1] != JSONBOID))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_MS_BAD_REQUEST),
 			 errmsg("function \"%s\" cannot be a handler",
 					NameStr(form->proname)),
 			 errdetail(
-				 "A handler must take one argument of type msgstore.messages and return void.")));
+				 "A handler must return void and take an argument of type msgstore.messages and optionally one of type jsonb, for the payload.")));
 	check_right(function, GetUserId(), NameStr(form->proname));
 	ReleaseSysCache(tuple);
 	return format_procedure_qualified(function);
 }
 
 /*
- * Returns the name under which the handler is stored. The name of a function
- * that no longer exists is used as given.
+ * Returns an array of the names under which the handler may be stored. The name
+ * of a function that no longer exists is used as given, with the arguments that
+ * a handler can have.
  */
-static char *
-stored_name(text *given)
+static Datum
+stored_names(text *given)
 {
 	char *name = text_to_cstring(given);
 	LOCAL_FCINFO(fcinfo, 1);
+	Datum names[2];
 	Datum function;
+	int n = 0;
 
 	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = PointerGetDatum(given);
@@ -224,10 +237,18 @@ stored_name(text *given)
 	function = strchr(name, '(') != NULL ? to_regprocedure(fcinfo)
 										 : to_regproc(fcinfo);
 	if (!fcinfo->isnull)
-		return format_procedure_qualified(DatumGetObjectId(function));
-	if (strchr(name, '(') != NULL)
-		return name;
-	return psprintf("%s(msgstore.messages)", name);
+		names[n++] = CStringGetTextDatum(
+			format_procedure_qualified(DatumGetObjectId(function)));
+	else if (strchr(name, '(') != NULL)
+		names[n++] = CStringGetTextDatum(name);
+	else
+	{
+		names[n++] =
+			CStringGetTextDatum(psprintf("%s(msgstore.messages)", name));
+		names[n++] = CStringGetTextDatum(
+			psprintf("%s(msgstore.messages,pg_catalog.jsonb)", name));
+	}
+	return statement_array(TEXTOID, names, NULL, n);
 }
 
 /*
@@ -436,7 +457,7 @@ call(WorkerHandlers *handlers,
 	 const ConversationMessage *message,
 	 Datum row)
 {
-	LOCAL_FCINFO(fcinfo, 1);
+	LOCAL_FCINFO(fcinfo, 2);
 	int nest_level = NewGUCNestLevel();
 	Oid saved_user;
 	int saved_context;
@@ -453,12 +474,15 @@ call(WorkerHandlers *handlers,
 		look_up(handlers, handler);
 	InitFunctionCallInfoData(*fcinfo,
 							 &handler->function,
-							 1,
+							 handler->function.fn_nargs,
 							 InvalidOid,
 							 NULL,
 							 NULL);
 	fcinfo->args[0].value = row;
 	fcinfo->args[0].isnull = false;
+	/* Only for handlers that have a second argument. */
+	fcinfo->args[1].value = JsonbPGetDatum(message->payload);
+	fcinfo->args[1].isnull = false;
 	(void) FunctionCallInvoke(fcinfo);
 	PopActiveSnapshot();
 	SetUserIdAndSecContext(saved_user, saved_context);

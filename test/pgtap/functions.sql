@@ -62,6 +62,8 @@ INSERT INTO expected VALUES
      'stable', false, 'safe', true),
     ('list_messages', 'conversation text, page integer DEFAULT 1, page_size integer DEFAULT 50, after text DEFAULT NULL::text', 'jsonb',
      'stable', false, 'safe', true),
+    ('list_messages', 'conversation bigint, page integer DEFAULT 1, page_size integer DEFAULT 50, after text DEFAULT NULL::text', 'jsonb',
+     'stable', false, 'safe', false),
     -- responses
     ('save_response', 'response jsonb', 'text',
      'volatile', true, 'unsafe', true),
@@ -245,6 +247,8 @@ INSERT INTO expected VALUES
     -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
      'volatile', false, 'unsafe', true),
+    ('create_api_key', 'tenant text, scopes text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
+     'volatile', false, 'unsafe', false),
     ('revoke_api_key', 'prefix text', 'boolean',
      'volatile', false, 'unsafe', true),
     ('list_api_keys', '', 'TABLE(prefix text, tenant_id text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, last_used_at timestamp with time zone, revoked_at timestamp with time zone)',
@@ -293,7 +297,7 @@ SELECT set_eq(
         CASE WHEN strict THEN 'strict' ELSE 'not strict' END, parallel))
 FROM expected ORDER BY name;
 SELECT set_eq(
-    format('SELECT definer FROM actual WHERE name = %L', name),
+    format('SELECT definer FROM actual WHERE name = %L AND arguments = %L', name, arguments),
     ARRAY[definer],
     format('%s runs with the rights of its %s', name,
         CASE WHEN definer THEN 'owner' ELSE 'caller' END))

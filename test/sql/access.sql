@@ -24,6 +24,17 @@ SELECT split_part(:'key_a', '_', 2) AS prefix_a, split_part(:'key_b', '_', 2) AS
 SELECT prefix = :'prefix_a', tenant_id, scopes, created_at <= clock_timestamp(),
        expires_at > now(), last_used_at, revoked_at
 FROM msgstore.list_api_keys();
+-- A single scope, or several, can be given as text.
+BEGIN;
+SELECT count(create_api_key) FROM msgstore.create_api_key('c', 'ingest'), unnest(ARRAY[
+    msgstore.create_api_key('c', 'read, ingest'), msgstore.create_api_key('c', ARRAY['send']),
+    msgstore.create_api_key('c', '{read,send}'::text), msgstore.create_api_key(tenant => 'c', scopes => 'operate',
+        expires_at => now() + interval '1 day')]);
+SELECT scopes, expires_at IS NOT NULL AS expires FROM msgstore.list_api_keys() WHERE tenant_id = 'c' ORDER BY scopes;
+ROLLBACK;
+SELECT public.refused($$SELECT msgstore.create_api_key('c', 'fly')$$);
+SELECT public.refused($$SELECT msgstore.create_api_key('c', 'ingest,')$$);
+SELECT public.refused($$SELECT msgstore.create_api_key('c', '')$$);
 -- The table holds the hash and no part of the secret.
 SELECT key_hash = sha256(convert_to(:'key_a', 'UTF8')),
        strpos(k::text, split_part(:'key_a', '_', 3)) AS secret_at

@@ -140,6 +140,44 @@ INSERT INTO msgstore.channels (name, address_kind, origin) VALUES ('mms', 'phone
 \set VERBOSITY default
 ROLLBACK;
 
+-- Every row of the table works everywhere, and all functions agree on the identity
+-- of an address.
+BEGIN;
+INSERT INTO msgstore.channels (name, address_kind, thread, provider_id_field, plus_tags, provider) VALUES
+    ('whatsapp', 'phone', 'whatsapp', 'wamid', 'strip', 'wa'), ('work-mail', 'email', 'mail', 'id', 'keep', 'smtp'),
+    ('old_mail', 'email', 'mail', 'id', 'strip', 'smtp'), ('chat', 'opaque', 'chat', 'key', 'strip', NULL);
+CREATE TEMP TABLE agreed AS
+SELECT c.name, a.given, s.message_id, e.event_id
+FROM msgstore.channels c
+CROSS JOIN unnest(ARRAY['Desk+Tag <Desk+Tag@X.example>', '+1 (555) 000-9999', 'Bank24', 'x@x.example']) a (given)
+CROSS JOIN LATERAL (SELECT jsonb_build_object('from', a.given, 'to', '+15550001111', 'body', 'x', 'type', c.name,
+        'attachments', CASE WHEN c.attachments = 'required' THEN '["https://x.io/1"]' ELSE '[]' END::jsonb,
+        'timestamp', '2024-11-01T14:00:00Z', c.provider_id_field, c.name || a.given)
+    || CASE WHEN c.address_kind = 'email' THEN '{"to": "b+c@x.example"}' ELSE '{}' END::jsonb AS payload) p
+CROSS JOIN LATERAL msgstore.send(c.name, p.payload) s
+CROSS JOIN LATERAL msgstore.ingest(c.name, p.payload) e
+WHERE msgstore._address_fault(c.name, a.given) IS NULL;
+SELECT msgstore.process() = count(*) AS processed FROM agreed;
+-- Each list item, inbound and outbound, against the functions; nothing differs.
+WITH items AS (
+    SELECT c AS conversation, i AS item
+    FROM jsonb_array_elements(msgstore.list_conversations() -> 'items') c
+    CROSS JOIN LATERAL jsonb_array_elements(msgstore.list_messages((c ->> 'number')::bigint) -> 'items') i)
+SELECT a.name, a.given, count(*) AS items,
+    bool_and(item ->> 'from' = msgstore.normalize_address(a.name, a.given)
+        AND coalesce(item ->> 'from_given', item ->> 'from') = a.given
+        AND (item ? 'from_given') = (item ->> 'from' <> a.given)
+        AND item ->> 'channel' = a.name
+        AND conversation ->> 'channel' = (SELECT thread FROM msgstore.channels WHERE name = a.name)
+        AND conversation ->> 'key' = msgstore.conversation_key(a.name, a.given, coalesce(item ->> 'to_given', item ->> 'to'))
+        AND conversation ->> 'key' = msgstore.conversation_key(a.name, item ->> 'to', item ->> 'from')
+        AND item ->> 'from' IN (conversation ->> 'participant_a', conversation ->> 'participant_b')) AS agree
+FROM agreed a JOIN items ON (item ->> 'id')::uuid IN (a.message_id, a.event_id)
+GROUP BY 1, 2 ORDER BY 1, a.given COLLATE "C";
+SELECT count(*) FROM msgstore.check();
+SELECT channel, count(*) FROM msgstore.claim_outbound('s', 100) GROUP BY 1 ORDER BY 1;
+ROLLBACK;
+
 -- The functions need no privileges on the table.
 CREATE ROLE regress_msgstore_user;
 GRANT USAGE ON SCHEMA msgstore TO regress_msgstore_user;

@@ -127,6 +127,18 @@ FROM list_messages('1', page_size => 4) first,
     list_messages('1', page_size => 4, after => first -> 'meta' ->> 'next_cursor') second;
 -- A conversation is identified by its number or its id.
 SELECT list_messages(id::text) = list_messages(number::text) AS same FROM conversations;
+SELECT list_messages(number) = list_messages(number::text) AS same, list_messages(1) = list_messages('1') AS one,
+    list_messages(1::smallint, page_size => 2) = list_messages('1', page_size => 2) AS small,
+    list_messages(conversation => 1, after => NULL) = list_messages('1') AS named FROM conversations;
+SELECT list_messages(-1);
+SELECT list_messages(NULL::bigint);
+SELECT list_messages(9223372036854775807);
+-- Lists can be called in a parallel query.
+BEGIN;
+SELECT count(set_config(name, 'on', true)) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+SELECT DISTINCT list_messages(1) = list_messages('1') AS same, list_conversations(1, 10) #> '{meta,total}' AS total
+FROM generate_series(1, 3);
+ROLLBACK;
 -- The length of a snippet is a setting.
 SET msgstore.snippet_length = 7;
 SELECT list_messages('1') -> 'items' -> 5 ->> 'snippet' AS snippet;
@@ -235,5 +247,44 @@ SELECT count(*) FROM msgstore.ingest_batch((SELECT jsonb_agg(jsonb_build_object(
     'numbers', 'payload', message('{"messaging_provider_id": "n"}') || format('{"n": %s}', n)::jsonb))
     FROM unnest('{1.00,1}'::text[]) n)) WHERE duplicate;
 
-DROP FUNCTION message, page, walk, listed, given;
+-- A timestamp too far in the future is replaced by the time of acceptance; the
+-- payload keeps it.
+TRUNCATE conversations, messages, idempotency_keys, event_log, event_queue, outbox, outbound_payloads;
+CREATE VIEW public.times AS
+SELECT body, CASE WHEN "timestamp" = created_at OR "timestamp" = l.accepted_at THEN 'accepted'
+        ELSE ("timestamp" - statement_timestamp() > interval '1 h')::text END AS future
+FROM msgstore.messages m LEFT JOIN LATERAL (SELECT created_at AS accepted_at FROM msgstore.event_log l
+    WHERE l.id = m.inbound_event_id) l ON true ORDER BY direction, body;
+CREATE FUNCTION public.ahead(body text, ahead interval, OUT sent boolean, OUT ingested boolean) LANGUAGE sql AS
+$$ SELECT s.duplicate, i.duplicate FROM (SELECT message(jsonb_build_object('body', body,
+       'timestamp', now() + ahead, 'messaging_provider_id', body)) AS payload) p,
+       msgstore.send('sms', payload) s, msgstore.ingest('sms', payload) i $$;
+SET timezone = 'UTC';
+SELECT ahead('past', '-1 day'), ahead('soon', '23 hours'), ahead('late', '25 hours'), ahead('month', '30 days');
+SELECT count(*) FROM unnest('{sms,mms}'::text[]) c, send(c, message(jsonb_build_object('type', c, 'body', c, 'timestamp', '9999-12-31T23:59:59Z',
+    'attachments', CASE c WHEN 'mms' THEN '["https://x.io/1"]'::jsonb END)));
+SELECT process();
+TABLE times;
+SELECT count(*) FROM conversations c WHERE last_activity_at > now() + interval '1 day' OR last_activity_at <>
+    (SELECT max("timestamp") FROM messages m WHERE m.conversation_id = c.id);
+SELECT payload ->> 'timestamp' FROM outbound_payloads JOIN messages ON id = message_id WHERE body = 'mms';
+-- The same message later is still a duplicate, and a replay changes nothing.
+SELECT duplicate FROM send('sms', message('{"body": "sms", "timestamp": "9999-12-31T23:59:59Z"}'));
+SELECT * FROM replay();
+-- Another limit, and none.
+SET msgstore.max_clock_skew = '1min';
+SELECT ahead('2 minutes', '2 min'), ahead('half a minute', '30 s');
+SET msgstore.max_clock_skew = 0;
+SELECT duplicate FROM send('sms', message('{"body": "far", "timestamp": "9999-12-31T23:59:59Z"}'));
+SELECT changed > 0 AS changed FROM replay();
+SELECT body, "timestamp" > now() + interval '7000 years' AS far FROM messages WHERE body = 'far';
+RESET msgstore.max_clock_skew;
+SELECT body FROM times WHERE future = 'accepted';
+SET msgstore.max_clock_skew = -1;
+SET ROLE pg_monitor;
+SET msgstore.max_clock_skew = 0;
+RESET ROLE;
+DROP VIEW times;
+
+DROP FUNCTION message, page, walk, listed, given, ahead;
 DROP EXTENSION msgstore;

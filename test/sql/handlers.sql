@@ -72,6 +72,32 @@ SELECT remove_handler('sms', 'public.also(msgstore.messages)'), remove_handler('
     remove_handler('email', 'note'), remove_handler('sms', 'public.always_first');
 SELECT handler FROM handlers;
 
+-- A handler with a second argument gets the payload, redacted, also from complete().
+CREATE FUNCTION public.whole(m msgstore.messages, payload jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.notes (who, event, extra) VALUES ('whole', m.provider_message_id, payload - 'timestamp' - 'from');
+END $$;
+SELECT add_handler('sms', 'whole');
+SELECT handler FROM handlers ORDER BY created_at;
+SELECT FROM ingest('sms', '{"messaging_provider_id": "w-1", "from": "tel:+1-555-0001", "to": "Bank24", "body": "x",
+    "token": "abc", "cc": [1.0, null], "timestamp": "2024-11-01T14:00:00Z"}');
+SELECT process();
+SELECT put('w-2');
+SELECT complete('p1', array_agg(id)) FROM claim('p1');
+SELECT event, extra FROM notes WHERE who = 'whole' ORDER BY n;
+SELECT who FROM notes WHERE event = 'w-1' ORDER BY n;
+-- It is removed by its name, also when the function no longer exists.
+SELECT remove_handler('sms', 'whole'), remove_handler('sms', 'whole'), add_handler('sms', 'whole');
+ALTER FUNCTION whole RENAME TO elsewhere;
+SELECT remove_handler('sms', 'public.whole'), remove_handler('sms', 'public.whole');
+DROP FUNCTION elsewhere;
+CREATE FUNCTION public.whole(m msgstore.messages) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION public.whole(m msgstore.messages, payload json) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION public.whole(m msgstore.messages, payload jsonb, n int) RETURNS void LANGUAGE sql AS '';
+SELECT refusal($$SELECT msgstore.add_handler('sms', 'public.whole(msgstore.messages,json)'::regprocedure)$$);
+SELECT refusal($$SELECT msgstore.add_handler('sms', 'public.whole(msgstore.messages,jsonb,int)'::regprocedure)$$);
+DROP FUNCTION whole(messages), whole(messages, json), whole(messages, jsonb, int);
+
 -- Functions that cannot be handlers are refused.
 CREATE FUNCTION public.wrong(m msgstore.messages) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION public.many(m msgstore.messages) RETURNS SETOF void LANGUAGE sql AS '';

@@ -250,6 +250,48 @@ SELECT * FROM gauges();
 SELECT count(*) FROM event_log;
 SELECT count(*) AS on_record FROM operations_log WHERE operation = 'purge';
 
+-- The payloads of outbound messages are purged with those of events, or with the
+-- events themselves, unless the message waits to be sent or is a dead letter.
+CREATE FUNCTION public.written(body text) RETURNS uuid LANGUAGE sql AS
+$$ SELECT message_id FROM msgstore.send('sms', jsonb_build_object('from', '+15550002', 'to', '+15550001',
+    'body', body, 'timestamp', '2024-11-01T14:00:00Z')) $$;
+CREATE VIEW public.payloads AS
+SELECT payload ->> 'body' AS body FROM msgstore.outbound_payloads ORDER BY 1;
+SELECT count(written(what || n)) FROM generate_series(1, 2) n, unnest('{sent,dead,wait,lease}'::text[]) what;
+SELECT count(sent(id, body)) FROM messages WHERE body LIKE 'sent%';
+SELECT count(send_failed(id, 'E', 'no', permanent => true)) FROM messages WHERE body LIKE 'dead%' AND direction = 'outbound';
+UPDATE outbox o SET sender_id = 's', next_attempt_at = now() + interval '1 hour' FROM messages m
+WHERE m.id = o.message_id AND m.body LIKE 'lease%';
+SELECT * FROM purge('1 hour', kinds => '{payloads,events}');
+SELECT * FROM purge('0', true, '{payloads}');
+BEGIN;
+SELECT * FROM purge('0', kinds => '{events}');
+TABLE payloads;
+ROLLBACK;
+SET msgstore.tenant_id = 'acme';
+SELECT written('acme') IS NOT NULL AS acme, * FROM purge('0', kinds => '{payloads}');
+SELECT count(sent(id, 'acme')) FROM messages WHERE body = 'acme';
+SELECT * FROM purge('0', kinds => '{payloads}');
+SET msgstore.tenant_id = '';
+TABLE payloads;
+SELECT (_purge_batch('outbound_payloads', now(), 3)).* FROM generate_series(1, 4);
+TABLE payloads;
+SELECT kind, count(*) FROM purge_skipped WHERE kind = 'outbound_payloads' GROUP BY 1;
+-- Later, one is sent, another one expires and is requeued, and one dead letter is gone.
+SELECT sent(id, 'late') FROM messages WHERE body = 'wait1';
+SELECT requeue(id) FROM messages WHERE body = 'dead1' AND direction = 'outbound';
+SELECT * FROM purge('0', kinds => '{dead_letters}');
+SELECT (_purge_batch('outbound_payloads', now(), 3)).removed FROM generate_series(1, 3);
+TABLE payloads;
+SELECT kind, count(*) FROM purge_skipped WHERE kind = 'outbound_payloads' GROUP BY 1;
+SELECT _next_purge('outbound_payloads', '1 day') BETWEEN now() + interval '59 min' AND now() + interval '61 min' AS rechecked;
+SELECT count(written('new-' || n)) FROM generate_series(1, 2) n;
+SELECT _next_purge('outbound_payloads', '1 min') BETWEEN now() AND now() + interval '1 min' AS when_it_is_old;
+SELECT _time_of_uuid7(_least_uuid7(t)) FROM unnest('{2024-11-01 14:00:00.123456+00,1900-01-01 00:00:00+00,-infinity}'::timestamptz[]) t;
+SELECT now() - _time_of_uuid7(uuid7()) < interval '1 min' AS recent;
+DROP VIEW payloads;
+DROP FUNCTION written;
+
 -- Without any age set, the worker's turn does nothing.
 SELECT _purge_turn();
 DROP EXTENSION msgstore;
@@ -307,6 +349,13 @@ SELECT process();
 SELECT * FROM erase_address('sms', '+1 555-0001') WHERE removed > 0;
 SELECT * FROM msgstore.check();
 SELECT * FROM gauges();
+-- A message that was stored by older rules is found by its given address.
+SELECT put('older', '{"from": "tel:+1-555-0001"}') IS NOT NULL, process();
+SELECT duplicate FROM send('sms', '{"from": "+15550002", "to": "sms:+15550001", "body": "x", "timestamp": "2024-11-01T15:00:00Z"}');
+UPDATE messages SET "from" = 'tel:older' WHERE provider_message_id = 'older';
+UPDATE messages SET "to" = 'sms:older' WHERE direction = 'outbound';
+UPDATE event_log SET "from" = 'tel:older' WHERE provider_message_id = 'older';
+SELECT * FROM erase_address('sms', '+15550001') WHERE removed > 0;
 -- Channels that share a thread are erased together.
 UPDATE channels SET thread = 'sms' WHERE name = 'mms';
 SELECT put('both') IS NOT NULL, process();
@@ -404,6 +453,48 @@ INSERT INTO deliveries (tenant_id, channel, provider_message_id, message_id, sta
 INSERT INTO dead_letters VALUES ('', :'two', 'outbound', 1, 'E1', 'no', now(), '[]');
 SELECT * FROM found();
 SELECT * FROM repair();
+
+-- Outbound payloads without their message.
+INSERT INTO outbound_payloads VALUES ('', uuid7(), '{}'), ('acme', :'one', '{}'),
+    ('', (SELECT id FROM messages WHERE provider_message_id = 'c-1'), '{}');
+SELECT * FROM found();
+SELECT * FROM repair();
+
+-- Addresses that a channel normalizes differently now; replay repairs inbound
+-- messages. What is not a single address now keeps its identity.
+SELECT count(put(a, jsonb_build_object('from', a, 'subject', 's'), 'email')) FROM unnest('{Ann+a@x.io,ann+b@x.io,<ann@x.io>,bob@x.io}'::text[]) a;
+SELECT process();
+SELECT count(*) FROM unnest('{Ann+a@x.io,ann@x.io,Bob <bob@x.io>}'::text[]) a,
+    send('email', jsonb_build_object('from', '+15550002', 'to', a, 'body', a, 'timestamp', '2024-11-01T15:00:00Z') || '{"from": "desk@x.io"}');
+SELECT count(*) FROM msgstore.check();
+CREATE VIEW public.identities AS
+SELECT direction, coalesce(m.from_given, m."from") AS from_given, m."from", coalesce(m.to_given, m."to") AS to_given, m."to",
+    c.key = m.conversation_key AS right_key
+FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.channel = 'email' ORDER BY 1, 2, 4;
+TABLE identities;
+UPDATE channels SET plus_tags = 'keep' WHERE name = 'email';
+SELECT * FROM found();
+SELECT regexp_replace(repair, '[0-9a-f-]{36}', '<id>') FROM msgstore.check();
+SELECT * FROM replay('{"channel": "email"}');
+SELECT * FROM repair();
+TABLE identities;
+UPDATE channels SET address_kind = 'opaque' WHERE name = 'email';
+SELECT count(*) FROM found();
+-- Without a payload, too.
+UPDATE event_log SET payload = '{}' WHERE provider_message_id = 'ann+b@x.io';
+SELECT DISTINCT regexp_replace(repair, '[0-9a-f-]{36}', '<id>') FROM msgstore.check();
+SELECT * FROM repair();
+TABLE identities;
+SELECT count(*) FROM messages WHERE "from" = from_given OR "to" = to_given;
+SELECT * FROM replay();
+UPDATE channels SET address_kind = 'email', plus_tags = 'strip' WHERE name = 'email';
+SELECT * FROM repair();
+TABLE identities;
+UPDATE messages SET "from" = 'a, b', from_given = 'a@x.io, b@x.io', conversation_key = 'email:a, b<->+15550002' WHERE provider_message_id = 'bob@x.io';
+SELECT count(*) FROM msgstore.check() WHERE finding = 'outdated address';
+SELECT * FROM replay('{"channel": "email"}');
+SELECT * FROM found();
+DROP VIEW identities;
 
 -- A sequence that is behind its column, as after a restore.
 SELECT setval('conversations_number_seq', 1, false) \g /dev/null

@@ -100,6 +100,21 @@ is(count_of($node, 'store', 'msgstore.dead_letters'), 1, 'and only that one');
 set_to(purge_payloads_after => 0, purge_batch_size => 1000);
 cmp_ok(turn(), '>=', 60_000, 'nothing else is due');
 
+# The payloads of sent messages have the age of payloads, or that of events if it
+# is less.
+sql(q{SELECT count(msgstore.sent(message_id, 'p-' || n)) FROM generate_series(1, 2) n,
+	msgstore.send('sms', jsonb_build_object('from', '+15550001', 'to', '+15550002', 'body', n::text,
+		'timestamp', '2024-11-01T14:00:00Z'))});
+sql(q{UPDATE msgstore.outbound_payloads SET message_id = msgstore._least_uuid7(now() - interval '2 days')
+	WHERE payload ->> 'body' = '1'});
+set_to(purge_payloads_after => '3d', purge_events_after => '4d');
+turn();
+is(count_of($node, 'store', 'msgstore.outbound_payloads'), 2, 'young payloads of sent messages stay');
+set_to(purge_events_after => '1d');
+turn();
+is(sql('SELECT payload FROM msgstore.outbound_payloads') =~ /"body": "2"/, 1, 'old ones are removed with the events');
+set_to(purge_payloads_after => 0, purge_events_after => 0);
+
 # An error in one kind stops neither the other kinds nor the worker.
 sql(<<'SQL');
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
