@@ -3,10 +3,9 @@
  * SQL.
  *
  * The work is done in UTF-8 by address/phone.c, address/email.c and
- * address/grapheme.c; this file adds the encodings, errors and channels. An
- * encoding that leaves the meaning of a byte open cannot be normalized and is
- * refused. ASCII is the same in every encoding of a server and goes straight
- * through.
+ * address/grapheme.c; this file adds the encodings, errors and channels. ASCII
+ * is the same in every server encoding and is not converted. Bytes beyond it
+ * have no defined meaning in SQL_ASCII and are refused there.
  */
 #include "postgres.h"
 
@@ -22,7 +21,7 @@
 #include "address/bytes.h"
 #include "server/errors.h"
 
-/* Grapheme clusters in a snippet where the caller says nothing. */
+/* Grapheme clusters in a snippet if max_length is null. */
 #define DEFAULT_SNIPPET_LENGTH 64
 
 static text *
@@ -106,7 +105,7 @@ msgstore_conversation_key(PG_FUNCTION_ARGS)
 									  normalize_for(channel, b)));
 }
 
-/* Not strict: a message without a body has an empty snippet, not none. */
+/* Not strict: the snippet of a message without a body is empty, not null. */
 Datum
 msgstore_snippet(PG_FUNCTION_ARGS)
 {
@@ -118,7 +117,7 @@ msgstore_snippet(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("snippet length %d is negative", max_length),
-				 errdetail("It is a number of characters, 0 or more.")));
+				 errdetail("The length must be at least 0.")));
 	if (PG_ARGISNULL(0) || max_length == 0)
 		PG_RETURN_TEXT_P(cstring_to_text(""));
 	body = PG_GETARG_TEXT_PP(0);
@@ -213,7 +212,7 @@ address_is_blank(const char *s, int len)
 {
 	const char *utf8;
 
-	/* Most fields begin with what needs no conversion to be seen. */
+	/* Most fields begin with a printable ASCII character. */
 	if (len > 0 && *s > ' ' && *s < 0x7F)
 		return false;
 	utf8 = utf8_from_server(s, &len);
@@ -240,7 +239,7 @@ normalize_for(const Channel *channel, text *address)
 						  address);
 }
 
-/* The same for both directions: the lesser address goes first. */
+/* The same key for both directions: the smaller address is first. */
 text *
 address_join_key(const char *thread, const text *a, const text *b)
 {
@@ -264,7 +263,7 @@ address_join_key(const char *thread, const text *a, const text *b)
 	return key;
 }
 
-/* By bytes, not by locale: a key may not depend on the database it is in. */
+/* By bytes: a key must not depend on the database's locale. */
 int
 address_compare(const text *a, const text *b)
 {
@@ -275,7 +274,7 @@ address_compare(const text *a, const text *b)
 	return order != 0 ? order : alen - blen;
 }
 
-/* Copied into its own size: a list keeps many of them for a while. */
+/* The result has its exact size, because a list holds many of them. */
 static text *
 cut_snippet(const char *body, int len, int max_length)
 {
@@ -293,8 +292,8 @@ cut_snippet(const char *body, int len, int max_length)
 }
 
 /*
- * The same characters in UTF-8, and their length in bytes: s itself if it
- * needs no conversion, and then neither does what is made of it.
+ * The text in UTF-8, and its length in bytes. Returns s itself if it needs no
+ * conversion; then the result made from it needs none either.
  */
 static const char *
 utf8_from_server(const char *s, int *len)

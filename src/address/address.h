@@ -1,5 +1,6 @@
 /*
- * address/address.h: what other rooms ask about addresses.
+ * address/address.h: normalized addresses and conversation keys for other
+ * rooms.
  */
 #ifndef ADDRESS_H
 #define ADDRESS_H
@@ -26,10 +27,10 @@ extern const char *address_fault(const Channel *channel,
 								 const char **detail,
 								 const char **hint);
 
-/* Whether the bytes, in the server's encoding, are all white space. */
+/* Whether the text, in the server's encoding, is all white space. */
 extern bool address_is_blank(const char *s, int len);
 
-/* Byte order of two normalized addresses, whatever the database's collation. */
+/* Compare two normalized addresses by bytes, whatever the collation. */
 extern int address_compare(const text *a, const text *b);
 
 /*

@@ -1,11 +1,11 @@
 /*
  * address/grapheme.c: code points, white space and grapheme clusters.
  *
- * A snippet is cut where a reader sees a boundary, so a flag, a joined emoji
- * or a letter with its accents stays whole. The rules are those of Unicode
- * Standard Annex #29 as utf8proc has them; one pass decides white space and
- * clusters together, because a body may be a thousand times longer than what
- * is shown of it.
+ * A snippet is cut between user-perceived characters, so a flag, a joined emoji
+ * or a letter with its accents stays whole. utf8proc implements the rules of
+ * Unicode Standard Annex #29. White space and clusters are handled in a single
+ * pass that stops at the cut, because a body can be a thousand times longer
+ * than its snippet.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 
 #include "address/bytes.h"
 
-/* What breaks like any ordinary sign; stands for a byte that is no UTF-8. */
+/* Stands for an invalid byte: breaks like any ordinary character. */
 #define REPLACEMENT_CODEPOINT 0xFFFD
 
 typedef struct Snippet
@@ -47,7 +47,7 @@ address_write_snippet(const char *s, size_t len, size_t max_clusters, char *out)
 		if (is_space(codepoint))
 		{
 			at += address_count_space(s + at, len - at);
-			/* White space at the end is not there; inside it is one space. */
+			/* Trailing white space is dropped, inner becomes one space. */
 			if (at == len || !add_codepoint(&snippet, ' ', " ", 1))
 				break;
 		}
@@ -86,7 +86,7 @@ address_trim_end(const char *s, size_t len)
 		size_t start = len - 1;
 		int32_t codepoint;
 
-		/* No white space takes more than three bytes. */
+		/* White space takes at most three bytes. */
 		while (start > 0 && len - start < 3 && (s[start] & 0xC0) == 0x80)
 			start--;
 		if (address_decode(s + start, len - start, &codepoint) != len - start ||
@@ -138,7 +138,7 @@ is_space(int32_t codepoint)
 	}
 }
 
-/* False, with nothing added, if the code point begins a cluster too many. */
+/* Returns false, adding nothing, if this would be one cluster too many. */
 static bool
 add_codepoint(Snippet *snippet,
 			  int32_t codepoint,

@@ -1,14 +1,13 @@
 /*
  * channels/channels.c: each backend's copy of the table msgstore.channels.
  *
- * Every message asks for its channel, so the few rows are kept in memory. A
- * trigger on the table sends a relcache invalidation; the server delivers it
- * to all backends at commit, and to the own one at the next command and again
- * when the transaction is rolled back. The copy is therefore read the way the
- * server reads its catalogs: with a snapshot taken after the lock on the table
- * brought in all invalidations. The transaction's own snapshot may be older
- * than an invalidation that was already taken, and rows read with it would
- * outlive the transaction.
+ * Every message needs its channel, so the few rows are cached. A trigger on the
+ * table sends a relcache invalidation. The server delivers it to all backends
+ * at commit, and to this one at the next command and again at rollback. The
+ * cache is therefore filled as the server fills its catalog caches: with a
+ * snapshot taken after locking the table, which processes all invalidations.
+ * The transaction's own snapshot may be older than an invalidation that was
+ * processed already, and rows read with it would outlive the transaction.
  */
 #include "postgres.h"
 
@@ -50,15 +49,15 @@ enum
 	COLUMN_VOLATILE_FIELDS
 };
 
-/* How much of a name that is not ours an error message repeats. */
+/* The longest part of an unknown name that an error message shows. */
 #define REPORTED_NAME_BYTES 63
 
 /* How many channels an error message lists. */
 #define LISTED_CHANNELS 20
 
 /*
- * Static, because the copy is the backend's: it lives in a context of its own
- * below CacheMemoryContext and is replaced as a whole.
+ * Static, because the cache belongs to the backend. It has a memory context of
+ * its own below CacheMemoryContext, and is replaced as a whole.
  */
 static MemoryContext cache_context = NULL;
 static Channel *cached_channels = NULL;
@@ -83,7 +82,7 @@ static void forget_channels(Datum arg, Oid relid);
 
 PG_FUNCTION_INFO_V1(msgstore_invalidate_channels);
 
-/* The trigger that tells all backends that the table has changed. */
+/* The trigger function that invalidates the cache of every backend. */
 Datum
 msgstore_invalidate_channels(PG_FUNCTION_ARGS)
 {
@@ -96,7 +95,7 @@ msgstore_invalidate_channels(PG_FUNCTION_ARGS)
 						"msgstore._invalidate_channels")));
 	trigger = (TriggerData *) fcinfo->context;
 	CacheInvalidateRelcache(trigger->tg_relation);
-	/* The manager wants no row, but not an SQL null. */
+	/* The trigger manager accepts no row here, but no SQL null either. */
 	return PointerGetDatum(NULL);
 }
 
@@ -104,8 +103,8 @@ const Channel *
 channels_find(const char *name, int len)
 {
 	/*
-	 * A statement that touches no table takes no lock, and would not hear of
-	 * a change as long as its transaction lasts.
+	 * A statement without a table takes no lock, so it would not process an
+	 * invalidation before the end of its transaction.
 	 */
 	AcceptInvalidationMessages();
 	if (!cache_is_fresh)
@@ -147,9 +146,9 @@ channels_list(void)
 	for (int i = 0; i < ncached_channels && i < LISTED_CHANNELS; i++)
 		appendStringInfo(&list,
 						 "%s\"%s\"",
-						 i == 0						   ? ""
+						 i == 0						 ? ""
 						 : i == ncached_channels - 1 ? " and "
-													   : ", ",
+													 : ", ",
 						 cached_channels[i].name);
 	if (ncached_channels > LISTED_CHANNELS)
 		appendStringInfo(&list,
@@ -174,9 +173,9 @@ channels_any_strict(void)
 }
 
 /*
- * Read the table into a new copy and only then drop the old one, so that an
- * error on the way leaves what was there. A change that is announced while
- * the table is read leaves the copy stale for the next call.
+ * Read the table into a new cache and only then free the old one, so that an
+ * error leaves the old one in place. If an invalidation arrives while the table
+ * is read, the next call reads it again.
  */
 static void
 refresh_cache(void)
@@ -215,7 +214,7 @@ refresh_cache(void)
 	cache_is_fresh = seen == invalidations_seen;
 }
 
-/* By name each time: the extension may have been dropped and created anew. */
+/* By name each time: the extension may have been dropped and created again. */
 static Relation
 open_channels(void)
 {
@@ -245,7 +244,7 @@ read_channels(Relation rel, Channel **channels)
 	int n = 0;
 
 	*channels = palloc(room * sizeof(Channel));
-	/* Without a snapshot of ours it takes a new one, as for a catalog. */
+	/* Without a snapshot, the scan takes a new one, as for a catalog. */
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -326,7 +325,7 @@ read_texts(HeapTuple tuple, TupleDesc desc, int column, int *n)
 	*n = 0;
 	if (is_null)
 		return NULL;
-	/* A constraint of the table keeps nulls out of the array. */
+	/* A table constraint excludes null elements. */
 	deconstruct_array(DatumGetArrayTypeP(value),
 					  TEXTOID,
 					  -1,
@@ -341,7 +340,7 @@ read_texts(HeapTuple tuple, TupleDesc desc, int column, int *n)
 	return texts;
 }
 
-/* The place of the column's value among the words. */
+/* The position of the column's value among the words. */
 static int
 read_word(HeapTuple tuple, TupleDesc desc, int column, const char *const *words)
 {
@@ -356,7 +355,7 @@ read_word(HeapTuple tuple, TupleDesc desc, int column, const char *const *words)
 		 column);
 }
 
-/* The server's callback for a change of a table, or of any if relid is 0. */
+/* The relcache callback: relid has changed, or any table if it is 0. */
 static void
 forget_channels(Datum arg, Oid relid)
 {

@@ -1,5 +1,5 @@
 /*
- * channels/channels.h: what other rooms ask about channels.
+ * channels/channels.h: look up the rows of msgstore.channels.
  */
 #ifndef CHANNELS_H
 #define CHANNELS_H
@@ -23,25 +23,26 @@ typedef struct Channel
 {
 	char *name;
 	AddressKind address_kind;
-	char *thread;			 /* what its conversation keys begin with */
-	char *provider_id_field; /* the payload's field with the message id */
-	char **provider_id_fields; /* further fields that make an event's identity */
+	char *thread;			 /* first part of its conversation keys */
+	char *provider_id_field; /* payload field with the provider's message id */
+	char *
+		*provider_id_fields; /* further fields that make an event's identity */
 	int nprovider_id_fields;
 	char **volatile_fields; /* differ between deliveries of one event */
 	int nvolatile_fields;
-	char **types;			 /* NULL: the payload's "type" is not looked at */
+	char **types; /* NULL: the payload field "type" is ignored */
 	int ntypes;
 	bool body_required;
 	AttachmentRule attachments;
-	bool strict_order;	 /* later events wait behind one that failed */
+	bool strict_order;	 /* later events wait for one that failed */
 	bool keep_plus_tags; /* a plus-tag is part of an e-mail address */
 	bool has_provider;	 /* its outbound messages are sent */
 } Channel;
 
 /*
- * The channel of that name, which need not end in a NUL. The cache owns the
- * result: it is valid until the next call of a channels_ function. _find gives
- * NULL where there is none, _get raises MS400.
+ * The channel of that name, which need not be NUL-terminated. The cache owns
+ * the result, which is valid until the next call of a channels_ function. If
+ * there is no such channel, _find returns NULL and _get raises MS400.
  */
 extern const Channel *channels_find(const char *name, int len);
 extern const Channel *channels_get(const char *name, int len);

@@ -1,11 +1,11 @@
 /*
- * backend_timestamp.c: instants as webhooks write them, and as the server
- * reads them.
+ * backend_timestamp.c: read timestamps, and compare with the server.
  *
- * What the inbox takes is a small part of what the server's own input function
- * takes, and must be the same instant to both: within a microsecond, because
- * the server rounds what the inbox cuts. Leap seconds are left out: the server
- * takes none that is the last of a day and has a fraction.
+ * The inbox accepts a small part of what the server's own input function
+ * accepts, and both must read the same instant: within a microsecond, because
+ * the server rounds what the inbox truncates. Leap seconds are not compared:
+ * the server rejects a fraction in the last second of a day. An accepted
+ * instant is printed with a year of four digits.
  */
 #include "postgres.h"
 
@@ -16,9 +16,10 @@
 #include "backend.h"
 #include "inbox/timestamp.h"
 
-/* The longest that is compared: the server takes no more digits than so. */
+/* The longest text that is compared: the server limits the digits. */
 #define COMPARED_BYTES_MAX 40
 
+static bool has_four_digit_year(TimestampTz instant);
 static TimestampTz read_as_server(char *text);
 
 void
@@ -29,7 +30,7 @@ backend_timestamp(const char *data, size_t size)
 	TimestampTz instant = 0;
 	bool taken;
 
-	/* Of its own size, with no NUL at the end. */
+	/* A copy of exactly its size, without a terminating NUL. */
 	memcpy(copy, data, size);
 	taken = inbox_parse_timestamp(copy, (int) size, &instant);
 	free(copy);
@@ -37,6 +38,7 @@ backend_timestamp(const char *data, size_t size)
 		return;
 	PROMISE(text != NULL);
 	PROMISE(IS_VALID_TIMESTAMP(instant));
+	PROMISE(has_four_digit_year(instant));
 	if (size <= COMPARED_BYTES_MAX && strstr(text, ":60") == NULL)
 	{
 		TimestampTz difference = read_as_server(text) - instant;
@@ -45,7 +47,17 @@ backend_timestamp(const char *data, size_t size)
 	}
 }
 
-/* A comma before the fraction is ISO's, and not the server's. */
+static bool
+has_four_digit_year(TimestampTz instant)
+{
+	struct pg_tm tm;
+	fsec_t fraction;
+
+	PROMISE(timestamp2tm(instant, NULL, &tm, &fraction, NULL, NULL) == 0);
+	return tm.tm_year >= 1 && tm.tm_year <= 9999;
+}
+
+/* ISO 8601 allows a comma before the fraction, the server does not. */
 static TimestampTz
 read_as_server(char *text)
 {

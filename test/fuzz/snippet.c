@@ -1,8 +1,8 @@
 /*
- * snippet.c: the beginning of any bytes, as a list shows it.
+ * snippet.c: cut snippets from any bytes.
  *
- * The first byte of an input is the number of clusters that are wanted. They
- * are counted again on what came out, whole as it is.
+ * The first byte of an input is the number of clusters to keep. The clusters
+ * of the result are counted again.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -37,7 +37,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	PROMISE(count_clusters(once, once_len) <= max_clusters);
 	PROMISE(!is_utf8(s, len) || is_utf8(once, once_len));
 	PROMISE(address_count_space(once, once_len) == 0);
-	/* A cut may fall behind a space; else a snippet is its own snippet. */
+	/* The cut may be behind a space; apart from that, cutting is idempotent. */
 	PROMISE(twice_len == address_trim_end(once, once_len));
 	PROMISE(memcmp(once, twice, twice_len) == 0);
 	free(once);

@@ -1,6 +1,6 @@
--- address: one spelling for each address, conversation keys, snippets.
+-- address: normalized addresses, conversation keys and snippets.
 CREATE EXTENSION msgstore;
--- Emoji have no width that all versions of psql agree on.
+-- The versions of psql disagree on the width of emoji.
 \pset format unaligned
 \pset null NULL
 
@@ -13,8 +13,8 @@ WHERE p.pronamespace = 'msgstore'::regnamespace
                       'conversation_key', 'snippet')
 ORDER BY p.proname COLLATE "C";
 
--- The identity of addresses, and what ingest and send say of each: nothing, or
--- why it is refused. Invisible characters are written as escapes.
+-- Returns the identity of each address, and why ingest and send refuse it, if they
+-- do.
 CREATE FUNCTION pg_temp.identities(channel text, VARIADIC given text[])
 RETURNS TABLE (given text, identity text, fault text)
 LANGUAGE sql
@@ -26,44 +26,44 @@ $$;
 
 -- Phone numbers
 
--- Keep a leading +, keep the digits, drop the rest.
+-- A leading + and the digits are kept, everything else is removed.
 SELECT msgstore.normalize_phone('+1 (555) 000-1234');
 SELECT msgstore.normalize_phone('(555) 000-1234');
--- A number without + is not given a country code.
+-- No country code is added to a number without +.
 SELECT msgstore.normalize_phone('5550001234');
--- A + after a digit is dropped.
+-- A + after a digit is removed.
 SELECT msgstore.normalize_phone('1+2');
--- A + before the first digit counts, whatever stands around it, and once.
+-- A + before the first digit is kept once, whatever is around it.
 SELECT msgstore.normalize_phone(' +1555');
 SELECT msgstore.normalize_phone('(+)1555');
 SELECT msgstore.normalize_phone('++1555');
 -- Full-width digits and the full-width + are digits and +.
 SELECT msgstore.normalize_phone('＋８１　９０－１２３４－５６７８');
--- A leading 00 is left alone.
+-- A leading 00 is kept.
 SELECT msgstore.normalize_phone('0049 30 1234');
--- tel:, sms: and whatsapp: in front are dropped, in any case and repeatedly.
+-- Schemes are removed, in any case and repeatedly.
 SELECT msgstore.normalize_phone('tel:+1-555-000-1234');
 SELECT msgstore.normalize_phone('WhatsApp:+15550001234');
 SELECT msgstore.normalize_phone(' sms: TEL:+15550001234 ');
--- The parameters of such a URI are no part of the number.
+-- The parameters of a URI are not part of the number.
 SELECT msgstore.normalize_phone('tel:+15550001234;ext=12;phone-context=+44');
 SELECT msgstore.normalize_phone('sms:+15550001234?body=42');
--- A sender without a digit is the trimmed text itself, after the prefix.
+-- A sender without a digit is the trimmed text without the scheme.
 SELECT msgstore.normalize_phone('ACME');
 SELECT msgstore.normalize_phone('  Acme Inc. ');
 SELECT msgstore.normalize_phone('tel:ACME;x=y');
 SELECT msgstore.normalize_phone('+');
--- Nothing but a prefix is kept, so that it is not the same as nothing.
+-- A scheme alone is kept: only blank text becomes empty.
 SELECT msgstore.normalize_phone('tel:');
 -- Empty and blank give an empty address; null gives null.
 SELECT msgstore.normalize_phone(''), msgstore.normalize_phone(E' \t\u00a0\u3000\n');
 SELECT msgstore.normalize_phone(NULL);
 
--- A text with letters is no number: it stays as it is, never its digits alone.
+-- Text with letters is a name, and never becomes its digits.
 SELECT * FROM pg_temp.identities('sms', 'Shop24', 'Club24', '24x7', 'O2', 'Día1',
     '1-800-FLOWERS', '1-800-MATTRESS', 'tel:1-800-FLOWERS', '@handle24',
     'Магазин24', '🛒24', E'Shop\u200e24', 'Acme, Inc.', 'messenger:1234');
--- The schemes of URIs, and what providers put in front.
+-- Schemes of URIs and of providers.
 SELECT * FROM pg_temp.identities('sms', 'rcs:brand24_agent', 'rcs:+15550001234',
     'smsto:+15550001234', 'mms:+15550001234', 'MMSTO:+15550001234',
     'callto:+15550001234', 'tel://+15550001234', 'sms:%2B15550001234',
@@ -73,19 +73,19 @@ SELECT * FROM pg_temp.identities('sms', 'rcs:brand24_agent', 'rcs:+15550001234',
 -- Decimal digits of every script.
 SELECT * FROM pg_temp.identities('sms', '+966 ٥٠ ١٢٣ ٤٥٦٧', '+۹۸ ۹۱۲ ۳۴۵', '९८७६५',
     '๐๑๒๓', '𝟏𝟐𝟗', '٣٤');
--- Extensions are no part of the number.
+-- Extensions are not part of the number.
 SELECT * FROM pg_temp.identities('sms', '+1 555 000 1234 ext. 123',
     '+1 555 000 1234 x123', '+1 555 000 1234;ext=123', '+1 555 000 1234 #123',
     '+1 555 000 1234, extension 9', '555-000-1234 Ext:٥', '555 000 1234 xtn 5#',
     '+7 495 000-12-34 доб. 12', '+54 11 5000 1234 anexo 7',
     '5550001234 x1234567890', '12 #34');
--- A local number is another one in each context; a global one needs none.
+-- A local number depends on its context, a global number does not.
 SELECT * FROM pg_temp.identities('sms', 'tel:7042;phone-context=example.com',
     'tel:7042;phone-context=Other.EXAMPLE.com', 'tel:7042',
     'tel:863-1234;phone-context=+1-914-555', '7042;isub=1;phone-context=example.com',
     'tel:+15550001234;phone-context=example.com', 'tel:7042;phone-context=',
     'tel:7042;phone-context=a/b');
--- The number of a WhatsApp user; groups and hidden users have none.
+-- WhatsApp users are numbers, groups and hidden users are not.
 SELECT * FROM pg_temp.identities('sms', '5511999998888:12@s.whatsapp.net',
     '5511999998888@S.WhatsApp.net', '5511999998888_1:2@c.us',
     'whatsapp:5511999998888@c.us', '5511999998888@lid', '120363025246125486@g.us',
@@ -94,7 +94,7 @@ SELECT * FROM pg_temp.identities('sms', '5511999998888:12@s.whatsapp.net',
 SELECT * FROM pg_temp.identities('sms', 'jo24@carrier.example',
     '15550001234@Gateway.example', 'sms:Jo+x@Carrier.example',
     'Jo <jo24@carrier.example>', 'mailto:jo%40carrier.example', '24@');
--- Not one address: a list, more than 15 digits, nothing to tell a sender by.
+-- Not a single address: lists, more than 15 digits, punctuation only.
 SELECT * FROM pg_temp.identities('sms', '+15550001234, +15550004321', '555;12',
     '123،456', 'Shop24, +15550001234', 'Ann <+15550001234>, Bob <+15550004321>',
     'jo@carrier.example, +15550001234', '123456789012345', '1234567890123456',
@@ -105,32 +105,32 @@ SELECT * FROM pg_temp.identities('sms', '+15550001234, +15550004321', '555;12',
 
 -- Lower case.
 SELECT msgstore.normalize_email('USER@Example.COM');
--- The plus-tag goes, from the first + to the @.
+-- The plus-tag is removed, from the first + to the @.
 SELECT msgstore.normalize_email('user+tag@x.org');
 SELECT msgstore.normalize_email('User+Tag+2@Example.com');
--- Without @: only lowered, a + stays.
+-- Text without @ is only converted to lower case, and a + is kept.
 SELECT msgstore.normalize_email('Not-An-Email');
 SELECT msgstore.normalize_email('a+b');
--- The first @ splits.
+-- Text with two @ is not an address.
 SELECT msgstore.normalize_email('a@b+c@d.com');
--- A tag that is the whole local part stays.
+-- A tag that is the whole local part is kept.
 SELECT msgstore.normalize_email('+Tag@Example.com');
--- The address inside the brackets, without the display name.
+-- The address is inside the brackets, without the display name.
 SELECT msgstore.normalize_email('"Front Desk" <Desk@Example.COM>');
 SELECT msgstore.normalize_email('"a<b>" < Desk+x@Example.COM > (main)');
--- What follows mailto:, without what it carries.
+-- mailto: and its header fields are removed.
 SELECT msgstore.normalize_email('mailto:Desk@Example.COM?subject=a@b');
 SELECT msgstore.normalize_email('<MAILTO: desk@example.com>');
 SELECT msgstore.normalize_email('mailto:');
--- An internationalized domain in its ASCII form, however it is written.
+-- Each form of an internationalized domain becomes the ASCII form.
 SELECT msgstore.normalize_email('kontakt@BÜCHER.example');
 SELECT msgstore.normalize_email(E'kontakt@bu\u0308cher.example');
 SELECT msgstore.normalize_email('kontakt@XN--BCHER-KVA.example');
 SELECT msgstore.normalize_email('info@faß.de');
 SELECT msgstore.normalize_email('hq@例え。テスト');
--- Only ASCII letters are lowered, so that no locale changes a key.
+-- Only ASCII letters are converted to lower case: the locale does not matter.
 SELECT msgstore.normalize_email('ÄNNE.İI@Example.com');
--- A domain that has no ASCII form stays, lowered.
+-- A domain without an ASCII form is only converted to lower case.
 SELECT msgstore.normalize_email('A@B＜ücher.DE');
 SELECT msgstore.normalize_email('a@x＜B＞');
 SELECT length(msgstore.normalize_email('a@' || repeat('ü', 5000)));
@@ -138,7 +138,7 @@ SELECT length(msgstore.normalize_email('a@' || repeat('ü', 5000)));
 SELECT msgstore.normalize_email(''), msgstore.normalize_email(E' \u2003\n');
 SELECT msgstore.normalize_email(NULL);
 
--- RFC 5322: comments and folding white space are no part of the address.
+-- Comments and folding white space are not part of the address (RFC 5322).
 SELECT * FROM pg_temp.identities('email', 'john@example.com (John Doe)',
     'pete(his \) comment)@example.com(his (nested) host)',
     'Ann <ann@example.com> (Sales <north>)', 'john . doe @ example . com',
@@ -148,8 +148,7 @@ SELECT * FROM pg_temp.identities('email', '"Doe, Jane" <jane@example.com>',
     'Doe, Jane <jane@example.com>', 'ACME: Support <help@example.com>',
     'ann@other.example <ann@example.com>', '"a@b.example" <ann@example.com>',
     '<<ann@example.com>>', 'Ann <root>', 'Ann <ann@example.com', 'Ann <>', '<>');
--- Quoted strings: without need for quotes they are the same as without; one with
--- a plus sign has no tag.
+-- Unneeded quotes are removed. A quoted plus sign does not begin a tag.
 SELECT * FROM pg_temp.identities('email', '"ann"@x.example', '"a+b"@x.example',
     '"a b"@X.example', '"a\"\b\\"@x.example', '"first".last@x.example',
     '"a@b"@x.example', '""@x.example', E'"a\r\n b"@x.example', '"a@x.example');
@@ -169,26 +168,26 @@ SELECT * FROM pg_temp.identities('email', E'\u200fann@example.com',
     E'\ufeffann@example.com', E'a\u00adnn@exam\u00adple.com',
     E'Ann <\u202aann@example.com\u202c>', E'ann\u200b@example\u2060.com',
     E'\u00ad');
--- Quotation marks around an address, and a final dot, are no part of it.
+-- Quotation marks around an address and a final dot are removed.
 SELECT * FROM pg_temp.identities('email', '''user@example.com''',
     '"user@example.com"', '“user@example.com”', '<''user@example.com''>',
     'user@example.com.', 'user@BÜCHER.example.', '''user@example.com',
     'user@example.com..');
--- Not one address.
+-- Not a single address.
 SELECT * FROM pg_temp.identities('email', 'Ann <a@x.example>, Bob <b@y.example>',
     'a@x.example, b@y.example', 'a@x.example; b@y.example', 'root, a@x.example',
     '<a@x.example> <b@y.example>', 'a@x.example b@y.example', 'a@b+c@d.com',
     '@example.com', 'ann@', 'ann@.example', 'ann@a..example', 'ann@exam ple.com',
     'a[b@x.example', 'John Doe', ',');
--- Wider than the RFC: dots in the local part, a name without a domain.
+-- Wider than the RFC: dots anywhere in the local part, names without a domain.
 SELECT * FROM pg_temp.identities('email', 'a..b@x.example', '.a.@x.example',
     'MAILER-DAEMON', 'a@x.example,');
--- A joiner stays in a domain that needs it, and nowhere else.
+-- Joiners are kept only where IDNA allows them in a domain.
 SELECT given = E'a\u200d@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.com' AS needed,
     identity, fault
 FROM pg_temp.identities('email', E'a\u200d@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.com',
     E'a@exam\u200cple.com', E'a@\u00fc\u200cx.com');
--- Plus-tags are part of the identity where the channel says so.
+-- Plus-tags are part of the identity if the channel keeps them.
 BEGIN;
 INSERT INTO msgstore.channels (name, address_kind, plus_tags)
 VALUES ('lists', 'email', 'keep'), ('relay', 'phone', 'keep');
@@ -204,7 +203,7 @@ ROLLBACK;
 SELECT msgstore.normalize_address('sms', '+1 2');
 SELECT msgstore.normalize_address('mms', '+1 2');
 SELECT msgstore.normalize_address('email', 'A@B.c');
--- Another channel is an error, and its name is not repeated at length.
+-- An unknown channel is an error that shows only the beginning of a long name.
 DO $$
 DECLARE
     code text;
@@ -285,13 +284,13 @@ SELECT msgstore.conversation_key('sms', 'ä', 'Z');
 SELECT msgstore.conversation_key('sms', '+1555', '+1 555');
 -- sms and mms are separate conversations.
 SELECT msgstore.conversation_key('mms', '+18045551234', '+12016661234');
--- Senders without digits do not share a conversation.
+-- Senders without digits have conversations of their own.
 SELECT msgstore.conversation_key('sms', 'ACME', '+1') AS acme,
     msgstore.conversation_key('sms', 'BETA', '+1') AS beta;
 SELECT msgstore.conversation_key('sms', NULL, '+1');
 SELECT msgstore.conversation_key('fax', '1', '2');
 
--- ingest and send refuse what is not one address, and store nothing.
+-- ingest and send refuse text that is not a single address, and store nothing.
 CREATE FUNCTION pg_temp.refusal(call text) RETURNS text
 LANGUAGE plpgsql
 AS $$
@@ -332,10 +331,10 @@ FROM (VALUES
 ) AS a(channel, sender, recipient),
 (VALUES ('ingest'), ('send')) AS f(function);
 SELECT "from", "to" FROM msgstore.event_log ORDER BY "from" COLLATE "C";
--- Senders with digits in their names have conversations of their own.
+-- A sender name with digits has a conversation of its own.
 SELECT msgstore.process();
 SELECT key FROM msgstore.conversations ORDER BY key COLLATE "C";
--- The channel's plus_tags decide whose conversation it is, both ways.
+-- plus_tags applies to inbound and outbound messages.
 BEGIN;
 UPDATE msgstore.channels SET plus_tags = 'keep' WHERE name = 'email';
 SELECT FROM msgstore.ingest('email', pg_temp.message('email', 'a+1@x.example', 'c@z.example'));
@@ -346,16 +345,16 @@ ROLLBACK;
 
 -- Snippets
 
--- The first max_length characters, 64 if not said.
+-- The first max_length characters, 64 by default.
 SELECT length(msgstore.snippet(repeat('x', 100)));
 SELECT length(msgstore.snippet(repeat('x', 100), NULL));
 SELECT length(msgstore.snippet(repeat('x', 100), 64));
 SELECT msgstore.snippet('12345', 5), msgstore.snippet('1234567890', 5);
 SELECT msgstore.snippet('short', 2147483647);
--- Trim, then every run of white space becomes one space, before cutting.
+-- White space is trimmed and collapsed before the cut.
 SELECT msgstore.snippet(E'line1\n\nline2  line3', 20);
 SELECT msgstore.snippet(E'\u2003\u00a0a\r\n\t\u0085\u2028\u3000b \u000b\u000c ');
--- A zero-width space has width zero, but is no white space.
+-- A zero-width space is not white space.
 SELECT length(msgstore.snippet(E'a\u200bb'));
 -- Null, empty, blank or length 0 give an empty string, never null.
 SELECT msgstore.snippet(NULL, 10), msgstore.snippet('', 10),
@@ -365,7 +364,7 @@ SELECT msgstore.snippet(NULL, 10), msgstore.snippet('', 10),
 SELECT msgstore.snippet('x', -1);
 -- No trimming after the cut.
 SELECT '"' || msgstore.snippet('hello world', 6) || '"';
--- But white space at the body's end is not there to be cut.
+-- White space at the end of the body is trimmed before the cut.
 SELECT '"' || msgstore.snippet(E'hello  \n', 6) || '"';
 -- A cluster is never split: skin tones.
 SELECT msgstore.snippet('hello world test', 5);
