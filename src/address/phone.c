@@ -11,24 +11,10 @@
  */
 #include <string.h>
 
-#include <utf8proc.h>
-
 #include "address/bytes.h"
 #include "address/email.h"
+#include "address/phone.h"
 #include "address/span.h"
-
-/* E.164: a number has at most so many digits, country code included. */
-#define NUMBER_DIGITS_MAX 15
-
-/* A list has a number in it if one of its parts has so many digits. */
-#define LISTED_DIGITS_MIN 3
-
-/* What "x" and "#" may separate: a full number and a short extension. */
-#define EXTENDED_DIGITS_MIN 7
-#define SHORT_EXTENSION_DIGITS_MAX 9
-#define EXTENSION_DIGITS_MAX 20
-
-#define PHONE_CONTEXT ";phone-context="
 
 /*
  * RFC 3966 (tel), 5724 (sms), 3261 (sip); smsto, mmsto and callto are what
@@ -49,36 +35,6 @@ static const char *const schemes[] = {"tel:",
 /* The length of the longest of them. */
 #define SCHEME_BYTES_MAX 9
 
-/* What a character is to a number. */
-typedef enum Sign
-{
-	SIGN_DIGIT,
-	SIGN_PLUS,
-	SIGN_SEPARATOR, /* of numbers in a list */
-	SIGN_FILLER,	/* punctuation, white space and what cannot be seen */
-	SIGN_LETTER		/* a letter, or anything else that no number has */
-} Sign;
-
-/* What a text was found to be. */
-typedef enum Reading
-{
-	READING_NUMBER,
-	READING_EMAIL,
-	READING_NAME,
-	READING_FAULT /* the verdict says which */
-} Reading;
-
-typedef struct Phone
-{
-	bool keep_plus_tags;
-	char *out;
-	size_t len;
-	size_t digits;
-	Span context; /* the value of phone-context, empty if there is none */
-	Span name;	  /* set for READING_NAME */
-	AddressVerdict verdict;
-} Phone;
-
 static size_t write_plain(const char *s, size_t len, char *out);
 static Reading read_text(Phone *phone, Span text);
 static Reading read_uri(Phone *phone, Span text, bool is_sip);
@@ -87,20 +43,10 @@ static bool is_scheme(Span text);
 static Reading read_part(Phone *phone, Span text);
 static bool read_jid(Phone *phone, Span text);
 static Reading read_email(Phone *phone, Span text);
-static Reading read_bracketed(Phone *phone, Span text);
-static Reading read_number(Phone *phone, Span text);
-static Reading end_number(Phone *phone);
-static bool has_listed_number(Span text);
-static size_t
-take_sign(const char *s, const char *end, Sign *sign, char *digit);
-static int decimal_value(int32_t codepoint);
-static bool is_extension(const Phone *phone, Span rest);
-static void skip_space(Span *text);
-static bool skip_digits(Span *text, size_t max);
-static bool take_parameters(Span rest, Span *context);
+static bool find_bracketed(Span text, Span *before, Span *inside);
+static Reading read_bracketed(Phone *phone, Span before, Span inside);
+static bool has_character(Span text, const char *characters);
 static bool has_word(Span text, const char *word);
-static bool add_context(Phone *phone);
-static bool is_mms_type(Span rest);
 
 size_t
 address_write_phone(const char *s,
@@ -152,7 +98,7 @@ write_plain(const char *s, size_t len, char *out)
 
 		if (c >= '0' && c <= '9')
 		{
-			if (++digits > NUMBER_DIGITS_MAX)
+			if (++digits > PHONE_DIGITS_MAX)
 				return 0;
 			out[n++] = c;
 		}
@@ -205,11 +151,14 @@ read_uri(Phone *phone, Span text, bool is_sip)
 		const char *at = memchr(address.start, '@', span_len(address));
 
 		if (at != NULL)
-			address.end = at;
+			address = span_trim((Span){address.start, at});
+		if (address.start == address.end)
+			return READING_FAULT;
 	}
 	reading = read_part(phone, address);
 	if (reading == READING_NUMBER && phone->context.start == NULL &&
-		take_parameters(parameters, &phone->context) && !add_context(phone))
+		phone_take_parameters(parameters, &phone->context) &&
+		!phone_add_context(phone))
 		return READING_FAULT;
 	return reading;
 }
@@ -253,15 +202,25 @@ is_scheme(Span text)
 	return false;
 }
 
-/* A part has no scheme. */
+/* A part has no scheme, but what is in its brackets may have one. */
 static Reading
 read_part(Phone *phone, Span text)
 {
 	Reading reading = READING_NAME;
-	bool has_at = memchr(text.start, '@', span_len(text)) != NULL;
+	bool has_at = has_character(text, "@");
+	bool is_sip = false;
+	Span before;
+	Span inside;
+	Span address;
 
 	if (is_scheme(text))
 		return READING_FAULT;
+	if (find_bracketed(text, &before, &inside))
+	{
+		address = inside;
+		if (strip_schemes(&address, &is_sip))
+			return read_bracketed(phone, before, inside);
+	}
 	if (has_at && read_jid(phone, text))
 		return READING_NUMBER;
 	if (has_at || span_begins(text, "mailto:"))
@@ -272,11 +231,11 @@ read_part(Phone *phone, Span text)
 	text.end =
 		text.start +
 		span_drop_joiners(text.start, span_len(text), (char *) text.start);
-	if (!has_at && text.end[-1] == '>')
-		reading = read_bracketed(phone, text);
+	if (!has_at && find_bracketed(text, &before, &inside))
+		reading = read_bracketed(phone, before, inside);
 	if (reading != READING_NAME)
 		return reading;
-	return read_number(phone, text);
+	return phone_read_number(phone, text);
 }
 
 /*
@@ -305,7 +264,7 @@ read_jid(Phone *phone, Span text)
 		   at[1] <= '9')
 		for (at++; *at >= '0' && *at <= '9';)
 			at++;
-	if (at != server || digits == 0 || digits > NUMBER_DIGITS_MAX)
+	if (at != server || digits == 0 || digits > PHONE_DIGITS_MAX)
 		return false;
 	/* The text may be what was written before. */
 	memmove(phone->out, start, digits);
@@ -333,321 +292,49 @@ read_email(Phone *phone, Span text)
 	return is_uri ? READING_FAULT : READING_NAME;
 }
 
-/* What is in the brackets of "Ann <+15550001234>", if it is a number. */
-static Reading
-read_bracketed(Phone *phone, Span text)
+/* "Ann <+15550001234>": what is behind the last "<", if ">" ends the text. */
+static bool
+find_bracketed(Span text, Span *before, Span *inside)
 {
-	Span before = text;
-	Span inside;
+	if (text.end[-1] != '>')
+		return false;
+	*before = text;
+	for (const char *at = text.start; at < text.end; at++)
+		if (*at == '<')
+			before->end = at;
+	if (before->end == text.end)
+		return false;
+	*inside = span_trim((Span){before->end + 1, text.end - 1});
+	return true;
+}
+
+/* READING_NAME if what is in the brackets is a name, too. */
+static Reading
+read_bracketed(Phone *phone, Span before, Span inside)
+{
+	Span number = inside;
 	bool is_sip = false;
-	bool is_uri;
+	bool is_uri = strip_schemes(&number, &is_sip);
 	Reading reading;
 
-	for (inside = text; inside.start < inside.end; inside.start++)
-		if (*inside.start == '<')
-			before.end = inside.start;
-	if (before.end == text.end)
-		return READING_NAME;
-	if (memchr(before.start, '>', span_len(before)) != NULL ||
-		has_listed_number(before))
+	if (has_character(before, ">") || phone_has_listed_number(before) ||
+		(has_character(before, "@") && has_character(before, ",;")))
 	{
 		phone->verdict = ADDRESS_SEVERAL;
 		return READING_FAULT;
 	}
-	inside = span_trim((Span){before.end + 1, text.end - 1});
-	text = inside;
-	is_uri = strip_schemes(&text, &is_sip);
 	reading = read_text(phone, inside);
 	/* The escapes of a URI may have been decoded: the text is lost. */
 	return reading == READING_NAME && is_uri ? READING_FAULT : reading;
 }
 
-/*
- * Digits, as far as they are followed by nothing but an extension, parameters
- * or the type of an MMS address. Any letter elsewhere makes the text a name.
- */
-static Reading
-read_number(Phone *phone, Span text)
-{
-	bool separated = false;
-	const char *at = text.start;
-
-	phone->len = 0;
-	phone->digits = 0;
-	phone->context = (Span){NULL, NULL};
-	while (at < text.end)
-	{
-		Span rest = {at, text.end};
-		Sign sign;
-		char digit;
-
-		at += take_sign(at, text.end, &sign, &digit);
-		if (sign == SIGN_DIGIT)
-		{
-			if (separated)
-			{
-				phone->verdict = ADDRESS_SEVERAL;
-				return READING_FAULT;
-			}
-			phone->out[phone->len++] = digit;
-			phone->digits++;
-		}
-		else if (sign == SIGN_PLUS && phone->len == 0)
-			phone->out[phone->len++] = '+';
-		else if (phone->digits > 0 &&
-				 ((*rest.start == ';' &&
-				   take_parameters(rest, &phone->context)) ||
-				  (*rest.start == '/' && is_mms_type(rest)) ||
-				  ((sign == SIGN_LETTER || *rest.start == '#') &&
-				   is_extension(phone, rest))))
-			break;
-		else if (sign == SIGN_SEPARATOR)
-			separated = phone->digits > 0;
-		else if (sign == SIGN_LETTER)
-		{
-			if (has_listed_number(text))
-			{
-				phone->verdict = ADDRESS_SEVERAL;
-				return READING_FAULT;
-			}
-			phone->name = text;
-			return READING_NAME;
-		}
-	}
-	return end_number(phone);
-}
-
-static Reading
-end_number(Phone *phone)
-{
-	if (phone->digits == 0)
-		phone->verdict = ADDRESS_MISSING;
-	else if (phone->digits > NUMBER_DIGITS_MAX)
-		phone->verdict = ADDRESS_TOO_LONG;
-	else if (add_context(phone))
-		return READING_NUMBER;
-	return READING_FAULT;
-}
-
-/* Whether one of several parts is nothing but a number. */
 static bool
-has_listed_number(Span text)
+has_character(Span text, const char *characters)
 {
-	bool is_list = false;
-	bool is_number = true;
-	bool found = false;
-	size_t digits = 0;
-
-	while (text.start < text.end)
-	{
-		Sign sign;
-		char digit;
-
-		text.start += take_sign(text.start, text.end, &sign, &digit);
-		digits += sign == SIGN_DIGIT;
-		is_number &= sign != SIGN_LETTER;
-		if (sign == SIGN_SEPARATOR)
-		{
-			found |= is_number && digits >= LISTED_DIGITS_MIN;
-			is_list = is_number = true;
-			digits = 0;
-		}
-	}
-	found |= is_number && digits >= LISTED_DIGITS_MIN;
-	return is_list && found;
-}
-
-/*
- * What the first character is, and how many bytes it takes. Every ASCII
- * character but a letter may be in a number; beyond ASCII only punctuation,
- * white space and invisible characters may. Full-width forms are what Japanese
- * keyboards write.
- */
-static size_t
-take_sign(const char *s, const char *end, Sign *sign, char *digit)
-{
-	int32_t codepoint;
-	size_t n = address_decode(s, (size_t) (end - s), &codepoint);
-	int value;
-
-	if (codepoint >= 0xFF01 && codepoint <= 0xFF5E)
-		codepoint -= 0xFF01 - '!';
-	value = decimal_value(codepoint);
-	if (value >= 0)
-	{
-		*sign = SIGN_DIGIT;
-		*digit = (char) ('0' + value);
-		return n;
-	}
-	switch (codepoint)
-	{
-		case '+':
-		case 0xFE62: /* small plus sign */
-			*sign = SIGN_PLUS;
-			return n;
-		case ',':
-		case ';':
-		case 0x060C: /* Arabic comma */
-		case 0x061B: /* Arabic semicolon */
-		case 0x3001: /* ideographic comma */
-			*sign = SIGN_SEPARATOR;
-			return n;
-	}
-	*sign = SIGN_LETTER;
-	if (codepoint < 0x80)
-	{
-		char c = span_lower((char) codepoint);
-
-		if (c < 'a' || c > 'z')
-			*sign = SIGN_FILLER;
-		return n;
-	}
-	switch (utf8proc_category(codepoint))
-	{
-		case UTF8PROC_CATEGORY_PC:
-		case UTF8PROC_CATEGORY_PD:
-		case UTF8PROC_CATEGORY_PS:
-		case UTF8PROC_CATEGORY_PE:
-		case UTF8PROC_CATEGORY_PI:
-		case UTF8PROC_CATEGORY_PF:
-		case UTF8PROC_CATEGORY_PO:
-		case UTF8PROC_CATEGORY_ZS:
-		case UTF8PROC_CATEGORY_ZL:
-		case UTF8PROC_CATEGORY_ZP:
-		case UTF8PROC_CATEGORY_CC:
-		case UTF8PROC_CATEGORY_CF:
-			*sign = SIGN_FILLER;
-			break;
-		default:
-			break;
-	}
-	return n;
-}
-
-/*
- * The value of a decimal digit of any script, or -1. Unicode keeps the digits
- * of a script together, in order and from zero on; where several sets follow
- * each other, as in the mathematical ones, each still has ten.
- */
-static int
-decimal_value(int32_t codepoint)
-{
-	int32_t first = codepoint;
-
-	if (codepoint < 0x80)
-		return codepoint >= '0' && codepoint <= '9' ? codepoint - '0' : -1;
-	if (utf8proc_category(codepoint) != UTF8PROC_CATEGORY_ND)
-		return -1;
-	while (utf8proc_category(first - 1) == UTF8PROC_CATEGORY_ND)
-		first--;
-	return (codepoint - first) % 10;
-}
-
-/*
- * Whether the rest of a number is its extension: "ext. 123", "x123", "#123".
- * The short marks need a full number before them and a short one behind: "24x7"
- * is a name.
- */
-static bool
-is_extension(const Phone *phone, Span rest)
-{
-	static const char *const words[] = {"extension",
-										"extn",
-										"ext",
-										"xtn",
-										"anexo",
-										"\xD0\xB4\xD0\xBE\xD0\xB1", /* доб */
-										NULL};
-	size_t max = EXTENSION_DIGITS_MAX;
-	size_t i = 0;
-
-	while (words[i] != NULL && !span_begins(rest, words[i]))
-		i++;
-	if (words[i] != NULL)
-		rest.start += strlen(words[i]);
-	else if (phone->digits >= EXTENDED_DIGITS_MIN &&
-			 (*rest.start == '#' || span_lower(*rest.start) == 'x'))
-	{
-		rest.start++;
-		max = SHORT_EXTENSION_DIGITS_MAX;
-	}
-	else
-		return false;
-	skip_space(&rest);
-	if (rest.start < rest.end && strchr(".:=#", *rest.start) != NULL &&
-		*rest.start != '\0')
-		rest.start++;
-	skip_space(&rest);
-	if (!skip_digits(&rest, max))
-		return false;
-	skip_space(&rest);
-	if (rest.start < rest.end && *rest.start == '#')
-		rest.start++;
-	return rest.start == rest.end;
-}
-
-static void
-skip_space(Span *text)
-{
-	text->start += address_count_space(text->start, span_len(*text));
-}
-
-/* False if there is no digit, or are more than max. */
-static bool
-skip_digits(Span *text, size_t max)
-{
-	size_t digits = 0;
-
-	while (text->start < text->end && digits <= max)
-	{
-		Sign sign;
-		char digit;
-		size_t n = take_sign(text->start, text->end, &sign, &digit);
-
-		if (sign != SIGN_DIGIT)
-			break;
-		text->start += n;
-		digits++;
-	}
-	return digits > 0 && digits <= max;
-}
-
-/*
- * Whether the rest is parameters of RFC 3966, ";name" or ";name=value" each.
- * Sets the context to the value of phone-context, if that is among them.
- */
-static bool
-take_parameters(Span rest, Span *context)
-{
-	const char *at = rest.start;
-	Span found = {NULL, NULL};
-
-	while (at < rest.end && *at == ';')
-	{
-		Span parameter = {at, rest.end};
-		const char *end = memchr(at + 1, ';', (size_t) (rest.end - at - 1));
-		const char *name = at + 1;
-
-		if (end != NULL)
-			parameter.end = end;
-		at = parameter.end;
-		if (name == at || span_lower(*name) < 'a' || span_lower(*name) > 'z' ||
-			memchr(name, ',', (size_t) (at - name)) != NULL)
-			return false;
-		while (name < at &&
-			   ((span_lower(*name) >= 'a' && span_lower(*name) <= 'z') ||
-				(*name >= '0' && *name <= '9') || *name == '-'))
-			name++;
-		if (name < at && *name != '=')
-			return false;
-		if (found.start == NULL && span_begins(parameter, PHONE_CONTEXT))
-			found =
-				span_trim((Span){parameter.start + strlen(PHONE_CONTEXT), at});
-	}
-	if (at != rest.end)
-		return false;
-	*context = found;
-	return true;
+	for (; text.start < text.end; text.start++)
+		if (*text.start != '\0' && strchr(characters, *text.start) != NULL)
+			return true;
+	return false;
 }
 
 static bool
@@ -657,55 +344,4 @@ has_word(Span text, const char *word)
 		if (span_begins(text, word))
 			return true;
 	return false;
-}
-
-/*
- * A local number is another one in each context, which is a domain or the
- * beginning of global numbers. False if it is neither. A global number needs
- * no context.
- */
-static bool
-add_context(Phone *phone)
-{
-	Span context = phone->context;
-	char *out = phone->out + phone->len;
-	bool is_global;
-
-	if (context.start == NULL || *phone->out == '+')
-		return true;
-	if (context.start == context.end)
-		return false;
-	memcpy(out, PHONE_CONTEXT, strlen(PHONE_CONTEXT));
-	out += strlen(PHONE_CONTEXT);
-	is_global = *context.start == '+';
-	if (is_global)
-		*out++ = *context.start++;
-	for (; context.start < context.end; context.start++)
-	{
-		char c = span_lower(*context.start);
-
-		if ((c >= '0' && c <= '9') ||
-			(!is_global && ((c >= 'a' && c <= 'z') || c == '-' || c == '.')))
-			*out++ = c;
-		else if (!is_global || strchr("-.() ", c) == NULL || c == '\0')
-			return false;
-	}
-	phone->len = (size_t) (out - phone->out);
-	return phone->out[phone->len - 1] != '+';
-}
-
-/* The type of an address in MMS, as in +15550001234/TYPE=PLMN. */
-static bool
-is_mms_type(Span rest)
-{
-	if (!span_begins(rest, "/type=") || span_len(rest) == strlen("/type="))
-		return false;
-	for (rest.start += strlen("/type="); rest.start < rest.end; rest.start++)
-	{
-		char c = span_lower(*rest.start);
-
-		if ((c < 'a' || c > 'z') && (c < '0' || c > '9'))
-			return false;
-	}
-	return true;
 }

@@ -68,7 +68,8 @@ SELECT * FROM pg_temp.identities('sms', 'rcs:brand24_agent', 'rcs:+15550001234',
     'smsto:+15550001234', 'mms:+15550001234', 'MMSTO:+15550001234',
     'callto:+15550001234', 'tel://+15550001234', 'sms:%2B15550001234',
     'rcs:Caf%C3%A9', 'sip:+15550001234@gateway.example;user=phone',
-    'sips:ann@example.com', '+15550001234/TYPE=PLMN', 'Ann <tel:+15550001234>',
+    '"Ann" <sip:+15550001234@gw.example;user=phone>', 'sips:ann@example.com',
+    '+15550001234/TYPE=PLMN', 'Ann <tel:+15550001234>',
     'tel:%74el:5', 'sms:', 'rcs:%FF');
 -- Decimal digits of every script.
 SELECT * FROM pg_temp.identities('sms', '+966 ٥٠ ١٢٣ ٤٥٦٧', '+۹۸ ۹۱۲ ۳۴۵', '९८७६५',

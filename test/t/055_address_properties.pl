@@ -94,7 +94,12 @@ sub phone_number
 		$given .= one_of(' x', ' #', 'X', '#') . some(1, 5, 0 .. 9);
 	}
 	$given = with_invisible($given) if maybe(0.2) && $given !~ /[a-z]/i;
-	if (maybe(0.3))
+	if ($form == 5)
+	{
+		$given = one_of('sip:', 'SIPS:') . $given .
+		  one_of('@gw.example;user=phone', ' @192.0.2.1;a=b;User=Phone');
+	}
+	elsif (maybe(0.3))
 	{
 		$given = percent_encode($given, ' ()/,:;=#@') if maybe(0.3);
 		$given = one_of('tel:', 'sms:', 'SMSTO:', 'whatsapp:', 'rcs:', 'mms: ',
