@@ -150,12 +150,6 @@ channels_get(const char *name, int len)
 	return channel;
 }
 
-char *
-channels_list(void)
-{
-	return pstrdup("The channels are those of this file.");
-}
-
 Jsonb *
 backend_parse_json(const char *text, size_t size)
 {
