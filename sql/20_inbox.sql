@@ -63,7 +63,7 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.event_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.idempotency_keys', '');
 
 CREATE FUNCTION msgstore.uuid7() RETURNS uuid
-    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_uuid7';
 
 -- STABLE: the result depends on a setting.

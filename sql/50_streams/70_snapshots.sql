@@ -1,5 +1,5 @@
 CREATE FUNCTION msgstore._snapshot_row(snapshot jsonb) RETURNS msgstore.snapshots
-    LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE

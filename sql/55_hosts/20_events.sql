@@ -1,5 +1,5 @@
 CREATE FUNCTION msgstore.new_ulid() RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_new_ulid';
 
 CREATE FUNCTION msgstore.ulid_after(ulid text) RETURNS text
@@ -73,7 +73,7 @@ CREATE FUNCTION msgstore._host_time_field(type text) RETURNS text
         ELSE 'occurred_at' END;
 
 CREATE FUNCTION msgstore._host_event_fault(type text, data jsonb) RETURNS text
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -199,7 +199,7 @@ CREATE FUNCTION msgstore._read_host_event(
     OUT created_by text,
     OUT expected_version text,
     OUT metadata jsonb)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
     AS $$

@@ -7,7 +7,7 @@ WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted;
 -- An unreadable event is an error rather than skipped.
 CREATE FUNCTION msgstore.load_host_events(aggregate_id text)
     RETURNS SETOF msgstore.host_events
-    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
     AS $$

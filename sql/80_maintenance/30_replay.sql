@@ -28,7 +28,7 @@ CREATE FUNCTION msgstore._read_replay_filter(
     OUT event_ids uuid[],
     OUT conversation_tenant text,
     OUT conversation_id uuid)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE

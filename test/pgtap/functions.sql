@@ -23,8 +23,9 @@ INSERT INTO expected VALUES
     ('snippet', 'body text, max_length integer DEFAULT 64', 'text',
      'immutable', false, 'safe', false),
     -- inbox
+    -- each greater than all that the session made before, so not in workers
     ('uuid7', '', 'uuid',
-     'volatile', true, 'safe', false),
+     'volatile', true, 'restricted', false),
     ('ingest', 'channel text, payload jsonb, idempotency_key text DEFAULT NULL::text, correlation_id text DEFAULT NULL::text, mock boolean DEFAULT false, OUT event_id uuid, OUT duplicate boolean', 'record',
      'volatile', false, 'unsafe', true),
     ('ingest_batch', 'items jsonb', 'TABLE(ordinal integer, event_id uuid, duplicate boolean, error_code text, error_message text)',
@@ -173,7 +174,7 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', false),
     -- hosts
     ('new_ulid', '', 'text',
-     'volatile', true, 'safe', false),
+     'volatile', true, 'restricted', false),
     ('ulid_after', 'ulid text', 'text',
      'volatile', true, 'safe', false),
     ('append_host_batch', 'batch jsonb', 'SETOF msgstore.host_append',
@@ -181,7 +182,7 @@ INSERT INTO expected VALUES
     ('append_host_events', 'aggregate_id text, events jsonb, expected_version text DEFAULT NULL::text', 'SETOF msgstore.host_append',
      'volatile', false, 'unsafe', true),
     ('load_host_events', 'aggregate_id text', 'SETOF msgstore.host_events',
-     'stable', false, 'safe', true),
+     'stable', false, 'unsafe', true),
     ('host_version', 'aggregate_id text', 'text',
      'stable', true, 'safe', true),
     ('host_sequence', 'aggregate_id text', 'bigint',

@@ -1,0 +1,223 @@
+# Every PARALLEL SAFE function runs in parallel workers.
+#
+# A parallel worker can neither start a subtransaction nor write, so a function
+# that does must not be marked PARALLEL SAFE. Each function is called in a plan
+# whose workers do all of the work; a function without a call below fails the
+# test. Calls that raise one of our own errors (class MS) are fine.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreServer;
+use Test::More;
+
+# Function, and an expression that calls it. b is a row of a table with an
+# integer n and a text t, so that the planner does not evaluate the call.
+my %calls = map { /^(\S+(?: \S+)*?)\s*=>\s*(.*)$/ ? ($1 => $2) : die $_ } grep { /\S/ } split /\n/, <<'CALLS';
+msgstore.normalize_phone(text) => msgstore.normalize_phone('+1555' || b.n)
+msgstore.normalize_email(text) => msgstore.normalize_email(b.t || '@example.com')
+msgstore.normalize_address(text,text) => msgstore.normalize_address('sms', '+1555' || b.n)
+msgstore._address_fault(text,text) => msgstore._address_fault('sms', b.t)
+msgstore.conversation_key(text,text,text) => msgstore.conversation_key('sms', '+1555' || b.n, '+1')
+msgstore.snippet(text,integer) => msgstore.snippet(b.t)
+msgstore._tenant_scope() => msgstore._tenant_scope() || b.t
+msgstore._owner_scope() => msgstore._owner_scope() || b.t
+msgstore._check_no_tenant(text) => msgstore._check_no_tenant(b.t)::text
+msgstore._check_tenant(text) => msgstore._check_tenant(b.t)::text
+msgstore._tenants_in_scope() => (SELECT count(s) + b.n FROM msgstore._tenants_in_scope() s)
+msgstore.read_payload(text) => msgstore.read_payload('{"a": ' || b.n || '}')
+msgstore._backoff(integer) => msgstore._backoff(b.n % 5)
+msgstore._lane(text,text,text,text) => msgstore._lane('', 'sms', b.t, '+1')
+msgstore._clean_detail(jsonb) => msgstore._clean_detail(to_jsonb(b.t))
+msgstore.stream_category(text) => msgstore.stream_category(b.t || '-1')
+msgstore._consumer_of(text,bigint) => msgstore._consumer_of(b.t, 3)
+msgstore.merge_patch(jsonb,jsonb) => msgstore.merge_patch('{}', to_jsonb(b))
+msgstore._last_known(anyelement,anyelement) => msgstore._last_known(b.n, NULL)
+msgstore.last_known(anyelement) => (SELECT msgstore.last_known(i) FROM generate_series(1, b.n % 3 + 1) i)
+msgstore.fold(jsonb) => (SELECT msgstore.fold(to_jsonb(i)) FROM generate_series(1, b.n % 3 + 1) i)
+msgstore.ulid_after(text) => msgstore.ulid_after('01ARZ3NDEKTSV4RRFFQ69G5FA' || b.n % 10)
+msgstore._next_ulid(uuid) => msgstore._next_ulid(md5(b.t)::uuid)
+msgstore._ulid_to_uuid(text) => msgstore._ulid_to_uuid('01ARZ3NDEKTSV4RRFFQ69G5FA' || b.n % 10)
+msgstore._uuid_to_ulid(uuid) => msgstore._uuid_to_ulid(md5(b.t)::uuid)
+msgstore._is_ip_address(text) => msgstore._is_ip_address('::' || b.n % 10)
+msgstore._owner_allows(text,boolean,text,boolean) => msgstore._owner_allows(b.t, true, b.t, false)
+msgstore._check_response_move(text,text) => msgstore._check_response_move('queued', CASE WHEN b.n > 0 THEN 'completed' END)::text
+msgstore._event_age_us(uuid) => msgstore._event_age_us(md5(b.t)::uuid)
+msgstore._random_hex(integer) => msgstore._random_hex(b.n % 5 + 1)
+msgstore._same_bytes(bytea,bytea) => msgstore._same_bytes(b.t::bytea, 'x')
+msgstore._find_dead_letters(text,text,timestamp with time zone,timestamp with time zone,uuid[]) => msgstore._find_dead_letters(b.t, NULL, NULL, NULL, NULL)::text
+msgstore._read_cursor(text) => msgstore._read_cursor(CASE b.n % 2 WHEN 0 THEN '1730469600000000~' || md5(b.t)::uuid END)::text
+msgstore._read_page(integer,integer,text) => msgstore._read_page(b.n, 50, NULL)::text
+msgstore._cut_page(jsonb[],integer,integer,bigint,text) => msgstore._cut_page(ARRAY['{}'::jsonb], b.n, 50, 1, 'at')
+msgstore._cursor(timestamp with time zone,uuid) => msgstore._cursor(now(), md5(b.t)::uuid)
+msgstore.list_conversations(integer,integer,text) => msgstore.list_conversations(1, b.n % 10)
+msgstore._find_conversation(text) => msgstore._find_conversation(CASE WHEN b.n > 0 THEN '1' END)::text
+msgstore.list_messages(text,integer,integer,text) => msgstore.list_messages('1', 1, b.n % 10)
+msgstore._check_text(text,text,integer) => msgstore._check_text(b.t, 'what', 100)::text
+msgstore.count_events(text) => msgstore.count_events(b.t || '-1')
+msgstore.last_event(text,text) => msgstore.last_event(b.t || '-1')::text
+msgstore.list_streams(text,text,integer) => msgstore.list_streams(b.t)::text
+msgstore._raise_no_subscription(text) => msgstore._raise_no_subscription(b.t)::text
+msgstore._check_group_size(bigint) => msgstore._check_group_size(b.n % 5 + 1)::text
+msgstore._check_subscription(text) => msgstore._check_subscription(b.t)::text
+msgstore.list_parked(text) => msgstore.list_parked(b.t)::text
+msgstore._raise_no_snapshot(text) => msgstore._raise_no_snapshot(b.t)::text
+msgstore.get_snapshot(text) => msgstore.get_snapshot(b.t)::text
+msgstore.list_snapshots(integer,integer) => msgstore.list_snapshots(b.n % 10 + 1, 0)::text
+msgstore._raise_duplicate_entry(text,text,text) => msgstore._raise_duplicate_entry(b.t, '::1', 'h')::text
+msgstore._check_host_version(text,text,bigint,text) => msgstore._check_host_version(b.t, '-1', 0, NULL)::text
+msgstore._host_head(text) => msgstore._host_head(b.t)::text
+msgstore._host_stream(text) => msgstore._host_stream(b.t)
+msgstore._host_event_fields(text) => msgstore._host_event_fields(CASE WHEN b.n > 0 THEN 'HostCreated' END)::text
+msgstore._host_time_field(text) => msgstore._host_time_field(b.t)
+msgstore._host_change(text,jsonb) => msgstore._host_change('CommentUpdated', jsonb_build_object('new_comment', b.t))::text
+msgstore._host_entry(msgstore.host_entries) => msgstore._host_entry(CASE WHEN b.n < 0 THEN NULL::msgstore.host_entries END)::text
+msgstore._text_array(jsonb) => msgstore._text_array(jsonb_build_array(b.t))
+msgstore.latest_host_event_id() => msgstore.latest_host_event_id() || b.t
+msgstore.list_hosts() => (SELECT count(h) + b.n FROM msgstore.list_hosts() h)
+msgstore.host_by_id(text) => msgstore.host_by_id(b.t)::text
+msgstore.host_by_ip_and_hostname(text,text) => msgstore.host_by_ip_and_hostname('::1', b.t)::text
+msgstore._check_host_filter(jsonb) => msgstore._check_host_filter(jsonb_build_object('query', b.t))::text
+msgstore.search_hosts(jsonb) => msgstore.search_hosts(jsonb_build_object('query', b.t))::text
+msgstore.hosts_at(timestamp with time zone) => msgstore.hosts_at(now() - b.n * interval '1 s')::text
+msgstore.hosts_health() => (SELECT count(h) + b.n FROM msgstore.hosts_health() h)
+msgstore.validate_host(jsonb) => msgstore.validate_host(jsonb_build_object('hostname', b.t))::text
+msgstore.host_version(text) => msgstore.host_version(b.t)
+msgstore.host_sequence(text) => msgstore.host_sequence(b.t)
+msgstore.count_host_events(text) => msgstore.count_host_events(b.t)
+msgstore.list_host_ids() => (SELECT count(h) + b.n FROM msgstore.list_host_ids() h)
+msgstore._is_hostname(text) => msgstore._is_hostname(b.t)
+msgstore._has_provider(text,uuid) => msgstore._has_provider('', md5(b.t)::uuid)
+msgstore._later_status(text,text) => msgstore._later_status('sent', CASE WHEN b.n > 0 THEN 'read' END)
+msgstore._response_page(integer,text) => msgstore._response_page(b.n % 10, 'desc')::text
+msgstore._response_list(jsonb,boolean) => msgstore._response_list(jsonb_build_array(to_jsonb(b)), false)
+msgstore._oldest_event(text) => msgstore._oldest_event(CASE WHEN b.n > 0 THEN '' END)
+msgstore._oldest_due(text) => msgstore._oldest_due(CASE WHEN b.n > 0 THEN '' END)
+msgstore._work_left() => (SELECT w::text || b.n FROM msgstore._work_left() w)
+msgstore._present_objects() => (SELECT count(p) + b.n FROM msgstore._present_objects() p)
+msgstore._as_one_statement(text[]) => msgstore._as_one_statement(ARRAY[b.t, b.t])
+msgstore._gateway_functions() => (SELECT count(f) + b.n FROM msgstore._gateway_functions() f)
+msgstore._key_scopes() => msgstore._key_scopes() || b.t
+msgstore._access_rights() => (SELECT count(r) + b.n FROM msgstore._access_rights() r)
+msgstore._rights_clause(text[],text[]) => msgstore._rights_clause(ARRAY['read', b.t], '{}')::text
+msgstore._levels_of(regrole) => msgstore._levels_of(CASE WHEN b.n > 0 THEN '10'::regrole END)
+msgstore._read_level(regrole,text) => msgstore._read_level(CASE WHEN b.n > 0 THEN '10'::regrole END, 'read')
+msgstore.list_tenant_limits() => (SELECT count(l) + b.n FROM msgstore.list_tenant_limits() l)
+msgstore.tenant_limit(text) => msgstore.tenant_limit(b.t)::text
+msgstore.list_api_keys() => (SELECT count(k) + b.n FROM msgstore.list_api_keys() k)
+msgstore.has_api_keys() => msgstore.has_api_keys()::text || b.t
+message_store._columns() => (SELECT c::text || b.n FROM message_store._columns() c)
+message_store._condition(character varying) => message_store._condition(CASE WHEN b.n < 0 THEN b.t END)
+message_store._consumer_of(text,bigint) => message_store._consumer_of(b.t, 3)
+message_store._tenant_scope() => message_store._tenant_scope() || b.t
+message_store.cardinal_id(character varying) => message_store.cardinal_id(b.t)
+message_store.category(character varying) => message_store.category(b.t)
+message_store.hash_64(character varying) => message_store.hash_64(b.t)
+message_store.id(character varying) => message_store.id(b.t)
+message_store.is_category(character varying) => message_store.is_category(b.t)
+message_store.message_store_version() => message_store.message_store_version() || b.t
+CALLS
+
+my $node = new_server('parallel', "msgstore.workers = 0\nmax_worker_processes = 16\nmax_parallel_workers = 8");
+$node->start;
+add_database($node, 'store');
+
+# Rows for the functions to find, and a table whose pages workers can share.
+$node->safe_psql('store', <<'SQL');
+SELECT msgstore.install_message_store();
+SELECT ingest_many('p', 20, 3);
+SELECT msgstore.process();
+SELECT ingest_many('q', 3);
+SELECT msgstore.append('x1-1', 'x', '{}');
+SELECT msgstore.append_host_events('x1', '[{"type": "HostCreated", "ip_address": "::1", "hostname": "h"}]');
+SELECT msgstore.create_api_key('', '{read}');
+SELECT msgstore.set_tenant_limit('x1', 5);
+CREATE TABLE b AS SELECT n, 'x' || n AS t FROM generate_series(1, 50) n;
+ALTER TABLE b SET (parallel_workers = 2);
+ANALYZE;
+SQL
+
+# debug_parallel_query was called force_parallel_mode before PostgreSQL 16.
+my $forced = $node->safe_psql('store', <<'SQL');
+SELECT name FROM pg_settings WHERE name IN ('debug_parallel_query', 'force_parallel_mode')
+SQL
+my $in_workers = <<'SQL';
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET parallel_leader_participation = off;
+SET max_parallel_workers_per_gather = 2;
+SET enable_material = off;
+SQL
+
+# Returns the output of a statement, or its SQLSTATE and message.
+sub outcome
+{
+	my ($settings, $statement) = @_;
+	my ($rc, $out, $err) = $node->psql('store', "\\set VERBOSITY verbose\n$settings$statement");
+	return $rc == 0 && $err eq '' ? $out : $err =~ /ERROR:\s+(.*)/ ? "ERROR $1" : $err;
+}
+
+my @safe = split /\n/, $node->safe_psql('store', <<'SQL');
+SELECT p.oid::regprocedure FROM pg_proc p
+WHERE p.pronamespace IN ('msgstore'::regnamespace, 'message_store'::regnamespace)
+    AND p.proparallel = 's'
+ORDER BY 1
+SQL
+cmp_ok(scalar(@safe), '>', 80, 'the PARALLEL SAFE functions are found');
+is_deeply([ sort grep { !$calls{$_} } @safe ], [], 'each of them has a call here');
+{
+	my %is_safe = map { $_ => 1 } @safe;
+	is_deeply([ sort grep { !$is_safe{$_} } keys %calls ], [], 'each call is one of a PARALLEL SAFE function');
+}
+
+foreach my $function (sort keys %calls)
+{
+	my $query = "SELECT count(s.x) FROM b CROSS JOIN LATERAL (SELECT $calls{$function} AS x OFFSET 0) s";
+	my $plan = outcome($in_workers, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) $query");
+	my $single = outcome("SET $forced = on;\n", "SELECT $calls{$function} FROM (SELECT 1 AS n, 'x1' AS t OFFSET 0) b");
+
+	like($plan, qr/Workers Launched: [1-9]|^ERROR MS\d/, "$function runs in parallel workers");
+	unlike($single, qr/^ERROR (?!MS\d)/, "$function runs in a single worker");
+}
+
+# What a call above does not reach: handlers of errors are subtransactions, and
+# a function must not call one that is less safe than itself.
+is( $node->safe_psql('store', <<'SQL'), '', 'no function that may run in a parallel plan catches errors');
+SELECT p.oid::regprocedure FROM pg_proc p
+WHERE p.pronamespace IN ('msgstore'::regnamespace, 'message_store'::regnamespace)
+    AND p.proparallel <> 'u' AND p.prosrc ~* '\mEXCEPTION\s+WHEN\M'
+SQL
+is( $node->safe_psql('store', <<'SQL'), '', 'no PARALLEL SAFE function calls one that is not');
+WITH ours AS (
+    SELECT p.oid, n.nspname || '\.' || p.proname AS name, p.proparallel,
+           pg_get_functiondef(p.oid) AS source
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname IN ('msgstore', 'message_store') AND p.prokind = 'f')
+SELECT caller.oid::regprocedure, called.oid::regprocedure
+FROM ours caller JOIN ours called
+    ON called.oid <> caller.oid AND called.proparallel <> 's'
+    AND caller.source ~ ('\m' || called.name || '\s*\(')
+WHERE caller.proparallel = 's'
+SQL
+
+# The calls find what they are for.
+$node->safe_psql('store', <<'SQL');
+CREATE FUNCTION catches(n int) RETURNS int LANGUAGE plpgsql PARALLEL SAFE AS
+$$BEGIN RETURN n; EXCEPTION WHEN division_by_zero THEN RETURN 0; END$$;
+SQL
+like(outcome($in_workers, 'SELECT count(catches(n)) FROM b'),
+	qr/^ERROR 25000: cannot start subtransactions during a parallel operation/, 'a function that catches errors fails in workers');
+like(outcome("SET $forced = on;\n", 'SELECT catches(1)'), qr/^ERROR 25000/, 'and in a single worker');
+
+# The lists are the same as without workers.
+is( $node->safe_psql('store', $in_workers . "SELECT count(DISTINCT s.x) FROM b
+		CROSS JOIN LATERAL (SELECT msgstore.list_messages('1', 1, b.n * 0 + 5) AS x OFFSET 0) s"),
+	1, 'every worker returns the same list');
+is( $node->safe_psql('store', "SET $forced = on; SELECT msgstore.list_conversations()"),
+	$node->safe_psql('store', 'SELECT msgstore.list_conversations()'),
+	'which is that of the leader');
+
+$node->stop;
+done_testing();
