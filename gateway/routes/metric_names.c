@@ -70,6 +70,8 @@ const MetricName database_metrics[] = {
 			"Messages added to an existing conversation."),
 	COUNTER("conversations_failures",
 			"Messages that could not be added to one."),
+	COUNTER("callbacks_unknown_status",
+			"Status callbacks with an unknown status."),
 	COUNTER("events_ingested", "Events stored."),
 	COUNTER("events_duplicate", "Duplicate events ignored."),
 	COUNTER("messages_sent", "Outbound messages stored."),

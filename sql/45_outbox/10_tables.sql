@@ -43,6 +43,8 @@ CREATE TABLE msgstore.deliveries (
     provider text COLLATE "C",
     status text COLLATE "C" NOT NULL,
     status_at timestamptz NOT NULL,
+    error_code text,
+    error_message text,
     CONSTRAINT deliveries_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT deliveries_provider_message_key
         UNIQUE (tenant_id, channel, provider_message_id),
@@ -57,9 +59,11 @@ CREATE TABLE msgstore.delivery_statuses (
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
     channel text COLLATE "C" NOT NULL,
     provider_message_id text COLLATE "C" NOT NULL,
-    status text COLLATE "C" NOT NULL,
+    status text COLLATE "C",
     detail jsonb,
     received_at timestamptz NOT NULL,
+    word text,
+    CONSTRAINT delivery_statuses_word CHECK (status IS NOT NULL OR word IS NOT NULL),
     CONSTRAINT delivery_statuses_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT delivery_statuses_status
         CHECK (status IN ('queued', 'sent', 'delivered', 'read', 'failed',
@@ -125,6 +129,10 @@ COMMENT ON COLUMN msgstore.deliveries.status IS
     'Current status: queued, sent, delivered, read, failed or undelivered; it never moves backwards';
 COMMENT ON COLUMN msgstore.deliveries.status_at IS
     'Time at which it became the current status';
+COMMENT ON COLUMN msgstore.deliveries.error_code IS
+    'Error code that the provider gave with failed or undelivered; null for another status, or if it gave none';
+COMMENT ON COLUMN msgstore.deliveries.error_message IS
+    'Error message that the provider gave with failed or undelivered; null for another status, or if it gave none';
 COMMENT ON TABLE msgstore.delivery_statuses IS
     'Every status callback of a provider, in the order of receipt';
 COMMENT ON COLUMN msgstore.delivery_statuses.tenant_id IS
@@ -136,8 +144,10 @@ COMMENT ON COLUMN msgstore.delivery_statuses.channel IS
 COMMENT ON COLUMN msgstore.delivery_statuses.provider_message_id IS
     'Message id assigned by the provider';
 COMMENT ON COLUMN msgstore.delivery_statuses.status IS
-    'Status that the callback reported: queued, sent, delivered, read, failed or undelivered';
+    'Status that the callback reported: queued, sent, delivered, read, failed or undelivered; null if status_words has no status for its word';
 COMMENT ON COLUMN msgstore.delivery_statuses.detail IS
     'Other data of the callback as a JSON object, with redacted values replaced';
 COMMENT ON COLUMN msgstore.delivery_statuses.received_at IS
     'Time at which the callback was recorded';
+COMMENT ON COLUMN msgstore.delivery_statuses.word IS
+    'The provider''s own word, as it was reported; null if it is the status';

@@ -26,6 +26,8 @@ CREATE FUNCTION msgstore._record_delivery(
     at timestamptz,
     message_id uuid DEFAULT NULL,
     provider text DEFAULT NULL,
+    error_code text DEFAULT NULL,
+    error_message text DEFAULT NULL,
     OUT known_message_id uuid,
     OUT current_status text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -35,11 +37,12 @@ CREATE FUNCTION msgstore._record_delivery(
 BEGIN
     INSERT INTO msgstore.deliveries AS d
         (tenant_id, channel, provider_message_id, message_id, provider, status,
-         status_at)
+         status_at, error_code, error_message)
     VALUES (_record_delivery.tenant_id, _record_delivery.channel,
             _record_delivery.provider_message_id, _record_delivery.message_id,
             _record_delivery.provider, _record_delivery.status,
-            _record_delivery.at)
+            _record_delivery.at, _record_delivery.error_code,
+            _record_delivery.error_message)
     ON CONFLICT (tenant_id, channel, provider_message_id) DO UPDATE
     SET message_id = coalesce(d.message_id, excluded.message_id),
         provider = coalesce(d.provider, excluded.provider),
@@ -48,6 +51,16 @@ BEGIN
             WHEN msgstore._later_status(d.status, excluded.status) = d.status
             THEN d.status_at
             ELSE excluded.status_at
+        END,
+        -- The first callback of a failure need not be the one with its code.
+        error_code = CASE msgstore._later_status(d.status, excluded.status)
+            WHEN excluded.status THEN coalesce(d.error_code, excluded.error_code)
+            ELSE d.error_code
+        END,
+        error_message = CASE msgstore._later_status(d.status, excluded.status)
+            WHEN excluded.status
+            THEN coalesce(d.error_message, excluded.error_message)
+            ELSE d.error_message
         END
     WHERE d.message_id IS NULL
         OR excluded.message_id IS NULL
@@ -119,6 +132,80 @@ CREATE FUNCTION msgstore._meet_without_tenant(
     AS $$
     SELECT pg_advisory_xact_lock(hashtextextended(
         'msgstore delivery ' || channel || ':' || provider_message_id, 0))
+$$;
+
+-- Channels of one thread share conversations and often a provider's account, and
+-- callbacks name the one or the other: sms for a message that was sent as mms. A
+-- callback that comes before the sender's report is recorded under the channel
+-- that it names, and the report moves it. Without this lock the two could miss
+-- each other.
+CREATE FUNCTION msgstore._meet_in_thread(
+    tenant_id text,
+    channel text,
+    provider_message_id text,
+    OUT others text[])
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    own_thread text;
+BEGIN
+    SELECT c.thread INTO own_thread FROM msgstore.channels c
+    WHERE c.name = _meet_in_thread.channel;
+    SELECT array_agg(c.name) INTO others FROM msgstore.channels c
+    WHERE c.thread = own_thread AND c.name <> _meet_in_thread.channel;
+    IF others IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended(
+            format('msgstore delivery %s of %s:%s', _meet_in_thread.tenant_id,
+                   own_thread, _meet_in_thread.provider_message_id), 0));
+    END IF;
+END
+$$;
+
+-- Moves early callbacks of other channels of the thread to the channel of the
+-- message.
+CREATE FUNCTION msgstore._move_to_channel(
+    tenant_id text,
+    channel text,
+    provider_message_id text)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    others CONSTANT text[] := msgstore._meet_in_thread(
+        _move_to_channel.tenant_id, _move_to_channel.channel,
+        _move_to_channel.provider_message_id);
+BEGIN
+    IF others IS NULL THEN
+        RETURN;
+    END IF;
+    UPDATE msgstore.deliveries d
+    SET channel = _move_to_channel.channel
+    WHERE (d.tenant_id, d.id) = (
+            SELECT early.tenant_id, early.id
+            FROM msgstore.deliveries early
+            WHERE early.tenant_id = _move_to_channel.tenant_id
+                AND early.channel = ANY (others)
+                AND early.provider_message_id =
+                    _move_to_channel.provider_message_id
+                AND early.message_id IS NULL
+            ORDER BY early.id LIMIT 1)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.deliveries own
+            WHERE own.tenant_id = d.tenant_id
+                AND own.channel = _move_to_channel.channel
+                AND own.provider_message_id = d.provider_message_id);
+    IF FOUND THEN
+        UPDATE msgstore.delivery_statuses s
+        SET channel = _move_to_channel.channel
+        WHERE s.tenant_id = _move_to_channel.tenant_id
+            AND s.channel = ANY (others)
+            AND s.provider_message_id = _move_to_channel.provider_message_id;
+    END IF;
+END
 $$;
 
 CREATE FUNCTION msgstore._take_over_callbacks(
@@ -198,6 +285,8 @@ BEGIN
         PERFORM msgstore._take_over_callbacks(
             held.tenant_id, held.channel, sent.provider_message_id);
     END IF;
+    PERFORM msgstore._move_to_channel(
+        held.tenant_id, held.channel, sent.provider_message_id);
     new_status := current_status FROM msgstore._record_delivery(
         held.tenant_id, held.channel, sent.provider_message_id, 'sent',
         clock_timestamp(), sent.message_id,
@@ -294,21 +383,27 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore._later_status(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._record_delivery(text, text, text, text, timestamptz, uuid, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._record_delivery(text, text, text, text, timestamptz, uuid, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._hold_outbound(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._meet_without_tenant(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._meet_in_thread(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._move_to_channel(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._take_over_callbacks(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.sent(uuid, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.send_failed(uuid, text, text, text, boolean) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._later_status(text, text) IS
     'Returns the status after another one was reported: never an earlier one';
-COMMENT ON FUNCTION msgstore._record_delivery(text, text, text, text, timestamptz, uuid, text) IS
+COMMENT ON FUNCTION msgstore._record_delivery(text, text, text, text, timestamptz, uuid, text, text, text) IS
     'Inserts or advances the delivery with this provider message id; returns its message and current status';
 COMMENT ON FUNCTION msgstore._hold_outbound(uuid) IS
     'Locks an outbound message until the end of the transaction and returns its state. Raises MS404';
 COMMENT ON FUNCTION msgstore._meet_without_tenant(text, text) IS
     'Waits for other unscoped sessions that report on the same provider message id';
+COMMENT ON FUNCTION msgstore._meet_in_thread(text, text, text) IS
+    'Waits for other sessions that report on the same provider message id of the channel''s thread. Returns the other channels of the thread; null, without waiting, if there are none';
+COMMENT ON FUNCTION msgstore._move_to_channel(text, text, text) IS
+    'Moves callbacks recorded under another channel of the thread to the channel of the message';
 COMMENT ON FUNCTION msgstore._take_over_callbacks(text, text, text) IS
     'Moves the callbacks recorded without a tenant to the tenant that owns the message';
 COMMENT ON FUNCTION msgstore.sent(uuid, text, text) IS

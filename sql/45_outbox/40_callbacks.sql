@@ -37,6 +37,65 @@ BEGIN
 END
 $$;
 
+-- The first of the places where providers put an error code or message: Twilio,
+-- Vonage, Telnyx and WhatsApp, SendGrid and Mailgun, ours.
+CREATE FUNCTION msgstore._first_text(detail jsonb, paths text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT left(detail #>> p.path::text[], 1000)
+    FROM unnest(paths) WITH ORDINALITY AS p (path, n)
+    WHERE jsonb_typeof(detail #> p.path::text[]) IN ('string', 'number')
+        AND btrim(detail #>> p.path::text[]) <> ''
+    ORDER BY p.n LIMIT 1
+$$;
+
+CREATE FUNCTION msgstore._callback_error(
+    detail jsonb,
+    OUT code text,
+    OUT message text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT msgstore._first_text(detail, ARRAY[
+               '{error_code}', '{ErrorCode}', '{errorCode}', '{err-code}',
+               '{errors,0,code}', '{error,code}', '{delivery-status,code}',
+               '{code}']),
+           msgstore._first_text(detail, ARRAY[
+               '{error_message}', '{ErrorMessage}', '{errorMessage}',
+               '{errors,0,detail}', '{errors,0,title}', '{error,message}',
+               '{error,title}', '{delivery-status,message}', '{description}',
+               '{reason}', '{response}'])
+$$;
+
+-- Finds the channel under which a callback is recorded: that of the message or of
+-- an earlier callback, if the callback names another channel of the same thread.
+CREATE FUNCTION msgstore._callback_channel(
+    tenant_id text,
+    channel text,
+    provider_message_id text)
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    others CONSTANT text[] := msgstore._meet_in_thread(
+        _callback_channel.tenant_id, _callback_channel.channel,
+        _callback_channel.provider_message_id);
+BEGIN
+    RETURN coalesce(
+        (SELECT d.channel
+         FROM msgstore.deliveries d
+         WHERE d.tenant_id = _callback_channel.tenant_id
+             AND d.channel = ANY (_callback_channel.channel || others)
+             AND d.provider_message_id = _callback_channel.provider_message_id
+         ORDER BY d.message_id IS NULL, d.channel <> _callback_channel.channel
+         LIMIT 1),
+        _callback_channel.channel);
+END
+$$;
+
 -- The body of record_status(): plpgsql does not allow a name to be both an IN and
 -- an OUT parameter.
 CREATE FUNCTION msgstore._record_status(
@@ -56,23 +115,18 @@ CREATE FUNCTION msgstore._record_status(
 #variable_conflict use_column
 DECLARE
     received_at CONSTANT timestamptz := clock_timestamp();
-    word CONSTANT text := lower(btrim(reported, E' \t\n\r'));
+    word CONSTANT text := msgstore._status_word(reported);
     tenant text;
+    place text;
+    meaning record;
+    error record;
 BEGIN
     PERFORM msgstore._check_text('channel', _record_status.channel, 63);
     -- Raises MS400 for a channel that does not exist.
     PERFORM msgstore.normalize_address(_record_status.channel, '');
     PERFORM msgstore._check_text(
         'provider_message_id', _record_status.provider_message_id, 510);
-    IF word IN ('queued', 'sent', 'delivered', 'read', 'failed', 'undelivered')
-    THEN
-        NULL;
-    ELSE
-        RAISE EXCEPTION 'status % is unknown',
-            coalesce('"' || left(reported, 64) || '"', 'null')
-            USING ERRCODE = 'MS400',
-                  DETAIL = 'The status must be one of "queued", "sent", "delivered", "read", "failed", "undelivered".';
-    END IF;
+    PERFORM msgstore._check_text('status', reported, 64);
     IF jsonb_typeof(detail) NOT IN ('object', 'null') THEN
         RAISE EXCEPTION 'field "detail" is not an object'
             USING ERRCODE = 'MS400',
@@ -81,15 +135,32 @@ BEGIN
 
     tenant := msgstore._callback_tenant(
         _record_status.channel, _record_status.provider_message_id);
+    place := msgstore._callback_channel(
+        tenant, _record_status.channel, _record_status.provider_message_id);
+    meaning := msgstore._find_status(
+        (SELECT c.provider FROM msgstore.channels c WHERE c.name = place), word);
+    IF meaning.status IN ('failed', 'undelivered') THEN
+        error := msgstore._callback_error(detail);
+    ELSE
+        SELECT NULL AS code, NULL AS message INTO error;
+    END IF;
+    -- A word without a status moves nothing: queued is the lowest status.
     SELECT d.known_message_id, d.current_status
     INTO _record_status.message_id, _record_status.status
     FROM msgstore._record_delivery(
-        tenant, _record_status.channel, _record_status.provider_message_id,
-        word, received_at) d;
+        tenant, place, _record_status.provider_message_id,
+        coalesce(meaning.status, 'queued'), received_at,
+        error_code => error.code, error_message => error.message) d;
+    IF NOT meaning.known THEN
+        PERFORM msgstore._count('callbacks_unknown_status', 1);
+    END IF;
     INSERT INTO msgstore.delivery_statuses AS s
-        (tenant_id, channel, provider_message_id, status, detail, received_at)
-    VALUES (tenant, _record_status.channel, _record_status.provider_message_id,
-            word, msgstore._clean_detail(nullif(detail, 'null')), received_at)
+        (tenant_id, channel, provider_message_id, status, detail, received_at,
+         word)
+    VALUES (tenant, place, _record_status.provider_message_id, meaning.status,
+            msgstore._clean_detail(nullif(detail, 'null')), received_at,
+            CASE WHEN word IS DISTINCT FROM meaning.status
+                 THEN btrim(reported, E' \t\n\r') END)
     RETURNING s.id INTO callback_id;
 END
 $$;
@@ -111,6 +182,9 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._clean_detail(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._callback_tenant(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._first_text(jsonb, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._callback_error(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._callback_channel(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._record_status(text, text, text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.record_status(text, text, text, jsonb) FROM PUBLIC;
 
@@ -118,7 +192,13 @@ COMMENT ON FUNCTION msgstore._clean_detail(jsonb) IS
     'Returns the object with the values of msgstore.redact_keys replaced. Raises MS413 if it exceeds msgstore.max_payload_bytes';
 COMMENT ON FUNCTION msgstore._callback_tenant(text, text) IS
     'Returns the tenant of a callback: that of the session, else the owner of the message, else the empty tenant. Raises MS409 if several tenants have the provider message id';
+COMMENT ON FUNCTION msgstore._first_text(jsonb, text[]) IS
+    'Returns the first of these paths at which the object has a string or a number, at most 1,000 characters of it';
+COMMENT ON FUNCTION msgstore._callback_error(jsonb) IS
+    'Returns the error code and message in the detail of a callback; null where it has none';
+COMMENT ON FUNCTION msgstore._callback_channel(text, text, text) IS
+    'Returns the channel under which a callback is recorded';
 COMMENT ON FUNCTION msgstore._record_status(text, text, text, jsonb) IS
     'Implements record_status()';
 COMMENT ON FUNCTION msgstore.record_status(text, text, text, jsonb) IS
-    'Records a provider''s status callback for an outbound message. status: queued, sent, delivered, read, failed or undelivered, in any case. Returns callback_id, message_id (null until the sender has reported the message) and the current status, which never moves backwards. Raises MS400 for an invalid argument, MS409 if it is not clear which tenant''s message it is, MS413 if detail is too large';
+    'Records a provider''s status callback for an outbound message. status: the provider''s word, which status_words maps to a status; an unknown word is recorded and counted, and changes no status. Returns callback_id, message_id (null until the sender has reported the message) and the current status, which never moves backwards. Raises MS400 for an invalid argument, MS409 if it is not clear which tenant''s message it is, MS413 if detail is too large';

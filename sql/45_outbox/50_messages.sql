@@ -16,8 +16,9 @@ SELECT m.id,
        coalesce(l.attempt_count, f.attempt_count, 0) AS attempt_count,
        o.next_attempt_at,
        o.sender_id,
-       coalesce(l.error_code, f.error_code) AS error_code,
-       coalesce(l.error_message, f.error_message) AS error_message,
+       coalesce(d.error_code, l.error_code, f.error_code) AS error_code,
+       coalesce(d.error_message, l.error_message, f.error_message)
+           AS error_message,
        m.correlation_id,
        m.created_at,
        coalesce(d.status_at, l.died_at, f.failed_at, m.created_at) AS updated_at,
@@ -61,7 +62,7 @@ COMMENT ON COLUMN msgstore.outbound_messages.next_attempt_at IS
 COMMENT ON COLUMN msgstore.outbound_messages.sender_id IS
     'Name of the sender that holds the lease';
 COMMENT ON COLUMN msgstore.outbound_messages.error_code IS
-    'Code of the last failure: the one that the sender reported, or MS504 for an expired lease';
+    'Code of the last failure: the one in the provider''s callback for a failed or undelivered message, the one that the sender reported, or MS504 for an expired lease';
 COMMENT ON COLUMN msgstore.outbound_messages.error_message IS
     'Message of the last failure';
 COMMENT ON COLUMN msgstore.outbound_messages.correlation_id IS

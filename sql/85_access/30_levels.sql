@@ -36,7 +36,7 @@ CREATE FUNCTION msgstore._access_rights()
             branches,list_responses,response_input_items,
             metrics,metrics_detail,channel_metrics,latency_histogram}'),
         ('{read}', 'table', '{
-            inbound_events,outbound_messages,conversations,channels,
+            inbound_events,outbound_messages,conversations,channels,status_words,
             delivery_statuses,host_events,host_entries_current,
             host_entries_history,
             event_queue,event_claims,event_failures,outbox,outbound_payloads,

@@ -30,7 +30,8 @@ static const char *const counter_names[STATS_COUNTERS] = {
 	"worker_dead_letter",
 	"conversations_created",
 	"conversations_reused",
-	"conversations_failures"};
+	"conversations_failures",
+	"callbacks_unknown_status"};
 
 static const char *const gauge_names[STATS_GAUGES] = {"queued", "dead_letters"};
 

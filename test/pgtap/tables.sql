@@ -11,7 +11,8 @@ INSERT INTO expected VALUES
     ('inbound_events', 'id uuid, tenant_id text, channel text, from text, to text, provider_message_id text, payload jsonb, status text, attempt_count integer, next_attempt_at timestamptz, processor_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz, processed_at timestamptz'),
     ('outbound_messages', 'id uuid, tenant_id text, channel text, provider text, from text, to text, status text, provider_message_id text, attempt_count integer, next_attempt_at timestamptz, sender_id text, error_code text, error_message text, correlation_id text, created_at timestamptz, updated_at timestamptz, from_given text, to_given text, subject text'),
     ('outbound_payloads', 'tenant_id text, message_id uuid, payload jsonb'),
-    ('delivery_statuses', 'tenant_id text, id uuid, channel text, provider_message_id text, status text, detail jsonb, received_at timestamptz'),
+    ('delivery_statuses', 'tenant_id text, id uuid, channel text, provider_message_id text, status text, detail jsonb, received_at timestamptz, word text'),
+    ('status_words', 'provider text, word text, status text, origin text'),
     ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz, from_given text, to_given text, subject text'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
     ('conversation_counts', 'tenant_id text, part bigint, n bigint'),
@@ -79,7 +80,7 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
-    ARRAY['channels', 'handlers', 'installed_objects', 'purge_progress'],
+    ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress'],
     'only tables of the operator have no tenant_id');
 
 -- Unique constraints behind the guarantees.

@@ -211,6 +211,70 @@ SELECT body, status, provider, provider_id FROM state WHERE body = 'seven';
 -- On another channel, the id belongs to another message.
 SELECT status, message_id FROM record_status('mms', 'p-7', 'failed');
 
+-- Providers' words stand for a status; a word that is not known is recorded and
+-- counted, and changes nothing.
+SELECT sum(value::bigint) AS unknown_before FROM jsonb_each_text(metrics()) WHERE key = 'callbacks_unknown_status' \gset
+SELECT r.word, s.status, s.message_id IS NOT NULL AS known
+FROM unnest('{accepted,Scheduled,sending,submitted,teleported,delivery-unconfirmed,"Delivery Failed",bounced,delivered}'::text[])
+         WITH ORDINALITY AS r (word, n),
+    LATERAL record_status('sms', 'p-words', r.word) s ORDER BY r.n;
+SELECT word, status FROM delivery_statuses WHERE provider_message_id = 'p-words' ORDER BY id;
+SELECT value::bigint - :unknown_before AS unknown FROM jsonb_each_text(metrics()) WHERE key = 'callbacks_unknown_status';
+SELECT o.status FROM record_status('sms', 'p-odd', 'teleported'), LATERAL record_status('sms', 'p-odd', 'opened') o;
+SELECT c.status FROM record_status('sms', 'p-complaint', 'delivered'), LATERAL record_status('sms', 'p-complaint', 'complained') c;
+-- An installation adds words, and changes them for all providers or for one.
+INSERT INTO status_words (provider, word, status) VALUES ('', 'teleported', 'delivered'), ('', 'dropped', 'undelivered'), ('mock', 'dropped', 'sent');
+SELECT (_find_status('mock', 'teleported')).*, (_find_status('mock', 'dropped')).status AS of_mock,
+    (_find_status('pigeon', 'dropped')).status AS of_others, (_find_status('vonage', 'accepted')).status AS of_vonage;
+DELETE FROM status_words WHERE origin = 'custom';
+INSERT INTO status_words (word, status) VALUES ('Upper', 'sent');
+INSERT INTO status_words (word, status) VALUES ('fine', 'arrived');
+
+-- The error of a failed or undelivered message is on the message, from wherever
+-- its provider puts it; the first failure counts.
+TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys;
+SELECT count(*) FROM unnest('{twilio,telnyx,vonage,whatsapp,mailgun,ours,none}'::text[]) AS p,
+    LATERAL send('sms', message(p)), LATERAL sent(message_id, p);
+SELECT r.id, s.status FROM (VALUES
+    (1, 'twilio', 'undelivered', '{"ErrorCode": "30003", "ErrorMessage": "unreachable"}'::jsonb),
+    (2, 'twilio', 'failed', '{"ErrorCode": "30008"}'),
+    (3, 'telnyx', 'delivery_failed', '{"errors": [{"code": "40300", "title": "blocked", "detail": "by opt-out"}]}'),
+    (4, 'vonage', 'expired', '{"err-code": "5"}'),
+    (5, 'whatsapp', 'failed', '{"errors": [{"code": 131026, "title": "not a user"}]}'),
+    (6, 'mailgun', 'rejected', '{"delivery-status": {"code": 550, "message": "no such user"}}'),
+    (7, 'ours', 'failed', '{"error_code": "E1", "error_message": "no"}'),
+    (8, 'none', 'failed', '{"ErrorCode": " ", "errors": []}')) AS r (n, id, word, detail),
+    LATERAL record_status('sms', r.id, r.word, r.detail) s ORDER BY r.n;
+SELECT provider_message_id, status, error_code, error_message FROM outbound_messages ORDER BY provider_message_id;
+-- The message was delivered after all: a late failure leaves no error.
+SELECT count(*) FROM send('sms', message('late')), LATERAL sent(message_id, 'late');
+SELECT status FROM record_status('sms', 'late', 'delivered');
+SELECT status FROM record_status('sms', 'late', 'failed', '{"ErrorCode": "1"}');
+SELECT status, error_code FROM outbound_messages WHERE provider_message_id = 'late';
+
+-- A callback that names another channel of the same thread finds its message,
+-- before and after the sender's report.
+UPDATE channels SET thread = 'sms' WHERE name = 'mms';
+UPDATE channels SET provider = 'mock' WHERE name = 'mms';
+CREATE FUNCTION picture(body text) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT message(body) || '{"attachments": ["https://files.example/1.png"]}'
+$$;
+SELECT count(*) FROM send('mms', picture('after')), LATERAL sent(message_id, 'mms-1');
+SELECT status, message_id IS NOT NULL AS known FROM record_status('sms', 'mms-1', 'delivered');
+SELECT status, message_id FROM record_status('sms', 'mms-2', 'undelivered', '{"ErrorCode": "30005"}');
+SELECT count(*) FROM send('mms', picture('before')), LATERAL sent(message_id, 'mms-2');
+SELECT status, message_id IS NOT NULL AS known FROM record_status('mms', 'mms-2', 'failed');
+SELECT provider_message_id, channel, status, error_code FROM outbound_messages WHERE channel = 'mms' ORDER BY 1;
+SELECT provider_message_id, channel, status FROM delivery_statuses WHERE provider_message_id LIKE 'mms-%' ORDER BY id;
+-- A message of the named channel itself wins.
+SELECT count(*) FROM send('sms', message('same id')), LATERAL sent(message_id, 'mms-1');
+SELECT count(*) FROM record_status('sms', 'mms-1', 'read');
+SELECT channel, status FROM outbound_messages WHERE provider_message_id = 'mms-1' ORDER BY 1;
+UPDATE channels SET thread = 'mms' WHERE name = 'mms';
+-- Nothing of another thread is found.
+SELECT message_id, status FROM record_status('sms', 'mms-2', 'read');
+DROP FUNCTION picture(text);
+
 -- Secrets are redacted at any depth, and the size is limited.
 SELECT count(*) FROM record_status('sms', 'p-8', 'sent', '{"Token": "x", "a": [{"password": {"b": 1}}], "c": 2}');
 SELECT detail FROM delivery_statuses WHERE provider_message_id = 'p-8';
@@ -224,7 +288,8 @@ SELECT r.* FROM unnest(ARRAY[
     $$SELECT record_status('sms', ' ', 'sent')$$,
     $$SELECT record_status('sms', NULL, 'sent')$$,
     $$SELECT record_status('sms', repeat('x', 511), 'sent')$$,
-    $$SELECT record_status('sms', 'p-9', 'bounced')$$,
+    $$SELECT record_status('sms', 'p-9', ' ')$$,
+    $$SELECT record_status('sms', 'p-9', repeat('x', 65))$$,
     $$SELECT record_status('sms', 'p-9', NULL)$$,
     $$SELECT record_status('sms', 'p-9', 'sent', '[1]')$$]) WITH ORDINALITY c (command, n), refusal(command) r ORDER BY n;
 \x

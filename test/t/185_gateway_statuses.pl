@@ -111,6 +111,14 @@ is(report('early', 'delivered')->{status}, 202, 'an early callback');
 $id = sent_as('early');
 is(status_of($id), 'delivered', 'is applied when the message is sent');
 
+# An unknown word is stored and moves nothing; a known one stands for a status.
+$id = sent_as('words');
+is(report('words', 'teleported')->{status}, 202, 'an unknown status is accepted');
+is(status_of($id), 'sent', 'and changes no status');
+report('words', 'Bounced', detail => { ErrorCode => 30003 });
+is(sql("SELECT status, error_code FROM msgstore.outbound_messages WHERE id = '$id'"), 'undelivered|30003',
+	'a provider\'s word stands for a status, and its error code is on the message');
+
 # Concurrent callbacks: none is lost, and the most advanced status wins.
 $id = sent_as('crowd');
 my @answers = $gateway->parallel(
@@ -166,8 +174,8 @@ for my $case (
 		'field "provider_message_id" is longer than 510 bytes' ],
 	[   { provider_message_id => {} },
 		'field "provider_message_id" is not a string' ],
-	[ { status => undef }, 'status null is unknown' ],
-	[ { status => 'lost' }, 'status "lost" is unknown' ],
+	[ { status => undef }, 'field "status" is missing' ],
+	[ { status => 'x' x 65 }, 'field "status" is longer than 64 bytes' ],
 	[ { status => ['read'] }, 'field "status" is not a string' ],
 	[ { detail => ['x'] }, 'field "detail" is not an object' ],
 	[ { detail => 'x' }, 'field "detail" is not an object' ])
