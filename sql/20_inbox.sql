@@ -89,7 +89,8 @@ CREATE FUNCTION msgstore.ingest_batch(items jsonb)
         event_id uuid,
         duplicate boolean,
         error_code text,
-        error_message text)
+        error_message text,
+        error_detail text)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_ingest_batch';
@@ -151,4 +152,4 @@ COMMENT ON FUNCTION msgstore.read_payload(text) IS
 COMMENT ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) IS
     'Stores an inbound event and wakes the worker at commit. payload: the provider''s JSON object. idempotency_key: remembered for two hours. mock: accept an event without a provider message id. Returns event_id and duplicate; if duplicate is true, nothing was stored and event_id is the id of the first event. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
 COMMENT ON FUNCTION msgstore.ingest_batch(jsonb) IS
-    'Stores an array of objects {channel, payload, idempotency_key, correlation_id, mock} by the rules of ingest() in a few statements. Returns one row per item, in order. A refused item has error_code (the SQLSTATE that ingest() would raise) and error_message, and does not affect the others. Raises MS400 if items is not an array';
+    'Stores an array of objects {channel, payload, idempotency_key, correlation_id, mock} by the rules of ingest() in a few statements. Returns one row per item, in order. A refused item has error_code (the SQLSTATE that ingest() would raise), error_message and error_detail, and does not affect the others. Raises MS400 if items is not an array';

@@ -31,7 +31,8 @@
 #define BATCHERS 2
 
 static const char ingest_sql[] =
-	"SELECT ordinal, event_id, error_code, error_message"
+	"SELECT ordinal, event_id, duplicate, error_code, error_message,"
+	" error_detail"
 	" FROM msgstore.ingest_batch($1::jsonb)";
 
 /* One tenant's part of a batch. */
@@ -83,8 +84,11 @@ static void
 join_json(const BatchItem *items, const BatchItem *end, Text *array);
 static void distribute(BatchItem *items, BatchItem *end, PGresult *result);
 static bool is_content_error(const char *sqlstate);
-static void
-set_error(BatchItem *item, const char *sqlstate, const char *message);
+static void set_error(BatchItem *item,
+					  const char *sqlstate,
+					  const char *message,
+					  const char *detail);
+static void copy_whole(char *out, size_t size, const char *text);
 static void
 set_all_errors(BatchItem *items, const char *sqlstate, const char *message);
 
@@ -276,7 +280,7 @@ store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 	}
 	else
 	{
-		/* Only the primary message: the others can quote the body. */
+		/* No details: of a whole call, they can quote another body. */
 		set_all_errors(
 			items,
 			outcome.sqlstate,
@@ -299,7 +303,7 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 
 		/* If the server just went away, do not try each item. */
 		if (previous != NULL && !is_content_error(previous->sqlstate))
-			set_error(item, previous->sqlstate, previous->message);
+			set_error(item, previous->sqlstate, previous->message, NULL);
 		else
 		{
 			item->next = NULL;
@@ -428,14 +432,16 @@ distribute(BatchItem *items, BatchItem *end, PGresult *result)
 			}
 		}
 		if (row >= rows)
-			set_error(item, "XX000", "ingest_batch returned no row");
-		else if (!PQgetisnull(result, row, 2))
+			set_error(item, "XX000", "ingest_batch returned no row", NULL);
+		else if (!PQgetisnull(result, row, 3))
 			set_error(item,
-					  PQgetvalue(result, row, 2),
-					  PQgetvalue(result, row, 3));
+					  PQgetvalue(result, row, 3),
+					  PQgetvalue(result, row, 4),
+					  PQgetvalue(result, row, 5));
 		else
 		{
 			memcpy(item->sqlstate, "00000", 6);
+			item->duplicate = strcmp(PQgetvalue(result, row, 2), "t") == 0;
 			snprintf(item->event_id,
 					 sizeof(item->event_id),
 					 "%s",
@@ -457,19 +463,37 @@ is_content_error(const char *sqlstate)
 }
 
 static void
-set_error(BatchItem *item, const char *sqlstate, const char *message)
+set_error(BatchItem *item,
+		  const char *sqlstate,
+		  const char *message,
+		  const char *detail)
 {
 	snprintf(item->sqlstate, sizeof(item->sqlstate), "%s", sqlstate);
-	snprintf(item->message,
-			 sizeof(item->message),
-			 "%s",
-			 message != NULL ? message : "");
+	copy_whole(item->message, sizeof(item->message), message);
+	copy_whole(item->detail, sizeof(item->detail), detail);
 	item->event_id[0] = '\0';
+}
+
+/* What does not fit is cut at a character. */
+static void
+copy_whole(char *out, size_t size, const char *text)
+{
+	size_t length = text != NULL ? strlen(text) : 0;
+
+	if (length >= size)
+	{
+		length = size - 1;
+		while (length > 0 && ((unsigned char) text[length] & 0xc0) == 0x80)
+			length--;
+	}
+	if (length > 0)
+		memcpy(out, text, length);
+	out[length] = '\0';
 }
 
 static void
 set_all_errors(BatchItem *items, const char *sqlstate, const char *message)
 {
 	for (BatchItem *item = items; item != NULL; item = item->next)
-		set_error(item, sqlstate, message);
+		set_error(item, sqlstate, message, NULL);
 }

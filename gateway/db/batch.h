@@ -25,8 +25,10 @@ typedef struct BatchItem
 	const char *tenant; /* "": the role's own, or none */
 
 	char event_id[40]; /* set on success */
+	bool duplicate;	   /* nothing was stored, event_id is the first event's */
 	char sqlstate[6];  /* 00000: committed; 08xxx: not reachable, or lost */
 	char message[512]; /* for the client if the class is MS, else the log */
+	char detail[512];  /* likewise; "" if there is none */
 	bool alone;		   /* the failed call had only this item */
 	sem_t finished;
 	struct BatchItem *next;

@@ -381,8 +381,9 @@ put_results(ReturnSetInfo *result, InboxItem *items, int n)
 	{
 		InboxRefusal *refusal = items[i].refusal;
 		bool refused = refusal != NULL;
-		bool nulls[5] = {false, refused, refused, !refused, !refused};
-		Datum values[5] = {0};
+		bool nulls[6] =
+			{false, refused, refused, !refused, !refused, true};
+		Datum values[6] = {0};
 
 		values[0] = Int32GetDatum(items[i].ordinal);
 		if (refused)
@@ -390,6 +391,9 @@ put_results(ReturnSetInfo *result, InboxItem *items, int n)
 			values[3] =
 				CStringGetTextDatum(unpack_sql_state(refusal->sqlstate));
 			values[4] = CStringGetTextDatum(refusal->message);
+			nulls[5] = refusal->detail == NULL;
+			if (refusal->detail != NULL)
+				values[5] = CStringGetTextDatum(refusal->detail);
 		}
 		else
 		{

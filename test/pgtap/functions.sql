@@ -28,7 +28,7 @@ INSERT INTO expected VALUES
      'volatile', true, 'restricted', false),
     ('ingest', 'channel text, payload jsonb, idempotency_key text DEFAULT NULL::text, correlation_id text DEFAULT NULL::text, mock boolean DEFAULT false, OUT event_id uuid, OUT duplicate boolean', 'record',
      'volatile', false, 'unsafe', true),
-    ('ingest_batch', 'items jsonb', 'TABLE(ordinal integer, event_id uuid, duplicate boolean, error_code text, error_message text)',
+    ('ingest_batch', 'items jsonb', 'TABLE(ordinal integer, event_id uuid, duplicate boolean, error_code text, error_message text, error_detail text)',
      'volatile', true, 'unsafe', true),
     ('read_payload', 'json text', 'jsonb',
      'stable', true, 'safe', false),

@@ -216,7 +216,7 @@ SELECT refused($$ SELECT * FROM ingest_batch('1') $$);
 
 -- A type that is not the name of a channel affects its item only.
 INSERT INTO channels (name, address_kind, types) VALUES ('chat', 'opaque', '{chat,room}');
-SELECT ordinal, error_code, error_message FROM ingest_batch(jsonb_build_array(
+SELECT ordinal, error_code, error_message, error_detail FROM ingest_batch(jsonb_build_array(
     jsonb_build_object('channel', 'chat', 'payload', sms('{"type": "room", "messaging_provider_id": "c-1"}')),
     jsonb_build_object('channel', 'chat', 'payload', sms('{"type": "Chat", "messaging_provider_id": "c-2"}'))));
 SELECT process() > 0 AS processed;
