@@ -49,7 +49,7 @@ $(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(ROOMS) > $@
 $(GATEWAY): $(GATEWAY_OBJS) $(SHARED_OBJS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lpthread
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread
 install-gateway: $(GATEWAY)
 	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'
 

@@ -9,7 +9,7 @@ RUN mv "/out$(pg_config --bindir)/msgstore-gateway" /out/
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libcivetweb1 libcjson1 libpq5 libssl3 \
+    && apt-get install -y --no-install-recommends libcivetweb1 libcjson1 libpq5 libssl3 zlib1g \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/msgstore-gateway /usr/local/bin/
 ENV HOST=0.0.0.0

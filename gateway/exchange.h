@@ -34,11 +34,13 @@ typedef struct Reply
 	const char *content_type; /* NULL: JSON */
 	char allow[64];			  /* for 405 */
 	const char *challenge;	  /* for 401 and 403; NULL: no header */
+	const char *codings;	  /* accepted ones, for 415; NULL: no header */
 	long retry_after;		  /* seconds; 0: no header */
 	long limit;				  /* that was exceeded; 0: no headers */
 	long limit_reset;		  /* seconds */
 	bool simulated;			  /* produced by the mock provider */
 	bool created;			  /* the request stored something new */
+	bool by_database;		  /* the database refused the request */
 	char param[64];			  /* field at fault, for /v1; "" if unknown */
 } Reply;
 
@@ -54,12 +56,14 @@ typedef struct Request
 	char client[48];	  /* address, for rate limits and the log */
 	Caller caller;		  /* what the request's key stands for */
 	const char *path;	  /* without the query; never NULL */
-	char segment[PATH_SEGMENT_MAX + 1]; /* the path's {id}, decoded */
-	char key[IDEMPOTENCY_KEY_MAX + 1];	/* idempotency key, "" if none */
+	/* The path's {id}, decoded; otherwise its last segment. */
+	char segment[PATH_SEGMENT_MAX + 1];
+	char key[IDEMPOTENCY_KEY_MAX + 1]; /* idempotency key, "" if none */
 	Text body;
 	bool body_read;		/* no byte of it is left in the connection */
 	bool close;			/* close the connection after the answer */
 	bool mock;			/* mark the log line */
+	bool for_channel;	/* segment names a channel: 404 if there is none */
 	LimitTicket sender; /* counted for the sender, returned unless 2xx */
 	Reply reply;
 } Request;

@@ -12,32 +12,43 @@
 
 #include "clock.h"
 #include "config/config.h"
+#include "db/pool.h"
 #include "gateway.h"
 #include "http/body.h"
+#include "http/coding.h"
 #include "http/connections.h"
 #include "http/headers.h"
 #include "http/json.h"
 #include "http/reply.h"
+#include "inbox/json_text.h"
 
 #define READ_BYTES 16384
 
+/* NULL: refuse them; otherwise the encoding that the replacement must have. */
+static const char invalid_text_sql[] =
+	"SELECT CASE pg_catalog.current_setting('msgstore.replace_invalid_text',"
+	" true) WHEN 'replace' THEN pg_catalog.getdatabaseencoding() END";
+
+static bool wants_continue(const Request *request);
 static bool read_parts(Request *request, size_t limit);
+static void skip_mark(Text *body);
+static bool replace_invalid_text(Request *request);
+static void reply_json_fault(Request *request, const JsonFault *fault);
 
 bool
 request_read_body(Request *request)
 {
 	size_t limit = (size_t) request->gateway->config->max_body_bytes;
-	const char *expect = request_header(request, "Expect");
 	bool complete;
 
 	if (request->body_read)
 		return true;
 	if (request->info->content_length > (long long) limit)
 	{
-		reply_error(request, 413, "body is too large");
+		reply_too_large(request, limit);
 		return false;
 	}
-	if (expect != NULL && strcasecmp(expect, "100-continue") == 0)
+	if (wants_continue(request))
 		mg_write(request->conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 	connection_watch(request->connection,
 					 WATCH_READING,
@@ -46,24 +57,33 @@ request_read_body(Request *request)
 	if (connection_unwatch(request->connection))
 		reply_error(request, 408, "body did not arrive in time");
 	else if (request->body.length > limit)
-		reply_error(request, 413, "body is too large");
+		reply_too_large(request, limit);
 	else if (request->body.failed)
 		reply_unavailable(request, "out of memory", 1);
 	else if (!complete)
 		reply_error(request, 400, "body is incomplete");
 	else
 		request->body_read = true;
-	return request->body_read;
+	return request->body_read && coding_decode(request, limit);
 }
 
 bool
 request_check_json(Request *request)
 {
-	const char *why;
+	Text *body = &request->body;
+	JsonFault fault;
 
-	if (json_is_object(request->body.data, request->body.length, &why))
+	skip_mark(body);
+	if (json_is_object(body->data, body->length, &fault))
 		return true;
-	reply_error(request, 400, why);
+	if (fault.invalid_text)
+	{
+		if (!replace_invalid_text(request))
+			return false;
+		if (json_is_object(body->data, body->length, &fault))
+			return true;
+	}
+	reply_json_fault(request, &fault);
 	return false;
 }
 
@@ -98,6 +118,16 @@ request_body_member(const Request *request,
 	return found;
 }
 
+/* HTTP/1.0 has no interim answers. */
+static bool
+wants_continue(const Request *request)
+{
+	const char *expect = request_header(request, "Expect");
+
+	return expect != NULL && strcasecmp(expect, "100-continue") == 0 &&
+		   strcmp(request->info->http_version, "1.0") != 0;
+}
+
 /* Reads to the end of the body, or until it exceeds the limit. */
 static bool
 read_parts(Request *request, size_t limit)
@@ -123,4 +153,77 @@ read_parts(Request *request, size_t limit)
 			return false;
 	}
 	return false;
+}
+
+/* A byte order mark is no part of the JSON. */
+static void
+skip_mark(Text *body)
+{
+	size_t mark = json_text_mark(body->data, body->length);
+
+	if (mark == 0)
+		return;
+	body->length -= mark;
+	memmove(body->data, body->data + mark, body->length + 1);
+}
+
+/*
+ * Replaces the characters that the database cannot store, if it is set to do
+ * so: its setting decides, as in read_payload(). It is asked only about bodies
+ * that have such a character. Returns false after answering.
+ */
+static bool
+replace_invalid_text(Request *request)
+{
+	Pool *pool = request->gateway->pool;
+	const char *why;
+	PoolConnection *connection = pool_borrow(pool, 0, &why);
+	QueryOutcome outcome;
+	bool known;
+
+	if (connection == NULL)
+	{
+		reply_sqlstate(request, "08001", why, NULL, false);
+		return false;
+	}
+	outcome = pool_query(connection,
+						 request->caller.tenant,
+						 invalid_text_sql,
+						 0,
+						 NULL);
+	pool_return(pool, connection);
+	known = strcmp(outcome.sqlstate, "00000") == 0;
+	if (!known)
+		reply_sqlstate(request, outcome.sqlstate, "", NULL, false);
+	else if (!PQgetisnull(outcome.result, 0, 0))
+		json_text_replace(request->body.data,
+						  request->body.length,
+						  strcmp(PQgetvalue(outcome.result, 0, 0), "UTF8") == 0
+							  ? JSON_TEXT_REPLACEMENT
+							  : JSON_TEXT_QUESTION_MARK);
+	PQclear(outcome.result);
+	return known;
+}
+
+static void
+reply_json_fault(Request *request, const JsonFault *fault)
+{
+	char message[128];
+
+	if (fault->position > 0)
+		snprintf(message,
+				 sizeof(message),
+				 "%s at position %zu",
+				 fault->why,
+				 fault->position);
+	else
+		snprintf(message, sizeof(message), "%s", fault->why);
+	reply_error_detail(request,
+					   400,
+					   message,
+					   fault->invalid_text
+						   ? "PostgreSQL cannot store this character. Remove "
+							 "it, or set \"msgstore.replace_invalid_text\" to "
+							 "\"replace\"."
+						   : NULL);
 }

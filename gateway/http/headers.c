@@ -26,6 +26,26 @@ request_header(const Request *request, const char *name)
 	return NULL;
 }
 
+const char *
+request_find_repeated(const Request *request)
+{
+	static const char *const single[] = {"Authorization",
+										 "Content-Type",
+										 "Idempotency-Key"};
+
+	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
+	{
+		int lines = 0;
+
+		for (int j = 0; j < request->info->num_headers; j++)
+			lines +=
+				strcasecmp(request->info->http_headers[j].name, single[i]) == 0;
+		if (lines > 1)
+			return single[i];
+	}
+	return NULL;
+}
+
 bool
 request_is_head(const Request *request)
 {
@@ -37,14 +57,21 @@ request_is_head(const Request *request)
 bool
 request_has_json_type(const Request *request)
 {
+	static const char prefix[] = "application/";
+	static const char suffix[] = "+json";
 	const char *type = request_header(request, "Content-Type");
 	size_t length;
 
-	if (type == NULL)
+	if (type == NULL || strncasecmp(type, prefix, strlen(prefix)) != 0)
 		return false;
+	type += strlen(prefix);
 	length = strcspn(type, "; \t");
-	return length == strlen("application/json") &&
-		   strncasecmp(type, "application/json", length) == 0;
+	if (length == strlen("json"))
+		return strncasecmp(type, "json", length) == 0;
+	return length > strlen(suffix) &&
+		   strncasecmp(type + length - strlen(suffix),
+					   suffix,
+					   strlen(suffix)) == 0;
 }
 
 int

@@ -11,9 +11,15 @@
 /* A header's value, or NULL. */
 const char *request_header(const Request *request, const char *name);
 
+/*
+ * The name of a header that may have one line only and has several, or NULL:
+ * the first line would silently decide against the others.
+ */
+const char *request_find_repeated(const Request *request);
+
 bool request_is_head(const Request *request);
 
-/* Is Content-Type application/json? */
+/* Is Content-Type application/json, or application/ with a suffix +json? */
 bool request_has_json_type(const Request *request);
 
 /*

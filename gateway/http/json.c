@@ -31,6 +31,7 @@ typedef struct Scanner
 	const char *at;
 	const char *end;
 	const char *why;
+	bool invalid_text;
 	char open[MAX_DEPTH]; /* '{' or '[' of every level */
 	int depth;
 } Scanner;
@@ -49,19 +50,21 @@ static bool scan_digits(Scanner *scanner, long *count);
 static void skip_space(Scanner *scanner);
 static bool take(Scanner *scanner, char c);
 static bool fail(Scanner *scanner, const char *why);
+static bool fail_at(Scanner *scanner, const char *at, const char *why);
+static size_t count_characters(const char *from, const char *to);
 
 bool
-json_is_object(const char *text, size_t length, const char **why)
+json_is_object(const char *text, size_t length, JsonFault *fault)
 {
 	/* text may be NULL if there are no bytes. */
 	Scanner scanner = {.at = text, .end = length > 0 ? text + length : text};
 	bool finished = false;
 
-	*why = NULL;
+	*fault = (JsonFault){0};
 	skip_space(&scanner);
 	if (scanner.at == scanner.end || *scanner.at != '{')
 	{
-		*why = "body is not a JSON object";
+		fault->why = "body is not a JSON object";
 		return false;
 	}
 	/* No recursion: a deeply nested body must not exhaust the stack. */
@@ -69,14 +72,17 @@ json_is_object(const char *text, size_t length, const char **why)
 	{
 		if (!scan_value(&scanner) || !scan_next(&scanner, &finished))
 		{
-			*why = scanner.why != NULL ? scanner.why : "body is not JSON";
+			fault->why = scanner.why != NULL ? scanner.why : "body is not JSON";
+			fault->position = count_characters(text, scanner.at) + 1;
+			fault->invalid_text = scanner.invalid_text;
 			return false;
 		}
 	}
 	skip_space(&scanner);
 	if (scanner.at != scanner.end)
 	{
-		*why = "body has more than one JSON value";
+		fault->why = "body has more than one JSON value";
+		fault->position = count_characters(text, scanner.at) + 1;
 		return false;
 	}
 	return true;
@@ -93,7 +99,9 @@ scan_value(Scanner *scanner)
 		char open = *scanner->at++;
 
 		if (scanner->depth == MAX_DEPTH)
-			return fail(scanner, "body is nested too deeply");
+			return fail_at(scanner,
+						   scanner->at - 1,
+						   "body is nested too deeply");
 		scanner->open[scanner->depth++] = open;
 		skip_space(scanner);
 		if (scanner->at < scanner->end &&
@@ -186,28 +194,31 @@ scan_string(Scanner *scanner)
 static bool
 scan_escape(Scanner *scanner)
 {
+	const char *start = scanner->at - 1;
 	unsigned code;
 
 	if (scanner->at == scanner->end)
-		return false;
+		return fail(scanner, "body ends inside a JSON value");
 	if (strchr("\"\\/bfnrt", *scanner->at) != NULL && *scanner->at != '\0')
 	{
 		scanner->at++;
 		return true;
 	}
 	if (!take(scanner, 'u') || !scan_hex4(scanner, &code))
-		return false;
+		return fail_at(scanner, start, "body has an invalid escape");
 	/* PostgreSQL text can contain neither NUL nor a lone surrogate. */
+	scanner->invalid_text = true;
 	if (code == 0)
-		return fail(scanner, "body has the character \\u0000");
+		return fail_at(scanner, start, "body has the character \\u0000");
 	if (code >= 0xd800 && code <= 0xdbff)
 	{
 		if (!take(scanner, '\\') || !take(scanner, 'u') ||
 			!scan_hex4(scanner, &code) || code < 0xdc00 || code > 0xdfff)
-			return fail(scanner, "body has half a surrogate pair");
+			return fail_at(scanner, start, "body has half a surrogate pair");
 	}
 	else if (code >= 0xdc00 && code <= 0xdfff)
-		return fail(scanner, "body has half a surrogate pair");
+		return fail_at(scanner, start, "body has half a surrogate pair");
+	scanner->invalid_text = false;
 	return true;
 }
 
@@ -237,6 +248,7 @@ scan_hex4(Scanner *scanner, unsigned *code)
 static bool
 scan_number(Scanner *scanner)
 {
+	const char *start = scanner->at;
 	const char *digits;
 	long whole = 1;
 	long fraction = 0;
@@ -256,7 +268,7 @@ scan_number(Scanner *scanner)
 	if (exponent >= NUMBER_EXPONENT_MAX || exponent <= -NUMBER_EXPONENT_MAX ||
 		fraction - exponent > NUMBER_SCALE_MAX ||
 		(place > LONG_MIN && place + exponent > NUMBER_PLACE_MAX))
-		return fail(scanner, "body has a number that is too long");
+		return fail_at(scanner, start, "body has a number that is too long");
 	return true;
 }
 
@@ -341,4 +353,22 @@ fail(Scanner *scanner, const char *why)
 {
 	scanner->why = why;
 	return false;
+}
+
+static bool
+fail_at(Scanner *scanner, const char *at, const char *why)
+{
+	scanner->at = at;
+	return fail(scanner, why);
+}
+
+static size_t
+count_characters(const char *from, const char *to)
+{
+	size_t count = 0;
+
+	/* All bytes of a UTF-8 sequence but the first one begin with 10. */
+	for (; from < to; from++)
+		count += ((unsigned char) *from & 0xc0) != 0x80;
+	return count;
 }

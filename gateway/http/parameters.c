@@ -4,12 +4,16 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "http/headers.h"
 #include "http/parameters.h"
 #include "http/reply.h"
 #include "text.h"
 
+#define NAME_MAX_BYTES 64
+
+static bool has_name(const char *names, const char *name, size_t length);
 static bool saturate_number(const char *text, int *number);
 
 bool
@@ -50,7 +54,7 @@ request_query_number(Request *request, const char *const *names, int *number)
 
 		if (!request_query_text(request, *names, value, sizeof(value), &given))
 			return false;
-		if (!given || value[0] == '\0')
+		if (!given)
 			continue;
 		if (!saturate_number(value, number))
 		{
@@ -81,12 +85,58 @@ request_query_text(Request *request,
 
 	if (query != NULL)
 		length = mg_get_var(query, strlen(query), name, value, size);
-	*given = length >= 0;
+	*given = length >= 0 && value[strspn(value, " \t")] != '\0';
 	if (length == -1 || (length >= 0 && strlen(value) == (size_t) length &&
 						 utf8_valid(value, (size_t) length)))
 		return true;
 	snprintf(message, sizeof(message), "parameter \"%s\" is not valid", name);
 	reply_error(request, 400, message);
+	return false;
+}
+
+/* Names are compared as mg_get_var does: not decoded, in any case. */
+bool
+request_check_query(Request *request, const char *names)
+{
+	const char *at = request->info->query_string;
+	char message[NAME_MAX_BYTES + 64];
+
+	for (; at != NULL && *at != '\0'; at += *at == '&')
+	{
+		size_t length = strcspn(at, "&=");
+
+		if ((length > 0 || at[length] == '=') && !has_name(names, at, length))
+		{
+			snprintf(message,
+					 sizeof(message),
+					 "parameter \"%.*s\" is unknown",
+					 length < NAME_MAX_BYTES ? (int) length : NAME_MAX_BYTES,
+					 at);
+			snprintf(request->reply.param,
+					 sizeof(request->reply.param),
+					 "%.*s",
+					 length < NAME_MAX_BYTES ? (int) length : NAME_MAX_BYTES,
+					 at);
+			reply_error(request, 400, message);
+			return false;
+		}
+		at += strcspn(at, "&");
+	}
+	return true;
+}
+
+static bool
+has_name(const char *names, const char *name, size_t length)
+{
+	while (*names != '\0')
+	{
+		size_t size = strcspn(names, " ");
+
+		if (size == length && strncasecmp(names, name, length) == 0)
+			return true;
+		names += size;
+		names += *names == ' ';
+	}
 	return false;
 }
 

@@ -21,10 +21,17 @@ bool request_read_key(Request *request);
 bool
 request_query_number(Request *request, const char *const *names, int *number);
 
+/* A blank value counts as none. */
 bool request_query_text(Request *request,
 						const char *name,
 						char *value,
 						size_t size,
 						bool *given);
+
+/*
+ * Checks that the query has no other parameters than these: a list of names
+ * that are separated by blanks.
+ */
+bool request_check_query(Request *request, const char *names);
 
 #endif /* PARAMETERS_H */

@@ -27,6 +27,9 @@
 /* Answers up to this size fit into the socket's buffer and cannot block. */
 #define SMALL_ANSWER_BYTES 16384
 
+/* Bytes of a channel's name that messages show at least. */
+#define CHANNEL_SHOWN 32
+
 typedef struct Status
 {
 	int status;
@@ -62,6 +65,7 @@ static void set_error_body(Request *request,
 static void
 set_api_error_body(Request *request, int status, const char *message);
 static const char *api_error_type(int status);
+static bool is_about_channel(const char *message, const char *channel);
 static int status_of_sqlstate(const char *sqlstate, bool content);
 static void add_headers(const Request *request, Text *out);
 static void add_security_headers(const Request *request, Text *out);
@@ -69,13 +73,13 @@ static void count_status(Request *request);
 static bool stays_open(const Request *request);
 
 void
-reply_accepted(Request *request, const char *id)
+reply_accepted(Request *request, const char *id, bool duplicate)
 {
 	Text body = {0};
 
 	text_add_string(&body, "{\"status\":\"accepted\",\"id\":");
 	text_add_json(&body, id, strlen(id));
-	text_add_string(&body, "}");
+	text_add_string(&body, duplicate ? ",\"duplicate\":true}" : "}");
 	reply_body(request, 202, NULL, &body);
 }
 
@@ -93,6 +97,24 @@ void
 reply_error(Request *request, int status, const char *message)
 {
 	set_error_body(request, status, message, NULL);
+}
+
+void
+reply_error_detail(Request *request,
+				   int status,
+				   const char *message,
+				   const char *detail)
+{
+	set_error_body(request, status, message, detail);
+}
+
+void
+reply_too_large(Request *request, size_t limit)
+{
+	char message[64];
+
+	snprintf(message, sizeof(message), "body is larger than %zu bytes", limit);
+	set_error_body(request, 413, message, NULL);
 }
 
 void
@@ -142,6 +164,10 @@ reply_sqlstate(Request *request,
 {
 	int status = status_of_sqlstate(sqlstate, content);
 
+	request->reply.by_database = true;
+	if (status == 400 && request->for_channel &&
+		is_about_channel(message, request->segment))
+		status = 404;
 	if (strncmp(sqlstate, "MS", 2) == 0 && status != 500)
 	{
 		set_error_body(request, status, message, detail);
@@ -272,6 +298,27 @@ api_error_type(int status)
 }
 
 /*
+ * The path's channel does not exist. For SQL this is an invalid argument, as it
+ * is in a body; in a path it is the resource that is missing. The message shows
+ * the beginning of a long name only.
+ */
+static bool
+is_about_channel(const char *message, const char *channel)
+{
+	static const char start[] = "channel \"";
+	static const char end[] = "\" does not exist";
+	size_t same = 0;
+
+	if (strncmp(message, start, strlen(start)) != 0)
+		return false;
+	message += strlen(start);
+	while (channel[same] != '\0' && message[same] == channel[same])
+		same++;
+	return channel[same] == '\0' ? strcmp(message + same, end) == 0
+								 : same >= CHANNEL_SHOWN;
+}
+
+/*
  * Errors that a retry may get past are 503: 08, 53, 57, and those that have
  * stored nothing: 40 (deadlock, serialization failure), 25006 (a standby) and
  * 55P03 (lock not available).
@@ -328,6 +375,8 @@ add_headers(const Request *request, Text *out)
 		text_addf(out, "WWW-Authenticate: %s\r\n", reply->challenge);
 	if (reply->allow[0] != '\0')
 		text_addf(out, "Allow: %s\r\n", reply->allow);
+	if (reply->codings != NULL)
+		text_addf(out, "Accept-Encoding: %s\r\n", reply->codings);
 	if (reply->retry_after > 0)
 		text_addf(out, "Retry-After: %ld\r\n", reply->retry_after);
 	if (reply->limit > 0)

@@ -10,8 +10,8 @@
 
 #include "exchange.h"
 
-/* 202 with the id. */
-void reply_accepted(Request *request, const char *id);
+/* 202 with the id; "duplicate" says that nothing was stored. */
+void reply_accepted(Request *request, const char *id, bool duplicate);
 
 /* Takes over the body. content_type NULL: JSON. */
 void
@@ -19,6 +19,15 @@ reply_body(Request *request, int status, const char *content_type, Text *body);
 
 /* An error that the gateway found; the status determines the code. */
 void reply_error(Request *request, int status, const char *message);
+
+/* The same with a sentence that says what was expected; detail may be NULL. */
+void reply_error_detail(Request *request,
+						int status,
+						const char *message,
+						const char *detail);
+
+/* 413 that names the limit of a body, in bytes. */
+void reply_too_large(Request *request, size_t limit);
 
 /* 401 and 403, each with a WWW-Authenticate header. */
 void reply_unauthorized(Request *request, const char *message);

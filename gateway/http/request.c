@@ -17,7 +17,9 @@
 #include "http/headers.h"
 #include "http/request.h"
 
+static bool is_ambiguous(const struct mg_request_info *info);
 static bool has_whole_lines(const struct mg_request_info *info);
+static bool is_host(const char *value);
 static void read_request_id(Request *request);
 static void make_uuid(char *out);
 static void read_traceparent(Request *request);
@@ -53,23 +55,38 @@ request_close(Request *request)
 	text_free(&request->reply.body);
 }
 
+const char *
+request_find_fault(const Request *request)
+{
+	const struct mg_request_info *info = request->info;
+	const char *host = request_header(request, "Host");
+
+	if (is_ambiguous(info))
+		return "request is ambiguous";
+	if (host == NULL && strcmp(info->http_version, "1.1") == 0)
+		return "header \"Host\" is missing";
+	if (host != NULL && !is_host(host))
+		return "header \"Host\" is not a host";
+	return NULL;
+}
+
 /*
  * Guards against request smuggling: a proxy and the gateway must not disagree
  * about where a request ends. civetweb uses the first of several lengths,
  * prefers chunked to a length, ignores any other transfer coding and drops
  * headers beyond its maximum.
  */
-bool
-request_is_ambiguous(const Request *request)
+static bool
+is_ambiguous(const struct mg_request_info *info)
 {
 	int hosts = 0;
 	int lengths = 0;
 	int codings = 0;
 
-	for (int i = 0; i < request->info->num_headers; i++)
+	for (int i = 0; i < info->num_headers; i++)
 	{
-		const char *name = request->info->http_headers[i].name;
-		const char *value = request->info->http_headers[i].value;
+		const char *name = info->http_headers[i].name;
+		const char *value = info->http_headers[i].value;
 
 		if (strcasecmp(name, "Content-Length") == 0)
 		{
@@ -87,8 +104,7 @@ request_is_ambiguous(const Request *request)
 			hosts++;
 	}
 	return lengths + codings > 1 || hosts > 1 ||
-		   request->info->num_headers >= MG_MAX_HEADERS ||
-		   !has_whole_lines(request->info);
+		   info->num_headers >= MG_MAX_HEADERS || !has_whole_lines(info);
 }
 
 /*
@@ -117,6 +133,20 @@ has_whole_lines(const struct mg_request_info *info)
 	/* The blank line follows; without headers it is zeros as well. */
 	return end[1] == '\0' &&
 		   (end[2] == '\r' || (info->num_headers == 0 && end[2] == '\0'));
+}
+
+/*
+ * A host and a port as in a URI (RFC 3986), or nothing. Only the characters are
+ * checked: the gateway answers for every host.
+ */
+static bool
+is_host(const char *value)
+{
+	size_t length = strspn(value,
+						   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv"
+						   "wxyz0123456789-._~%!$&'()*+,;=[]:");
+
+	return value[length + strspn(value + length, " \t")] == '\0';
 }
 
 /* Keeps printable ASCII only, so that the id can be sent in a header. */

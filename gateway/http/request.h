@@ -16,7 +16,11 @@ request_open(Request *request, Gateway *gateway, struct mg_connection *conn);
 /* Frees the request's body and its answer. */
 void request_close(Request *request);
 
-/* True if another reader could see the request end elsewhere. */
-bool request_is_ambiguous(const Request *request);
+/*
+ * What is wrong with the head of the request, for a 400: another reader could
+ * see the request end elsewhere, or the standard forbids to answer it. Returns
+ * NULL if nothing is wrong.
+ */
+const char *request_find_fault(const Request *request);
 
 #endif /* REQUEST_H */

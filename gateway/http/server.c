@@ -267,6 +267,7 @@ static void
 answer_request(Server *server, Request *request, bool entered)
 {
 	Connection *connection = request->connection;
+	const char *fault;
 
 	if (connection == NULL || connection_is_refused(connection))
 	{
@@ -278,10 +279,10 @@ answer_request(Server *server, Request *request, bool entered)
 		request->close = true;
 		reply_unavailable(request, "gateway is stopping", 1);
 	}
-	else if (request_is_ambiguous(request))
+	else if ((fault = request_find_fault(request)) != NULL)
 	{
 		request->close = true;
-		reply_error(request, 400, "request is ambiguous");
+		reply_error(request, 400, fault);
 	}
 	else
 		server->handler(request);

@@ -7,12 +7,10 @@
 #include "exchange.h"
 
 /* messages.c */
-void post_message_sms(Request *request);
-void post_message_email(Request *request);
+void post_message(Request *request);
 
 /* webhooks.c */
-void post_webhook_sms(Request *request);
-void post_webhook_email(Request *request);
+void post_webhook(Request *request);
 
 /* statuses.c */
 void post_webhook_status(Request *request);

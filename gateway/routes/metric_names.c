@@ -48,6 +48,21 @@ const MetricName own_metrics[METRIC_COUNT] = {
 			"Connections refused because of the limit."),
 	COUNTER("batches", "Batches sent to ingest_batch."),
 	COUNTER("batches_split", "Batches retried one event at a time."),
+	COUNTER("webhooks_refused_malformed",
+			"Webhooks that are not one JSON object, or have invalid headers."),
+	COUNTER("webhooks_refused_invalid",
+			"Webhooks that the database refused as invalid."),
+	COUNTER("webhooks_refused_unknown_channel",
+			"Webhooks for a channel that does not exist."),
+	COUNTER("webhooks_refused_conflict",
+			"Webhooks with the idempotency key of another one."),
+	COUNTER("webhooks_refused_too_large", "Webhooks above the size limit."),
+	COUNTER("webhooks_refused_media_type",
+			"Webhooks of an unsupported media type or content coding."),
+	COUNTER("webhooks_refused_rate_limited",
+			"Webhooks refused by a rate limit."),
+	COUNTER("webhooks_refused_unauthorized",
+			"Webhooks without a key for their scope."),
 };
 
 const MetricName database_metrics[] = {

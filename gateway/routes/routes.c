@@ -3,9 +3,10 @@
  * from it.
  *
  * The checks that all routes share are made here, in this order: path, method,
- * key and scope, Accept or media type, size, JSON, idempotency key, breaker,
- * rate limit, handler. A request that fails a check has no effect on later
- * ones: it uses up neither an idempotency key nor a sender's limit.
+ * repeated headers, key and scope, Accept and query or media type and coding,
+ * size, JSON, idempotency key, breaker, rate limit, handler. A request that
+ * fails a check has no effect on later ones: it uses up neither an idempotency
+ * key nor a sender's limit.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,11 +16,13 @@
 #include "guard/auth.h"
 #include "guard/limits.h"
 #include "http/body.h"
+#include "http/coding.h"
 #include "http/headers.h"
 #include "http/parameters.h"
 #include "http/reply.h"
 #include "routes/handlers.h"
 #include "routes/routes.h"
+#include "routes/webhooks.h"
 #include "text.h"
 
 typedef struct Route
@@ -27,43 +30,62 @@ typedef struct Route
 	const char *method;
 	const char *path; /* {id} stands for one segment; NULL: HEALTH_PATH */
 	void (*handler)(Request *request);
-	Scope scope;	  /* required of the key; none for probes */
-	bool guarded;	  /* has a breaker and rate limits */
-	const char *type; /* another type than JSON that a GET can return */
+	Scope scope;	   /* required of the key; none for probes */
+	bool guarded;	   /* has a breaker and rate limits */
+	const char *type;  /* another type than JSON that a GET can return */
+	const char *query; /* parameters of a GET; NULL: the query is ignored */
 } Route;
 
-/* Formatted by hand to keep its columns. */
+#define PAGE_QUERY "page pageSize page_size per_page after"
+#define LIST_QUERY "after before limit order"
+
+/* Whatever can be included is stored, and included anyway. */
+#define INCLUDE_QUERY " include include[] include%5B%5D"
+
+/*
+ * The first match counts. The channels sms and email have routes, and so
+ * breakers, of their own; the others share one.
+ *
+ * Formatted by hand to keep its columns.
+ */
 /* clang-format off */
 static const Route routes[] = {
-	{"POST", "/api/messages/sms", post_message_sms, SCOPE_SEND, true, NULL},
-	{"POST", "/api/messages/email", post_message_email, SCOPE_SEND, true, NULL},
-	{"POST", "/api/webhooks/sms", post_webhook_sms, SCOPE_INGEST, true, NULL},
-	{"POST", "/api/webhooks/email", post_webhook_email, SCOPE_INGEST, true,
-	 NULL},
+	{"POST", "/api/messages/sms", post_message, SCOPE_SEND, true, NULL, NULL},
+	{"POST", "/api/messages/email", post_message, SCOPE_SEND, true, NULL, NULL},
+	{"POST", "/api/messages/{id}", post_message, SCOPE_SEND, true, NULL, NULL},
 	{"POST", "/api/webhooks/status", post_webhook_status, SCOPE_INGEST, true,
+	 NULL, NULL},
+	{"POST", "/api/webhooks/sms", post_webhook, SCOPE_INGEST, true, NULL, NULL},
+	{"POST", "/api/webhooks/email", post_webhook, SCOPE_INGEST, true, NULL,
+	 NULL},
+	{"POST", "/api/webhooks/{id}", post_webhook, SCOPE_INGEST, true, NULL,
 	 NULL},
 	{"POST", "/api/provider/mock/inbound", post_mock_inbound, SCOPE_INGEST,
-	 true, NULL},
+	 true, NULL, NULL},
 	{"GET", "/api/provider/mock/config", get_mock_config, SCOPE_OPERATE,
-	 false, NULL},
+	 false, NULL, ""},
 	{"PUT", "/api/provider/mock/config", put_mock_config, SCOPE_OPERATE,
-	 false, NULL},
-	{"GET", "/api/conversations", get_conversations, SCOPE_READ, true, NULL},
+	 false, NULL, NULL},
+	{"GET", "/api/conversations", get_conversations, SCOPE_READ, true, NULL,
+	 PAGE_QUERY},
 	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
-	 SCOPE_READ, true, NULL},
-	{"POST", "/v1/responses", post_response, SCOPE_RESPONSES, true, NULL},
-	{"GET", "/v1/responses", get_responses, SCOPE_RESPONSES, true, NULL},
-	{"GET", "/v1/responses/{id}", get_response, SCOPE_RESPONSES, true, NULL},
-	{"DELETE", "/v1/responses/{id}", delete_response, SCOPE_RESPONSES, true,
+	 SCOPE_READ, true, NULL, PAGE_QUERY},
+	{"POST", "/v1/responses", post_response, SCOPE_RESPONSES, true, NULL,
 	 NULL},
+	{"GET", "/v1/responses", get_responses, SCOPE_RESPONSES, true, NULL,
+	 LIST_QUERY " model status background"},
+	{"GET", "/v1/responses/{id}", get_response, SCOPE_RESPONSES, true, NULL,
+	 "include_chain" INCLUDE_QUERY},
+	{"DELETE", "/v1/responses/{id}", delete_response, SCOPE_RESPONSES, true,
+	 NULL, NULL},
 	{"GET", "/v1/responses/{id}/input_items", get_response_items,
-	 SCOPE_RESPONSES, true, NULL},
+	 SCOPE_RESPONSES, true, NULL, LIST_QUERY INCLUDE_QUERY},
 	{"POST", "/v1/responses/{id}/cancel", post_response_cancel,
-	 SCOPE_RESPONSES, true, NULL},
-	{"GET", NULL, get_health, SCOPE_NONE, false, NULL},
-	{"GET", "/health", get_health, SCOPE_NONE, false, NULL},
-	{"GET", "/readyz", get_readiness, SCOPE_NONE, false, NULL},
-	{"GET", "/metrics", get_metrics, SCOPE_OPERATE, false, "text/plain"},
+	 SCOPE_RESPONSES, true, NULL, NULL},
+	{"GET", NULL, get_health, SCOPE_NONE, false, NULL, ""},
+	{"GET", "/health", get_health, SCOPE_NONE, false, NULL, ""},
+	{"GET", "/readyz", get_readiness, SCOPE_NONE, false, NULL, ""},
+	{"GET", "/metrics", get_metrics, SCOPE_OPERATE, false, "text/plain", ""},
 };
 /* clang-format on */
 
@@ -72,6 +94,8 @@ static const Route routes[] = {
 _Static_assert(sizeof(routes) / sizeof(routes[0]) <= LIMITS_BREAKERS_MAX,
 			   "not enough breakers");
 
+static void dispatch(Request *request, int found);
+static bool check_repeated(Request *request);
 static bool admit(Request *request, Scope scope);
 static int find_route(Request *request);
 static bool match_path(Request *request, const char *pattern);
@@ -89,21 +113,44 @@ void
 routes_dispatch(Request *request)
 {
 	int found = find_route(request);
-	const Route *route;
 
 	if (found < 0)
 		return;
-	route = &routes[found];
-	if (!admit(request, route->scope))
+	dispatch(request, found);
+	if (routes[found].handler == post_webhook ||
+		routes[found].handler == post_webhook_status)
+		webhook_count_refusal(request);
+}
+
+static void
+dispatch(Request *request, int found)
+{
+	const Route *route = &routes[found];
+
+	if (!check_repeated(request) || !admit(request, route->scope))
 		return;
 	if (strcmp(route->method, "GET") == 0
-			? !accept_answer(request, route)
+			? !accept_answer(request, route) ||
+				  !request_check_query(request, route->query)
 			: takes_body(route) && !accept_body(request))
 		return;
 	if (route->guarded)
 		run_guarded(request, found);
 	else
 		route->handler(request);
+}
+
+static bool
+check_repeated(Request *request)
+{
+	const char *name = request_find_repeated(request);
+	char message[64];
+
+	if (name == NULL)
+		return true;
+	snprintf(message, sizeof(message), "header \"%s\" is repeated", name);
+	reply_error(request, 400, message);
+	return false;
 }
 
 /* Fills in request->caller; returns false after answering. */
@@ -168,7 +215,15 @@ match_path(Request *request, const char *pattern)
 	int decoded;
 
 	if (variable == NULL)
-		return strcmp(path, pattern) == 0;
+	{
+		if (strcmp(path, pattern) != 0)
+			return false;
+		snprintf(request->segment,
+				 sizeof(request->segment),
+				 "%s",
+				 strrchr(pattern, '/') + 1);
+		return true;
+	}
 	before = (size_t) (variable - pattern);
 	if (strncmp(path, pattern, before) != 0)
 		return false;
@@ -198,6 +253,9 @@ add_allowed(Request *request, const char *method)
 	char *allow = request->reply.allow;
 	size_t length = strlen(allow);
 
+	/* The path can match a route of its own and one with a variable. */
+	if (strstr(allow, method) != NULL)
+		return;
 	snprintf(allow + length,
 			 sizeof(request->reply.allow) - length,
 			 "%s%s",
@@ -233,8 +291,8 @@ accept_body(Request *request)
 		reply_error(request, 415, "Content-Type must be application/json");
 		return false;
 	}
-	return request_read_body(request) && request_check_json(request) &&
-		   request_read_key(request);
+	return coding_check(request) && request_read_body(request) &&
+		   request_check_json(request) && request_read_key(request);
 }
 
 static void

@@ -32,7 +32,7 @@ post_webhook_status(Request *request)
 		return;
 	row = call_database(request, status_sql, 1, values, true);
 	if (row != NULL)
-		reply_accepted(request, PQgetvalue(row, 0, 0));
+		reply_accepted(request, PQgetvalue(row, 0, 0), false);
 	PQclear(row);
 }
 

@@ -6,21 +6,17 @@
 #include "db/batch.h"
 #include "gateway.h"
 #include "http/reply.h"
+#include "metrics.h"
 #include "routes/handlers.h"
 #include "routes/webhooks.h"
 
 static void add_member(Text *json, const char *name, const char *value);
 
 void
-post_webhook_sms(Request *request)
+post_webhook(Request *request)
 {
-	store_inbound(request, "sms", false);
-}
-
-void
-post_webhook_email(Request *request)
-{
-	store_inbound(request, "email", false);
+	request->for_channel = true;
+	store_inbound(request, request->segment, false);
 }
 
 void
@@ -47,9 +43,50 @@ store_inbound(Request *request, const char *channel, bool mock)
 	batch_store(request->gateway->batch, &item);
 	text_free(json);
 	if (strcmp(item.sqlstate, "00000") == 0)
-		reply_accepted(request, item.event_id);
+		reply_accepted(request, item.event_id, item.duplicate);
 	else
-		reply_sqlstate(request, item.sqlstate, item.message, NULL, item.alone);
+		reply_sqlstate(request,
+					   item.sqlstate,
+					   item.message,
+					   item.detail[0] != '\0' ? item.detail : NULL,
+					   item.alone);
+}
+
+/*
+ * A provider that gets such an answer does not retry, or retries in vain. 5xx
+ * is not a refusal: the same webhook can be accepted later.
+ */
+void
+webhook_count_refusal(const Request *request)
+{
+	static const struct
+	{
+		int status;
+		Metric metric;
+	} reasons[] = {
+		{401, METRIC_WEBHOOKS_REFUSED_UNAUTHORIZED},
+		{403, METRIC_WEBHOOKS_REFUSED_UNAUTHORIZED},
+		{404, METRIC_WEBHOOKS_REFUSED_UNKNOWN_CHANNEL},
+		{408, METRIC_WEBHOOKS_REFUSED_MALFORMED},
+		{409, METRIC_WEBHOOKS_REFUSED_CONFLICT},
+		{413, METRIC_WEBHOOKS_REFUSED_TOO_LARGE},
+		{415, METRIC_WEBHOOKS_REFUSED_MEDIA_TYPE},
+		{429, METRIC_WEBHOOKS_REFUSED_RATE_LIMITED},
+	};
+	Metrics *metrics = request->gateway->metrics;
+	int status = request->reply.status;
+
+	if (status == 400)
+		metrics_add(metrics,
+					request->reply.by_database
+						? METRIC_WEBHOOKS_REFUSED_INVALID
+						: METRIC_WEBHOOKS_REFUSED_MALFORMED,
+					1);
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+	{
+		if (reasons[i].status == status)
+			metrics_add(metrics, reasons[i].metric, 1);
+	}
 }
 
 static void

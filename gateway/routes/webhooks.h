@@ -15,4 +15,7 @@
  */
 void store_inbound(Request *request, const char *channel, bool mock);
 
+/* Counts the answer of a webhook by its reason if it is a refusal. */
+void webhook_count_refusal(const Request *request);
+
 #endif /* WEBHOOKS_H */

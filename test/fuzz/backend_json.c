@@ -35,12 +35,12 @@ check_object(const char *data, size_t size)
 	Jsonb *parsed = backend_parse_json(data, size);
 	bool is_object = parsed != NULL && JB_ROOT_IS_OBJECT(parsed) &&
 					 !JB_ROOT_IS_SCALAR(parsed);
-	const char *why;
+	JsonFault fault;
 
-	if (json_is_object(data, size, &why))
+	if (json_is_object(data, size, &fault))
 		PROMISE(is_object);
 	else
-		PROMISE(!is_object || strcmp(why, "body is nested too deeply") == 0);
+		PROMISE(!is_object || strcmp(fault.why, "body is nested too deeply") == 0);
 	free(parsed);
 }
 
@@ -70,14 +70,14 @@ check_written(const char *data, size_t size)
 	Text text = {0};
 	Jsonb *parsed;
 	JsonbValue value;
-	const char *why;
+	JsonFault fault;
 
 	if (memchr(data, '\0', size) != NULL)
 		return;
 	text_add_string(&text, "{\"a\":");
 	text_add_json(&text, data, size);
 	text_add_string(&text, "}");
-	PROMISE(json_is_object(text.data, text.length, &why));
+	PROMISE(json_is_object(text.data, text.length, &fault));
 	parsed = backend_parse_json(text.data, text.length);
 	PROMISE(parsed != NULL);
 	getKeyJsonValueFromContainer(&parsed->root, "a", 1, &value);

@@ -77,6 +77,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mg_connection conn = {0};
 	Request request;
+	const char *fault;
 	char *text;
 
 	if (gateway.limits == NULL)
@@ -89,8 +90,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (parse(text, size - 1, &conn))
 	{
 		request_open(&request, &gateway, &conn);
-		if (request_is_ambiguous(&request))
-			reply_error(&request, 400, "headers contradict each other");
+		fault = request_find_fault(&request);
+		if (fault != NULL)
+			reply_error(&request, 400, fault);
 		else
 			routes_dispatch(&request);
 		reply_send(&request);
@@ -243,7 +245,7 @@ check_answer(const Request *request, const Text *answer)
 static void
 check_body(const Request *request, const char *body, size_t size)
 {
-	const char *why;
+	JsonFault fault;
 
 	if (request_is_head(request))
 		PROMISE(size == 0);
@@ -251,7 +253,7 @@ check_body(const Request *request, const char *body, size_t size)
 	{
 		PROMISE(size == request->reply.body.length);
 		if (request->reply.content_type == NULL)
-			PROMISE(json_is_object(body, size, &why));
+			PROMISE(json_is_object(body, size, &fault));
 	}
 }
 
@@ -305,10 +307,10 @@ mg_disable_connection_keep_alive(struct mg_connection *conn)
 void
 __wrap_batch_store(Batch *batch, BatchItem *item)
 {
-	const char *why;
+	JsonFault fault;
 
 	(void) batch;
-	PROMISE(json_is_object(item->json.data, item->json.length, &why));
+	PROMISE(json_is_object(item->json.data, item->json.length, &fault));
 	strcpy(item->sqlstate, sqlstate);
 	strcpy(item->message, "what the \"database\" says");
 	strcpy(item->event_id, "018f4d2e-0000-7000-8000-000000000000");

@@ -65,7 +65,45 @@ is( $node->safe_psql(
 $answer = $gateway->post('/api/webhooks/sms', $posts{'/api/webhooks/sms'});
 is($answer->{status}, 202, 'a repeated webhook is accepted');
 is($answer->{json}{id}, $ids{'/api/webhooks/sms'}, 'with the first id');
+is($answer->{json}{duplicate}, JSON::PP::true, 'marked as a duplicate');
+for my $path (grep { !/mock/ } sort keys %posts)
+{
+	$answer = $gateway->post($path, $posts{$path});
+	is_deeply($answer->{json},
+		{ status => 'accepted', id => $ids{$path}, duplicate => JSON::PP::true },
+		"$path again is a duplicate");
+}
 is(count('inbound_events'), 4, 'and is stored once');
+
+# Every channel has both routes; the error about an unknown one lists them.
+$node->safe_psql('postgres',
+	q{INSERT INTO msgstore.channels (name, address_kind) VALUES ('whatsapp', 'phone'), ('chat', 'opaque'), ('status', 'opaque')});
+for my $channel (qw(whatsapp chat mms))
+{
+	my @media = $channel eq 'mms' ? (type => 'mms', attachments => ['https://example.com/image.jpg']) : (type => undef);
+	$answer = $gateway->post("/api/webhooks/$channel", inbound_sms("to-$channel", @media));
+	is($answer->{status}, 202, "webhook of $channel");
+	is( $node->safe_psql('postgres', "SELECT channel FROM msgstore.inbound_events WHERE id = '$answer->{json}{id}'"),
+		$channel, 'is stored under it');
+	is($gateway->post("/api/messages/$channel", sms(body => $channel, @media))->{status}, 202, "message of $channel");
+}
+for my $channel (qw(fax SMS sms%20 %22), 'x' x 100)
+{
+	for my $path ("/api/webhooks/$channel", "/api/messages/$channel")
+	{
+		$answer = $gateway->post($path, inbound_sms('nowhere'));
+		is($answer->{status}, 404, "$path is 404");
+		is($answer->{json}{code}, 'not_found', 'with its code');
+		like($answer->{json}{message}, qr/^channel ".*" does not exist$/, 'names the channel');
+		like($answer->{json}{details}, qr/chat.*email.*mms.*sms.*whatsapp/, 'and lists all of them');
+	}
+}
+is($gateway->post('/api/webhooks/status', inbound_sms('x'))->{json}{message}, 'field "channel" is missing',
+	'the route of status callbacks is not a channel\'s');
+is($gateway->post('/api/provider/mock/inbound', sms(channel => 'fax'))->{status}, 400, 'in a body an unknown channel is 400');
+$node->safe_psql('postgres', q{UPDATE msgstore.channels SET types = '{chat,room}' WHERE name = 'chat'});
+is($gateway->post('/api/webhooks/chat', inbound_sms('x', type => 'room'))->{status}, 400, 'so is a type that is no channel');
+is($gateway->get("/api/$_/whatsapp")->{status}, 405, "GET of $_ is 405") for qw(webhooks messages);
 
 # The body is stored and returned unchanged.
 my $odd =
@@ -345,7 +383,7 @@ like($answer->{headers}{'x-request-id'}, $uuid, 'a blank id is ignored');
 $answer = $gateway->get('/healthz', 'X-Request-Id' => 'x' x 1000);
 is($answer->{headers}{'x-request-id'}, 'x' x 128, 'a long id is truncated');
 $answer =
-  $gateway->raw("GET /healthz HTTP/1.1\r\nX-Request-Id: a\x80\xffb\r\n\r\n");
+  $gateway->raw("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\x80\xffb\r\n\r\n");
 is($answer->{headers}{'x-request-id'}, 'ab', 'non-ASCII characters are dropped');
 
 for my $bad ('x', "$trace-00", uc $trace,

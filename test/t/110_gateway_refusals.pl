@@ -112,7 +112,6 @@ my %broken = (
 	'a raw line feed in a string' => "{\"a\":\"b\nc\"}",
 	'a NUL' => "{\"a\":\"b\0c\"}",
 	'a NUL behind it' => "{}\0",
-	'a byte order mark' => "\xef\xbb\xbf{}",
 	'half a surrogate pair' => '{"a":"\\ud800"}',
 	'the other half' => '{"a":"\\udc00x"}',
 	'the escape \\u0000' => '{"a":"\\u0000"}',
@@ -131,7 +130,7 @@ for my $what (sort keys %broken)
 # A number that is too long for the database is refused by the gateway; the
 # longest possible one is stored.
 is($gateway->post('/api/webhooks/sms', '{"a":1e131072}')->{json}{message},
-	'body has a number that is too long', 'a long number costs no batch');
+	'body has a number that is too long at position 6', 'a long number costs no batch');
 like(
 	$gateway->post('/api/webhooks/sms', "{\"a\":$_}")->{json}{message},
 	qr/exceeds the limit|field "from" is missing/,
@@ -220,7 +219,7 @@ refused($gateway->raw(chunked(sized(262145), 4000)),
 	413, '262145 bytes in chunks');
 refused(
 	$gateway->raw(
-		"POST /api/webhooks/sms HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
+		"POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
 	),
 	413,
 	'a length of 100 GB');
@@ -261,24 +260,24 @@ for my $bytes (
 	"nonsense\r\n\r\n",
 	"GET\r\n\r\n",
 	"GET / HTTP/9.9\r\n\r\n",
-	"BREW /pot HTTP/1.1\r\n\r\n",
-	"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+	"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
 	"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-	"GET  http:// HTTP/1.1\r\n\r\n")
+	"GET  http:// HTTP/1.1\r\nHost: x\r\n\r\n")
 {
 	refused($gateway->raw($bytes), 400, 'nonsense');
 }
 refused(
 	$gateway->raw(
-		"GET /healthz HTTP/1.1\r\nX: " . ('x' x 20000) . "\r\n\r\n"),
+		"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " . ('x' x 20000) . "\r\n\r\n"),
 	400,
 	'a header of 20 kB');
 refused(
 	$gateway->raw(
-		"GET /healthz HTTP/1.1\r\nX: " . ('x' x 1000000) . "\r\n\r\n"),
+		"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " . ('x' x 1000000) . "\r\n\r\n"),
 	400,
 	'a header of 1 MB');
-refused($gateway->raw('GET /' . ('x' x 20000) . " HTTP/1.1\r\n\r\n"),
+refused($gateway->raw('GET /' . ('x' x 20000) . " HTTP/1.1\r\nHost: x\r\n\r\n"),
 	400, 'a path of 20 kB');
 
 # Invalid query parameters.

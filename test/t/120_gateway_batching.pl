@@ -148,7 +148,8 @@ for my $path (sort keys %posts)
 	my $answer =
 	  $gateway->post($path, $posts{$path}, 'idempotency-KEY' => "k'; $path");
 	is($answer->{status}, 202, "$path with a key");
-	$first{$path} = $answer->{content};
+	$first{$path} = $answer->{json};
+	ok(!exists $answer->{json}{duplicate}, 'no duplicate');
 }
 $gateway->stop;
 $gateway = MsgstoreGateway->new($node);
@@ -157,7 +158,7 @@ for my $path (sort keys %posts)
 	my %key = ('Idempotency-Key' => "k'; $path");
 	my $answer = $gateway->post($path, $posts{$path}, %key);
 	is($answer->{status}, 202, "$path with its key again");
-	is($answer->{content}, $first{$path}, 'has the same answer');
+	is_deeply($answer->{json}, { %{ $first{$path} }, duplicate => JSON::PP::true }, 'has the same answer, as a duplicate');
 	my %other = (%{ $posts{$path} }, body => 'something else');
 	$answer = $gateway->post($path, \%other, %key);
 	is($answer->{status}, 409, "$path with another body is a conflict");

@@ -101,7 +101,7 @@ my $post =
 my %slow = (
 	'nothing' => [ '', '' ],
 	'half a header' => [ "GET /healthz HT", '' ],
-	'a header that trickles' => [ "GET /healthz HTTP/1.1\r\n", "X: y\r\n" ],
+	'a header that trickles' => [ "GET /healthz HTTP/1.1\r\nHost: x\r\n", "X: y\r\n" ],
 	'half a body' => [ $post . "Content-Length: 100\r\n\r\n{", '' ],
 	'a body that trickles' =>
 	  [ $post . "Content-Length: 262144\r\n\r\n{", ' ' ],

@@ -260,8 +260,8 @@ is( $gateway->post('/api/webhooks/sms',
 	'an error of the database');
 $gateway->post('/api/webhooks/sms', qq({"body":"$word));
 $gateway->get("/api/conversations?page=1&nonsense=$word");
-$gateway->raw("GET /a\"b%0aFAKE%c3( HTTP/1.1\r\nX-Request-Id: odd\r\n\r\n");
-$gateway->raw("GET /\x01 HTTP/1.1\r\n\r\n");
+$gateway->raw("GET /a\"b%0aFAKE%c3( HTTP/1.1\r\nHost: x\r\nX-Request-Id: odd\r\n\r\n");
+$gateway->raw("GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n");
 is($gateway->log_line('odd')->{status}, 404, 'an unusual path is logged');
 my @lines = $gateway->log_lines;
 cmp_ok(scalar @lines, '>=', 10, 'every line is JSON');

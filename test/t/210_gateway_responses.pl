@@ -200,7 +200,6 @@ refused($gateway->get("/v1/responses?$_->[0]"), 400, $_->[1], $_->[2], $_->[0])
   for [ 'limit=0', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'limit=-1', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'limit=x', 'parameter "limit" is not a positive number', 'limit' ],
-  [ 'limit=', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'limit=9999999999', 'parameter "limit" is not a positive number', 'limit' ],
   [ 'order=up', 'invalid sort order "up"', 'order' ],
   [ 'background=1', 'parameter "background" is not true or false', 'background' ],
@@ -219,7 +218,7 @@ refused($answer, 405, 'method is not allowed for this path', undef);
 is($answer->{headers}{allow}, 'GET, HEAD, DELETE', 'Allow');
 refused($gateway->get('/v1/nothing'), 404, 'path does not exist', undef);
 refused($gateway->post('/v1/responses', response('resp_big', text => 'x' x 300_000)),
-	413, 'body is too large', undef);
+	413, 'body is larger than 262144 bytes', undef);
 is($gateway->request('HEAD', '/v1/responses/resp_A')->{status}, 200, 'HEAD');
 is($gateway->get('/api/nothing')->{json}{code}, 'not_found', 'other routes keep their own error format');
 

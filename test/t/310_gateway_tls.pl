@@ -104,7 +104,7 @@ like(curl("-H 'Content-Type: application/json' -H 'Expect:' --data-binary \@$dir
 # Connections without TLS or without any data are closed in time and do not keep
 # other clients out.
 my @mute = map { $gateway->connection } 1 .. 40;
-MsgstoreGateway::syswrite_all($_, "GET /healthz HTTP/1.1\r\n\r\n") for @mute[ 0 .. 9 ];
+MsgstoreGateway::syswrite_all($_, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") for @mute[ 0 .. 9 ];
 MsgstoreGateway::syswrite_all($_, "\x16\x03\x01\x02\x00\x01") for @mute[ 10 .. 19 ];
 my $start = time;
 is(curl(trusting('ca1')), '{"status":"ok"}', 'others are served');
