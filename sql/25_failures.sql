@@ -349,7 +349,7 @@ COMMENT ON COLUMN msgstore.event_failures.event_id IS
 COMMENT ON COLUMN msgstore.event_failures.attempt_count IS
     'Number of failed attempts';
 COMMENT ON COLUMN msgstore.event_failures.error_code IS
-    'SQLSTATE of the last failure, or the code that an external processor or sender reported';
+    'SQLSTATE of the last failure, MS500 if the process died, MS504 if a claim or lease expired, or the code that an external processor or sender reported';
 COMMENT ON COLUMN msgstore.event_failures.error_message IS
     'Message of the last failure, at most 1000 characters';
 COMMENT ON COLUMN msgstore.event_failures.failed_at IS
@@ -367,7 +367,7 @@ COMMENT ON COLUMN msgstore.dead_letters.direction IS
 COMMENT ON COLUMN msgstore.dead_letters.attempt_count IS
     'Number of failed attempts';
 COMMENT ON COLUMN msgstore.dead_letters.error_code IS
-    'SQLSTATE of the last failure, or the code that an external processor or sender reported';
+    'SQLSTATE of the last failure, MS500 if the process died, MS504 if a claim or lease expired, or the code that an external processor or sender reported';
 COMMENT ON COLUMN msgstore.dead_letters.error_message IS
     'Message of the last failure, at most 1000 characters';
 COMMENT ON COLUMN msgstore.dead_letters.died_at IS

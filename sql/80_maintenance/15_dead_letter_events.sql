@@ -51,7 +51,7 @@ COMMENT ON COLUMN msgstore.dead_letter_events.correlation_id IS
 COMMENT ON COLUMN msgstore.dead_letter_events.attempt_count IS
     'Number of failed attempts';
 COMMENT ON COLUMN msgstore.dead_letter_events.error_code IS
-    'SQLSTATE of the last failure, or the code that an external processor or sender reported';
+    'SQLSTATE of the last failure, MS500 if the process died, MS504 if a claim or lease expired, or the code that an external processor or sender reported';
 COMMENT ON COLUMN msgstore.dead_letter_events.error_message IS
     'Message of the last failure, at most 1000 characters';
 COMMENT ON COLUMN msgstore.dead_letter_events.attempts IS

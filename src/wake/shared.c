@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "server/settings.h"
 #include "wake/lanes.h"
@@ -14,6 +15,17 @@
 
 WorkerShared *wake_shared = NULL;
 
+/* A server that ran for this long has recovered: milliseconds. */
+#define STEADY_AFTER 60000
+
+/*
+ * How often the server has restarted after a crash, each time soon after it had
+ * started. The postmaster remembers it when shared memory is made again.
+ */
+static int crashes_in_a_row = 0;
+static TimestampTz shared_since = 0;
+
+static void count_crash(void);
 static Size shared_size(void);
 static void add_news(WorkerNews *to, const WorkerNews *changes);
 static void rouse(WorkerSlot *slot);
@@ -36,7 +48,24 @@ wake_shmem_startup(void)
 	memset(wake_shared, 0, shared_size());
 	wake_shared->lock = &GetNamedLWLockTranche("msgstore")->lock;
 	wake_shared->nslots = max_worker_processes;
+	count_crash();
+	wake_shared->crashes = crashes_in_a_row;
+	/* Not 0: workers start with a look at the records. */
+	pg_atomic_init_u32(&wake_shared->records, 1);
 	ConditionVariableInit(&wake_shared->ended);
+}
+
+static void
+count_crash(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (shared_since != 0 &&
+		!TimestampDifferenceExceeds(shared_since, now, STEADY_AFTER))
+		crashes_in_a_row++;
+	else
+		crashes_in_a_row = 0;
+	shared_since = now;
 }
 
 /* Each worker is a background worker, so there are never more than these. */

@@ -9,6 +9,7 @@
 #ifndef WAKE_SHARED_H
 #define WAKE_SHARED_H
 
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "datatype/timestamp.h"
@@ -18,9 +19,10 @@
 /* How a worker process ended. */
 typedef enum WorkerOutcome
 {
-	WORKER_FAILED, /* by an error or a signal; also set while it runs */
-	WORKER_ABSENT, /* the extension is not installed in its database */
-	WORKER_STOPPED /* on request, or to make room for a new worker */
+	WORKER_FAILED,	/* by an error or a signal; also set while it runs */
+	WORKER_ABSENT,	/* the extension is not installed in its database */
+	WORKER_STOPPED, /* on request, or to make room for a new worker */
+	WORKER_KILLED	/* by an event, whose attempt will be counted */
 } WorkerOutcome;
 
 /*
@@ -44,6 +46,7 @@ typedef struct WorkerSlot
 	bool asleep;	   /* waits on its latch */
 	bool roused;	   /* was woken since it last took its news */
 	bool stop;		   /* is asked to exit */
+	bool settles;	   /* what dead workers left: see worker/postmortem.c */
 	WorkerNews news;   /* since the worker last took them */
 	WorkerOutcome outcome;
 } WorkerSlot;
@@ -63,6 +66,9 @@ typedef struct WorkerShared
 	Oid requests[WORKER_MAX_REQUESTS];
 	Oid aside[WORKER_MAX_ASIDE]; /* InvalidOid: free */
 	ConditionVariable ended;	 /* broadcast when a worker has ended */
+	int crashes;				 /* see crashes_in_a_row */
+	pg_atomic_uint32 records;	 /* changes when a dead worker's record does;
+								  * not guarded by the lock */
 	int nslots;
 	WorkerSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WorkerShared;

@@ -10,7 +10,9 @@
  *
  * A failure is stored with its SQLSTATE and counted. Deadlocks and lock
  * timeouts are not caused by the event, so it is retried and the attempt not
- * counted. Errors that no event can cause end the transaction.
+ * counted. Errors that no event can cause end the transaction. An event can
+ * also end the process: before code of users runs, the events are recorded for
+ * the next worker (see worker/recorder.c).
  */
 #include "postgres.h"
 
@@ -33,8 +35,10 @@
 #include "worker/apply.h"
 #include "worker/failures.h"
 #include "worker/order.h"
+#include "worker/recorder.h"
 #include "worker/search.h"
 #include "worker/take.h"
+#include "worker/user_code.h"
 
 /*
  * Limits for waiting for a locked conversation, or for locks that a handler
@@ -48,6 +52,7 @@ static void claim_in_lanes(int most,
 						   WorkerSearch *search,
 						   WorkerBatch *batch);
 static ErrorData *try_apply(WorkerBatch *batch, int first, int n);
+static void record(const WorkerBatch *batch, int first, int n);
 static void set_lock_timeout(const char *value);
 static int apply_each(WorkerBatch *batch,
 					  const ConversationMessage *culprit,
@@ -62,38 +67,47 @@ int
 worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
 {
 	WorkerBatch batch;
-	const ConversationMessage *culprit;
-	ErrorData *error;
 	int claimed;
 
 	wake_at_abort();
 	stats_worker_state(STATS_WORKER_CLAIMING);
 	claim_in_lanes(most, due, search, &batch);
 	claimed = batch.n;
-	*left = 0;
 	stats_count(STATS_WORKER_CLAIMED, claimed);
 	stats_worker_batch(claimed);
+	worker_apply_batch(&batch, left);
+	return claimed;
+}
+
+void
+worker_apply_batch(WorkerBatch *batch, int *left)
+{
+	const ConversationMessage *culprit;
+	ErrorData *error;
+
+	*left = 0;
 	/* Updates of rows that must wait for others must not block: lock first. */
 	if (channels_any_strict())
-		worker_lock_events(&batch);
-	worker_hold_back(&batch);
-	if (batch.n == 0)
-		return claimed;
-	batch.handlers = worker_find_handlers();
+		worker_lock_events(batch);
+	worker_hold_back(batch);
+	if (batch->n == 0)
+		return;
+	batch->handlers = worker_find_handlers();
 	stats_worker_state(STATS_WORKER_APPLYING);
-	error = try_apply(&batch, 0, batch.n);
-	culprit = worker_left_handler(batch.handlers);
+	error = try_apply(batch, 0, batch->n);
+	culprit = worker_left_handler(batch->handlers);
 	if (error == NULL)
-		*left = batch.n;
+		*left = batch->n;
 	else if (worker_is_unexpected(error, culprit != NULL))
 		ReThrowError(error);
 	else
 	{
-		worker_lock_events(&batch);
-		*left = apply_each(&batch, culprit, error);
+		worker_lock_events(batch);
+		*left = apply_each(batch, culprit, error);
+		/* For what is deferred until the commit. */
+		record(batch, 0, batch->n);
 	}
-	stats_worker_done(*left - batch.dead, batch.errors, batch.dead);
-	return claimed;
+	stats_worker_done(*left - batch->dead, batch->errors, batch->dead);
 }
 
 /*
@@ -101,6 +115,7 @@ worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left)
  * everything that their last holder committed. What commits have told is read
  * after that: of an event that the search sees, the earlier ones of its
  * conversation were told before, and are not behind the place where it starts.
+ * If a holder has died of an event, nothing is claimed.
  */
 static void
 claim_in_lanes(int most,
@@ -112,14 +127,19 @@ claim_in_lanes(int most,
 	uint64 wanted = search->lanes;
 
 	search->lanes = lanes_take(wanted);
-	CommandCounterIncrement();
-	PushCopiedSnapshot(GetTransactionSnapshot());
-	UpdateActiveSnapshotCommandId();
-	worker_update_search(search);
-	worker_claim(most, due, search, batch);
-	PopActiveSnapshot();
+	if (recorder_has_news())
+		worker_make_batch(batch);
+	else
+	{
+		CommandCounterIncrement();
+		PushCopiedSnapshot(GetTransactionSnapshot());
+		UpdateActiveSnapshotCommandId();
+		worker_update_search(search);
+		worker_claim(most, due, search, batch);
+		PopActiveSnapshot();
+	}
 	lanes_give(search->lanes & ~batch->lanes);
-	search->incomplete = search->lanes != wanted;
+	search->incomplete = search->lanes != wanted || recorder_has_news();
 	search->lanes = wanted;
 	search->claim_us = GetCurrentTimestamp() - started_at;
 }
@@ -141,10 +161,14 @@ try_apply(WorkerBatch *batch, int first, int n)
 	PG_TRY();
 	{
 		int nest_level = NewGUCNestLevel();
+		int taken;
 
 		set_lock_timeout(n > 1 ? BATCH_LOCK_TIMEOUT : EVENT_LOCK_TIMEOUT);
-		n = worker_take_events(batch, first, n);
-		worker_apply(batch, first, n);
+		record(batch, first, n);
+		taken = worker_take_events(batch, first, n);
+		if (taken != n)
+			record(batch, first, taken);
+		worker_apply(batch, first, taken);
 		AtEOXact_GUC(true, nest_level);
 		ReleaseCurrentSubTransaction();
 	}
@@ -153,12 +177,23 @@ try_apply(WorkerBatch *batch, int first, int n)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
+		recorder_clear();
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	return error;
+}
+
+/* Events that run no code of users are not to blame for a death. */
+static void
+record(const WorkerBatch *batch, int first, int n)
+{
+	if (n > 0 && worker_runs_user_code(batch, first, n))
+		recorder_begin(batch->messages + first, batch->lane + first, n);
+	else
+		recorder_clear();
 }
 
 static void

@@ -17,6 +17,12 @@ extern int
 worker_run_batch(int most, TimestampTz due, WorkerSearch *search, int *left);
 
 /*
+ * Processes the events of a batch, which the caller has read from lanes that it
+ * has locked. Sets left as above.
+ */
+extern void worker_apply_batch(WorkerBatch *batch, int *left);
+
+/*
  * Creates the messages of n events whose queue rows are already deleted, of all
  * or none, and calls their handlers.
  */

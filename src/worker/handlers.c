@@ -34,6 +34,7 @@
 #include "server/statement.h"
 #include "tenancy/tenancy.h"
 #include "worker/handlers.h"
+#include "worker/recorder.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -93,9 +94,6 @@ static Statement remove_handler = {
 
 static Handler *
 next_handler(WorkerHandlers *handlers, const text *channel, Handler *last);
-static bool any_handled(WorkerHandlers *handlers,
-						const ConversationMessage *messages,
-						int n);
 static Datum *fetch_messages(const ConversationMessage *messages, int n);
 static void check_constraints_at_once(void);
 static void call(WorkerHandlers *handlers,
@@ -342,7 +340,7 @@ worker_call_handlers(WorkerHandlers *handlers,
 	Datum *rows;
 	int i;
 
-	if (!any_handled(handlers, messages, n))
+	if (!worker_any_handled(handlers, messages, n))
 		return;
 	rows = fetch_messages(messages, n);
 	context = AllocSetContextCreate(caller,
@@ -357,6 +355,7 @@ worker_call_handlers(WorkerHandlers *handlers,
 			NULL)
 		{
 			CHECK_FOR_INTERRUPTS();
+			recorder_enter_handler(i);
 			MemoryContextSwitchTo(context);
 			/* Before each call: a handler may have deferred them again. */
 			check_constraints_at_once();
@@ -364,14 +363,15 @@ worker_call_handlers(WorkerHandlers *handlers,
 			MemoryContextReset(context);
 		}
 	}
+	recorder_leave_handlers();
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 }
 
-static bool
-any_handled(WorkerHandlers *handlers,
-			const ConversationMessage *messages,
-			int n)
+bool
+worker_any_handled(WorkerHandlers *handlers,
+				   const ConversationMessage *messages,
+				   int n)
 {
 	int i;
 

@@ -14,6 +14,11 @@ typedef struct WorkerHandlers WorkerHandlers;
  */
 extern WorkerHandlers *worker_find_handlers(void);
 
+/* Whether a channel of these messages has a handler. */
+extern bool worker_any_handled(WorkerHandlers *handlers,
+							   const ConversationMessage *messages,
+							   int n);
+
 /* Calls the handlers of each message's channel, message by message. */
 extern void worker_call_handlers(WorkerHandlers *handlers,
 								 const ConversationMessage *messages,

@@ -37,9 +37,13 @@
 #include "server/settings.h"
 #include "wake/shared.h"
 #include "worker/launcher.h"
+#include "worker/recorder.h"
 
 #define FIRST_PAUSE 1000 /* milliseconds */
 #define LONGEST_PAUSE 10000
+
+/* After a worker was killed by an event: its attempt makes the event wait. */
+#define PAUSE_WHEN_KILLED 100
 
 /* A worker that ran for this long had recovered: milliseconds. */
 #define STEADY_AFTER 60000
@@ -70,8 +74,10 @@ static List *databases = NIL; /* of Database */
 static Worker *workers;		  /* one for each slot */
 static int known_workers = 0; /* msgstore.workers when last looked at */
 static bool warned = false;	  /* of too few background workers */
+static TimestampTz not_before = DT_NOBEGIN; /* start no worker before */
 
 static void forget_launcher(int code, Datum arg);
+static void pause_after_crashes(void);
 static void reload_configuration(void);
 static void collect_ended(void);
 static void judge(int slot_number);
@@ -118,6 +124,7 @@ msgstore_launcher_main(Datum unused)
 	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
 	wake_shared->launcher = MyLatch;
 	LWLockRelease(wake_shared->lock);
+	pause_after_crashes();
 	for (;;)
 	{
 		int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
@@ -147,6 +154,22 @@ forget_launcher(int code, Datum arg)
 	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
 	wake_shared->launcher = NULL;
 	LWLockRelease(wake_shared->lock);
+}
+
+/*
+ * If the server keeps crashing, the workers may be the cause, and the launcher
+ * does not remember its pauses. Where records tell which event was the cause, a
+ * pause is not needed, and would only delay the other events.
+ */
+static void
+pause_after_crashes(void)
+{
+	int pause = FIRST_PAUSE << Min(Max(wake_shared->crashes - 2, 0), 4);
+
+	if (wake_shared->crashes < 2 || recorder_any())
+		return;
+	not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											 Min(pause, LONGEST_PAUSE));
 }
 
 /* If msgstore.workers changed, checks all databases and wakes all workers. */
@@ -217,6 +240,10 @@ judge(int slot_number)
 			break;
 		case WORKER_STOPPED:
 			break;
+		case WORKER_KILLED:
+			database->next_start =
+				TimestampTzPlusMilliseconds(now, PAUSE_WHEN_KILLED);
+			break;
 		case WORKER_FAILED:
 			if (TimestampDifferenceExceeds(workers[slot_number].started_at,
 										   now,
@@ -262,15 +289,18 @@ add_database(Oid oid)
 		caller = MemoryContextSwitchTo(TopMemoryContext);
 		database = palloc0(sizeof(Database));
 		database->oid = oid;
+		database->next_start = not_before;
 		databases = lappend(databases, database);
 		MemoryContextSwitchTo(caller);
 	}
 	database->asked_at = GetCurrentTimestamp();
 }
 
+/* For one that is gone, or in which no worker finds the extension. */
 static void
 drop_database(Database *database)
 {
+	recorder_forget(database->oid);
 	databases = list_delete_ptr(databases, database);
 	pfree(database);
 }

@@ -51,10 +51,21 @@
 #include "worker/aside.h"
 #include "worker/claims.h"
 #include "worker/launcher.h"
+#include "worker/postmortem.h"
+#include "worker/recorder.h"
 #include "worker/search.h"
 #include "worker/worker.h"
 
 extern PGDLLEXPORT void msgstore_worker_main(Datum ticket);
+
+/*
+ * While a worker settles the events that a dead worker has left, one turn in so
+ * many is for other events.
+ */
+#define TURNS_PER_BATCH 16
+
+/* Pause before it tries again those whose lanes are locked: milliseconds. */
+#define LOCKED_RECORD_PAUSE 1000
 
 static WorkerSlot *own_slot;
 
@@ -88,6 +99,7 @@ static void end_turn(void);
 static TimestampTz run_tasks(TimestampTz now);
 static void run_task(Task *task);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
+static bool settle_death(TimestampTz due);
 static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
 static Oid hold_extension(void);
@@ -161,6 +173,7 @@ msgstore_worker_main(Datum ticket)
 											  InvalidOid,
 											  0);
 	settle();
+	recorder_attach();
 	stats_worker_attach(own_slot->index);
 	for (;;)
 	{
@@ -220,6 +233,9 @@ detach(int code, Datum arg)
 	own_slot->latch = NULL;
 	own_slot->ready = false;
 	own_slot->asleep = false;
+	own_slot->settles = false;
+	if (recorder_left_record())
+		own_slot->outcome = WORKER_KILLED;
 	if (wake_shared->launcher != NULL)
 		SetLatch(wake_shared->launcher);
 	LWLockRelease(wake_shared->lock);
@@ -276,9 +292,19 @@ run_turn(bool *more)
 	bool share_changed;
 
 	stats_worker_state(STATS_WORKER_CLAIMING);
-	begin_turn();
-	*more = work(due, &next, &share_changed);
-	end_turn();
+	PG_TRY();
+	{
+		begin_turn();
+		*more = work(due, &next, &share_changed);
+		end_turn();
+	}
+	PG_CATCH();
+	{
+		/* The worker does not die of the events, but of an error. */
+		recorder_clear();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	/* The new owners of lanes found them locked until this commit. */
 	if (share_changed)
 		wake_all_workers(MyDatabaseId);
@@ -317,6 +343,7 @@ end_turn(void)
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	recorder_clear();
 	LockReleaseSession(USER_LOCKMETHOD);
 	(void) pgstat_report_stat(true);
 }
@@ -367,6 +394,7 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	WorkerNews news;
 	WorkerSearch *search;
 	uint64 share = take_news(&news);
+	uint64 closed;
 	int claimed;
 	int left;
 
@@ -379,14 +407,35 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	runs_tasks = (share & WAKE_OUTBOX_LANES) != 0;
 	if (runs_tasks)
 		next_sending = wake_notify_senders(due);
-	search = worker_begin_search(own_slot, share, &news);
+	closed = postmortem_lanes(own_slot);
+	search = worker_begin_search(own_slot, share & ~closed, &news);
+	if (closed != 0 && settle_death(due))
+	{
+		search->incomplete = true;
+		return true;
+	}
 	claimed = worker_run_batch(msgstore_batch_size, due, search, &left);
 	worker_end_search();
-	if (worker_has_more(claimed, msgstore_batch_size))
+	if (worker_has_more(claimed, msgstore_batch_size) || recorder_has_news())
 		return true;
 	*next = Min(worker_next_retry(due, share), next_expiry);
 	*next = Min(*next, next_sending);
+	if (closed != 0)
+		*next =
+			Min(*next, TimestampTzPlusMilliseconds(due, LOCKED_RECORD_PAUSE));
 	return false;
+}
+
+/*
+ * Settles an event that a dead worker has left. Returns false if the turn is
+ * for a batch from other lanes.
+ */
+static bool
+settle_death(TimestampTz due)
+{
+	static int turn = 0;
+
+	return ++turn % TURNS_PER_BATCH != 0 && postmortem_step(own_slot, due);
 }
 
 /* Returns this worker's current share of the lanes. */
