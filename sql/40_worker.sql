@@ -244,7 +244,7 @@ COMMENT ON FUNCTION msgstore.reap_stale() IS
 COMMENT ON FUNCTION msgstore.add_handler(text, regproc) IS
     'Registers a function for the inbound messages of a channel. The function takes the message (type msgstore.messages) and optionally its payload (jsonb), returns void, and runs in the transaction that adds the message, with the caller''s rights and search_path. Raises MS400 if the channel does not exist or the function does not qualify, MS403 if another role registered it or a tenant is set, 42501 without EXECUTE on the function';
 COMMENT ON FUNCTION msgstore.remove_handler(text, text) IS
-    'Unregisters a handler. Returns false if it was not registered. A function that was dropped must be given with its schema. Raises MS403 if another role registered it or a tenant is set';
+    'Unregisters a handler. Returns false if it was not registered. A function that was dropped must be given with its schema. Raises MS400 for an invalid name, MS403 if another role registered it or a tenant is set';
 COMMENT ON FUNCTION msgstore._announce() IS
     'At commit, asks the launcher to look for the extension in this database';
 

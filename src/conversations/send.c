@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -62,6 +63,7 @@ msgstore_send(PG_FUNCTION_ARGS)
 {
 	InboxItem item;
 
+	PreventCommandIfReadOnly("send()");
 	inbox_take_arguments(fcinfo, &item);
 	send_item(&item);
 	return inbox_return_outcome(fcinfo, &item);

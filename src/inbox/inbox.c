@@ -71,6 +71,7 @@ msgstore_ingest(PG_FUNCTION_ARGS)
 {
 	InboxItem item;
 
+	PreventCommandIfReadOnly("ingest()");
 	inbox_take_arguments(fcinfo, &item);
 	item.mock = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	store(&item, 1);
@@ -84,6 +85,7 @@ msgstore_ingest_batch(PG_FUNCTION_ARGS)
 	InboxItem *items;
 	int n;
 
+	PreventCommandIfReadOnly("ingest_batch()");
 	if (!JB_ROOT_IS_ARRAY(given) || JB_ROOT_IS_SCALAR(given))
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),

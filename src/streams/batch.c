@@ -286,6 +286,7 @@ append_all(StreamEvent *events, int n)
 	int rounds = 0;
 	int i;
 
+	PreventCommandIfReadOnly("append_batch()");
 	SPI_connect();
 	while (!append_once(events, n))
 	{

@@ -147,6 +147,7 @@ msgstore_claim(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("max_events %d is not positive", most)));
+	PreventCommandIfReadOnly("claim()");
 	worker_refuse_in_handler("claim");
 	stats_note_outside();
 	SPI_connect();
@@ -174,6 +175,7 @@ msgstore_complete(PG_FUNCTION_ARGS)
 	const ConversationMessage *waiting;
 	WorkerBatch batch;
 
+	PreventCommandIfReadOnly("complete()");
 	worker_refuse_in_handler("complete");
 	SPI_connect();
 	take_over(processor_id, ids, &batch);
@@ -213,6 +215,7 @@ msgstore_fail(PG_FUNCTION_ARGS)
 				 errmsg("field \"event_id\" is missing")));
 	id = PG_GETARG_DATUM(1);
 	failure.permanent = strcmp(failure.code, "MS400") == 0;
+	PreventCommandIfReadOnly("fail()");
 	worker_refuse_in_handler("fail");
 	SPI_connect();
 	take_over(processor_id,
@@ -233,6 +236,7 @@ msgstore_reap_stale(PG_FUNCTION_ARGS)
 	int reaped;
 
 	(void) fcinfo;
+	PreventCommandIfReadOnly("reap_stale()");
 	worker_refuse_in_handler("reap_stale");
 	/* Workers skip the lanes held here; wake them when these are released. */
 	wake_at_commit();

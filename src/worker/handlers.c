@@ -33,6 +33,7 @@
 #include "server/errors.h"
 #include "server/statement.h"
 #include "tenancy/tenancy.h"
+#include "worker/handler_name.h"
 #include "worker/handlers.h"
 #include "worker/recorder.h"
 #if PG_VERSION_NUM >= 160000
@@ -105,7 +106,6 @@ static void check_right(Oid function, Oid role, const char *name);
 static void set_local(const char *name, const char *value);
 static char *check_function(Oid function);
 static int become_owner(Oid *saved_user, int *saved_context);
-static Datum stored_names(text *given);
 
 PG_FUNCTION_INFO_V1(msgstore_add_handler);
 PG_FUNCTION_INFO_V1(msgstore_remove_handler);
@@ -148,7 +148,7 @@ msgstore_add_handler(PG_FUNCTION_ARGS)
 Datum
 msgstore_remove_handler(PG_FUNCTION_ARGS)
 {
-	Datum names = stored_names(PG_GETARG_TEXT_PP(1));
+	Datum names = handler_names(PG_GETARG_TEXT_PP(1));
 	Datum values[2];
 	Oid saved_user;
 	int saved_context;
@@ -212,41 +212,7 @@ check_function(Oid function)
 				 "A handler must return void and take an argument of type msgstore.messages and optionally one of type jsonb, for the payload.")));
 	check_right(function, GetUserId(), NameStr(form->proname));
 	ReleaseSysCache(tuple);
-	return format_procedure_qualified(function);
-}
-
-/*
- * Returns an array of the names under which the handler may be stored. The name
- * of a function that no longer exists is used as given, with the arguments that
- * a handler can have.
- */
-static Datum
-stored_names(text *given)
-{
-	char *name = text_to_cstring(given);
-	LOCAL_FCINFO(fcinfo, 1);
-	Datum names[2];
-	Datum function;
-	int n = 0;
-
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = PointerGetDatum(given);
-	fcinfo->args[0].isnull = false;
-	function = strchr(name, '(') != NULL ? to_regprocedure(fcinfo)
-										 : to_regproc(fcinfo);
-	if (!fcinfo->isnull)
-		names[n++] = CStringGetTextDatum(
-			format_procedure_qualified(DatumGetObjectId(function)));
-	else if (strchr(name, '(') != NULL)
-		names[n++] = CStringGetTextDatum(name);
-	else
-	{
-		names[n++] =
-			CStringGetTextDatum(psprintf("%s(msgstore.messages)", name));
-		names[n++] = CStringGetTextDatum(
-			psprintf("%s(msgstore.messages,pg_catalog.jsonb)", name));
-	}
-	return statement_array(TEXTOID, names, NULL, n);
+	return handler_name(function);
 }
 
 /*

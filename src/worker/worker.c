@@ -132,6 +132,7 @@ msgstore_process(PG_FUNCTION_ARGS)
 	int left;
 	int size;
 
+	PreventCommandIfReadOnly("process()");
 	if (most < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),

@@ -67,6 +67,16 @@ SELECT put('order-1'), put('order-2');
 SELECT process();
 SELECT who, event FROM notes WHERE event LIKE 'order-%' ORDER BY n;
 
+-- Whatever the session quotes, it is the same handler.
+SET quote_all_identifiers = on;
+SELECT add_handler('sms', 'note'), add_handler('sms', 'public.also');
+RESET quote_all_identifiers;
+SELECT handler FROM handlers ORDER BY created_at;
+SET quote_all_identifiers = on;
+SELECT remove_handler('sms', 'note'), remove_handler('sms', 'note'), add_handler('sms', 'note');
+RESET quote_all_identifiers;
+SELECT remove_handler('sms', '"note"("msgstore"."messages")'), add_handler('sms', 'note');
+
 -- remove_handler() returns whether there was one, also for a full name.
 SELECT remove_handler('sms', 'public.also(msgstore.messages)'), remove_handler('sms', 'also'),
     remove_handler('email', 'note'), remove_handler('sms', 'public.always_first');
@@ -110,7 +120,13 @@ CREATE FUNCTION public.twin(n int) RETURNS void LANGUAGE sql AS '';
 SELECT refusal(format('SELECT msgstore.add_handler(%L, %L)', 'sms', f))
 FROM unnest('{wrong,many,other,two,none,procedure,twin,missing,"a b",nowhere.at.all}'::text[]) f;
 SELECT refusal($$SELECT msgstore.add_handler('pigeon', 'note')$$);
-SELECT refusal($$SELECT msgstore.remove_handler('sms', 'a b')$$);
+-- Invalid names are refused in the same way by every version of the server.
+SELECT name, refusal(format('SELECT msgstore.remove_handler(''sms'', %L)', name))
+FROM unnest(ARRAY['a b', '', '.', 'a.', 'a.b.c', '"a', 'f(', 'f()', 'f(messages', 'f(messages) x',
+    'f(a b)', 'f(messages,)', 'f(messages[1])', '(messages)', '""', '1f', 'f(', 'f,g', 'f()()']) name;
+SELECT name, msgstore.remove_handler('sms', name)
+FROM unnest(ARRAY['none', 'none(messages)', 'none ( messages , jsonb )', 'none(no_such_type)',
+    'none(select)', 'no_such_schema.none', '"a b"."c(d"', '"a""b"', '"a,b"(no_such_schema."t)")']) name;
 -- An overloaded function, and a name that needs quotes.
 SELECT add_handler('sms', 'twin(msgstore.messages)'::regprocedure);
 CREATE SCHEMA "My Schema";

@@ -66,6 +66,39 @@ my ($status, undef, $stderr) =
   $standby->psql('store', "SELECT ingest_many('b', 1)");
 like($stderr, qr/cannot execute .* (in a read-only transaction|during recovery)/,
 	'it accepts no events');
+
+# Functions that write say so, before they look at anything else.
+foreach my $server ([ $standby, '', 'on a standby' ],
+	[ $node, 'SET default_transaction_read_only = on;', 'in a read-only transaction' ])
+{
+	my ($where, $settings, $name) = @$server;
+
+	foreach my $call (
+		'ingest(NULL, NULL)',
+		"ingest_batch('[]')",
+		"ingest_batch('{}')",
+		'send(NULL, NULL)',
+		'process()',
+		'process(0)',
+		"claim('p')",
+		"heartbeat('p')",
+		"complete('p', '{}')",
+		"fail('p', msgstore.uuid7(), 'E', 'm')",
+		'reap_stale()',
+		"requeue(msgstore.uuid7())",
+		'requeue_dead_letters()',
+		"claim_outbound('s')",
+		"append('s-1', 'x', '{}')",
+		"append_batch('[{\"stream\": \"s-1\", \"type\": \"x\", \"data\": {}}]')",
+		"purge('1 day')",
+		'replay()',
+		"erase_address('sms', '+1')")
+	{
+		my (undef, undef, $error) =
+		  $where->psql('store', "\\set VERBOSITY verbose\n${settings}SELECT msgstore.$call");
+		like($error, qr/^psql:.*ERROR:  25006: /m, "$call $name: 25006");
+	}
+}
 is($standby->safe_psql('store', "SELECT msgstore.list_conversations() ->> 'items'"),
 	'[]', 'but it can be read');
 unlike(log_of($standby), qr/msgstore worker|msgstore launcher/,
