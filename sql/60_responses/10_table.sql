@@ -22,6 +22,7 @@ CREATE TABLE msgstore.responses (
     worker_id text,
     worker_heartbeat timestamptz,
     attempt_count int NOT NULL DEFAULT 0,
+    ended_at timestamptz,
     CONSTRAINT responses_pkey PRIMARY KEY (tenant_id, id),
     -- Ids are unique across all tenants, and every lookup is by id alone.
     -- This is an exclusion and not a unique constraint, so that the rule that
@@ -60,6 +61,11 @@ CREATE INDEX responses_background_idx
     ON msgstore.responses (status, created_at, id)
     WHERE background;
 
+-- Serves the removal of what has been finished for long enough.
+CREATE INDEX responses_ended_at_idx
+    ON msgstore.responses (ended_at)
+    WHERE background AND ended_at IS NOT NULL;
+
 CREATE INDEX responses_heartbeat_idx
     ON msgstore.responses (worker_heartbeat)
     WHERE background AND status = 'in_progress';
@@ -96,6 +102,8 @@ COMMENT ON COLUMN msgstore.responses.extensions IS
     'Fields of the document that have no column, as saved; null if there are none';
 COMMENT ON COLUMN msgstore.responses.created_at IS
     'Creation time in Unix seconds';
+COMMENT ON COLUMN msgstore.responses.ended_at IS
+    'Time, by the clock of the server, at which the response was first stored as neither queued nor in_progress; null before. msgstore.response_ttl counts from here';
 COMMENT ON COLUMN msgstore.responses.completed_at IS
     'Completion time in Unix seconds, or null';
 COMMENT ON COLUMN msgstore.responses.deleted_at IS

@@ -38,6 +38,7 @@ CREATE FUNCTION msgstore._memory_responses()
         background boolean,
         worker_heartbeat timestamptz,
         deleted_at timestamptz,
+        ended_at timestamptz,
         version bigint)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_memory_responses';

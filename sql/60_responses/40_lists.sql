@@ -181,7 +181,7 @@ BEGIN
     -- An item without an id gets one from its position, so that it can serve
     -- as a cursor.
     SELECT array_agg(CASE WHEN jsonb_typeof(i.item) = 'object'
-                               AND NOT i.item ? 'id'
+                               AND i.item ->> 'id' IS NULL
                           THEN i.item || jsonb_build_object('id', 'item_' || i.n)
                           ELSE i.item END
                      ORDER BY CASE WHEN page.descending THEN -i.n ELSE i.n END)

@@ -47,6 +47,45 @@ BEGIN
 END
 $$;
 
+-- What cleanup_responses() removes, but by the time at which it ended in the
+-- store: a client may store a response long after it was created.
+CREATE FUNCTION msgstore._expire_responses(ended_before timestamptz)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    most CONSTANT int :=
+        current_setting('msgstore.response_cleanup_batch')::int;
+    removed bigint;
+BEGIN
+    IF (msgstore._response_scope()).in_memory THEN
+        SELECT count(*) INTO removed
+        FROM (
+            SELECT r.id, r.version FROM msgstore._memory_responses() r
+            WHERE r.background
+                AND r.status IN ('completed', 'failed', 'cancelled')
+                AND r.ended_at < ended_before
+            ORDER BY r.ended_at LIMIT most
+        ) o
+        WHERE msgstore._forget_response(o.id, o.version);
+        RETURN removed;
+    END IF;
+    DELETE FROM msgstore.responses r
+    USING (
+        SELECT o.tenant_id, o.id
+        FROM msgstore.responses o
+        WHERE o.background AND o.status IN ('completed', 'failed', 'cancelled')
+            AND o.ended_at < ended_before
+        ORDER BY o.ended_at LIMIT most
+        FOR UPDATE SKIP LOCKED
+    ) o
+    WHERE r.tenant_id = o.tenant_id AND r.id = o.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
 CREATE FUNCTION msgstore.purge_responses(older_than interval) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -126,8 +165,8 @@ BEGIN
         END IF;
         changed := changed + msgstore._reap_responses(before, false);
         IF ttl > interval '0' THEN
-            changed := changed + msgstore.cleanup_responses(
-                extract(epoch FROM now() - ttl)::bigint);
+            changed := changed
+                + msgstore._expire_responses(clock_timestamp() - ttl);
         END IF;
     END LOOP;
     RETURN changed;
@@ -154,12 +193,15 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore.cleanup_responses(bigint, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._expire_responses(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.purge_responses(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.cleanup_responses(bigint, int) IS
     'Removes completed, failed and cancelled background responses created before the cutoff, a time in Unix seconds: the oldest, at most batch of them (null: msgstore.response_cleanup_batch). Returns the number removed';
+COMMENT ON FUNCTION msgstore._expire_responses(timestamptz) IS
+    'Removes up to msgstore.response_cleanup_batch background responses that ended before this time; returns their number';
 COMMENT ON FUNCTION msgstore.purge_responses(interval) IS
     'Removes deleted responses, and responses older than this that are neither queued nor in progress. Keeps ancestors of responses that stay. Returns the number removed';
 COMMENT ON FUNCTION msgstore._response_housekeeping() IS

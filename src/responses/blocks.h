@@ -44,6 +44,7 @@ typedef struct BlockHead
 	int64 created_at;
 	TimestampTz worker_heartbeat;
 	TimestampTz deleted_at;
+	TimestampTz ended_at;
 	bool background;
 	uint32 lengths[PARTS]; /* ABSENT for none */
 } BlockHead;

@@ -15,6 +15,7 @@
 #include "responses/compose.h"
 #include "responses/document.h"
 #include "responses/fields.h"
+#include "responses/items.h"
 #include "responses/status.h"
 #include "server/errors.h"
 #include "server/settings.h"
@@ -114,6 +115,7 @@ responses_read_document(Jsonb *document)
 	responses_check_size(document);
 	response = responses_take_document(document);
 	check_required(response);
+	responses_check_items("input", response->input);
 	check_background(response);
 	return response;
 }
@@ -126,6 +128,7 @@ responses_take_document(Jsonb *document)
 	response->created_at = NOT_SAID;
 	response->worker_heartbeat = DT_NOBEGIN;
 	response->deleted_at = DT_NOBEGIN;
+	response->ended_at = DT_NOBEGIN;
 	read_fields(response, document, document_fields, lengthof(document_fields));
 	if (response->input == NULL)
 		response->input = responses_empty_array();

@@ -39,35 +39,37 @@ enum
 	COLUMN_WORKER_ID,
 	COLUMN_WORKER_HEARTBEAT,
 	COLUMN_ATTEMPT_COUNT,
-	COLUMN_DELETED_AT
+	COLUMN_DELETED_AT,
+	COLUMN_ENDED_AT
 };
 
-#define COLUMNS COLUMN_DELETED_AT
+#define COLUMNS COLUMN_ENDED_AT
 
 #define COLUMN_LIST                                                            \
 	"id, tenant_id, owner, status, model, previous_response_id, input,"        \
 	" output, error, extensions, usage_input_tokens, usage_output_tokens,"     \
 	" usage_total_tokens, created_at, completed_at, background,"               \
 	" background_request, worker_id, worker_heartbeat, attempt_count,"         \
-	" deleted_at"
+	" deleted_at, ended_at"
 
 #define QUALIFIED_COLUMN_LIST                                                  \
 	"r.id, r.tenant_id, r.owner, r.status, r.model, r.previous_response_id,"   \
 	" r.input, r.output, r.error, r.extensions, r.usage_input_tokens,"         \
 	" r.usage_output_tokens, r.usage_total_tokens, r.created_at,"              \
 	" r.completed_at, r.background, r.background_request, r.worker_id,"        \
-	" r.worker_heartbeat, r.attempt_count, r.deleted_at"
+	" r.worker_heartbeat, r.attempt_count, r.deleted_at, r.ended_at"
 
 #define COLUMN_TYPES                                                           \
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,  \
 		JSONBOID, JSONBOID, INT4OID, INT4OID, INT4OID, INT8OID, INT8OID,       \
-		BOOLOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID
+		BOOLOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID,   \
+		TIMESTAMPTZOID
 
 /* Inserts nothing if the ID is in use, by any tenant. */
 static Statement insert_response = {
 	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ")"
 		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-		   " $14, $15, $16, $17, $18, $19, $20, $21)"
+		   " $14, $15, $16, $17, $18, $19, $20, $21, $22)"
 		   " ON CONFLICT DO NOTHING",
 	.nargs = COLUMNS,
 	.argtypes = {COLUMN_TYPES},
@@ -114,9 +116,10 @@ static Statement update_response = {
 		   " error = $4, extensions = $5, usage_input_tokens = $6,"
 		   " usage_output_tokens = $7, usage_total_tokens = $8,"
 		   " completed_at = $9, background_request = $10, worker_id = $11,"
-		   " worker_heartbeat = $12, attempt_count = $13, deleted_at = $14"
+		   " worker_heartbeat = $12, attempt_count = $13, deleted_at = $14,"
+		   " ended_at = $15"
 		   " WHERE id = $1",
-	.nargs = 14,
+	.nargs = 15,
 	.argtypes = {TEXTOID,
 				 TEXTOID,
 				 JSONBOID,
@@ -130,6 +133,7 @@ static Statement update_response = {
 				 TEXTOID,
 				 TIMESTAMPTZOID,
 				 INT4OID,
+				 TIMESTAMPTZOID,
 				 TIMESTAMPTZOID},
 	.table = "responses"};
 
@@ -191,6 +195,7 @@ responses_durable_insert(const Response *response)
 	put_timestamp(&row, response->worker_heartbeat);
 	put(&row, Int32GetDatum(response->attempt_count), false);
 	put_timestamp(&row, response->deleted_at);
+	put_timestamp(&row, response->ended_at);
 	statement_execute(&insert_response, row.values, row.nulls);
 	inserted = SPI_processed == 1;
 	SPI_finish();
@@ -259,6 +264,7 @@ responses_durable_update(const Response *response)
 	put_timestamp(&row, response->worker_heartbeat);
 	put(&row, Int32GetDatum(response->attempt_count), false);
 	put_timestamp(&row, response->deleted_at);
+	put_timestamp(&row, response->ended_at);
 	statement_execute(&update_response, row.values, row.nulls);
 	SPI_finish();
 }
@@ -319,6 +325,7 @@ copy_row(uint64 number)
 		read_bigint(&row, COLUMN_WORKER_HEARTBEAT, DT_NOBEGIN);
 	response->attempt_count = read_int(&row, COLUMN_ATTEMPT_COUNT);
 	response->deleted_at = read_bigint(&row, COLUMN_DELETED_AT, DT_NOBEGIN);
+	response->ended_at = read_bigint(&row, COLUMN_ENDED_AT, DT_NOBEGIN);
 	return response;
 }
 

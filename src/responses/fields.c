@@ -26,11 +26,26 @@ void
 responses_check_id(const char *field, const char *id)
 {
 	static const char expected[] = "An ID must have 1 to 255 bytes.";
+	static const char path_expected[] =
+		"An ID is a segment of a URL's path. It must not be \".\" or \"..\", "
+		"and must not contain white space, control characters, "
+		"\"/\", \"\\\", \"?\", \"#\" or \"%\".";
+	const unsigned char *c;
 
 	if (id[0] == '\0')
 		responses_refuse_field(field, "is empty", expected);
 	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
 		responses_refuse_field(field, "is too long", expected);
+	if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
+		responses_refuse_field(field, "cannot be part of a URL", path_expected);
+	for (c = (const unsigned char *) id; *c != '\0'; c++)
+	{
+		if (*c <= ' ' || *c == 0x7f || strchr("/\\?#%", *c) != NULL)
+			responses_refuse_field(field,
+								   "contains a character that cannot be "
+								   "part of a URL",
+								   path_expected);
+	}
 }
 
 char *

@@ -65,8 +65,8 @@ msgstore_memory_responses(PG_FUNCTION_ARGS)
 	for (uint64 i = 0; i < n; i++)
 	{
 		BlockHead *head = &headers[i].head;
-		Datum values[PART_PREVIOUS + 6];
-		bool nulls[PART_PREVIOUS + 6] = {false};
+		Datum values[PART_PREVIOUS + 7];
+		bool nulls[PART_PREVIOUS + 7] = {false};
 		int column = 0;
 
 		for (; column <= PART_PREVIOUS; column++)
@@ -81,6 +81,8 @@ msgstore_memory_responses(PG_FUNCTION_ARGS)
 		values[column++] = TimestampTzGetDatum(head->worker_heartbeat);
 		nulls[column] = head->deleted_at == DT_NOBEGIN;
 		values[column++] = TimestampTzGetDatum(head->deleted_at);
+		nulls[column] = head->ended_at == DT_NOBEGIN;
+		values[column++] = TimestampTzGetDatum(head->ended_at);
 		values[column++] = Int64GetDatum((int64) head->version);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
@@ -243,6 +245,7 @@ make_image(const Response *response, BlockImage *image)
 	head->created_at = response->created_at;
 	head->worker_heartbeat = response->worker_heartbeat;
 	head->deleted_at = response->deleted_at;
+	head->ended_at = response->ended_at;
 	head->background = response->background;
 	set_text(image, PART_ID, response->id);
 	set_text(image, PART_TENANT_ID, response->tenant_id);
@@ -333,6 +336,7 @@ make_response(const BlockHead *head, char **parts)
 	response->worker_heartbeat = head->worker_heartbeat;
 	response->attempt_count = head->attempt_count;
 	response->deleted_at = head->deleted_at;
+	response->ended_at = head->ended_at;
 	response->version = head->version;
 	return response;
 }

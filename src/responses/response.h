@@ -44,6 +44,7 @@ typedef struct Response
 	TimestampTz worker_heartbeat; /* DT_NOBEGIN for none */
 	int32 attempt_count;		  /* claims so far */
 	TimestampTz deleted_at;		  /* DT_NOBEGIN for none */
+	TimestampTz ended_at;		  /* stored as finished; DT_NOBEGIN for none */
 
 	uint64 version; /* in the in-memory store; see memory.h */
 } Response;

@@ -27,6 +27,7 @@
 #include "responses/memory.h"
 #include "responses/permission.h"
 #include "responses/responses.h"
+#include "responses/status.h"
 #include "responses/store.h"
 #include "server/errors.h"
 #include "server/settings.h"
@@ -218,6 +219,7 @@ save(Jsonb *document, Jsonb *request)
 	}
 	response->tenant_id = msgstore_tenant_id;
 	response->owner = msgstore_owner;
+	responses_note_end(response);
 	/* The worker must look after it: see responses_housekeeping_turn(). */
 	if (response->background)
 		wake_at_commit();

@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "responses/fields.h"
 #include "responses/status.h"
@@ -87,4 +88,17 @@ responses_move(Response *response, const char *to)
 	response->status = pstrdup(to);
 	if (strcmp(to, "failed") == 0)
 		response->output = responses_empty_array();
+}
+
+/*
+ * The clock is the server's: created_at and completed_at are the client's, and
+ * may lie in the past when the response is stored.
+ */
+void
+responses_note_end(Response *response)
+{
+	if (response->ended_at == DT_NOBEGIN &&
+		strcmp(response->status, "queued") != 0 &&
+		strcmp(response->status, "in_progress") != 0)
+		response->ended_at = GetCurrentTimestamp();
 }

@@ -13,4 +13,7 @@ extern void responses_check_status(const char *status);
 extern void responses_check_move(const char *from, const char *to);
 extern void responses_move(Response *response, const char *to);
 
+/* Notes the time at which a response is first stored as finished. */
+extern void responses_note_end(Response *response);
+
 #endif /* RESPONSES_STATUS_H */

@@ -11,6 +11,7 @@
 
 #include "responses/durable.h"
 #include "responses/memory.h"
+#include "responses/status.h"
 #include "responses/store.h"
 
 Response *
@@ -37,6 +38,7 @@ responses_change(const char *id, ResponsesChange change, void *arg)
 							 : responses_durable_find(id, true);
 		if (response == NULL || !change(response, arg))
 			return NULL;
+		responses_note_end(response);
 		if (!in_memory)
 			responses_durable_update(response);
 		else if (!responses_memory_update(response))

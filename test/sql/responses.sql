@@ -405,8 +405,34 @@ SELECT save_response(pg_temp.queued('new', 1003) || '{"status": "completed"}'), 
 SELECT cleanup_responses(1003, 2), cleanup_responses(1003), cleanup_responses(1003);
 SELECT c, pg_temp.refusal(format('SELECT get_response_for_chain(%L)', c)) FROM unnest(ARRAY['q1', 'q2', 'q3', 'q4', 'new', 'partial', 'waits', 'silent', 'A']) c;
 RESET msgstore.response_ttl;
+-- The time to live counts from the end in the store, not from the client's
+-- created_at: these were created long ago and ended just now.
 SELECT _response_housekeeping();
+SELECT save_response(pg_temp.queued('old', 1) || '{"status": "completed", "completed_at": 2}'), save_response(pg_temp.queued('ends', 1));
+SELECT id FROM claim_response('w');
+SELECT update_response('ends', '{"status": "failed"}', 'w') ->> 'status';
+SELECT _expire_responses(now() - interval '1 minute');
+SELECT _expire_responses(clock_timestamp());
+SELECT pg_temp.refusal('SELECT get_response(''ends'')'), pg_temp.refusal('SELECT get_response(''old'')');
 SELECT cancel_response('waits') ->> 'status';
+
+--
+-- IDs and items that could not be read again are refused
+--
+SELECT i, pg_temp.refusal(format('SELECT save_response(jsonb_build_object(''id'', %L, ''status'', ''completed'', ''model'', ''m''))', i))
+FROM unnest(ARRAY['a/b', 'a b', 'a?b', 'a#b', 'a%2Fb', 'a\b', E'a\tb', '.', '..', 'resp_a.b-c:d~e@f']) i;
+SELECT pg_temp.refusal($$SELECT save_response('{"id": "chained", "status": "completed", "model": "m", "previous_response_id": "a/b"}')$$);
+SELECT n, pg_temp.refusal(format('SELECT save_response(jsonb_build_object(''id'', ''items-%s'', ''status'', ''completed'', ''model'', ''m'', ''input'', %L::jsonb))', n, input))
+FROM unnest(ARRAY['[{"id": "a"}, {"id": "b"}, {"id": "a"}]', '[{"id": "item_2"}, {}]', '[{}, {"id": "item_1"}, {"id": null}]',
+    '["text"]', '[{"id": "a"}, 5]', '[[]]', '[{"id": 5}]', '[{"id": ""}]', '[{"id": "item_1"}, {"id": null}, {}]', '[{"id": "Ä"}, {"id": "ä"}]'])
+    WITH ORDINALITY u (input, n);
+-- Read one a page, each item comes once.
+WITH RECURSIVE pages AS (
+    SELECT 1 AS n, response_input_items('items-9', NULL, NULL, 1) AS page
+    UNION ALL
+    SELECT n + 1, response_input_items('items-9', page ->> 'last_id', NULL, 1)
+    FROM pages WHERE (page ->> 'has_more')::boolean AND n < 10)
+SELECT string_agg(page ->> 'last_id', ' ' ORDER BY n) FROM pages;
 
 --
 -- Purge

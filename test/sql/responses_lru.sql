@@ -119,6 +119,11 @@ SELECT update_response('done', '{"status": "completed"}') ->> 'status';
 RESET msgstore.response_store;
 SELECT save_background('{"id": "done", "status": "queued", "model": "m", "background": true, "created_at": 1000}', '{}');
 SELECT cancel_response('done') ->> 'status';
+SELECT _response_housekeeping() AS too_early;
+UPDATE responses SET ended_at = ended_at - interval '2 days' WHERE id = 'done';
+SET msgstore.response_store = memory;
+SELECT _expire_responses(clock_timestamp());
+RESET msgstore.response_store;
 SELECT _response_housekeeping();
 
 -- Each database has its own store, and so has a recreated extension.
