@@ -225,6 +225,8 @@ SELECT jsonb_path_query_array(msgstore.metrics_detail(), '$.*');
 SELECT to_jsonb(m) - 'tenant_oldest_event_age_us' FROM msgstore.channel_metrics() m;
 SELECT msgstore.latency_histogram();
 SELECT msgstore.recount();
+SELECT finding, severity FROM msgstore.readiness();
+SELECT msgstore.read_payload('{"of": "a"}');
 SELECT * FROM msgstore.check();
 SELECT prefix = :'prefix', tenant_id FROM msgstore.list_api_keys();
 SELECT msgstore.authenticate(:'key');
