@@ -45,6 +45,8 @@ src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -
 src/maintenance/readiness.o: msgstore.control
 $(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h) $(SHARED_OBJS:.o=.h)
 $(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
+# Of PostgreSQL 16 and later, for modules: a program has no such need.
+$(GATEWAY_OBJS): override CFLAGS := $(filter-out -fvisibility=%,$(CFLAGS))
 
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(ROOMS) > $@

@@ -61,7 +61,7 @@ SQL
 
 # Options: env (a hash), flags (a list), url (the query of DATABASE_URL), user,
 # wait (0: do not wait until it answers), directory to start in, files (the
-# maximum number of open files).
+# maximum number of open files), program (another one than the installed one).
 sub new
 {
 	my ($class, $node, %option) = @_;
@@ -85,6 +85,7 @@ sub new
 		PORT => $self->{port},
 		%{ $option{env} // {} });
 
+	my $program = $option{program} // $program;
 	$self->{pid} = fork() // die "could not fork: $!";
 	if ($self->{pid} == 0)
 	{

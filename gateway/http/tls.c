@@ -1,5 +1,5 @@
 /*
- * tls.c: the server's certificate and the accepted versions of TLS.
+ * tls.c: the server's certificate and the accepted versions and ciphers of TLS.
  *
  * The listener keeps one context. A callback chooses the certificate at each
  * handshake, so the next connection gets a reloaded certificate, while open
@@ -15,6 +15,13 @@
 #include <openssl/ssl.h>
 
 #include "http/tls.h"
+
+/*
+ * Of TLS 1.2: key exchanges with forward secrecy only, so that a stolen key
+ * does not decrypt recorded connections, and authenticated encryption. All
+ * ciphers of TLS 1.3 are like that.
+ */
+#define CIPHERS_12 "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 
 struct Tls
 {
@@ -51,7 +58,9 @@ tls_create(const Config *config, Text *error)
 	}
 	tls->context = SSL_CTX_new(TLS_server_method());
 	if (tls->context == NULL ||
-		SSL_CTX_set_min_proto_version(tls->context, TLS1_2_VERSION) != 1)
+		SSL_CTX_set_min_proto_version(tls->context, TLS1_2_VERSION) != 1 ||
+		SSL_CTX_set_cipher_list(tls->context, CIPHERS_12) != 1 ||
+		SSL_CTX_set_dh_auto(tls->context, 1) != 1)
 	{
 		explain(error, "could not start TLS%s", "");
 		tls_free(tls);

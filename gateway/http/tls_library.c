@@ -7,6 +7,8 @@
  * OpenSSL 3 renamed; it does not notice that the function is missing and
  * crashes at the first connection. So the dlopen below gives it this program
  * instead of the two files: it contains everything, including the old name.
+ * Both functions are found by the dynamic linker, so they must stay visible
+ * even if everything else is hidden.
  *
  * Other file names are passed on to the dynamic linker.
  */
@@ -17,7 +19,9 @@
 
 /* OpenSSL 3 defines it as a macro. */
 #undef SSL_get_peer_certificate
-X509 *SSL_get_peer_certificate(const SSL *ssl);
+#define VISIBLE __attribute__((visibility("default")))
+VISIBLE X509 *SSL_get_peer_certificate(const SSL *ssl);
+VISIBLE void *dlopen(const char *file, int mode);
 
 X509 *
 SSL_get_peer_certificate(const SSL *ssl)

@@ -136,6 +136,34 @@ is(curl(trusting('ca2')), '{"status":"ok"}', 'which is not used');
 $kept = undef;
 is(($gateway->stop)[0], 0, 'exit code 0');
 
+# TLS 1.2 has forward secrecy: a key that encrypts or signs is not enough to read
+# what was recorded.
+run("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=rsa -addext subjectAltName=IP:127.0.0.1 -days 2 -keyout $directory/rsa.key -out $directory/rsa.crt");
+install('rsa');
+$gateway = MsgstoreGateway->new($node, env => \%files);
+is(curl("--tls-max 1.2 --ciphers $_", trusting('rsa')), '{"status":"ok"}', "TLS 1.2 with $_")
+  for qw(ECDHE-RSA-AES256-GCM-SHA384 ECDHE-RSA-CHACHA20-POLY1305 DHE-RSA-AES128-GCM-SHA256);
+like(curl("--tls-max 1.2 --ciphers $_", trusting('rsa')), qr/^exit 35/, "TLS 1.2 with $_ is refused")
+  for qw(AES256-GCM-SHA384 AES128-SHA256 AES128-SHA RSA);
+is(curl('--tlsv1.3', trusting('rsa')), '{"status":"ok"}', 'TLS 1.3');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+# HTTPS works if everything is built with hidden visibility, as the flags of
+# PostgreSQL 16 and later do for modules.
+SKIP:
+{
+	my $root = "$FindBin::Bin/../..";
+	my @objects = grep { !/tls_library/ } glob "$root/gateway/*.o $root/gateway/*/*.o";
+	skip 'the gateway was built elsewhere', 2 if !@objects;
+	my $include = `pg_config --includedir`;
+	chomp $include;
+	run("cc -O1 -D_GNU_SOURCE -fvisibility=hidden -I$root/gateway -I$include -c -o $directory/tls_library.o $root/gateway/http/tls_library.c");
+	run("cc -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $directory/hidden @objects $root/src/inbox/json_text.o $directory/tls_library.o -lcivetweb -lcjson -lpq -lssl -lcrypto -lpthread");
+	my $other = MsgstoreGateway->new($node, env => \%files, program => "$directory/hidden");
+	is(curl("--cacert $directory/rsa.crt https://127.0.0.1:$other->{port}/healthz"), '{"status":"ok"}', 'hidden visibility: HTTPS');
+	is(($other->stop)[0], 0, 'exit code 0');
+}
+
 # Without TLS the signal does nothing.
 $gateway = MsgstoreGateway->new($node);
 kill 'HUP', $gateway->{pid};
