@@ -54,6 +54,7 @@ typedef struct Request
 	char id[REQUEST_ID_MAX + 1];
 	char traceparent[56]; /* "" if missing or invalid */
 	char client[48];	  /* address, for rate limits and the log */
+	Scope scope;		  /* what its route requires of a key */
 	Caller caller;		  /* what the request's key stands for */
 	const char *path;	  /* without the query; never NULL */
 	/* The path's {id}, decoded; otherwise its last segment. */

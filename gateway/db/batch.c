@@ -138,6 +138,7 @@ batch_store(Batch *batch, BatchItem *item)
 	batch->last = &item->next;
 	pthread_cond_signal(&batch->filled);
 	pthread_mutex_unlock(&batch->mutex);
+	metrics_add(batch->metrics, METRIC_BATCH_WAITING, 1);
 	while (sem_wait(&item->finished) != 0)
 		continue;
 	sem_destroy(&item->finished);
@@ -185,16 +186,17 @@ take_waiting(Batch *batch)
 	BatchItem *items;
 	BatchItem **end;
 	size_t bytes = 0;
+	int taken = 0;
 
 	pthread_mutex_lock(&batch->mutex);
 	while (batch->first == NULL && !batch->stopping)
 		pthread_cond_wait(&batch->filled, &batch->mutex);
 	items = batch->first;
 	end = &batch->first;
-	for (int count = 0; *end != NULL && count < BATCH_MAX_ITEMS; count++)
+	for (; *end != NULL && taken < BATCH_MAX_ITEMS; taken++)
 	{
 		bytes += (*end)->json.length;
-		if (count > 0 && bytes > BATCH_MAX_BYTES)
+		if (taken > 0 && bytes > BATCH_MAX_BYTES)
 			break;
 		end = &(*end)->next;
 	}
@@ -205,6 +207,7 @@ take_waiting(Batch *batch)
 		pthread_cond_signal(&batch->filled);
 	*end = NULL;
 	pthread_mutex_unlock(&batch->mutex);
+	metrics_add(batch->metrics, METRIC_BATCH_WAITING, -taken);
 	return sort_by_tenant(items);
 }
 
@@ -247,7 +250,7 @@ static void
 store_items(Batch *batch, BatchItem *items)
 {
 	const char *why;
-	PoolConnection *connection = pool_borrow(batch->pool, 0, &why);
+	PoolConnection *connection = pool_borrow(batch->pool, POOL_INGEST, 0, &why);
 
 	if (connection == NULL)
 	{

@@ -6,6 +6,11 @@
  * to connect only one thread, the keeper, tries again, a few times a second;
  * requests fail at once until it succeeds. The mutex is never held during
  * network traffic, except to cancel queries at shutdown.
+ *
+ * Calls can wait for locks in the database, and a session that holds a lock of
+ * one conversation would make sends to it take all connections. So each class
+ * of calls has some connections reserved, and shares the others; and sends give
+ * up on a lock after SEND_LOCK_TIMEOUT.
  */
 #include <errno.h>
 #include <poll.h>
@@ -23,6 +28,9 @@
 #define KEEPER_US SECOND_US
 #define KEEPER_AWAY_US (SECOND_US / 5)
 
+/* Longer than a worker holds a conversation, which is until its commit. */
+#define SEND_LOCK_TIMEOUT "1s"
+
 typedef enum SlotState
 {
 	SLOT_EMPTY,
@@ -30,6 +38,12 @@ typedef enum SlotState
 	SLOT_IDLE,
 	SLOT_LENT
 } SlotState;
+
+const char *const pool_class_names[POOL_CLASSES] = {"ingest",
+													"service",
+													"read",
+													"send",
+													"responses"};
 
 const char pool_tenant_sql[] =
 	"SELECT pg_catalog.set_config('msgstore.tenant_id', $1, true)";
@@ -39,7 +53,8 @@ struct PoolConnection
 	Session session;
 	Pool *pool;
 	SlotState state;
-	bool broken; /* lost, or in an unknown state */
+	PoolClass class; /* that it is lent for */
+	bool broken;	 /* lost, or in an unknown state */
 	int64_t opened_us;
 	int64_t used_us;
 };
@@ -50,16 +65,25 @@ struct Pool
 	Log *log;
 	pthread_t keeper;
 	atomic_bool stopping;
+	unsigned long long reserved[POOL_CLASSES]; /* connections of each class */
 
-	pthread_mutex_t mutex;	/* guards the members below */
-	pthread_cond_t changed; /* a slot became idle or empty, or connecting
-							   failed, or the pool stops */
-	pthread_cond_t wake;	/* for the keeper only: the pool stops */
-	bool away;				/* the last attempt to connect failed */
-	PoolConnection *slots;	/* pool_max of them */
-	PoolCounts counts;
+	pthread_mutex_t mutex; /* guards the members below */
+	/* A slot became available for the class, or connecting failed, or we stop
+	 */
+	pthread_cond_t changed[POOL_CLASSES];
+	pthread_cond_t wake;   /* for the keeper only: the pool stops */
+	bool away;			   /* the last attempt to connect failed */
+	PoolConnection *slots; /* pool_max of them */
+	PoolCounts counts;	   /* of each class in_use is always up to date */
 };
 
+static void reserve(Pool *pool);
+static bool may_lend(const Pool *pool, PoolClass class);
+static PoolConnection *
+take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why);
+static void give_back(Pool *pool, PoolClass class);
+static void wake_waiters(Pool *pool);
+static void wake_all(Pool *pool);
 static PoolConnection *find_slot(Pool *pool, SlotState state);
 static long count_open(const Pool *pool);
 static PoolConnection *find_newest_idle(Pool *pool);
@@ -87,6 +111,7 @@ pool_create(const Config *config, Log *log)
 	}
 	pool->config = config;
 	pool->log = log;
+	reserve(pool);
 	for (long i = 0; i < config->pool_max; i++)
 	{
 		pool->slots[i].pool = pool;
@@ -97,7 +122,8 @@ pool_create(const Config *config, Log *log)
 	pthread_mutex_init(&pool->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&pool->changed, &attributes);
+	for (int i = 0; i < POOL_CLASSES; i++)
+		pthread_cond_init(&pool->changed[i], &attributes);
 	pthread_cond_init(&pool->wake, &attributes);
 	pthread_condattr_destroy(&attributes);
 	if (pthread_create(&pool->keeper, NULL, keep_pool, pool) != 0)
@@ -110,45 +136,82 @@ pool_create(const Config *config, Log *log)
 }
 
 PoolConnection *
-pool_borrow(Pool *pool, long max_wait_ms, const char **why)
+pool_borrow(Pool *pool, PoolClass class, long max_wait_ms, const char **why)
 {
 	int64_t wait_us = max_wait_ms > 0
 						  ? (int64_t) max_wait_ms * 1000
 						  : pool->config->pool_acquire_timeout * SECOND_US;
-	int64_t deadline = clock_us() + wait_us;
+	PoolConnection *slot;
+
+	pthread_mutex_lock(&pool->mutex);
+	slot = take_slot(pool, class, clock_us() + wait_us, why);
+	pthread_mutex_unlock(&pool->mutex);
+	if (slot != NULL)
+		slot->session.lock_timeout =
+			class == POOL_SEND ? SEND_LOCK_TIMEOUT : NULL;
+	return slot;
+}
+
+/* The caller holds the mutex, which is released while this waits. */
+static PoolConnection *
+take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why)
+{
+	PoolClassCounts *counts = &pool->counts.classes[class];
 	struct timespec until = clock_timespec(deadline);
+	int64_t since = 0; /* waiting; 0: not yet */
 	PoolConnection *slot;
 
 	*why = "database is not reachable";
-	pthread_mutex_lock(&pool->mutex);
 	for (;;)
 	{
-		slot = pool->stopping ? NULL : find_newest_idle(pool);
-		if (slot != NULL)
-		{
-			slot->state = SLOT_LENT;
-			if (!is_expired(pool, slot) && is_alive(slot))
-				break;
-			close_slot(pool, slot);
-			continue;
-		}
+		bool may = may_lend(pool, class);
+
+		slot = NULL;
 		if (pool->stopping)
 			*why = "gateway is stopping";
 		if (pool->stopping || (pool->away && count_open(pool) == 0))
 			break;
-		slot = pool->away ? NULL : find_slot(pool, SLOT_EMPTY);
-		if (slot != NULL && open_slot(pool, slot))
-			break;
+		slot = may ? find_newest_idle(pool) : NULL;
 		if (slot != NULL)
-			continue;
-		if (pthread_cond_timedwait(&pool->changed, &pool->mutex, &until) ==
-			ETIMEDOUT)
 		{
+			slot->state = SLOT_LENT;
+			slot->class = class;
+			counts->in_use++;
+			if (!is_expired(pool, slot) && is_alive(slot))
+				break;
+			close_slot(pool, slot);
+			give_back(pool, class);
+			continue;
+		}
+		slot = may && !pool->away ? find_slot(pool, SLOT_EMPTY) : NULL;
+		if (slot != NULL)
+		{
+			slot->class = class;
+			counts->in_use++;
+			if (open_slot(pool, slot))
+				break;
+			give_back(pool, class);
+			continue;
+		}
+		if (since == 0)
+		{
+			since = clock_us();
+			counts->waits++;
+		}
+		counts->waiting++;
+		if (pthread_cond_timedwait(&pool->changed[class],
+								   &pool->mutex,
+								   &until) == ETIMEDOUT)
+		{
+			counts->waiting--;
+			counts->timeouts++;
 			*why = "all database connections are busy";
 			break;
 		}
+		counts->waiting--;
 	}
-	pthread_mutex_unlock(&pool->mutex);
+	if (since != 0)
+		counts->wait_us += (unsigned long long) (clock_us() - since);
 	return slot;
 }
 
@@ -159,16 +222,15 @@ pool_return(Pool *pool, PoolConnection *connection)
 			   PQstatus(connection->session.pg) == CONNECTION_OK &&
 			   PQpipelineStatus(connection->session.pg) == PQ_PIPELINE_OFF &&
 			   PQtransactionStatus(connection->session.pg) == PQTRANS_IDLE;
+	PoolClass class = connection->class;
 
 	pthread_mutex_lock(&pool->mutex);
 	connection->used_us = clock_us();
 	if (!fit || is_expired(pool, connection))
 		close_slot(pool, connection);
 	else
-	{
 		connection->state = SLOT_IDLE;
-		pthread_cond_signal(&pool->changed);
-	}
+	give_back(pool, class);
 	pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -245,7 +307,7 @@ pool_cancel(Pool *pool)
 
 	pthread_mutex_lock(&pool->mutex);
 	pool->stopping = true;
-	pthread_cond_broadcast(&pool->changed);
+	wake_all(pool);
 	for (long i = 0; i < pool->config->pool_max; i++)
 	{
 		if (pool->slots[i].state == SLOT_LENT)
@@ -259,17 +321,82 @@ pool_stop(Pool *pool)
 {
 	pthread_mutex_lock(&pool->mutex);
 	pool->stopping = true;
-	pthread_cond_broadcast(&pool->changed);
+	wake_all(pool);
 	pthread_cond_signal(&pool->wake);
 	pthread_mutex_unlock(&pool->mutex);
 	pthread_join(pool->keeper, NULL);
 	for (long i = 0; i < pool->config->pool_max; i++)
 		session_close(&pool->slots[i].session);
 	pthread_cond_destroy(&pool->wake);
-	pthread_cond_destroy(&pool->changed);
+	for (int i = 0; i < POOL_CLASSES; i++)
+		pthread_cond_destroy(&pool->changed[i]);
 	pthread_mutex_destroy(&pool->mutex);
 	free(pool->slots);
 	free(pool);
+}
+
+/*
+ * Reserves about two thirds of the connections, in turns: a small pool has
+ * some for the first classes only. At least one is always shared.
+ */
+static void
+reserve(Pool *pool)
+{
+	static const PoolClass turns[] = {POOL_INGEST,
+									  POOL_SERVICE,
+									  POOL_READ,
+									  POOL_SEND,
+									  POOL_RESPONSES,
+									  POOL_INGEST,
+									  POOL_READ};
+	const long count = sizeof(turns) / sizeof(turns[0]);
+	long shared = 1 + pool->config->pool_max / 5;
+
+	for (long i = 0; i < pool->config->pool_max - shared; i++)
+		pool->reserved[turns[i % count]]++;
+}
+
+/* Would it leave enough connections to the other classes? */
+static bool
+may_lend(const Pool *pool, PoolClass class)
+{
+	unsigned long long taken = 1;
+
+	for (int i = 0; i < POOL_CLASSES; i++)
+	{
+		unsigned long long in_use = pool->counts.classes[i].in_use;
+
+		taken += i != (int) class && in_use < pool->reserved[i]
+					 ? pool->reserved[i]
+					 : in_use;
+	}
+	return taken <= (unsigned long long) pool->config->pool_max;
+}
+
+static void
+give_back(Pool *pool, PoolClass class)
+{
+	pool->counts.classes[class].in_use--;
+	wake_waiters(pool);
+}
+
+/* One of each class that may go on; those that find nothing wait again. */
+static void
+wake_waiters(Pool *pool)
+{
+	for (int i = 0; i < POOL_CLASSES; i++)
+	{
+		if (pool->counts.classes[i].waiting > 0 &&
+			may_lend(pool, (PoolClass) i))
+			pthread_cond_signal(&pool->changed[i]);
+	}
+}
+
+static void
+wake_all(Pool *pool)
+{
+	for (int i = 0; i < POOL_CLASSES; i++)
+		pthread_cond_broadcast(&pool->changed[i]);
 }
 
 static PoolConnection *
@@ -333,7 +460,7 @@ open_slot(Pool *pool, PoolConnection *slot)
 		slot->state = SLOT_EMPTY;
 		pool->counts.failures++;
 		/* Requests that wait for a connection must fail at once, too. */
-		pthread_cond_broadcast(&pool->changed);
+		wake_all(pool);
 		return false;
 	}
 	slot->broken = false;
@@ -351,7 +478,7 @@ close_slot(Pool *pool, PoolConnection *slot)
 	session_close(&slot->session);
 	pthread_mutex_lock(&pool->mutex);
 	slot->state = SLOT_EMPTY;
-	pthread_cond_broadcast(&pool->changed);
+	wake_waiters(pool);
 }
 
 /*
@@ -438,6 +565,6 @@ open_minimum(Pool *pool)
 			!open_slot(pool, slot))
 			return;
 		slot->state = SLOT_IDLE;
-		pthread_cond_broadcast(&pool->changed);
+		wake_waiters(pool);
 	}
 }

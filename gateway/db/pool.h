@@ -13,12 +13,39 @@
 typedef struct Pool Pool;
 typedef struct PoolConnection PoolConnection;
 
+/*
+ * What a connection is borrowed for. Each class has connections that the others
+ * leave free, so that none of them can be shut out by calls of another one.
+ */
+typedef enum PoolClass
+{
+	POOL_INGEST,  /* webhooks and callbacks */
+	POOL_SERVICE, /* keys, limits and metrics */
+	POOL_READ,
+	POOL_SEND, /* waits for locks only briefly, see pool.c */
+	POOL_RESPONSES,
+	POOL_CLASSES
+} PoolClass;
+
+/* As in the names of metrics. */
+extern const char *const pool_class_names[POOL_CLASSES];
+
+typedef struct PoolClassCounts
+{
+	unsigned long long in_use;
+	unsigned long long waiting;	 /* requests, for a connection */
+	unsigned long long waits;	 /* since the start, as the next two */
+	unsigned long long wait_us;	 /* of all waits together */
+	unsigned long long timeouts; /* waits that ended without a connection */
+} PoolClassCounts;
+
 typedef struct PoolCounts
 {
 	unsigned long long connections;
 	unsigned long long idle;
 	unsigned long long connects; /* since the start */
 	unsigned long long failures; /* failed attempts to connect */
+	PoolClassCounts classes[POOL_CLASSES];
 } PoolCounts;
 
 /* Does not wait for the database: the gateway starts without it. */
@@ -27,10 +54,11 @@ Pool *pool_create(const Config *config, Log *log);
 /*
  * Lends an idle connection that looks alive. Returns NULL at once if the
  * database is not reachable, and after max_wait_ms (0: the URL's
- * acquire_timeout) if all connections are in use; *why is then a constant for
- * the client.
+ * acquire_timeout) if all connections that the class may use are in use; *why
+ * is then a constant for the client.
  */
-PoolConnection *pool_borrow(Pool *pool, long max_wait_ms, const char **why);
+PoolConnection *
+pool_borrow(Pool *pool, PoolClass class, long max_wait_ms, const char **why);
 
 /* Takes it back; closes it unless it is as good as new. */
 void pool_return(Pool *pool, PoolConnection *connection);

@@ -19,13 +19,19 @@
 
 static bool finish_connecting(Session *session, int64_t deadline);
 static bool prepare_session(Session *session, int64_t deadline);
+static void describe_timeout(const Session *session, char *text, size_t size);
 static const char *describe_failure(PGconn *pg);
 static bool wait_socket(PGconn *pg, short events, int64_t deadline);
 static bool send_all(PGconn *pg, int64_t deadline);
 static PGresult *receive_last(PGconn *pg, int64_t deadline);
+static bool needs_settings(const Session *session);
+static int send_settings(Session *session);
 static bool send_pipeline(PGconn *pg, const Statement *statements, int count);
-static PGresult *
-receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline);
+static PGresult *receive_pipeline(PGconn *pg,
+								  int settings,
+								  int count,
+								  PGresult **results,
+								  int64_t deadline);
 static bool await_result(PGconn *pg, PGresult **result, int64_t deadline);
 static void take_outcome(Session *session, QueryOutcome *outcome);
 
@@ -89,6 +95,20 @@ session_query(Session *session,
 	int64_t deadline = clock_us() + SERVER_GRACE_US +
 					   session->config->query_timeout * SECOND_US;
 
+	if (needs_settings(session))
+	{
+		const Statement statement = {sql, count, values};
+		PGresult *result;
+
+		outcome = session_transaction(session, &statement, 1, &result);
+		if (strcmp(outcome.sqlstate, "00000") == 0)
+		{
+			PQclear(outcome.result);
+			outcome.result = result;
+		}
+		return outcome;
+	}
+
 	/*
 	 * Not prepared: parsing and planning took 0.06 ms when measured, once for
 	 * a whole batch, and a prepared statement could be invalidated by a pooler
@@ -117,10 +137,16 @@ session_transaction(Session *session,
 	int64_t deadline = clock_us() + SERVER_GRACE_US +
 					   session->config->query_timeout * SECOND_US;
 
+	int settings = -1;
+
 	for (int i = 0; i < count; i++)
 		results[i] = NULL;
-	if (send_pipeline(pg, statements, count) && send_all(pg, deadline))
-		outcome.result = receive_pipeline(pg, count, results, deadline);
+	if (PQenterPipelineMode(pg))
+		settings = send_settings(session);
+	if (settings >= 0 && send_pipeline(pg, statements, count) &&
+		send_all(pg, deadline))
+		outcome.result =
+			receive_pipeline(pg, settings, count, results, deadline);
 	take_outcome(session, &outcome);
 	if (strcmp(outcome.sqlstate, "00000") == 0)
 		return outcome;
@@ -133,10 +159,61 @@ session_transaction(Session *session,
 }
 
 static bool
+needs_settings(const Session *session)
+{
+	return session->pooled || session->lock_timeout != NULL;
+}
+
+/*
+ * Sends the settings of this transaction, ahead of its statements. Returns how
+ * many statements that took, or -1.
+ */
+static int
+send_settings(Session *session)
+{
+	static const char lock_sql[] = "SELECT pg_catalog.set_config("
+								   "'lock_timeout', $1, true)";
+	static const char pooled_sql[] =
+		"SELECT pg_catalog.set_config('statement_timeout', $1, true),"
+		" CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'off'"
+		" THEN pg_catalog.set_config('synchronous_commit', 'on', true) END";
+	char timeout[32];
+	const char *values[] = {timeout};
+	int sent = 0;
+
+	if (session->pooled)
+	{
+		describe_timeout(session, timeout, sizeof(timeout));
+		if (!PQsendQueryParams(session->pg,
+							   pooled_sql,
+							   1,
+							   NULL,
+							   values,
+							   NULL,
+							   NULL,
+							   0))
+			return -1;
+		sent++;
+	}
+	if (session->lock_timeout != NULL)
+	{
+		if (!PQsendQueryParams(session->pg,
+							   lock_sql,
+							   1,
+							   NULL,
+							   &session->lock_timeout,
+							   NULL,
+							   NULL,
+							   0))
+			return -1;
+		sent++;
+	}
+	return sent;
+}
+
+static bool
 send_pipeline(PGconn *pg, const Statement *statements, int count)
 {
-	if (!PQenterPipelineMode(pg))
-		return false;
 	for (int i = 0; i < count; i++)
 	{
 		if (!PQsendQueryParams(pg,
@@ -158,11 +235,15 @@ send_pipeline(PGconn *pg, const Statement *statements, int count)
  * pipeline mode is not reused.
  */
 static PGresult *
-receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline)
+receive_pipeline(PGconn *pg,
+				 int settings,
+				 int count,
+				 PGresult **results,
+				 int64_t deadline)
 {
 	PGresult *error = NULL;
 	PGresult *result;
-	int at = 0;
+	int at = -settings;
 	int ends = 0;
 
 	/* One NULL separates two statements; two in a row end the pipeline. */
@@ -186,7 +267,8 @@ receive_pipeline(PGconn *pg, int count, PGresult **results, int64_t deadline)
 			}
 			return result;
 		}
-		if (status == PGRES_TUPLES_OK && at < count && results[at] == NULL)
+		if (status == PGRES_TUPLES_OK && at >= 0 && at < count &&
+			results[at] == NULL)
 			results[at] = result;
 		else if (status == PGRES_FATAL_ERROR && error == NULL)
 			error = result;
@@ -261,6 +343,11 @@ finish_connecting(Session *session, int64_t deadline)
  * whatever the server's default is, because 202 promises that. All values of
  * synchronous_commit but "off" are durable.
  *
+ * A pooler may give the server's session to another client after each
+ * transaction, so behind one these settings are made in each transaction
+ * instead (send_settings). A pooler shows: the process id that it told this
+ * client at connect is not that of the server's process.
+ *
  * If the module is not preloaded, msgstore.tenant_id is a placeholder that any
  * role can set, and its value can be lost when the module is loaded. Such a
  * session must not be used for a tenant.
@@ -269,26 +356,39 @@ static bool
 prepare_session(Session *session, int64_t deadline)
 {
 	static const char sql[] =
-		"SELECT set_config('statement_timeout', $1, false),"
-		" CASE WHEN current_setting('synchronous_commit') = 'off'"
-		" THEN set_config('synchronous_commit', 'on', false) END,"
+		"SELECT pg_backend_pid() = $2::int4,"
 		" EXISTS (SELECT FROM pg_catalog.pg_settings"
-		" WHERE name = 'msgstore.tenant_id' AND context = 'superuser')";
+		" WHERE name = 'msgstore.tenant_id' AND context = 'superuser'),"
+		" CASE WHEN pg_backend_pid() = $2::int4"
+		" THEN set_config('statement_timeout', $1, false) END,"
+		" CASE WHEN pg_backend_pid() = $2::int4"
+		" AND current_setting('synchronous_commit') = 'off'"
+		" THEN set_config('synchronous_commit', 'on', false) END";
 	char timeout[32];
-	const char *values[] = {timeout};
+	char process[32];
+	const char *values[] = {timeout, process};
 	PGconn *pg = session->pg;
 	PGresult *result;
 	bool done;
 
-	snprintf(timeout, sizeof(timeout), "%lds", session->config->query_timeout);
-	if (!PQsendQueryParams(pg, sql, 1, NULL, values, NULL, NULL, 0) ||
+	describe_timeout(session, timeout, sizeof(timeout));
+	snprintf(process, sizeof(process), "%d", PQbackendPID(pg));
+	if (!PQsendQueryParams(pg, sql, 2, NULL, values, NULL, NULL, 0) ||
 		!send_all(pg, deadline))
 		return false;
 	result = receive_last(pg, deadline);
 	done = PQresultStatus(result) == PGRES_TUPLES_OK;
-	session->scoped = done && strcmp(PQgetvalue(result, 0, 2), "t") == 0;
+	session->pooled = done && strcmp(PQgetvalue(result, 0, 0), "t") != 0;
+	session->scoped = done && strcmp(PQgetvalue(result, 0, 1), "t") == 0;
+	session->lock_timeout = NULL;
 	PQclear(result);
 	return done;
+}
+
+static void
+describe_timeout(const Session *session, char *text, size_t size)
+{
+	snprintf(text, size, "%lds", session->config->query_timeout);
 }
 
 static const char *

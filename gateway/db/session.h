@@ -20,6 +20,8 @@ typedef struct Session
 	PGconn *pg;					 /* NULL: closed */
 	PGcancel *cancel; /* made at connect: PQcancel must not touch pg */
 	bool scoped; /* the module is preloaded, so msgstore.tenant_id is safe */
+	bool pooled; /* behind a pooler: settings must end with a transaction */
+	const char *lock_timeout; /* of the next calls; NULL: the role's */
 } Session;
 
 /* The outcome of a call; the SQLSTATE alone says whether it succeeded. */

@@ -154,7 +154,8 @@ KeysThere
 keys_look(Keys *keys)
 {
 	const char *why;
-	PoolConnection *connection = pool_borrow(keys->pool, BORROW_MS, &why);
+	PoolConnection *connection =
+		pool_borrow(keys->pool, POOL_SERVICE, BORROW_MS, &why);
 	KeysThere there = KEYS_NOT_KNOWN;
 	QueryOutcome outcome;
 
@@ -258,7 +259,8 @@ static KeyAnswer
 ask(Keys *keys, const char *key, Entry *answer, const char **why)
 {
 	int64_t now = clock_us();
-	PoolConnection *connection = pool_borrow(keys->pool, BORROW_MS, why);
+	PoolConnection *connection =
+		pool_borrow(keys->pool, POOL_SERVICE, BORROW_MS, why);
 	KeyAnswer said = KEY_UNAVAILABLE;
 	QueryOutcome outcome;
 

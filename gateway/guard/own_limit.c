@@ -115,7 +115,8 @@ static void
 ask(OwnLimit *limit)
 {
 	const char *why;
-	PoolConnection *connection = pool_borrow(limit->pool, BORROW_MS, &why);
+	PoolConnection *connection =
+		pool_borrow(limit->pool, POOL_SERVICE, BORROW_MS, &why);
 	QueryOutcome outcome;
 
 	if (connection == NULL)

@@ -177,7 +177,7 @@ replace_invalid_text(Request *request)
 {
 	Pool *pool = request->gateway->pool;
 	const char *why;
-	PoolConnection *connection = pool_borrow(pool, 0, &why);
+	PoolConnection *connection = pool_borrow(pool, POOL_INGEST, 0, &why);
 	QueryOutcome outcome;
 	bool known;
 

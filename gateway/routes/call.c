@@ -9,6 +9,12 @@
 #include "http/reply.h"
 #include "routes/call.h"
 
+/* How long a client waits before it sends to a busy conversation again. */
+#define BUSY_RETRY_SECS 1
+
+static PoolClass class_of(const Request *request);
+static bool
+reply_busy(Request *request, PoolClass class, const QueryOutcome *outcome);
 static void
 reply_query_error(Request *request, const QueryOutcome *outcome, bool content);
 
@@ -21,7 +27,8 @@ call_database(Request *request,
 {
 	Pool *pool = request->gateway->pool;
 	const char *why;
-	PoolConnection *connection = pool_borrow(pool, 0, &why);
+	PoolClass class = class_of(request);
+	PoolConnection *connection = pool_borrow(pool, class, 0, &why);
 	QueryOutcome outcome;
 
 	if (connection == NULL)
@@ -33,13 +40,57 @@ call_database(Request *request,
 		pool_query(connection, request->caller.tenant, sql, count, values);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
-		reply_query_error(request, &outcome, content);
+	{
+		if (!reply_busy(request, class, &outcome))
+			reply_query_error(request, &outcome, content);
+	}
 	else if (PQntuples(outcome.result) != 1)
 		reply_error(request, 500, "internal error");
 	else
 		return outcome.result;
 	PQclear(outcome.result);
 	return NULL;
+}
+
+static PoolClass
+class_of(const Request *request)
+{
+	switch (request->scope)
+	{
+		case SCOPE_INGEST:
+			return POOL_INGEST;
+		case SCOPE_SEND:
+			return POOL_SEND;
+		case SCOPE_READ:
+			return POOL_READ;
+		case SCOPE_RESPONSES:
+			return POOL_RESPONSES;
+		case SCOPE_NONE:
+		case SCOPE_OPERATE:
+			break;
+	}
+	return POOL_SERVICE;
+}
+
+/*
+ * Answers a send that gave up waiting for a lock. If that was a lock of a row,
+ * the context names the table or has the statement that updates it.
+ */
+static bool
+reply_busy(Request *request, PoolClass class, const QueryOutcome *outcome)
+{
+	const char *context = PQresultErrorField(outcome->result, PG_DIAG_CONTEXT);
+	bool row = context != NULL &&
+			   (strstr(context, "\"conversations\"") != NULL ||
+				strstr(context, "UPDATE msgstore.conversations") != NULL);
+
+	if (class != POOL_SEND || strcmp(outcome->sqlstate, "55P03") != 0)
+		return false;
+	reply_unavailable(request,
+					  row ? "conversation is busy"
+						  : "database is busy: a lock is held for too long",
+					  BUSY_RETRY_SECS);
+	return true;
 }
 
 static void

@@ -63,6 +63,7 @@ const MetricName own_metrics[METRIC_COUNT] = {
 			"Webhooks refused by a rate limit."),
 	COUNTER("webhooks_refused_unauthorized",
 			"Webhooks without a key for their scope."),
+	GAUGE("batch_waiting", "Events waiting for a batch."),
 };
 
 const MetricName database_metrics[] = {
@@ -95,12 +96,29 @@ const MetricName database_metrics[] = {
 
 const size_t database_metrics_count = LENGTH(database_metrics);
 
+/* The five of each class of pool.h. */
+#define POOL_CLASS_METRICS(class, calls)                                       \
+	GAUGE("pool_" class "_in_use", "Connections in use by " calls "."),        \
+		GAUGE("pool_" class "_waiting",                                        \
+			  "Waiting for a connection: " calls "."),                         \
+		COUNTER("pool_" class "_waits",                                        \
+				"Waits for a connection by " calls "."),                       \
+		COUNTER("pool_" class "_wait_us",                                      \
+				"Microseconds of these waits by " calls "."),                  \
+		COUNTER("pool_" class "_timeouts",                                     \
+				"Waits that ended without a connection, by " calls ".")
+
 static const MetricName pool_metrics[] = {
 	GAUGE("database_up", "1 if the database answered this request."),
 	GAUGE("pool_connections", "Connections to the database."),
 	GAUGE("pool_idle", "Idle connections to the database."),
 	COUNTER("pool_connects", "Connections opened to the database."),
 	COUNTER("pool_failures", "Failed attempts to connect."),
+	POOL_CLASS_METRICS("ingest", "webhooks"),
+	POOL_CLASS_METRICS("service", "keys, limits and metrics"),
+	POOL_CLASS_METRICS("read", "lists"),
+	POOL_CLASS_METRICS("send", "sends"),
+	POOL_CLASS_METRICS("responses", "the Responses API"),
 };
 
 static const MetricName other = {"", "untyped", "Counted by the database."};

@@ -11,6 +11,7 @@
  * the gateway's own counters, would reveal other tenants' activity. A tenant's
  * values are not kept, so they cannot be shown to another tenant later.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,8 @@ static bool collect(Request *request, bool with_detail, Answer *answer);
 static void ask_database(Request *request, bool with_detail, Answer *answer);
 static void keep_answer(char **kept, const PGresult *result, int column);
 static void add_own(Gateway *gateway, cJSON *all, bool up);
+static void
+add_class(cJSON *all, const char *class, const PoolClassCounts *counts);
 static void set_number(cJSON *all, const char *name, double value);
 static void write_json(const cJSON *all, Text *out);
 static void write_prometheus(const cJSON *all, Text *out);
@@ -109,7 +112,8 @@ ask_database(Request *request, bool with_detail, Answer *answer)
 	Pool *pool = request->gateway->pool;
 	const char *tenant = request->caller.tenant;
 	const char *why;
-	PoolConnection *connection = pool_borrow(pool, METRICS_WAIT_MS, &why);
+	PoolConnection *connection =
+		pool_borrow(pool, POOL_SERVICE, METRICS_WAIT_MS, &why);
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "08001"};
 
 	if (connection != NULL)
@@ -175,6 +179,29 @@ add_own(Gateway *gateway, cJSON *all, bool up)
 	set_number(all, "pool_idle", (double) counts.idle);
 	set_number(all, "pool_connects", (double) counts.connects);
 	set_number(all, "pool_failures", (double) counts.failures);
+	for (int i = 0; i < POOL_CLASSES; i++)
+		add_class(all, pool_class_names[i], &counts.classes[i]);
+}
+
+static void
+add_class(cJSON *all, const char *class, const PoolClassCounts *counts)
+{
+	const struct
+	{
+		const char *name;
+		unsigned long long value;
+	} numbers[] = {{"in_use", counts->in_use},
+				   {"waiting", counts->waiting},
+				   {"waits", counts->waits},
+				   {"wait_us", counts->wait_us},
+				   {"timeouts", counts->timeouts}};
+	char name[64];
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+	{
+		snprintf(name, sizeof(name), "pool_%s_%s", class, numbers[i].name);
+		set_number(all, name, (double) numbers[i].value);
+	}
 }
 
 static void

@@ -31,7 +31,8 @@ get_readiness(Request *request)
 {
 	Pool *pool = request->gateway->pool;
 	const char *why;
-	PoolConnection *connection = pool_borrow(pool, READINESS_WAIT_MS, &why);
+	PoolConnection *connection =
+		pool_borrow(pool, POOL_SERVICE, READINESS_WAIT_MS, &why);
 	QueryOutcome outcome;
 	Text body = {0};
 

@@ -127,6 +127,7 @@ dispatch(Request *request, int found)
 {
 	const Route *route = &routes[found];
 
+	request->scope = route->scope;
 	if (!check_repeated(request) || !admit(request, route->scope))
 		return;
 	if (strcmp(route->method, "GET") == 0

@@ -184,10 +184,10 @@ $gateway = MsgstoreGateway->new(
 	env => { DATABASE_QUERY_TIMEOUT_SECS => 5 });
 $locker = $node->background_psql('postgres');
 $locker->query_safe(
-	'BEGIN; LOCK TABLE msgstore.messages IN ACCESS EXCLUSIVE MODE');
+	'BEGIN; LOCK TABLE msgstore.conversations IN ACCESS EXCLUSIVE MODE');
 my $socket = $gateway->connection;
 MsgstoreGateway::syswrite_all($socket,
-	MsgstoreGateway::post_bytes('/api/messages/sms', sms(body => 'busy')));
+	"GET /api/conversations HTTP/1.1\r\nHost: x\r\n\r\n");
 ok( eventually(
 		sub {
 			$node->safe_psql('postgres',
@@ -203,7 +203,7 @@ is( $answer->{json}{message},
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 is($gateway->read_answer($socket)->{status},
-	202, 'the waiting request is accepted');
+	200, 'the waiting request is answered');
 
 # Idle connections are closed after a while and opened again.
 $gateway->stop;

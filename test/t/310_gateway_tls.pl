@@ -158,7 +158,7 @@ SKIP:
 	my $include = `pg_config --includedir`;
 	chomp $include;
 	run("cc -O1 -D_GNU_SOURCE -fvisibility=hidden -I$root/gateway -I$include -c -o $directory/tls_library.o $root/gateway/http/tls_library.c");
-	run("cc -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $directory/hidden @objects $root/src/inbox/json_text.o $directory/tls_library.o -lcivetweb -lcjson -lpq -lssl -lcrypto -lpthread");
+	run("cc -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $directory/hidden @objects $root/src/inbox/json_text.o $directory/tls_library.o -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread");
 	my $other = MsgstoreGateway->new($node, env => \%files, program => "$directory/hidden");
 	is(curl("--cacert $directory/rsa.crt https://127.0.0.1:$other->{port}/healthz"), '{"status":"ok"}', 'hidden visibility: HTTPS');
 	is(($other->stop)[0], 0, 'exit code 0');
