@@ -58,9 +58,40 @@ CREATE TABLE msgstore.idempotency_keys (
 CREATE INDEX idempotency_keys_expires_at_idx
     ON msgstore.idempotency_keys (expires_at) WHERE expires_at IS NOT NULL;
 
+CREATE TABLE msgstore.id_conflicts (
+    tenant_id text COLLATE "C" NOT NULL,
+    event_id uuid NOT NULL,
+    stored_digest bytea NOT NULL,
+    received_digest bytea NOT NULL,
+    conflict_count bigint NOT NULL DEFAULT 1,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_seen_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT id_conflicts_pkey PRIMARY KEY (tenant_id, event_id)
+);
+
+CREATE TABLE msgstore.refused_events (
+    tenant_id text COLLATE "C" NOT NULL,
+    id uuid NOT NULL,
+    channel text COLLATE "C",
+    error_code text NOT NULL,
+    error_message text NOT NULL,
+    payload jsonb,
+    payload_bytes bigint NOT NULL,
+    idempotency_key text,
+    correlation_id text,
+    mock boolean NOT NULL DEFAULT false,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT refused_events_pkey PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX refused_events_received_at_idx
+    ON msgstore.refused_events (received_at);
+
 SELECT pg_catalog.pg_extension_config_dump('msgstore.event_log', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.event_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.idempotency_keys', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.id_conflicts', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.refused_events', '');
 
 CREATE FUNCTION msgstore.uuid7() RETURNS uuid
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
@@ -95,6 +126,42 @@ CREATE FUNCTION msgstore.ingest_batch(items jsonb)
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_ingest_batch';
 
+-- The row goes first: of two sessions that submit it, the second does not find it.
+CREATE FUNCTION msgstore.resubmit_refused(
+    id uuid,
+    OUT event_id uuid,
+    OUT duplicate boolean)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    refused msgstore.refused_events;
+BEGIN
+    DELETE FROM msgstore.refused_events r
+    WHERE r.id = resubmit_refused.id AND scope IN ('', r.tenant_id)
+    RETURNING r.* INTO refused;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'refused event % does not exist',
+            coalesce('"' || resubmit_refused.id || '"', 'null')
+            USING ERRCODE = 'MS404',
+                  DETAIL = 'It was submitted again, or removed because of its age or of msgstore.max_refused.';
+    END IF;
+    IF refused.payload IS NULL AND refused.payload_bytes > 0 THEN
+        RAISE EXCEPTION 'payload of refused event "%" was not kept', refused.id
+            USING ERRCODE = 'MS413',
+                  DETAIL = format('It has %s bytes, more than msgstore.max_payload_bytes allowed.', refused.payload_bytes);
+    END IF;
+    -- The event belongs to the tenant that sent it, whoever submits it again.
+    PERFORM set_config('msgstore.tenant_id', refused.tenant_id, true);
+    SELECT i.event_id, i.duplicate INTO event_id, duplicate
+    FROM msgstore.ingest(refused.channel, refused.payload,
+        refused.idempotency_key, refused.correlation_id, refused.mock) i;
+    PERFORM set_config('msgstore.tenant_id', scope, true);
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore.resubmit_refused(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.read_payload(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest_batch(jsonb) FROM PUBLIC;
@@ -145,6 +212,48 @@ COMMENT ON COLUMN msgstore.idempotency_keys.result_id IS
     'Id of the event or message that the first request stored';
 COMMENT ON COLUMN msgstore.idempotency_keys.expires_at IS
     'Time from which the key may be used again; null in scope content, where rows do not expire';
+COMMENT ON TABLE msgstore.id_conflicts IS
+    'Events that were received again under the same id with different content, one row for each event. The stored event is unchanged';
+COMMENT ON COLUMN msgstore.id_conflicts.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.id_conflicts.event_id IS
+    'Id of the stored event in event_log';
+COMMENT ON COLUMN msgstore.id_conflicts.stored_digest IS
+    'SHA-256 of the stored payload as text at the last conflict';
+COMMENT ON COLUMN msgstore.id_conflicts.received_digest IS
+    'SHA-256 of the payload that was received at the last conflict, as text after redaction';
+COMMENT ON COLUMN msgstore.id_conflicts.conflict_count IS
+    'Number of times that different content was received';
+COMMENT ON COLUMN msgstore.id_conflicts.first_seen_at IS
+    'Time of the first conflict';
+COMMENT ON COLUMN msgstore.id_conflicts.last_seen_at IS
+    'Time of the last conflict';
+COMMENT ON TABLE msgstore.refused_events IS
+    'Events that ingest_batch() refused while msgstore.keep_refused was on, at most msgstore.max_refused for each tenant';
+COMMENT ON COLUMN msgstore.refused_events.tenant_id IS
+    'Tenant that sent the event';
+COMMENT ON COLUMN msgstore.refused_events.id IS
+    'Id of the refused event (UUID version 7), in order of arrival';
+COMMENT ON COLUMN msgstore.refused_events.channel IS
+    'Channel in the request, at most 255 bytes; null if there is none';
+COMMENT ON COLUMN msgstore.refused_events.error_code IS
+    'SQLSTATE of the refusal';
+COMMENT ON COLUMN msgstore.refused_events.error_message IS
+    'Message of the refusal';
+COMMENT ON COLUMN msgstore.refused_events.payload IS
+    'Payload as received, with redacted values replaced; null if it is missing or larger than msgstore.max_payload_bytes';
+COMMENT ON COLUMN msgstore.refused_events.payload_bytes IS
+    'Size of the payload as JSON text, at least the limit if it is larger; 0 if it is missing';
+COMMENT ON COLUMN msgstore.refused_events.idempotency_key IS
+    'Idempotency key in the request; null if there is none or it is too long';
+COMMENT ON COLUMN msgstore.refused_events.correlation_id IS
+    'Correlation id in the request, at most 255 bytes';
+COMMENT ON COLUMN msgstore.refused_events.mock IS
+    'Whether the event may lack a provider message id';
+COMMENT ON COLUMN msgstore.refused_events.received_at IS
+    'Time of arrival: the start of the transaction that refused the event';
+COMMENT ON FUNCTION msgstore.resubmit_refused(uuid) IS
+    'Passes a refused event to ingest() again, for the tenant that sent it, and removes it from refused_events. Returns what ingest() returns. Raises the error of ingest() and keeps the row if the event is refused again, MS404 if there is no such row, MS413 if its payload was not kept';
 COMMENT ON FUNCTION msgstore.uuid7() IS
     'Returns a new time-ordered UUID (version 7, RFC 9562), greater than all that this session has generated before';
 COMMENT ON FUNCTION msgstore.read_payload(text) IS

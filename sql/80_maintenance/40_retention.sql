@@ -54,6 +54,12 @@ BEGIN
         WHERE l.tenant_id = e.tenant_id AND l.id = e.id;
     END IF;
     GET DIAGNOSTICS removed = ROW_COUNT;
+    -- After the event: a session that records a conflict keeps it from going.
+    IF kind = 'events' THEN
+        DELETE FROM msgstore.id_conflicts c
+        USING unnest(tenants, event_ids) AS e (tenant_id, id)
+        WHERE c.tenant_id = e.tenant_id AND c.event_id = e.id;
+    END IF;
     RETURN removed;
 END
 $$;
@@ -237,6 +243,38 @@ BEGIN
 END
 $$;
 
+-- SKIP LOCKED: a refused event that is being submitted again stays.
+CREATE FUNCTION msgstore._purge_refused(
+    before timestamptz,
+    most int,
+    dry_run boolean)
+    RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    removed int;
+BEGIN
+    IF dry_run THEN
+        RETURN (SELECT count(*) FROM msgstore.refused_events r
+                WHERE r.received_at < before AND scope IN ('', r.tenant_id));
+    END IF;
+    WITH old AS (
+        SELECT r.tenant_id, r.id
+        FROM msgstore.refused_events r
+        WHERE r.received_at < before AND scope IN ('', r.tenant_id)
+        ORDER BY r.received_at
+        LIMIT most
+        FOR UPDATE SKIP LOCKED)
+    DELETE FROM msgstore.refused_events r
+    USING old
+    WHERE r.tenant_id = old.tenant_id AND r.id = old.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
 -- SKIP LOCKED: a dead letter that is being requeued stays.
 CREATE FUNCTION msgstore._purge_dead_letters(
     before timestamptz,
@@ -359,6 +397,10 @@ BEGIN
             removed := msgstore._purge_statuses(before, NULL, only_count);
             total := total + removed;
             RETURN NEXT;
+            kind := 'refused_events';
+            removed := msgstore._purge_refused(before, NULL, only_count);
+            total := total + removed;
+            RETURN NEXT;
         END IF;
     END LOOP;
     -- What is kept of an outbound message beside it is its payload.
@@ -444,6 +486,7 @@ DECLARE
     progress msgstore.purge_progress;
     step record;
     statuses int;
+    refused int;
 BEGIN
     removed := 0;
     more := false;
@@ -485,8 +528,9 @@ BEGIN
     END IF;
     IF kind = 'events' THEN
         statuses := msgstore._purge_statuses(before, most, false);
-        removed := removed + statuses;
-        more := more OR statuses >= most;
+        refused := msgstore._purge_refused(before, most, false);
+        removed := removed + statuses + refused;
+        more := more OR statuses >= most OR refused >= most;
     END IF;
 END
 $$;
@@ -520,7 +564,9 @@ BEGIN
              ORDER BY l.created_at, l.id LIMIT 1) + age
         END,
         CASE WHEN kind = 'events' THEN
-            (SELECT min(s.received_at) FROM msgstore.delivery_statuses s) + age
+            least(
+                (SELECT min(s.received_at) FROM msgstore.delivery_statuses s),
+                (SELECT min(r.received_at) FROM msgstore.refused_events r)) + age
         END,
         -- Nothing announces that a skipped event is done, so check every hour.
         CASE WHEN EXISTS (SELECT FROM msgstore.purge_skipped s
@@ -590,6 +636,7 @@ REVOKE ALL ON FUNCTION msgstore._least_uuid7(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._time_of_uuid7(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.purge(interval, boolean, text[]) FROM PUBLIC;
@@ -619,7 +666,7 @@ COMMENT ON COLUMN msgstore.purge_skipped.kind IS
 COMMENT ON COLUMN msgstore.purge_skipped.event_id IS
     'Id of the event or message';
 COMMENT ON FUNCTION msgstore._purge_events(text, text[], uuid[]) IS
-    'Empties the payloads of these events, removes the events with their failures, or removes the payloads of these outbound messages, depending on kind. Returns the number of rows';
+    'Empties the payloads of these events, removes the events with their failures and conflicts, or removes the payloads of these outbound messages, depending on kind. Returns the number of rows';
 COMMENT ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) IS
     'Scans the next events of the log in time order, purges the processed ones, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._least_uuid7(timestamptz) IS
@@ -630,12 +677,14 @@ COMMENT ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) IS
     'Scans the next payloads of outbound messages in time order, purges those of finished messages, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) IS
     'Removes delivery statuses received before the given time, oldest first, and deliveries without a message that have no status left. Returns the number of statuses';
+COMMENT ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) IS
+    'Removes refused events received before the given time, oldest first. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) IS
     'Removes dead letters that died before the given time, oldest first, with their inbound events. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) IS
     'Scans the whole log from its first event, or all outbound payloads, and returns the number of rows purged';
 COMMENT ON FUNCTION msgstore.purge(interval, boolean, text[]) IS
-    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their failures and delivery statuses; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
+    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
 COMMENT ON FUNCTION msgstore._recheck_skipped(text, int) IS
     'Purges skipped events that have been processed since, and returns the number of rows';
 COMMENT ON FUNCTION msgstore._purge_batch(text, timestamptz, int) IS

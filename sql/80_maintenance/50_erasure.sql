@@ -51,6 +51,11 @@ BEGIN
     WHERE f.event_id = ANY (events || messages) AND own IN ('', f.tenant_id);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
+    what := 'id_conflicts';
+    DELETE FROM msgstore.id_conflicts c
+    WHERE c.event_id = ANY (events) AND own IN ('', c.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
     what := 'outbox';
     DELETE FROM msgstore.outbox o
     WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id);
@@ -135,6 +140,37 @@ CREATE FUNCTION msgstore._names_address(m msgstore.messages, address text)
         OR coalesce(address IN (
             msgstore.normalize_address(m.channel, m.from_given),
             msgstore.normalize_address(m.channel, m.to_given)), false);
+
+-- A refused event can have the address in any field, in a list, or in no object.
+CREATE FUNCTION msgstore._erase_refused(
+    channel_names text[],
+    channel text,
+    address text)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    erased CONSTANT text := msgstore.normalize_address(channel, address);
+    removed bigint;
+BEGIN
+    DELETE FROM msgstore.refused_events r
+    WHERE own IN ('', r.tenant_id)
+        AND (r.channel = ANY (channel_names)
+             OR r.channel IS NULL
+             OR NOT EXISTS (
+                 SELECT FROM msgstore.channels c WHERE c.name = r.channel))
+        AND EXISTS (
+            SELECT FROM jsonb_path_query(r.payload, '$.**') AS v,
+                regexp_split_to_table(v #>> '{}', '[,;]') AS part
+            WHERE jsonb_typeof(v) = 'string' AND erased IN (
+                msgstore.normalize_address(_erase_refused.channel, v #>> '{}'),
+                msgstore.normalize_address(_erase_refused.channel, part)));
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
 
 -- Locks rows in the order in which requeues, workers and senders lock them, and
 -- searches for messages again once the events are locked: a message that a worker
@@ -244,8 +280,11 @@ BEGIN
         UNION ALL
         SELECT * FROM msgstore._erase_messages(
             events, messages, conversations.tenants, conversations.ids)
+        UNION ALL
+        SELECT 'refused_events', msgstore._erase_refused(
+            channel_names, channel, address)
     LOOP
-        total := total + CASE WHEN what IN ('messages', 'event_log')
+        total := total + CASE WHEN what IN ('messages', 'event_log', 'refused_events')
                               THEN removed ELSE 0 END;
         RETURN NEXT;
     END LOOP;
@@ -259,6 +298,7 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._names_address(msgstore.messages, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._erase_refused(text[], text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
@@ -267,5 +307,7 @@ COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
     'Removes these messages with their deliveries and delivery statuses, the conversations left empty, and the events. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore._names_address(msgstore.messages, text) IS
     'Returns whether a message is from or to the normalized address, by its stored identity or by the present rules of its channel';
+COMMENT ON FUNCTION msgstore._erase_refused(text[], text, text) IS
+    'Removes the refused events of these channels, and of no channel, that name the address. Returns their number';
 COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
-    'Removes all data of an address on a channel and the channels that share its threads: messages from and to it, conversations, events, dead letters, deliveries, and idempotency keys. Returns the number of rows for each table. Logs the call in operations_log, without the address. Raises MS400 for an unknown channel or a blank address';
+    'Removes all data of an address on a channel and the channels that share its threads: messages from and to it, conversations, events, refused events, dead letters, deliveries, and idempotency keys. Returns the number of rows for each table. Logs the call in operations_log, without the address. Raises MS400 for an unknown channel or a blank address';

@@ -32,6 +32,18 @@ BEGIN
             WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id);
 
     RETURN QUERY
+    SELECT 'conflict without event', format('event %s', c.event_id),
+           'event_log does not contain the event.',
+           format('DELETE FROM msgstore.id_conflicts'
+                  ' WHERE tenant_id = %L AND event_id = %L',
+                  c.tenant_id, c.event_id)
+    FROM msgstore.id_conflicts c
+    WHERE scope IN ('', c.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_log l
+            WHERE l.tenant_id = c.tenant_id AND l.id = c.event_id);
+
+    RETURN QUERY
     SELECT 'failures without event', format('event or message %s', f.event_id),
            'Neither event_log nor messages contains this id.',
            format('DELETE FROM msgstore.event_failures'

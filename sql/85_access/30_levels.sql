@@ -51,7 +51,7 @@ CREATE FUNCTION msgstore._access_rights()
             claim_response,heartbeat_response,update_response,
             stale_responses,reap_responses}'),
         ('{operate}', 'function', '{
-            requeue,requeue_dead_letters,replay,purge,erase_address,check,recount,
+            requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
             add_handler,remove_handler,
             create_subscription,drop_subscription,resize_subscription,
             compact_stream,compact_host,delete_snapshot,apply_snapshot_retention,
@@ -59,7 +59,7 @@ CREATE FUNCTION msgstore._access_rights()
             create_api_key,revoke_api_key,list_api_keys,
             set_tenant_limit,list_tenant_limits,_stat_worker}'),
         ('{operate}', 'table', '{
-            dead_letter_events,operations_log,stat_worker}')
+            dead_letter_events,refused_events,id_conflicts,operations_log,stat_worker}')
     ) AS r (levels, kind, names),
     unnest(r.levels::text[]) AS l (level),
     unnest(r.names::text[]) AS n (name)

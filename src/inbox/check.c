@@ -74,6 +74,7 @@ inbox_check_item(InboxItem *item, bool inbound)
 	channel = channels_find(item->channel, strlen(item->channel));
 	if (channel == NULL)
 		return refuse_channel(item);
+	item->checked = STATS_REFUSED_SIZE;
 	bytes = inbox_measure_payload(item->payload, &has_secret);
 	if (bytes > (Size) msgstore_max_payload_bytes)
 		return inbox_refuse(
@@ -86,10 +87,14 @@ inbox_check_item(InboxItem *item, bool inbound)
 			msgstore_max_payload_bytes);
 	if (has_secret)
 		item->payload = inbox_redact_payload(item->payload);
-	return check_type(item, &channel) && check_addresses(item, channel) &&
-		   (!inbound || check_provider_id(item, channel)) &&
-		   check_timestamp(item) && check_body(item, channel) &&
-		   check_attachments(item, channel);
+	if (!check_type(item, &channel) || !check_addresses(item, channel) ||
+		(inbound && !check_provider_id(item, channel)) ||
+		!check_timestamp(item) || !check_body(item, channel) ||
+		!check_attachments(item, channel))
+		return false;
+	/* Only its idempotency key can still refuse it. */
+	item->checked = STATS_REFUSED_KEY;
+	return true;
 }
 
 static bool
@@ -110,6 +115,7 @@ refuse_field(InboxItem *item,
 static bool
 refuse_channel(InboxItem *item)
 {
+	item->checked = STATS_REFUSED_CHANNEL;
 	return inbox_refuse(item,
 						ERRCODE_MS_BAD_REQUEST,
 						channels_list(),
@@ -130,8 +136,10 @@ show(const char *s, int len)
 static bool
 check_bounds(InboxItem *item)
 {
+	item->checked = STATS_REFUSED_CHANNEL;
 	if (item->channel == NULL)
 		return refuse_field(item, "channel", "is missing", expected_text);
+	item->checked = STATS_REFUSED_KEY;
 	if (item->idempotency_key == NULL)
 		return true;
 	if (address_is_blank(item->idempotency_key, strlen(item->idempotency_key)))
@@ -151,6 +159,7 @@ check_bounds(InboxItem *item)
 static bool
 check_payload(InboxItem *item)
 {
+	item->checked = STATS_REFUSED_PAYLOAD;
 	if (item->payload == NULL)
 		return refuse_field(item, "payload", "is missing", expected_payload);
 	if (!JB_ROOT_IS_OBJECT(item->payload))
@@ -169,6 +178,7 @@ check_type(InboxItem *item, const Channel **channel)
 	JsonbValue type;
 	int i;
 
+	item->checked = STATS_REFUSED_TYPE;
 	if ((*channel)->ntypes == 0 ||
 		!inbox_find_field(item->payload, "type", &type))
 		return true;
@@ -213,6 +223,7 @@ take_string(InboxItem *item, const char *field, JsonbValue *value)
 static bool
 check_addresses(InboxItem *item, const Channel *channel)
 {
+	item->checked = STATS_REFUSED_ADDRESS;
 	return check_address(item, channel, "from", &item->from) &&
 		   check_address(item, channel, "to", &item->to);
 }
@@ -277,6 +288,7 @@ check_provider_id(InboxItem *item, const Channel *channel)
 {
 	JsonbValue value;
 
+	item->checked = STATS_REFUSED_PROVIDER_ID;
 	if (item->mock &&
 		!inbox_find_field(item->payload, channel->provider_id_field, &value))
 	{
@@ -303,6 +315,7 @@ check_timestamp(InboxItem *item)
 {
 	JsonbValue value;
 
+	item->checked = STATS_REFUSED_TIMESTAMP;
 	if (!take_string(item, "timestamp", &value))
 		return false;
 	if (inbox_parse_timestamp(value.val.string.val,
@@ -321,6 +334,7 @@ check_timestamp(InboxItem *item)
 static bool
 check_body(InboxItem *item, const Channel *channel)
 {
+	item->checked = STATS_REFUSED_BODY;
 	if (channel->body_required)
 		return take_string(item, "body", &item->body);
 	if (!inbox_find_field(item->payload, "body", &item->body))
@@ -339,6 +353,7 @@ check_attachments(InboxItem *item, const Channel *channel)
 	JsonbContainer *list;
 	int n = 0;
 
+	item->checked = STATS_REFUSED_ATTACHMENTS;
 	item->attachments.type = jbvNull;
 	if (inbox_find_field(item->payload, "attachments", &item->attachments))
 	{

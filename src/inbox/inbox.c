@@ -26,12 +26,14 @@
 #include "utils/builtins.h"
 
 #include "inbox/check.h"
+#include "inbox/conflicts.h"
 #include "inbox/guard.h"
 #include "inbox/identity.h"
 #include "inbox/inbox.h"
 #include "inbox/insert.h"
 #include "inbox/keys.h"
 #include "inbox/payload.h"
+#include "inbox/refused.h"
 #include "inbox/uuid7.h"
 #include "server/errors.h"
 #include "server/settings.h"
@@ -40,7 +42,7 @@
 #include "wake/wake.h"
 
 static Statement find_events = {
-	.sql = "SELECT n.ordinal, l.id"
+	.sql = "SELECT n.ordinal, l.id, l.payload"
 		   " FROM unnest($2, $3, $4) WITH ORDINALITY"
 		   " AS n (channel, id, identity, ordinal)"
 		   " JOIN msgstore.event_log l ON l.tenant_id = $1"
@@ -75,6 +77,8 @@ msgstore_ingest(PG_FUNCTION_ARGS)
 	inbox_take_arguments(fcinfo, &item);
 	item.mock = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	store(&item, 1);
+	if (item.refusal != NULL)
+		stats_count_now(item.checked, 1);
 	return inbox_return_outcome(fcinfo, &item);
 }
 
@@ -84,6 +88,7 @@ msgstore_ingest_batch(PG_FUNCTION_ARGS)
 	Jsonb *given = PG_GETARG_JSONB_P(0);
 	InboxItem *items;
 	int n;
+	int i;
 
 	PreventCommandIfReadOnly("ingest_batch()");
 	if (!JB_ROOT_IS_ARRAY(given) || JB_ROOT_IS_SCALAR(given))
@@ -94,6 +99,12 @@ msgstore_ingest_batch(PG_FUNCTION_ARGS)
 	items = palloc0(sizeof(InboxItem) * Max(n, 1));
 	read_items(&given->root, items);
 	store(items, n);
+	for (i = 0; i < n; i++)
+	{
+		if (items[i].refusal != NULL)
+			stats_count(items[i].checked, 1);
+	}
+	inbox_keep_refused(items, n);
 	InitMaterializedSRF(fcinfo, 0);
 	put_results((ReturnSetInfo *) fcinfo->resultinfo, items, n);
 	return (Datum) 0;
@@ -167,6 +178,7 @@ store(InboxItem *items, int n)
 	inbox_claim_keys(valid, nvalid, "inbound");
 	nvalid = keep_new(valid, nvalid);
 	store_new(valid, nvalid);
+	inbox_record_conflicts(items, n);
 	SPI_finish();
 	for (i = 0; i < n; i++)
 	{
@@ -284,6 +296,9 @@ find_duplicates(InboxItem **items, int n)
 		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
 		items[i]->id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
 		items[i]->duplicate = true;
+		inbox_compare_payload(
+			items[i],
+			DatumGetJsonbP(statement_value(row, 3, &isnull)));
 	}
 	for (i = 0; i < n; i++)
 	{
@@ -319,10 +334,14 @@ read_items(JsonbContainer *list, InboxItem *items)
 		if (token != WJB_ELEM)
 			continue;
 		items[i].ordinal = i + 1;
+		items[i].checked = STATS_REFUSED_PAYLOAD;
 		if (value.type == jbvBinary &&
 			JsonContainerIsObject(value.val.binary.data))
 			read_item(JsonbValueToJsonb(&value), &items[i]);
 		else
+		{
+			/* what refused_events keeps */
+			items[i].payload = JsonbValueToJsonb(&value);
 			inbox_refuse(
 				&items[i],
 				ERRCODE_MS_BAD_REQUEST,
@@ -330,6 +349,7 @@ read_items(JsonbContainer *list, InboxItem *items)
 				NULL,
 				"item %d is not a JSON object",
 				i + 1);
+		}
 		i++;
 	}
 }

@@ -8,6 +8,8 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+#include "stats/stats.h"
+
 /* Why an item was refused: data, so that the other items are stored. */
 typedef struct InboxRefusal
 {
@@ -16,6 +18,9 @@ typedef struct InboxRefusal
 	char *detail; /* or NULL */
 	char *hint;	  /* or NULL */
 } InboxRefusal;
+
+/* See conflicts.c. */
+typedef struct InboxConflict InboxConflict;
 
 typedef struct InboxItem
 {
@@ -37,11 +42,14 @@ typedef struct InboxItem
 	JsonbValue attachments;	   /* inside the payload; jbvNull when absent */
 	TimestampTz timestamp;
 
+	StatsCounter checked; /* what is being checked: counts a refusal */
+
 	/* outcome: a refusal, or the id of what is stored */
 	InboxRefusal *refusal;
 	pg_uuid_t id;
 	bool duplicate;			 /* nothing was stored, id is the first item's */
 	struct InboxItem *first; /* item of this call with the same key */
+	InboxConflict *conflict; /* a duplicate with other content */
 	bool stored;			 /* by this call */
 	int16 lane;				 /* set if stored; see wake/lanes.h */
 } InboxItem;

@@ -18,10 +18,12 @@ int msgstore_backoff_base;
 int msgstore_backoff_max;
 int msgstore_batch_size;
 int msgstore_claim_timeout;
+bool msgstore_keep_refused;
 int msgstore_max_attachments;
 int msgstore_max_clock_skew;
 int msgstore_max_dead_letters;
 int msgstore_max_payload_bytes;
+int msgstore_max_refused;
 int msgstore_max_response_bytes;
 int msgstore_max_retries;
 int msgstore_memory_max_responses;
@@ -129,6 +131,14 @@ static const NumberSetting number_settings[] = {
 	 MaxAllocSize / 4,
 	 PGC_SUSET,
 	 GUC_UNIT_BYTE},
+	{"msgstore.max_refused",
+	 "Maximum number of refused events that are kept for a tenant.",
+	 &msgstore_max_refused,
+	 10000,
+	 1,
+	 INT_MAX,
+	 PGC_SUSET,
+	 0},
 	{"msgstore.max_response_bytes",
 	 "Maximum size of a response, as jsonb.",
 	 &msgstore_max_response_bytes,
@@ -284,6 +294,17 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		"Lets this session read and delete the responses of all owners.",
 		NULL,
 		&msgstore_admin,
+		false,
+		PGC_SUSET,
+		0,
+		NULL,
+		NULL,
+		NULL);
+	DefineCustomBoolVariable(
+		"msgstore.keep_refused",
+		"Keeps the events that ingest_batch() refuses in refused_events.",
+		NULL,
+		&msgstore_keep_refused,
 		false,
 		PGC_SUSET,
 		0,

@@ -26,10 +26,12 @@ extern int msgstore_backoff_base;			  /* milliseconds */
 extern int msgstore_backoff_max;			  /* milliseconds */
 extern int msgstore_batch_size;				  /* events */
 extern int msgstore_claim_timeout;			  /* milliseconds */
+extern bool msgstore_keep_refused;
 extern int msgstore_max_attachments;		  /* per message */
 extern int msgstore_max_clock_skew;			  /* seconds, 0: no limit */
 extern int msgstore_max_dead_letters;		  /* kept at most */
 extern int msgstore_max_payload_bytes;		  /* bytes */
+extern int msgstore_max_refused;			  /* rows per tenant */
 extern int msgstore_max_response_bytes;		  /* bytes */
 extern int msgstore_max_retries;			  /* failed retries */
 extern int msgstore_memory_max_responses;	  /* 0: no limit */

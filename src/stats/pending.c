@@ -99,6 +99,12 @@ stats_count_for(StatsCounter counter,
 }
 
 void
+stats_count_now(StatsCounter counter, int64 n)
+{
+	pg_atomic_fetch_add_u64(&stats_own_database(NULL)->counters[counter], n);
+}
+
+void
 stats_move(StatsGauge gauge,
 		   const text *tenant_id,
 		   const text *channel,

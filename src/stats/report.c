@@ -23,6 +23,7 @@
 static const char *const counter_names[STATS_COUNTERS] = {
 	"events_ingested",
 	"events_duplicate",
+	"events_conflicting",
 	"messages_sent",
 	"worker_claimed",
 	"worker_processed",
@@ -31,7 +32,17 @@ static const char *const counter_names[STATS_COUNTERS] = {
 	"conversations_created",
 	"conversations_reused",
 	"conversations_failures",
-	"callbacks_unknown_status"};
+	"callbacks_unknown_status",
+	"events_refused_channel",
+	"events_refused_key",
+	"events_refused_payload",
+	"events_refused_size",
+	"events_refused_type",
+	"events_refused_address",
+	"events_refused_provider_id",
+	"events_refused_timestamp",
+	"events_refused_body",
+	"events_refused_attachments"};
 
 static const char *const gauge_names[STATS_GAUGES] = {"queued", "dead_letters"};
 

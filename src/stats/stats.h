@@ -15,6 +15,7 @@ typedef enum StatsCounter
 {
 	STATS_EVENTS_INGESTED,
 	STATS_EVENTS_DUPLICATE,
+	STATS_EVENTS_CONFLICTING,
 	STATS_MESSAGES_SENT,
 	STATS_WORKER_CLAIMED,
 	STATS_WORKER_PROCESSED,
@@ -23,10 +24,21 @@ typedef enum StatsCounter
 	STATS_CONVERSATIONS_CREATED,
 	STATS_CONVERSATIONS_REUSED,
 	STATS_CONVERSATIONS_FAILURES,
-	STATS_CALLBACKS_UNKNOWN_STATUS
+	STATS_CALLBACKS_UNKNOWN_STATUS,
+	/* refused events, by what is wrong with them */
+	STATS_REFUSED_CHANNEL,
+	STATS_REFUSED_KEY,
+	STATS_REFUSED_PAYLOAD,
+	STATS_REFUSED_SIZE,
+	STATS_REFUSED_TYPE,
+	STATS_REFUSED_ADDRESS,
+	STATS_REFUSED_PROVIDER_ID,
+	STATS_REFUSED_TIMESTAMP,
+	STATS_REFUSED_BODY,
+	STATS_REFUSED_ATTACHMENTS
 } StatsCounter;
 
-#define STATS_COUNTERS (STATS_CALLBACKS_UNKNOWN_STATUS + 1)
+#define STATS_COUNTERS (STATS_REFUSED_ATTACHMENTS + 1)
 
 /* Current numbers of rows: of event_queue, and of dead_letters. */
 typedef enum StatsGauge
@@ -49,6 +61,9 @@ extern void stats_count_for(StatsCounter counter,
 							const text *tenant_id,
 							const text *channel,
 							int64 n);
+
+/* Adds to a counter of the database at once, even if the transaction fails. */
+extern void stats_count_now(StatsCounter counter, int64 n);
 
 /* At commit, adds delta to a gauge. */
 extern void stats_move(StatsGauge gauge,

@@ -30,6 +30,8 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('ingest_batch', 'items jsonb', 'TABLE(ordinal integer, event_id uuid, duplicate boolean, error_code text, error_message text, error_detail text)',
      'volatile', true, 'unsafe', true),
+    ('resubmit_refused', 'id uuid, OUT event_id uuid, OUT duplicate boolean', 'record',
+     'volatile', false, 'unsafe', true),
     ('read_payload', 'json text', 'jsonb',
      'stable', true, 'safe', false),
     -- worker

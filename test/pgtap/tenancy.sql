@@ -121,7 +121,7 @@ SELECT set_eq(
     'and only one');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
-    ARRAY['requeue', 'requeue_dead_letters', 'replay', 'purge', 'erase_address', 'check',
+    ARRAY['requeue', 'requeue_dead_letters', 'resubmit_refused', 'replay', 'purge', 'erase_address', 'check',
         'recount', 'add_handler', 'remove_handler', 'create_subscription',
         'drop_subscription', 'resize_subscription', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',

@@ -37,6 +37,10 @@ SELECT * FROM msgstore.send('sms', event(NULL, '+18045550001', 'sent'));
 SELECT * FROM msgstore.send('sms', event(NULL, '+18045550002', 'with a key'), 'key-1', 'trace-1');
 SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft 7', 'coo'));
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003'), 'key-2', 'trace-2');
+-- A duplicate with different content, and a refused event.
+SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003', 'different'));
+SET msgstore.keep_refused = on;
+SELECT * FROM msgstore.ingest_batch('[{"channel": "fax", "payload": {"body": "ünïcode"}, "mock": true}]');
 
 SELECT msgstore.append('account-1', 'Opened', '{"owner": "ann"}');
 SELECT * FROM msgstore.append_batch('[{"stream": "account-2", "type": "Opened", "data": {"owner": "bob"},

@@ -13,7 +13,7 @@ use MsgstoreServer;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('tenants', 'msgstore.workers = 0');
+my $node = new_server('tenants', "msgstore.workers = 0\nmsgstore.keep_refused = on");
 $node->start;
 
 sub sql { return $node->safe_psql($_[1], $_[0]) }
@@ -47,6 +47,8 @@ my $life = <<'SQL';
 SELECT msgstore.ingest('sms', jsonb_build_object('from', '+15550001', 'to', '+15550002', 'timestamp', '2024-11-01T14:00:00Z',
     'body', 'secret of ' || :'t', 'messaging_provider_id', n), 'key-' || n, 'trace-' || :'t')
 FROM unnest(ARRAY['p-1', 'p-2', 'only-' || :'t', 'dead-' || :'t']) n;
+SELECT msgstore.ingest('sms', '{"from": "+15550001", "to": "+15550002", "timestamp": "2024-11-01T14:00:00Z", "body": "other", "messaging_provider_id": "p-1"}');
+SELECT msgstore.ingest_batch(jsonb_build_array(jsonb_build_object('channel', 'sms', 'payload', jsonb_build_object('from', 'secret of ' || :'t'))));
 SELECT msgstore.ingest('strict', jsonb_build_object('from', 'x', 'to', :'t', 'timestamp', '2024-11-01T14:00:00Z',
     'body', 'secret', 'messaging_provider_id', 'strict-' || n)) FROM generate_series(1, 3) n;
 SELECT id AS dead FROM msgstore.claim('proc-' || :'t', 20) WHERE provider_message_id LIKE 'dead%' \gset
@@ -150,6 +152,7 @@ cmp_ok(sql("SELECT count(*) FROM msgstore.$_ WHERE tenant_id = 'b'", 'shared'), 
 sub of_b { return sql($_[0], 'shared') }
 my %b = (
 	event => of_b("SELECT id FROM msgstore.event_log WHERE tenant_id = 'b' AND provider_message_id = 'only-b'"),
+	refused => of_b("SELECT id FROM msgstore.refused_events WHERE tenant_id = 'b'"),
 	claimed => of_b("SELECT event_id FROM msgstore.event_claims WHERE tenant_id = 'b' LIMIT 1"),
 	dead => of_b("SELECT event_id FROM msgstore.dead_letters WHERE tenant_id = 'b' AND direction = 'inbound'"),
 	message => of_b("SELECT message_id FROM msgstore.outbox WHERE tenant_id = 'b' AND sender_id IS NOT NULL"),
@@ -179,6 +182,7 @@ INSERT INTO msgstore.event_queue (tenant_id, event_id) SELECT 'b', msgstore.uuid
 INSERT INTO msgstore.event_queue (tenant_id, event_id) SELECT tenant_id, event_id FROM msgstore.dead_letters WHERE tenant_id = 'b' AND direction = 'inbound';
 INSERT INTO msgstore.event_claims SELECT 'b', msgstore.uuid7(), 'p', now(), now(), now();
 INSERT INTO msgstore.event_failures SELECT 'b', msgstore.uuid7(), 1, 'E', 'm', now(), '[]';
+INSERT INTO msgstore.id_conflicts SELECT 'b', msgstore.uuid7(), '', '';
 INSERT INTO msgstore.dead_letters SELECT 'b', msgstore.uuid7(), 'inbound', 1, 'E', 'm', now(), '[]';
 INSERT INTO msgstore.outbox SELECT 'b', msgstore.uuid7();
 INSERT INTO msgstore.deliveries SELECT 'b', msgstore.uuid7(), 'sms', 'x', msgstore.uuid7(), 'p', 'sent', now();
@@ -231,6 +235,7 @@ SELECT * FROM msgstore.check();
 SELECT prefix = :'prefix', tenant_id FROM msgstore.list_api_keys();
 SELECT msgstore.authenticate(:'key');
 SELECT msgstore.has_api_keys();
+SELECT msgstore.readiness();
 SELECT msgstore.tenant_limit('b');
 SELECT msgstore.list_tenant_limits();
 SELECT msgstore.set_tenant_limit('b', 1);
@@ -246,6 +251,7 @@ SELECT msgstore.ingest('sms', '{"from": "+1555", "to": "+1556", "timestamp": "20
 SELECT * FROM msgstore.ingest_batch('[{"channel": "sms", "payload": {"from": "+1555", "to": "+1556", "timestamp": "2024-11-01T14:00:00Z", "body": "b", "messaging_provider_id": "late-b"}},
     {"channel": "sms", "payload": {"messaging_provider_id": "only-b"}}]');
 SELECT msgstore.send('sms', '{"from": "+15550002", "to": "+15550001", "timestamp": "2024-11-01T14:00:00Z", "body": "secret 1"}', 'send-b');
+SELECT msgstore.read_payload('{}'), msgstore.resubmit_refused(:'refused');
 SELECT msgstore.requeue(:'dead'), msgstore.requeue(:'event');
 SELECT msgstore.requeue_dead_letters(event_ids => ARRAY[:'dead'::uuid]);
 SELECT msgstore.heartbeat('proc-b'), msgstore.heartbeat_outbound('sender-b');
