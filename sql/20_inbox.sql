@@ -75,6 +75,7 @@ CREATE TABLE msgstore.refused_events (
     channel text COLLATE "C",
     error_code text NOT NULL,
     error_message text NOT NULL,
+    error_detail text,
     payload jsonb,
     payload_bytes bigint NOT NULL,
     idempotency_key text,
@@ -240,6 +241,8 @@ COMMENT ON COLUMN msgstore.refused_events.error_code IS
     'SQLSTATE of the refusal';
 COMMENT ON COLUMN msgstore.refused_events.error_message IS
     'Message of the refusal';
+COMMENT ON COLUMN msgstore.refused_events.error_detail IS
+    'What was expected; null if the message says it';
 COMMENT ON COLUMN msgstore.refused_events.payload IS
     'Payload as received, with redacted values replaced; null if it is missing or larger than msgstore.max_payload_bytes';
 COMMENT ON COLUMN msgstore.refused_events.payload_bytes IS

@@ -25,17 +25,19 @@
 /* Longer texts are cut. A longer idempotency key is refused, so it is not kept. */
 #define MAX_TEXT_BYTES 255
 
-#define COLUMNS 9
+#define COLUMNS 10
 
 static Statement store_refused = {
 	.sql =
 		"INSERT INTO msgstore.refused_events (tenant_id, id, channel,"
-		" error_code, error_message, payload, payload_bytes, idempotency_key,"
-		" correlation_id, mock)"
-		" SELECT $1, n.* FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) AS n",
+		" error_code, error_message, error_detail, payload, payload_bytes,"
+		" idempotency_key, correlation_id, mock)"
+		" SELECT $1, n.*"
+		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n",
 	.nargs = 1 + COLUMNS,
 	.argtypes = {TEXTOID,
 				 UUIDARRAYOID,
+				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
@@ -97,6 +99,7 @@ store_items(InboxItem **items, int n)
 									   TEXTOID,
 									   TEXTOID,
 									   TEXTOID,
+									   TEXTOID,
 									   JSONBOID,
 									   INT8OID,
 									   TEXTOID,
@@ -132,6 +135,9 @@ put_item(InboxItem *item, Datum *columns, bool *nulls, int i, int n)
 	columns[2 * n + i] =
 		CStringGetTextDatum(unpack_sql_state(item->refusal->sqlstate));
 	columns[3 * n + i] = CStringGetTextDatum(item->refusal->message);
+	nulls[4 * n + i] = item->refusal->detail == NULL;
+	if (item->refusal->detail != NULL)
+		columns[4 * n + i] = CStringGetTextDatum(item->refusal->detail);
 	if (payload != NULL)
 	{
 		bytes = inbox_measure_payload(payload, &has_secret);
@@ -140,15 +146,15 @@ put_item(InboxItem *item, Datum *columns, bool *nulls, int i, int n)
 		else if (has_secret)
 			payload = inbox_redact_payload(payload);
 	}
-	nulls[4 * n + i] = payload == NULL;
+	nulls[5 * n + i] = payload == NULL;
 	if (payload != NULL)
-		columns[4 * n + i] = JsonbPGetDatum(payload);
-	columns[5 * n + i] = Int64GetDatum((int64) bytes);
-	put_text(item->idempotency_key, columns, nulls, 6 * n + i);
-	if (!nulls[6 * n + i])
-		nulls[6 * n + i] = strlen(item->idempotency_key) > MAX_TEXT_BYTES;
-	put_text(item->correlation_id, columns, nulls, 7 * n + i);
-	columns[8 * n + i] = BoolGetDatum(item->mock);
+		columns[5 * n + i] = JsonbPGetDatum(payload);
+	columns[6 * n + i] = Int64GetDatum((int64) bytes);
+	put_text(item->idempotency_key, columns, nulls, 7 * n + i);
+	if (!nulls[7 * n + i])
+		nulls[7 * n + i] = strlen(item->idempotency_key) > MAX_TEXT_BYTES;
+	put_text(item->correlation_id, columns, nulls, 8 * n + i);
+	columns[9 * n + i] = BoolGetDatum(item->mock);
 }
 
 static void

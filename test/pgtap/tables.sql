@@ -28,7 +28,7 @@ INSERT INTO expected VALUES
     ('stat_worker', 'worker integer, pid integer, state text, batch integer, batches bigint, claimed bigint, processed bigint, errors bigint, dead_letters bigint, last_error text, last_error_at timestamptz, started_at timestamptz, busy_us bigint, idle_us bigint'),
     ('dead_letter_events', 'id uuid, tenant_id text, direction text, channel text, from text, to text, body text, payload jsonb, provider_message_id text, correlation_id text, attempt_count integer, error_code text, error_message text, attempts jsonb, created_at timestamptz, died_at timestamptz'),
     ('id_conflicts', 'tenant_id text, event_id uuid, stored_digest bytea, received_digest bytea, conflict_count bigint, first_seen_at timestamptz, last_seen_at timestamptz'),
-    ('refused_events', 'tenant_id text, id uuid, channel text, error_code text, error_message text, payload jsonb, payload_bytes bigint, idempotency_key text, correlation_id text, mock boolean, received_at timestamptz'),
+    ('refused_events', 'tenant_id text, id uuid, channel text, error_code text, error_message text, error_detail text, payload jsonb, payload_bytes bigint, idempotency_key text, correlation_id text, mock boolean, received_at timestamptz'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text, provider_id_fields text[], volatile_fields text[]');
 CREATE TEMP VIEW expected_columns AS

@@ -67,7 +67,7 @@ SELECT ordinal, duplicate, error_code FROM ingest_batch(jsonb_build_array(
     item('sms', sms() - 'messaging_provider_id') || '{"mock": true, "channel": "telex"}',
     item(repeat('ö', 200), sms()) || jsonb_build_object('idempotency_key', repeat('k', 300),
         'correlation_id', repeat('c', 300))));
-SELECT channel, error_code, error_message, payload, payload_bytes > 0 AS has_bytes, idempotency_key, correlation_id, mock
+SELECT channel, error_code, error_message, error_detail, payload, payload_bytes > 0 AS has_bytes, idempotency_key, correlation_id, mock
 FROM refused_events WHERE length(channel) IS DISTINCT FROM 127 ORDER BY id;
 SELECT length(channel), error_code, idempotency_key, length(correlation_id)
 FROM refused_events WHERE length(channel) = 127;
