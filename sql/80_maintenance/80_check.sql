@@ -26,10 +26,11 @@ BEGIN
     RETURN QUERY SELECT * FROM msgstore._check_queue();
     RETURN QUERY SELECT * FROM msgstore._check_dead_letters();
     RETURN QUERY SELECT * FROM msgstore._check_outbox();
+    RETURN QUERY SELECT * FROM msgstore._check_service();
 END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore.check() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.check() IS
-    'Verifies the stored data and the objects of the extension in one snapshot. Returns one row for each finding, with a statement that repairs it';
+    'Verifies the stored data and the objects of the extension in one snapshot. Returns one row for each finding, with a statement that repairs it, if there is one';

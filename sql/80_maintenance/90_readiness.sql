@@ -51,7 +51,8 @@ BEGIN
         EXIT WHEN tenant IS NULL;
         SELECT max(msgstore._event_age_us(e.event_id))
                    FILTER (WHERE e.next_attempt_at IS NULL),
-               least(due_since, min(e.next_attempt_at))
+               least(due_since, min(e.next_attempt_at)
+                   FILTER (WHERE e.next_attempt_at < now()))
         INTO tenant_age_us, due_since
         FROM (
             SELECT q.event_id, q.next_attempt_at FROM msgstore.event_queue q
@@ -103,12 +104,13 @@ CREATE FUNCTION msgstore._readiness_of_server(max_event_age interval)
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
+    -- First, because it loads the library, which defines the settings.
+    library record := msgstore._library();
     -- A processor that does not renew its claims in this time has lost them.
     period CONSTANT interval :=
         greatest(3 * current_setting('msgstore.claim_timeout')::interval, '1 minute');
     preload_hint CONSTANT text :=
         'Add msgstore to "shared_preload_libraries" and restart the server.';
-    library record := msgstore._library();
     version CONSTANT text := (
         SELECT e.extversion FROM pg_extension e WHERE e.extname = 'msgstore');
     outside boolean;
@@ -163,11 +165,11 @@ BEGIN
 END
 $$;
 
--- The functions that the gateway calls, by the access level that grants them.
+-- The functions that the gateway calls, by the access level that grants them. It
+-- is inlined, because it has no SET clause.
 CREATE FUNCTION msgstore._gateway_functions()
     RETURNS TABLE (level text, severity text, name name)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 20
     AS $$
     SELECT g.level, g.severity, n.name
     FROM (VALUES
@@ -179,7 +181,7 @@ CREATE FUNCTION msgstore._gateway_functions()
             get_response,get_response_for_chain,response_chain,list_responses,
             response_input_items,metrics,metrics_detail}')
     ) AS g (level, severity, names),
-    unnest(g.names::name[]) AS n (name)
+    pg_catalog.unnest(g.names::name[]) AS n (name)
     $$;
 
 CREATE FUNCTION msgstore._readiness_of_role(role name)
@@ -191,7 +193,8 @@ BEGIN
     RETURN QUERY
     SELECT 'missing privileges', g.severity,
            format('Role "%s" has no EXECUTE privilege on %s.', role,
-                  string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.proname)),
+                  string_agg(p.oid::regprocedure::text, ', '
+                             ORDER BY p.oid::regprocedure::text COLLATE "C")),
            format('Run SELECT msgstore.grant_access(%L, %L).', quote_ident(role), g.level)
     FROM msgstore._gateway_functions() g
     JOIN pg_proc p ON p.proname = g.name
