@@ -33,6 +33,7 @@
 #include "wake/shared.h"
 #include "wake/wake.h"
 #include "worker/aside.h"
+#include "worker/recorder.h"
 
 /* Workers finish their batch first. The command itself waits another 5 s. */
 #define LONGEST_WAIT 5000 /* milliseconds */
@@ -291,7 +292,10 @@ come_back(XactEvent event, void *arg)
 		event != XACT_EVENT_PREPARE)
 		return;
 	if (OidIsValid(dropped) && event == XACT_EVENT_COMMIT)
+	{
 		stats_forget_database(dropped);
+		recorder_forget(dropped);
+	}
 	dropped = InvalidOid;
 	for (i = 0; i < WORKER_MAX_ASIDE; i++)
 	{

@@ -8,8 +8,9 @@
  * it again. So a worker writes the keys of its events to a file before it
  * applies them, and which of them is in its handler. The file survives a crash
  * of the server, whose shared memory does not. It costs a few writes to the
- * page cache per batch and one per handler call: no WAL, no statement, and
- * nothing at all if neither handlers nor triggers of users run.
+ * page cache per batch and one per handled event, about a microsecond each: no
+ * WAL, no statement, and nothing at all if neither handlers nor triggers of
+ * users run.
  *
  * A worker that ends without having died of an event removes its file. The
  * signals tell: when another process has crashed, or at shutdown, they come
