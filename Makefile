@@ -51,7 +51,7 @@ $(GATEWAY_OBJS): override CFLAGS := $(filter-out -fvisibility=%,$(CFLAGS))
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(ROOMS) > $@
 $(GATEWAY): $(GATEWAY_OBJS) $(SHARED_OBJS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate,--export-dynamic-symbol=SSL_read,--export-dynamic-symbol=recv -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread
 install-gateway: $(GATEWAY)
 	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'
 

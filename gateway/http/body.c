@@ -20,6 +20,7 @@
 #include "http/headers.h"
 #include "http/json.h"
 #include "http/reply.h"
+#include "http/wire.h"
 #include "inbox/json_text.h"
 
 #define READ_BYTES 16384
@@ -53,7 +54,9 @@ request_read_body(Request *request)
 	connection_watch(request->connection,
 					 WATCH_READING,
 					 request->gateway->config->request_timeout * SECOND_US);
+	wire_resume();
 	complete = read_parts(request, limit);
+	wire_pause();
 	if (connection_unwatch(request->connection))
 		reply_error(request, 408, "body did not arrive in time");
 	else if (request->body.length > limit)
@@ -64,6 +67,9 @@ request_read_body(Request *request)
 		reply_error(request, 400, "body is incomplete");
 	else
 		request->body_read = true;
+	/* civetweb may not find the next request behind chunks. */
+	if (request->info->content_length < 0 && !wire_is_at_end())
+		request->close = true;
 	return request->body_read && coding_decode(request, limit);
 }
 

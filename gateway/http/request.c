@@ -103,7 +103,9 @@ is_ambiguous(const struct mg_request_info *info)
 		else if (strcasecmp(name, "Host") == 0)
 			hosts++;
 	}
+	/* HTTP/1.0 has no transfer codings: who sends one does not know its end. */
 	return lengths + codings > 1 || hosts > 1 ||
+		   (codings > 0 && strcmp(info->http_version, "1.0") == 0) ||
 		   info->num_headers >= MG_MAX_HEADERS || !has_whole_lines(info);
 }
 

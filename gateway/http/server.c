@@ -26,6 +26,7 @@
 #include "http/request.h"
 #include "http/server.h"
 #include "http/tls.h"
+#include "http/wire.h"
 #include "log.h"
 
 /* Threads that only refuse; each is held for a request's timeout at most. */
@@ -226,6 +227,7 @@ static int
 open_connection(const struct mg_connection *conn, void **data)
 {
 	*data = connections_add(server_of(conn)->connections, conn);
+	wire_open(server_of(conn)->gateway->tls != NULL);
 	return 0;
 }
 
@@ -234,6 +236,7 @@ close_connection(const struct mg_connection *conn)
 {
 	Connection *connection = mg_get_user_connection_data(conn);
 
+	wire_close();
 	if (connection != NULL)
 		connections_remove(connection);
 }
@@ -247,6 +250,8 @@ handle_request(struct mg_connection *conn)
 	Request request;
 	int status;
 
+	wire_pause();
+	wire_next_request();
 	request_open(&request, server->gateway, conn);
 	request.connection = connection;
 	if (connection != NULL)
@@ -259,6 +264,7 @@ handle_request(struct mg_connection *conn)
 		request.caller.prefix[0] == '\0')
 		connection_expose(connection);
 	request_close(&request);
+	wire_resume();
 	leave_request(server);
 	return status;
 }
@@ -298,6 +304,7 @@ handle_broken_request(struct mg_connection *conn,
 	Request request;
 
 	(void) message;
+	wire_pause();
 	enter_request(server);
 	request_open(&request, server->gateway, conn);
 	request.connection = mg_get_user_connection_data(conn);
@@ -313,6 +320,7 @@ handle_broken_request(struct mg_connection *conn,
 					"request is malformed, incomplete or too large");
 	finish_request(&request);
 	request_close(&request);
+	wire_resume();
 	leave_request(server);
 	return 0;
 }

@@ -40,7 +40,8 @@ check_object(const char *data, size_t size)
 	if (json_is_object(data, size, &fault))
 		PROMISE(is_object);
 	else
-		PROMISE(!is_object || strcmp(fault.why, "body is nested too deeply") == 0);
+		PROMISE(!is_object ||
+				strcmp(fault.why, "body is nested too deeply") == 0);
 	free(parsed);
 }
 

@@ -34,6 +34,96 @@ sub post
 
 sub sized { return ("Host: x", 'Content-Length: ' . length $_[0]) }
 
+# The statuses of all answers on one connection until it is closed or silent. The
+# bytes are sent in the given pieces.
+sub statuses
+{
+	my @pieces = @_;
+	my $socket = $gateway->connection;
+	my $data = '';
+	while (@pieces)
+	{
+		MsgstoreGateway::syswrite_all($socket, shift @pieces);
+		select undef, undef, undef, 0.001 if @pieces;
+	}
+	while (IO::Select->new($socket)->can_read($data eq '' ? 10 : 0.5))
+	{
+		last if !sysread $socket, $data, 65536, length $data;
+	}
+	return join ' ', $data =~ m{HTTP/1\.1 (\d+)}g;
+}
+
+# A request target can be an absolute URI (RFC 9112, 3.2.2), or "*".
+my $next = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+my %targets = (
+	'http://host/healthz' => 200,
+	'http://host:8080/healthz' => 200,
+	'HTTPS://127.0.0.1/healthz' => 200,
+	'http://[::1]:8080/healthz' => 200,
+	'http://user@host/healthz' => 200,
+	'http://host/api/conversations?page=1' => 200,
+	'http://host/api/conversations?page=x' => 400,
+	'http://a/../healthz' => 404,
+	'http://host/nothing' => 404,
+	'http://host' => 404,
+	'http://host?page=1' => 404,
+	'http://host/' => 404,
+	'*' => 404);
+for my $target (sort keys %targets)
+{
+	my $bytes = "GET $target HTTP/1.1\r\nHost: x\r\n\r\n$next";
+	is(statuses($bytes), "$targets{$target} 200", "GET $target");
+	is(statuses(split //, $bytes), "$targets{$target} 200", 'byte by byte') if length $target < 30;
+}
+is(statuses("OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), '404', 'OPTIONS *');
+is(statuses((map { "$_ http://host/metrics HTTP/1.1\r\nHost: x\r\n\r\n" } 'HEAD', 'POST'), $next), '200 405 200', 'other methods');
+$answer = $gateway->raw(
+	MsgstoreGateway::post_bytes("http://host$path", inbound_sms('absolute'), 'X-Request-Id' => 'absolute'));
+is($answer->{status}, 202, 'a POST to an absolute URI');
+is($gateway->log_line('absolute')->{path}, $path, 'the log has the path');
+is(statuses("GET $_ HTTP/1.1\r\nHost: x\r\n\r\n"), '400', "GET $_: invalid")
+  for 'http:///healthz', 'http://', 'http:/healthz', 'httpss://host/healthz', 'ftp://host/healthz', 'ws://host/healthz',
+  'wss://host/healthz', 'x/healthz', '*/healthz', '**', "http://ho\x7fst/healthz", 'http://host#/healthz', 'http', 'host:80';
+is(statuses("GET $_\r\nHost: x\r\n\r\n"), '400', 'no version behind it') for 'http', 'http://host', '*';
+is(statuses("CONNECT host:80 HTTP/1.1\r\nHost: x\r\n\r\n"), '400', 'CONNECT');
+
+# Extensions of chunks are ignored (RFC 9112, 7.1.1), and trailers discarded (6.5);
+# the next request on the connection is found behind both.
+my $extended = 0;
+sub chunks
+{
+	my ($body, $extension, @lines) = @_;
+	my $bytes = "POST $path HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+	$bytes .= sprintf "%x%s\r\n%s\r\n", length $_, $extension, $_ for $body =~ /(.{1,100})/sg;
+	return join "\r\n", $bytes . "0$extension", @lines, '', $next;
+}
+for my $extension ('', ';x', ';x=y', '; x="a;b\\"" ;y', " \t;x", ';' . ('x' x 1000))
+{
+	for my $trailer ([], ['X-Checksum: 1'], [ 'A: b', 'Content-Length: 5', "C:\td" ])
+	{
+		my $id = 'chunks-' . $extended++;
+		my $what = sprintf 'extension "%.10s", %d trailer lines', $extension, scalar @$trailer;
+		my $bytes = chunks(json(inbound_sms($id)), $extension, @$trailer);
+		is(statuses($bytes), '202 200', $what);
+		is(stored($id), 1, 'is stored');
+		is(statuses($bytes =~ /(.{1,7})/sg), '202 200', 'in small pieces') if length $extension < 20;
+	}
+}
+is(statuses(split //, chunks(json(inbound_sms('bytes')), ';x=y', 'A: b')), '202 200', 'byte by byte');
+my $zipped = Compress::Zlib::memGzip(json(inbound_sms('zipped')));
+is(statuses(chunks($zipped, ';x') =~ s/Host/Content-Encoding: gzip\r\nHost/r), '202 200', 'compressed and chunked');
+for my $wrong (';x\n', ";\0", ' ', "\t", ' x', ';' . ('x' x 10_000))
+{
+	like(statuses(chunks(json(inbound_sms('wrong')), $wrong =~ s/\\n/\n/r)), qr/\A400\z/, sprintf 'extension "%.5s" is refused', $wrong =~ s/[^ -~]/?/gr);
+}
+is(stored('wrong'), 0, 'and nothing stored');
+for my $wrong (" folded: x", "A: b\nC: d", ('A: ' . ('x' x 10_000)))
+{
+	like(statuses(chunks(json(inbound_sms('trailer')), '', $wrong)), qr/\A(202|400)\z/, 'behind an invalid trailer the connection is closed');
+}
+is(statuses("POST $path HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+	'400', 'HTTP/1.0 has no chunks');
+
 # HTTP/1.1 requires one valid Host header (RFC 9112, 3.2); HTTP/1.0 does not.
 for my $lines ([], ['Host: a b'], ['Host: http://x/'], ['Host: x', 'Host: x'], ["Host: \xff"])
 {

@@ -97,6 +97,23 @@ my $body = "-H 'Content-Type: application/json' -d '"
   . '{"from":"+18045551234","to":"+12016661234","type":"sms","messaging_provider_id":"tls","body":"hi","attachments":null,"timestamp":"2024-11-01T14:00:00Z"}'
   . "' --cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/webhooks/sms";
 like(curl($body), qr/"status":"accepted"/, 'a webhook');
+is(curl('--request-target https://host/healthz', trusting('ca1')), '{"status":"ok"}', 'an absolute URI as the target');
+is(curl('--request-target https://host', trusting('ca1')) =~ s/.*"code":"(\w+)".*/$1/sr, 'not_found', 'also without a path');
+sub raw
+{
+	my ($bytes) = @_;
+	my $pid = open2(my $out, my $in, 'openssl', 's_client', '-quiet', '-verify_quiet', '-CAfile', "$directory/ca1.crt", '-connect', "127.0.0.1:$gateway->{port}");
+	print $in $bytes;
+	$in->flush;
+	my $answers = do { local $/; <$out> };
+	waitpid $pid, 0;
+	return join ' ', $answers =~ m{HTTP/1\.1 (\d+)}g;
+}
+my $event = JSON::PP->new->encode(inbound_sms('chunks'));
+is(raw("POST /api/webhooks/sms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+	  . sprintf("%x;x=y\r\n%s\r\n0;z\r\nA: b\r\n\r\n", length $event, $event)
+	  . "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+	'202 200', 'chunks with extensions and a trailer, and the next request');
 like(curl("-H 'Content-Type: application/json' -H 'Expect:' --data-binary \@$directory/log.large --cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/webhooks/sms"),
 	qr/payload_too_large/, 'a body that is too large gets its error')
   if append_to_file("$directory/log.large", 'x' x 300000) // 1;

@@ -68,7 +68,8 @@ my %smuggled = (
 	'chunks with 0x' => "Transfer-Encoding: chunked\r\n\r\n0x$chunked",
 	'chunks with a blank' => "Transfer-Encoding: chunked\r\n\r\n $chunked",
 	'chunks of 2^64 and more' => "Transfer-Encoding: chunked\r\n\r\n1000000000000000$chunked",
-	'chunks with an extension' => "Transfer-Encoding: chunked\r\n\r\n" . $chunked =~ s/\r\n/;x=y\r\n/r,
+	'chunks with an extension that hides a line' => "Transfer-Encoding: chunked\r\n\r\n" . $chunked =~ s/\r\n/;x\n5\r\n/r,
+	'chunks with an endless extension' => "Transfer-Encoding: chunked\r\n\r\n" . $chunked =~ s/\r\n/';' . ('x' x 20_000) . "\r\n"/er,
 	'chunks with bare line feeds' => "Transfer-Encoding: chunked\r\n\r\n" . $chunked =~ s/\r\n/\n/gr);
 for my $what (sort keys %smuggled)
 {
@@ -84,7 +85,7 @@ is(stored(), 0, 'nothing is stored');
 is(statuses("$_ HTTP/1.1\r\nHost: x\r\nContent-Length: " . length($hidden) . "\r\n\r\n$hidden") =~ tr/ //, 0,
 	"$_ with a body: one answer")
   for 'GET /healthz', 'DELETE /v1/responses/resp_x', 'POST /v1/responses/resp_x/cancel', 'GET /nothing', 'OPTIONS /healthz';
-is(statuses($top =~ s/sms/nothing/r . "Transfer-Encoding: chunked\r\n\r\n$chunked$hidden"), '404', 'nor chunks');
+is(statuses($top =~ s{webhooks/sms}{nothing}r . "Transfer-Encoding: chunked\r\n\r\n$chunked$hidden"), '404', 'nor chunks');
 
 # Valid pipelined requests are answered in order.
 is(statuses($hidden x 20), join(' ', (200) x 20), 'pipelining');
@@ -107,7 +108,7 @@ for my $segment ('..', '%2e%2e', '..%2f..%2fmetrics', 'a%00b', '%ff%fe', '%', '%
 }
 is(statuses("GET $_ HTTP/1.1\r\nHost: x\r\n\r\n"), '400', 'no path') for "/a\0b", "/\xff", 'metrics', '\\metrics';
 is(answers("$_ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") =~ m{HTTP/1\.1 2} ? 1 : 0, 0, "$_: nothing")
-  for 'GET http://127.0.0.1/metrics', 'OPTIONS *', 'CONNECT 127.0.0.1:1', 'TRACE /healthz', 'PUT /file', 'MKCOL /dir', 'PROPFIND /', 'get /healthz', 'PRI *';
+  for 'GET http://127.0.0.1/../metrics', 'GET ftp://127.0.0.1/metrics', 'OPTIONS *', 'CONNECT 127.0.0.1:1', 'TRACE /healthz', 'PUT /file', 'MKCOL /dir', 'PROPFIND /', 'get /healthz', 'PRI *';
 unlike(answers("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: $_\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n"),
 	qr/HTTP.* 101/, "no upgrade to $_") for 'websocket', 'h2c';
 
