@@ -74,7 +74,8 @@ CREATE TABLE msgstore.messages (
     to_given text,
     subject text,
     CONSTRAINT messages_pkey PRIMARY KEY (tenant_id, id),
-    CONSTRAINT messages_inbound_event_key UNIQUE (tenant_id, inbound_event_id),
+    -- So the primary key also says that an event makes at most one message.
+    CONSTRAINT messages_inbound_event CHECK (inbound_event_id = id),
     CONSTRAINT messages_direction CHECK (direction IN ('inbound', 'outbound')),
     CONSTRAINT messages_attachments_array
         CHECK (jsonb_typeof(attachments) = 'array')
@@ -82,7 +83,10 @@ CREATE TABLE msgstore.messages (
 
 CREATE INDEX messages_conversation_idx
     ON msgstore.messages (tenant_id, conversation_id, "timestamp", id);
-CREATE INDEX messages_timestamp_idx ON msgstore.messages ("timestamp");
+-- Messages arrive about in the order of their time, so a summary of ranges of
+-- pages finds them by time; a B-tree cost 67 bytes of WAL for each message.
+CREATE INDEX messages_timestamp_idx
+    ON msgstore.messages USING brin ("timestamp") WITH (pages_per_range = 32);
 
 SELECT pg_catalog.pg_extension_config_dump('msgstore.conversations', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.conversations_number_seq', '');

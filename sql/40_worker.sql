@@ -95,7 +95,7 @@ LEFT JOIN msgstore.event_claims c
 LEFT JOIN msgstore.event_failures f
     ON f.tenant_id = l.tenant_id AND f.event_id = l.id
 LEFT JOIN msgstore.messages m
-    ON m.tenant_id = l.tenant_id AND m.inbound_event_id = l.id;
+    ON m.tenant_id = l.tenant_id AND m.id = l.id AND m.inbound_event_id = l.id;
 
 CREATE FUNCTION msgstore._claim(processor_id text, max_events int)
     RETURNS TABLE (tenant_id text, event_id uuid)

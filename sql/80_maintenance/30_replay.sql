@@ -138,7 +138,8 @@ BEGIN
                    m.conversation_id IS DISTINCT FROM c.id
             FROM made n
             LEFT JOIN msgstore.messages m
-                ON m.tenant_id = n.tenant_id AND m.inbound_event_id = n.id
+                ON m.tenant_id = n.tenant_id AND m.id = n.id
+                AND m.inbound_event_id = n.id
             LEFT JOIN msgstore.conversations c
                 ON c.tenant_id = n.tenant_id AND c.key = n.key
             WHERE m.id IS NULL

@@ -235,7 +235,8 @@ BEGIN
                  OR (c.tenant_id, c.id) IN (
                      SELECT m.tenant_id, m.conversation_id
                      FROM msgstore.messages m
-                     WHERE m.inbound_event_id = ANY (events)
+                     WHERE m.id = ANY (events)
+                             AND m.inbound_event_id = m.id
                          OR m.channel = ANY (channel_names)
                              AND msgstore._names_address(m, erased)))
         ORDER BY c.tenant_id, c.key
@@ -243,7 +244,7 @@ BEGIN
     messages := ARRAY(
         SELECT m.id FROM msgstore.messages m
         WHERE own IN ('', m.tenant_id)
-            AND (m.inbound_event_id = ANY (events)
+            AND (m.id = ANY (events) AND m.inbound_event_id = m.id
                  OR m.channel = ANY (channel_names)
                      AND msgstore._names_address(m, erased)));
     PERFORM FROM (

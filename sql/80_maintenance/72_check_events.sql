@@ -23,7 +23,8 @@ BEGIN
     WHERE scope IN ('', l.tenant_id)
         AND NOT EXISTS (
             SELECT FROM msgstore.messages m
-            WHERE m.tenant_id = l.tenant_id AND m.inbound_event_id = l.id)
+            WHERE m.tenant_id = l.tenant_id AND m.id = l.id
+                AND m.inbound_event_id = l.id)
         AND NOT EXISTS (
             SELECT FROM msgstore.event_queue q
             WHERE q.tenant_id = l.tenant_id AND q.event_id = l.id)
@@ -91,7 +92,8 @@ BEGIN
     LEFT JOIN msgstore.event_log l
         ON l.tenant_id = q.tenant_id AND l.id = q.event_id
     LEFT JOIN msgstore.messages m
-        ON m.tenant_id = q.tenant_id AND m.inbound_event_id = q.event_id
+        ON m.tenant_id = q.tenant_id AND m.id = q.event_id
+        AND m.inbound_event_id = q.event_id
     LEFT JOIN msgstore.dead_letters d
         ON d.tenant_id = q.tenant_id AND d.event_id = q.event_id
     LEFT JOIN msgstore.event_claims c
@@ -155,7 +157,8 @@ BEGIN
     LEFT JOIN msgstore.event_log l
         ON l.tenant_id = d.tenant_id AND l.id = d.event_id
     LEFT JOIN msgstore.messages m ON d.direction = 'inbound'
-        AND m.tenant_id = d.tenant_id AND m.inbound_event_id = d.event_id
+        AND m.tenant_id = d.tenant_id AND m.id = d.event_id
+        AND m.inbound_event_id = d.event_id
     LEFT JOIN msgstore.messages o ON d.direction = 'outbound'
         AND o.tenant_id = d.tenant_id AND o.id = d.event_id
     WHERE scope IN ('', d.tenant_id)

@@ -93,7 +93,8 @@ BEGIN
                 SELECT l.tenant_id, l.id FROM msgstore.event_log l
                 ORDER BY l.created_at DESC, l.id DESC LIMIT newest_events) l
             JOIN msgstore.messages m
-                ON m.tenant_id = l.tenant_id AND m.inbound_event_id = l.id
+                ON m.tenant_id = l.tenant_id AND m.id = l.id
+                AND m.inbound_event_id = l.id
             WHERE m.created_at > since);
 END
 $$;

@@ -86,8 +86,11 @@ SELECT set_eq(
     'only tables of the operator have no tenant_id');
 
 -- Unique constraints behind the guarantees.
-SELECT col_is_unique('msgstore', 'messages', ARRAY['tenant_id', 'inbound_event_id'],
-    'an event makes at most one message');
+SELECT col_is_pk('msgstore', 'messages', ARRAY['tenant_id', 'id'],
+    'an event makes at most one message, which has its id');
+SELECT is(pg_get_constraintdef(oid), 'CHECK ((inbound_event_id = id))',
+    'an inbound message has the id of its event')
+FROM pg_constraint WHERE conname = 'messages_inbound_event';
 SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
     'a key identifies one conversation');
 SELECT col_is_unique('msgstore', 'event_log',

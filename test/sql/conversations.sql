@@ -72,6 +72,9 @@ SELECT id, now(), 'inbound', channel, key, 'a', 'b', '{"a": 1}' FROM conversatio
 INSERT INTO messages (conversation_id, inbound_event_id, "timestamp", direction, channel, conversation_key, "from", "to")
 SELECT conversation_id, inbound_event_id, now(), 'inbound', channel, conversation_key, 'a', 'b'
 FROM messages WHERE provider_message_id = '1';
+INSERT INTO messages (id, conversation_id, inbound_event_id, "timestamp", direction, channel, conversation_key, "from", "to")
+SELECT inbound_event_id, conversation_id, inbound_event_id, now(), 'inbound', channel, conversation_key, 'a', 'b'
+FROM messages WHERE provider_message_id = '1';
 
 -- Lists: seven conversations with one message each, newest first.
 TRUNCATE conversations, messages;

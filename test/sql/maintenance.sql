@@ -523,7 +523,7 @@ DROP ROLE maintenance_user;
 
 -- Missing objects: those that a plain DROP removes, and members of the extension.
 DROP INDEX messages_timestamp_idx;
-ALTER TABLE messages DROP CONSTRAINT messages_inbound_event_key;
+ALTER TABLE messages DROP CONSTRAINT messages_inbound_event;
 ALTER TABLE conversations DROP CONSTRAINT conversations_key_parts;
 DROP TRIGGER keep_operations ON operations_log;
 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'event_queue_retry_idx'::regclass;
