@@ -90,7 +90,8 @@ END
 $$;
 
 -- The only place that decides between a retry and a dead letter, for events and
--- outbound messages. The caller has locked the row in the queue or the outbox.
+-- outbound messages, in one function so that no path can decide otherwise. The
+-- caller has locked the row in the queue or the outbox.
 CREATE FUNCTION msgstore._keep_failure(
     tenant_id text,
     event_id uuid,

@@ -119,6 +119,8 @@ BEGIN
 END
 $$;
 
+-- Long, because it is one statement for finding, locking, leasing and returning:
+-- another one would cost every sender a round of the executor.
 CREATE FUNCTION msgstore.claim_outbound(
     sender_id text,
     max_messages int DEFAULT 10)

@@ -242,6 +242,8 @@ BEGIN
 END
 $$;
 
+-- Long, because the order of its steps is the point: lock the message, refuse,
+-- take over early callbacks, record, and only then leave the outbox.
 CREATE FUNCTION msgstore.sent(
     message_id uuid,
     provider_message_id text,

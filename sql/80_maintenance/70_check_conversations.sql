@@ -1,5 +1,6 @@
 -- maintenance: check of conversations and their messages.
 
+-- Long, because each finding is a query of its own.
 CREATE FUNCTION msgstore._check_conversations()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE

@@ -246,6 +246,13 @@ static void define_text(const char *name,
 						const char *value,
 						int flags,
 						GucStringAssignHook assign);
+static void
+define_switch(const char *name, const char *description, bool *variable);
+static void define_choice(const char *name,
+						  const char *description,
+						  int *variable,
+						  int value,
+						  const struct config_enum_entry *choices);
 
 void
 settings_define(GucStringAssignHook assign_redact_keys)
@@ -289,52 +296,26 @@ settings_define(GucStringAssignHook assign_redact_keys)
 				"",
 				0,
 				NULL);
-	DefineCustomBoolVariable(
+	define_switch(
 		"msgstore.admin",
 		"Lets this session read and delete the responses of all owners.",
-		NULL,
-		&msgstore_admin,
-		false,
-		PGC_SUSET,
-		0,
-		NULL,
-		NULL,
-		NULL);
-	DefineCustomBoolVariable(
+		&msgstore_admin);
+	define_switch(
 		"msgstore.keep_refused",
 		"Keeps the events that ingest_batch() refuses in refused_events.",
-		NULL,
-		&msgstore_keep_refused,
-		false,
-		PGC_SUSET,
-		0,
-		NULL,
-		NULL,
-		NULL);
-	DefineCustomEnumVariable(
+		&msgstore_keep_refused);
+	define_choice(
 		"msgstore.replace_invalid_text",
 		"What read_payload() does with characters that PostgreSQL cannot store: refuse or replace.",
-		NULL,
 		&msgstore_replace_invalid_text,
 		INVALID_TEXT_REFUSE,
-		invalid_texts,
-		PGC_USERSET,
-		0,
-		NULL,
-		NULL,
-		NULL);
-	DefineCustomEnumVariable(
+		invalid_texts);
+	define_choice(
 		"msgstore.response_store",
 		"Where this session stores responses: in the table or in memory.",
-		NULL,
 		&msgstore_response_store,
 		RESPONSES_DURABLE,
-		response_stores,
-		PGC_USERSET,
-		0,
-		NULL,
-		NULL,
-		NULL);
+		response_stores);
 	MarkGUCPrefixReserved("msgstore");
 }
 
@@ -373,6 +354,42 @@ define_text(const char *name,
 							   NULL,
 							   assign,
 							   NULL);
+}
+
+/* Off by default, and the operator's. */
+static void
+define_switch(const char *name, const char *description, bool *variable)
+{
+	DefineCustomBoolVariable(name,
+							 description,
+							 NULL,
+							 variable,
+							 false,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+}
+
+static void
+define_choice(const char *name,
+			  const char *description,
+			  int *variable,
+			  int value,
+			  const struct config_enum_entry *choices)
+{
+	DefineCustomEnumVariable(name,
+							 description,
+							 NULL,
+							 variable,
+							 value,
+							 choices,
+							 PGC_USERSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
 }
 
 /*
