@@ -318,9 +318,13 @@ __wrap_batch_store(Batch *batch, BatchItem *item)
 }
 
 PoolConnection *
-__wrap_pool_borrow(Pool *pool, long max_wait_ms, const char **why)
+__wrap_pool_borrow(Pool *pool,
+				   PoolClass class,
+				   long max_wait_ms,
+				   const char **why)
 {
 	(void) pool;
+	(void) class;
 	(void) max_wait_ms;
 	*why = "database is not reachable";
 	return strcmp(sqlstate, "08006") == 0 ? NULL : (PoolConnection *) &gateway;
