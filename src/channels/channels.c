@@ -72,8 +72,7 @@ static int read_channels(Relation rel, Channel **channels);
 static int compare_names(const void *a, const void *b);
 static void read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel);
 static char *read_text(HeapTuple tuple, TupleDesc desc, int column);
-static char **
-read_texts(HeapTuple tuple, TupleDesc desc, int column, int *n);
+static char **read_texts(HeapTuple tuple, TupleDesc desc, int column, int *n);
 static int read_word(HeapTuple tuple,
 					 TupleDesc desc,
 					 int column,

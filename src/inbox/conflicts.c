@@ -1,6 +1,6 @@
 /*
- * inbox/conflicts.c: records that a provider sent different content under the id
- * of a stored event.
+ * inbox/conflicts.c: records that a provider sent different content under the
+ * id of a stored event.
  *
  * The stored event stays as it is, because a message was made from it. But the
  * difference must not get lost: it is counted, logged and kept in id_conflicts,
@@ -44,11 +44,8 @@ static Statement record_conflicts = {
 		   " conflict_count = c.conflict_count + excluded.conflict_count,"
 		   " last_seen_at = greatest(c.last_seen_at, excluded.last_seen_at)",
 	.nargs = 5,
-	.argtypes = {TEXTOID,
-				 UUIDARRAYOID,
-				 BYTEAARRAYOID,
-				 BYTEAARRAYOID,
-				 INT8ARRAYOID},
+	.argtypes =
+		{TEXTOID, UUIDARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, INT8ARRAYOID},
 	.table = "event_log"};
 
 struct InboxConflict
@@ -125,13 +122,10 @@ remove_fields(Jsonb *payload, const Channel *channel)
 		return payload;
 	for (i = 0; i < channel->nvolatile_fields; i++)
 		fields[i] = CStringGetTextDatum(channel->volatile_fields[i]);
-	return DatumGetJsonbP(
-		DirectFunctionCall2(jsonb_delete_array,
-							JsonbPGetDatum(payload),
-							statement_array(TEXTOID,
-											fields,
-											NULL,
-											channel->nvolatile_fields)));
+	return DatumGetJsonbP(DirectFunctionCall2(
+		jsonb_delete_array,
+		JsonbPGetDatum(payload),
+		statement_array(TEXTOID, fields, NULL, channel->nvolatile_fields)));
 }
 
 /* Of the text, so that a user can compute it from the stored payload. */

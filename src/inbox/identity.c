@@ -1,11 +1,11 @@
 /*
  * inbox/identity.c: what tells events with the same provider message id apart.
  *
- * A provider's id need not be unique: the Message-ID of an e-mail is the same in
- * every mailbox that receives it, and two providers on one channel can use the
- * same id. So a channel can name further fields of the payload. Their values
- * are kept in a column of their own, so that the id stays what the provider
- * said, for everyone who reads it.
+ * A provider's id need not be unique: the Message-ID of an e-mail is the same
+ * in every mailbox that receives it, and two providers on one channel can use
+ * the same id. So a channel can name further fields of the payload. Their
+ * values are kept in a column of their own, so that the id stays what the
+ * provider said, for everyone who reads it.
  */
 #include "postgres.h"
 

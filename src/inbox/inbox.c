@@ -296,9 +296,8 @@ find_duplicates(InboxItem **items, int n)
 		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
 		items[i]->id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
 		items[i]->duplicate = true;
-		inbox_compare_payload(
-			items[i],
-			DatumGetJsonbP(statement_value(row, 3, &isnull)));
+		inbox_compare_payload(items[i],
+							  DatumGetJsonbP(statement_value(row, 3, &isnull)));
 	}
 	for (i = 0; i < n; i++)
 	{
@@ -403,8 +402,7 @@ put_results(ReturnSetInfo *result, InboxItem *items, int n)
 	{
 		InboxRefusal *refusal = items[i].refusal;
 		bool refused = refusal != NULL;
-		bool nulls[6] =
-			{false, refused, refused, !refused, !refused, true};
+		bool nulls[6] = {false, refused, refused, !refused, !refused, true};
 		Datum values[6] = {0};
 
 		values[0] = Int32GetDatum(items[i].ordinal);

@@ -3,10 +3,10 @@
  * PostgreSQL cannot store: U+0000 and halves of surrogate pairs.
  *
  * In JSON text they can only be written as escapes, and a backslash can only be
- * inside a string or a key. So the search goes from backslash to backslash, with
- * memchr(), and needs no parser: the server parses a text without faults once.
- * In text that is not JSON the search may find escapes outside of strings; the
- * parser refuses such text anyway.
+ * inside a string or a key. So the search goes from backslash to backslash,
+ * with memchr(), and needs no parser: the server parses a text without faults
+ * once. In text that is not JSON the search may find escapes outside of
+ * strings; the parser refuses such text anyway.
  */
 #include <string.h>
 

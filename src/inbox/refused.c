@@ -2,9 +2,9 @@
  * inbox/refused.c: keeps refused items, so that they can be submitted again.
  *
  * A refusal is usually final for a provider: it does not send the event again.
- * If the fault is ours, such as a missing channel, the event would be lost. Only
- * ingest_batch() can keep what it refuses, because it commits; ingest() raises
- * an error, which undoes everything.
+ * If the fault is ours, such as a missing channel, the event would be lost.
+ * Only ingest_batch() can keep what it refuses, because it commits; ingest()
+ * raises an error, which undoes everything.
  *
  * The table holds at most msgstore.max_refused rows of a tenant: each call
  * deletes the oldest beyond that. A tenant never deletes rows of another one.
@@ -22,18 +22,18 @@
 #include "server/settings.h"
 #include "server/statement.h"
 
-/* Longer texts are cut. A longer idempotency key is refused, so it is not kept. */
+/* Longer texts are cut. A longer idempotency key is refused, so it is not kept.
+ */
 #define MAX_TEXT_BYTES 255
 
 #define COLUMNS 10
 
 static Statement store_refused = {
-	.sql =
-		"INSERT INTO msgstore.refused_events (tenant_id, id, channel,"
-		" error_code, error_message, error_detail, payload, payload_bytes,"
-		" idempotency_key, correlation_id, mock)"
-		" SELECT $1, n.*"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n",
+	.sql = "INSERT INTO msgstore.refused_events (tenant_id, id, channel,"
+		   " error_code, error_message, error_detail, payload, payload_bytes,"
+		   " idempotency_key, correlation_id, mock)"
+		   " SELECT $1, n.*"
+		   " FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n",
 	.nargs = 1 + COLUMNS,
 	.argtypes = {TEXTOID,
 				 UUIDARRAYOID,
@@ -62,9 +62,9 @@ static Statement remove_oldest = {
 	.table = "refused_events"};
 
 static void store_items(InboxItem **items, int n);
-static void put_item(InboxItem *item, Datum *columns, bool *nulls, int i, int n);
 static void
-put_text(const char *s, Datum *columns, bool *nulls, int place);
+put_item(InboxItem *item, Datum *columns, bool *nulls, int i, int n);
+static void put_text(const char *s, Datum *columns, bool *nulls, int place);
 
 void
 inbox_keep_refused(InboxItem *items, int n)
