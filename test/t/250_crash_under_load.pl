@@ -7,7 +7,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::Bin/..";
-use IPC::Run;
+use MsgstoreLoad;
 use MsgstoreServer;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -68,44 +68,8 @@ UNION ALL
 SELECT format('message %s, effect %s', m.id, e.message_id)
 FROM msgstore.messages m FULL JOIN effects e ON e.message_id = m.id
 WHERE m.id IS NULL OR e.message_id IS NULL;
-
--- A processor outside the server: most of the time it does its work, and now
--- and then it forgets all it has claimed, as one that is started anew.
-CREATE PROCEDURE process_outside(name text) LANGUAGE plpgsql AS $$
-DECLARE
-    life int := 1;
-    ids uuid[];
-    given uuid;
-BEGIN
-    LOOP
-        SELECT array_agg(c.id ORDER BY c.id) INTO ids
-        FROM msgstore.claim(name || life, 1 + (random() * 8)::int) c;
-        COMMIT;
-        PERFORM pg_sleep(random() * 0.02);
-        IF random() < 0.3 THEN
-            life := life + 1;
-        ELSIF random() < 0.5 THEN
-            PERFORM msgstore.heartbeat(name || life);
-        END IF;
-        COMMIT;
-        FOREACH given IN ARRAY coalesce(ids, '{}') LOOP
-            BEGIN
-                IF random() < 0.8 THEN
-                    PERFORM msgstore.complete(name || life, ARRAY[given]);
-                ELSE
-                    PERFORM msgstore.fail(name || life, given, 'P0001', 'failed outside');
-                END IF;
-            EXCEPTION
-                -- The handler's refusal, or a claim that is its no more, or
-                -- that waits behind an earlier event.
-                WHEN raise_exception OR SQLSTATE 'MS409' THEN
-            END;
-            COMMIT;
-        END LOOP;
-    END LOOP;
-END
-$$;
 SQL
+add_outside_processor($node, 'store');
 
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 
@@ -122,25 +86,16 @@ append_to_file(
 		  . " || jsonb_build_object('timestamp', now()));\n"
 	} 1 .. EVENTS);
 
-sub start_psql
-{
-	my ($output, @arguments) = @_;
-	return IPC::Run::start [
-		'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-		$node->connstr('store'), @arguments ],
-	  '>', $output, '2>', "$output.err";
-}
-
 sub start_load
 {
 	my ($round) = @_;
 	return (
 		(map {
-			start_psql("$scratch/$round-$_.out",
+			start_psql($node, 'store', "$scratch/$round-$_.out",
 				'-v', "client=$_", '-v', "name=$round-$_", '-f', "$scratch/send.sql")
 		} 1 .. CLIENTS),
 		(map {
-			start_psql("$scratch/$round-p$_.out",
+			start_psql($node, 'store', "$scratch/$round-p$_.out",
 				'-c', "CALL process_outside('$round-$_-')")
 		} 1 .. PROCESSORS));
 }
