@@ -257,8 +257,9 @@ BEGIN
 END
 $$;
 
--- Dead letters are locked in primary key order so that concurrent calls do not
--- deadlock; the second call no longer finds the rows that the first requeued.
+-- Dead letters are locked in order so that concurrent calls do not deadlock, and
+-- inbound ones first: an erasure holds them while it waits for outbound ones. The
+-- second call no longer finds the rows that the first requeued.
 CREATE FUNCTION msgstore.requeue_dead_letters(
     channel text DEFAULT NULL,
     error_code text DEFAULT NULL,
@@ -289,7 +290,7 @@ BEGIN
         FROM msgstore._find_dead_letters(
             channel, error_code, died_from, died_until, event_ids) f
         JOIN msgstore.dead_letters d USING (tenant_id, event_id)
-        ORDER BY d.tenant_id, d.event_id
+        ORDER BY d.direction, d.tenant_id, d.event_id
         FOR UPDATE OF d) d;
     IF ids IS NULL THEN
         RETURN 0;

@@ -51,6 +51,10 @@ CREATE FUNCTION msgstore._lane(
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_lane';
 
+CREATE FUNCTION msgstore._wait_for_lanes(lanes smallint[]) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_wait_for_lanes';
+
 CREATE FUNCTION msgstore.process(max_events int DEFAULT NULL) RETURNS int
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -135,11 +139,17 @@ DECLARE
 BEGIN
     -- Never earlier than before: workers have scheduled their check by the old
     -- expiry.
+    -- A locked claim is skipped: whoever has locked it is ending or renewing it.
+    WITH held AS MATERIALIZED (
+        SELECT c.tenant_id, c.event_id FROM msgstore.event_claims c
+        WHERE c.processor_id = heartbeat.processor_id
+            AND (scope = '' OR c.tenant_id = scope)
+        FOR UPDATE SKIP LOCKED)
     UPDATE msgstore.event_claims c
     SET renewed_at = clock_timestamp(),
         expires_at = greatest(c.expires_at, clock_timestamp() + timeout)
-    WHERE c.processor_id = heartbeat.processor_id
-        AND (scope = '' OR c.tenant_id = scope);
+    FROM held
+    WHERE c.tenant_id = held.tenant_id AND c.event_id = held.event_id;
     GET DIAGNOSTICS renewed = ROW_COUNT;
     RETURN renewed;
 END
@@ -180,6 +190,7 @@ CREATE FUNCTION msgstore.remove_handler(channel text, handler text)
 
 REVOKE ALL ON FUNCTION msgstore.process(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._announce() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._wait_for_lanes(smallint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._lane(text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._claim(text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.claim(text, int) FROM PUBLIC;
@@ -225,6 +236,8 @@ COMMENT ON COLUMN msgstore.handlers.search_path IS
 COMMENT ON COLUMN msgstore.handlers.created_at IS
     'Time of registration; the handlers of a channel are called in this order';
 
+COMMENT ON FUNCTION msgstore._wait_for_lanes(smallint[]) IS
+    'Locks these lanes until the end of the transaction, waiting for sessions that process their events';
 COMMENT ON FUNCTION msgstore._lane(text, text, text, text) IS
     'Returns the lane (0 to 63) of the conversation between these normalized addresses';
 COMMENT ON FUNCTION msgstore.process(int) IS

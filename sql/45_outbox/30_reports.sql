@@ -71,7 +71,9 @@ $$;
 
 -- Locks an outbound message, so that reports about it are processed one after the
 -- other: by its row in the outbox, or by its own row when it is not in the outbox
--- any more. The delivery must be read after the lock is taken.
+-- any more. A dead letter is locked before that row, as a requeue and an erasure
+-- lock it; a requeue that ends meanwhile has added the row to the outbox. The
+-- delivery must be read after the lock is taken.
 CREATE FUNCTION msgstore._hold_outbound(
     message_id uuid,
     OUT tenant_id text,
@@ -100,16 +102,28 @@ BEGIN
     tenant_id := place.tenant_id;
     channel := place.channel;
 
-    SELECT o.sender_id, o.next_attempt_at INTO holder, lease_ends
-    FROM msgstore.outbox o
-    WHERE o.tenant_id = place.tenant_id
-        AND o.message_id = _hold_outbound.message_id
-    FOR UPDATE;
-    queued := FOUND;
+    FOR attempt IN 1 .. 2 LOOP
+        SELECT o.sender_id, o.next_attempt_at INTO holder, lease_ends
+        FROM msgstore.outbox o
+        WHERE o.tenant_id = place.tenant_id
+            AND o.message_id = _hold_outbound.message_id
+        FOR UPDATE;
+        queued := FOUND;
+        EXIT WHEN queued OR attempt = 2;
+        PERFORM FROM msgstore.dead_letters l
+        WHERE l.tenant_id = place.tenant_id
+            AND l.event_id = _hold_outbound.message_id
+        FOR UPDATE;
+    END LOOP;
     IF NOT queued THEN
         PERFORM FROM msgstore.messages m
         WHERE m.tenant_id = place.tenant_id AND m.id = _hold_outbound.message_id
         FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'message "%" does not exist', _hold_outbound.message_id
+                USING ERRCODE = 'MS404',
+                      DETAIL = 'The message was erased.';
+        END IF;
     END IF;
 
     SELECT d.provider_message_id INTO provider_message_id
@@ -302,9 +316,7 @@ BEGIN
     END IF;
 
     IF NOT held.queued THEN
-        -- A dead letter that was sent after all must not be sent again. This
-        -- waits for a session that is requeueing it, so the row of the outbox
-        -- is deleted after it.
+        -- A dead letter that was sent after all must not be sent again.
         WITH late AS (
             DELETE FROM msgstore.dead_letters l
             WHERE l.tenant_id = held.tenant_id

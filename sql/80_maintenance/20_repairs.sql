@@ -1,6 +1,74 @@
 -- maintenance: repairs, which the statements that check() proposes call. Replay
 -- and erasure use _recount_conversations(), too.
 
+-- The conversations that a session locks to move messages between them. Existing
+-- ones are locked first and missing ones are created then, both by key. A session
+-- that creates a conversation holds existing ones, so it must not wait for one that
+-- another session has created meanwhile: then it starts over, and locks that one
+-- with the others. conversations_add() does the same for the worker.
+CREATE FUNCTION msgstore._hold_conversations(
+    INOUT tenants text[],
+    INOUT conversation_ids uuid[],
+    wanted msgstore.conversations[])
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    held record;
+    made record;
+    complete boolean;
+BEGIN
+    LOOP
+        BEGIN
+            SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
+            INTO held
+            FROM (
+                SELECT c.tenant_id, c.id
+                FROM msgstore.conversations c
+                WHERE (c.tenant_id, c.id) IN (
+                        SELECT * FROM unnest(tenants, conversation_ids))
+                    OR (c.tenant_id, c.key) IN (
+                        SELECT w.tenant_id, w.key FROM unnest(wanted) w)
+                ORDER BY c.tenant_id, c.key
+                FOR UPDATE) c;
+            WITH made AS (
+                INSERT INTO msgstore.conversations AS c (
+                    tenant_id, channel, participant_a, participant_b, key,
+                    last_activity_at)
+                SELECT w.tenant_id, w.channel, w.participant_a, w.participant_b,
+                       w.key, w.last_activity_at
+                FROM unnest(wanted) w
+                WHERE NOT EXISTS (
+                    SELECT FROM msgstore.conversations c
+                    WHERE c.tenant_id = w.tenant_id AND c.key = w.key)
+                ORDER BY w.tenant_id, w.key
+                ON CONFLICT (tenant_id, key) DO NOTHING
+                RETURNING c.tenant_id, c.id)
+            SELECT array_agg(m.tenant_id) AS tenants, array_agg(m.id) AS ids
+            INTO made
+            FROM made m;
+            complete := NOT EXISTS (
+                SELECT w.tenant_id, c.id
+                FROM unnest(wanted) w
+                LEFT JOIN msgstore.conversations c
+                    ON c.tenant_id = w.tenant_id AND c.key = w.key
+                EXCEPT
+                SELECT * FROM unnest(held.tenants || made.tenants,
+                                     held.ids || made.ids));
+            IF NOT complete THEN
+                -- Releases the locks.
+                RAISE EXCEPTION USING ERRCODE = 'MS409';
+            END IF;
+        EXCEPTION WHEN SQLSTATE 'MS409' THEN
+        END;
+        EXIT WHEN complete;
+    END LOOP;
+    tenants := held.tenants || made.tenants;
+    conversation_ids := held.ids || made.ids;
+END
+$$;
+
 -- Every writer that adds a message locks its conversation's row first. Counts
 -- taken after the lock therefore hold until the transaction ends.
 CREATE FUNCTION msgstore._recount_conversations(tenants text[], conversation_ids uuid[])
@@ -98,27 +166,31 @@ CREATE FUNCTION msgstore._rehome_message(tenant_id text, message_id uuid)
 #variable_conflict use_column
 DECLARE
     message msgstore.messages;
-    home uuid;
+    held record;
 BEGIN
+    -- Excludes replays and erasures, which lock conversations before messages.
+    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
     SELECT m.* INTO message FROM msgstore.messages m
     WHERE m.tenant_id = _rehome_message.tenant_id
         AND m.id = _rehome_message.message_id
     FOR UPDATE;
-    INSERT INTO msgstore.conversations AS c
-        (tenant_id, channel, participant_a, participant_b, key, last_activity_at)
-    SELECT message.tenant_id, split_part(message.conversation_key, ':', 1),
-           least(message."from", message."to"),
-           greatest(message."from", message."to"),
-           message.conversation_key, message."timestamp"
-    WHERE message.id IS NOT NULL
-    ON CONFLICT (tenant_id, key) DO UPDATE SET message_count = c.message_count
-    RETURNING c.id INTO home;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    held := msgstore._hold_conversations(
+        ARRAY[message.tenant_id], ARRAY[message.conversation_id],
+        ARRAY[ROW(message.tenant_id, NULL, NULL,
+                  split_part(message.conversation_key, ':', 1),
+                  least(message."from", message."to"),
+                  greatest(message."from", message."to"),
+                  message.conversation_key, 0, message."timestamp",
+                  NULL)::msgstore.conversations]);
     UPDATE msgstore.messages m
-    SET conversation_id = home
-    WHERE m.tenant_id = message.tenant_id AND m.id = message.id;
-    PERFORM msgstore._recount_conversations(
-        ARRAY[message.tenant_id, message.tenant_id],
-        ARRAY[home, message.conversation_id]);
+    SET conversation_id = c.id
+    FROM msgstore.conversations c
+    WHERE m.tenant_id = message.tenant_id AND m.id = message.id
+        AND c.tenant_id = message.tenant_id AND c.key = message.conversation_key;
+    PERFORM msgstore._recount_conversations(held.tenants, held.conversation_ids);
 END
 $$;
 
@@ -131,6 +203,8 @@ CREATE FUNCTION msgstore._renormalize_message(tenant_id text, message_id uuid)
     AS $$
 #variable_conflict use_column
 BEGIN
+    -- See _rehome_message().
+    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
     UPDATE msgstore.messages m
     SET "from" = n."from",
         "to" = n."to",
@@ -156,12 +230,15 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversations[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recount_conversations(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_work(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_dead_letter(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._rehome_message(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._renormalize_message(text, uuid) FROM PUBLIC;
 
+COMMENT ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversations[]) IS
+    'Locks these conversations and, creating them if needed, those with the tenants and keys of the wanted ones. Returns the keys of all of them';
 COMMENT ON FUNCTION msgstore._recount_conversations(text[], uuid[]) IS
     'Locks these conversations, recomputes message_count and last_activity_at, and deletes those without messages. Returns the number deleted';
 COMMENT ON FUNCTION msgstore._drop_work(text, uuid) IS

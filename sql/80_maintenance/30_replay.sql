@@ -160,48 +160,26 @@ BEGIN
 END
 $$;
 
--- All affected conversations are locked before anything changes, in the order
--- that every writer uses: existing ones first, then new ones, each by key.
--- One function, so that this order can be read in one place.
+-- All affected conversations are locked before anything changes: those that
+-- messages leave, and those that they join.
 CREATE FUNCTION msgstore._apply_replay() RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    touched record;
+    touched CONSTANT record := msgstore._hold_conversations(
+        ARRAY(SELECT r.tenant_id FROM pg_temp.msgstore_replay r
+              WHERE r.message_id IS NOT NULL ORDER BY r.message_id),
+        ARRAY(SELECT r.conversation_id FROM pg_temp.msgstore_replay r
+              WHERE r.message_id IS NOT NULL ORDER BY r.message_id),
+        ARRAY(
+            SELECT ROW(r.tenant_id, NULL, NULL, min(r.thread),
+                       min(least(r."from", r."to")),
+                       min(greatest(r."from", r."to")),
+                       r.key, 0, max(r."timestamp"), NULL)::msgstore.conversations
+            FROM pg_temp.msgstore_replay r
+            GROUP BY r.tenant_id, r.key));
 BEGIN
-    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
-    INTO touched
-    FROM (
-        SELECT c.tenant_id, c.id
-        FROM msgstore.conversations c
-        WHERE (c.tenant_id, c.key) IN (
-                SELECT r.tenant_id, r.key FROM pg_temp.msgstore_replay r)
-            OR (c.tenant_id, c.id) IN (
-                SELECT r.tenant_id, r.conversation_id
-                FROM pg_temp.msgstore_replay r)
-        ORDER BY c.tenant_id, c.key
-        FOR UPDATE) c;
-    WITH made AS (
-        INSERT INTO msgstore.conversations AS c (
-            tenant_id, channel, participant_a, participant_b, key,
-            last_activity_at)
-        SELECT r.tenant_id, min(r.thread), min(least(r."from", r."to")),
-               min(greatest(r."from", r."to")), r.key, max(r."timestamp")
-        FROM pg_temp.msgstore_replay r
-        WHERE NOT EXISTS (
-            SELECT FROM msgstore.conversations c
-            WHERE c.tenant_id = r.tenant_id AND c.key = r.key)
-        GROUP BY r.tenant_id, r.key
-        ORDER BY r.tenant_id, r.key
-        ON CONFLICT (tenant_id, key) DO UPDATE
-        SET message_count = c.message_count
-        RETURNING c.tenant_id, c.id)
-    SELECT touched.tenants || array_agg(m.tenant_id) AS tenants,
-           touched.ids || array_agg(m.id) AS ids
-    INTO touched
-    FROM made m;
-
     UPDATE msgstore.messages m
     SET channel = r.channel,
         conversation_key = r.key,
@@ -234,7 +212,7 @@ BEGIN
     WHERE r.message_id IS NULL
     ORDER BY r.tenant_id, r.id;
 
-    PERFORM msgstore._recount_conversations(touched.tenants, touched.ids);
+    PERFORM msgstore._recount_conversations(touched.tenants, touched.conversation_ids);
 END
 $$;
 

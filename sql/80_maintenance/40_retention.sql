@@ -197,7 +197,8 @@ BEGIN
 END
 $$;
 
--- A delivery that never matched a message goes with its last status.
+-- A delivery that never matched a message goes with its last status. A locked one
+-- stays: it is being reported on. Reports lock deliveries before statuses.
 CREATE FUNCTION msgstore._purge_statuses(
     before timestamptz,
     most int,
@@ -229,16 +230,22 @@ BEGIN
     DELETE FROM msgstore.delivery_statuses s
     USING unnest(gone.tenants, gone.ids) AS g (tenant_id, id)
     WHERE s.tenant_id = g.tenant_id AND s.id = g.id;
+    WITH free AS MATERIALIZED (
+        SELECT d.tenant_id, d.id
+        FROM unnest(gone.tenants, gone.channels, gone.names)
+            AS g (tenant_id, channel, provider_message_id)
+        JOIN msgstore.deliveries d
+            ON d.tenant_id = g.tenant_id AND d.channel = g.channel
+            AND d.provider_message_id = g.provider_message_id
+        WHERE d.message_id IS NULL
+            AND NOT EXISTS (
+                SELECT FROM msgstore.delivery_statuses s
+                WHERE s.tenant_id = d.tenant_id AND s.channel = d.channel
+                    AND s.provider_message_id = d.provider_message_id)
+        FOR UPDATE OF d SKIP LOCKED)
     DELETE FROM msgstore.deliveries d
-    USING unnest(gone.tenants, gone.channels, gone.names)
-        AS g (tenant_id, channel, provider_message_id)
-    WHERE d.tenant_id = g.tenant_id AND d.channel = g.channel
-        AND d.provider_message_id = g.provider_message_id
-        AND d.message_id IS NULL
-        AND NOT EXISTS (
-            SELECT FROM msgstore.delivery_statuses s
-            WHERE s.tenant_id = d.tenant_id AND s.channel = d.channel
-                AND s.provider_message_id = d.provider_message_id);
+    USING free
+    WHERE d.tenant_id = free.tenant_id AND d.id = free.id;
     RETURN gone.n;
 END
 $$;
@@ -383,6 +390,9 @@ BEGIN
             USING ERRCODE = 'MS400',
                   DETAIL = 'Valid kinds are payloads, events, and dead_letters.';
     END IF;
+    -- Each kind goes through the log from its beginning. Excludes erasures, which
+    -- hold rows that come earlier while they wait for a later one.
+    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
 
     FOR kind IN SELECT DISTINCT k FROM unnest(kinds) k ORDER BY k LOOP
         removed := CASE kind
@@ -608,6 +618,14 @@ BEGIN
         FROM unnest(CASE kind WHEN 'outbound_payloads' THEN '{payloads,events}'
                               ELSE ARRAY[kind] END) s;
         CONTINUE WHEN age IS NULL;
+        -- See purge(). The worker does not wait for an erasure, a replay or
+        -- another purge: it tries again a second later.
+        BEGIN
+            LOCK TABLE msgstore.operations_log
+                IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN 1000;
+        END;
         BEGIN
             -- The call comes first: OR skips its right side when the left is true.
             has_more := (msgstore._purge_batch(

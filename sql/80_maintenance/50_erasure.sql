@@ -42,9 +42,30 @@ BEGIN
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
     what := 'conversation_holds';
-    DELETE FROM msgstore.conversation_holds h
-    WHERE h.event_id = ANY (events) AND own IN ('', h.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
+    WITH gone AS (
+        DELETE FROM msgstore.conversation_holds h
+        WHERE h.event_id = ANY (events) AND own IN ('', h.tenant_id)
+        RETURNING h.tenant_id, h.conversation_key)
+    SELECT array_agg(g.tenant_id) AS tenants, array_agg(g.conversation_key) AS keys,
+           count(*) AS n
+    INTO gone
+    FROM gone g;
+    removed := gone.n;
+    -- An event that came in during the erasure may wait behind these.
+    WITH due AS (
+        UPDATE msgstore.event_queue q
+        SET next_attempt_at = now()
+        FROM (SELECT DISTINCT * FROM unnest(gone.tenants, gone.keys)) g
+                 (tenant_id, conversation_key)
+        JOIN msgstore.conversation_holds h
+            ON h.tenant_id = g.tenant_id AND h.conversation_key = g.conversation_key
+        WHERE q.tenant_id = h.tenant_id AND q.event_id = h.event_id
+            AND q.next_attempt_at = 'infinity'
+            AND NOT EXISTS (
+                SELECT FROM msgstore.event_claims c
+                WHERE c.tenant_id = q.tenant_id AND c.event_id = q.event_id)
+        RETURNING q.lane)
+    SELECT count(msgstore._wake_for_retry(now(), d.lane)) INTO gone FROM due d;
     RETURN NEXT;
     what := 'event_failures';
     DELETE FROM msgstore.event_failures f
@@ -67,8 +88,32 @@ BEGIN
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
     what := 'idempotency_keys';
+    -- A session that takes over an expired key may wait for a conversation that
+    -- is locked here. Its key then belongs to something else, so it is skipped;
+    -- if that session fails, the expired key is removed like any other.
+    WITH own_keys AS MATERIALIZED (
+        SELECT k.tenant_id, k.scope, k.key, k.expires_at
+        FROM msgstore.idempotency_keys k
+        WHERE k.result_id = ANY (events || messages) AND own IN ('', k.tenant_id)
+    ), free AS MATERIALIZED (
+        SELECT k.tenant_id, k.scope, k.key
+        FROM own_keys o
+        JOIN msgstore.idempotency_keys k
+            ON k.tenant_id = o.tenant_id AND k.scope = o.scope AND k.key = o.key
+        WHERE o.expires_at <= now()
+        FOR UPDATE OF k SKIP LOCKED
+    ), live AS MATERIALIZED (
+        SELECT k.tenant_id, k.scope, k.key
+        FROM own_keys o
+        JOIN msgstore.idempotency_keys k
+            ON k.tenant_id = o.tenant_id AND k.scope = o.scope AND k.key = o.key
+        WHERE o.expires_at > now() OR o.expires_at IS NULL
+        ORDER BY k.tenant_id, k.scope, k.key
+        FOR UPDATE OF k)
     DELETE FROM msgstore.idempotency_keys k
-    WHERE k.result_id = ANY (events || messages) AND own IN ('', k.tenant_id);
+    USING (SELECT * FROM free UNION ALL SELECT * FROM live) d
+    WHERE k.tenant_id = d.tenant_id AND k.scope = d.scope AND k.key = d.key
+        AND k.result_id = ANY (events || messages);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
 END
@@ -99,7 +144,6 @@ BEGIN
     FROM gone g;
     removed := gone.n;
     RETURN NEXT;
-    -- Adds conversations that were created after the caller locked its own.
     what := 'conversations';
     removed := coalesce(msgstore._recount_conversations(
         tenants || gone.tenants, conversation_ids || gone.ids), 0);
@@ -214,6 +258,18 @@ BEGIN
                  OR erased IN (
                      msgstore.normalize_address(l.channel, l.payload ->> 'from'),
                      msgstore.normalize_address(l.channel, l.payload ->> 'to'))));
+    -- Workers and processors keep lines only while they hold the lane: no event
+    -- shall join a line whose first event is erased.
+    PERFORM msgstore._wait_for_lanes(array_agg(DISTINCT msgstore._lane(
+        l.tenant_id, l.channel, l."from", l."to")))
+    FROM msgstore.event_log l
+    WHERE l.id = ANY (events) AND own IN ('', l.tenant_id)
+        AND (EXISTS (
+                SELECT FROM msgstore.event_queue q
+                WHERE q.tenant_id = l.tenant_id AND q.event_id = l.id)
+            OR EXISTS (
+                SELECT FROM msgstore.dead_letters d
+                WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id));
     PERFORM FROM (
         SELECT FROM msgstore.dead_letters d
         WHERE d.event_id = ANY (events) AND own IN ('', d.tenant_id)
@@ -241,16 +297,30 @@ BEGIN
                              AND msgstore._names_address(m, erased)))
         ORDER BY c.tenant_id, c.key
         FOR UPDATE) c;
+    -- A message whose conversation was created since then is like one that comes
+    -- after the erasure: to lock its conversation now would be out of order.
     messages := ARRAY(
         SELECT m.id FROM msgstore.messages m
         WHERE own IN ('', m.tenant_id)
             AND (m.id = ANY (events) AND m.inbound_event_id = m.id
                  OR m.channel = ANY (channel_names)
-                     AND msgstore._names_address(m, erased)));
+                     AND msgstore._names_address(m, erased))
+            AND ((m.tenant_id, m.conversation_id) IN (
+                    SELECT * FROM unnest(conversations.tenants, conversations.ids))
+                 OR NOT EXISTS (
+                    SELECT FROM msgstore.conversations c
+                    WHERE c.tenant_id = m.tenant_id
+                        AND c.id = m.conversation_id)));
     PERFORM FROM (
         SELECT FROM msgstore.outbox o
         WHERE o.message_id = ANY (messages) AND own IN ('', o.tenant_id)
         ORDER BY o.tenant_id, o.message_id
+        FOR UPDATE) locked;
+    -- After the outbox: no other message of these becomes a dead letter now.
+    PERFORM FROM (
+        SELECT FROM msgstore.dead_letters d
+        WHERE d.event_id = ANY (messages) AND own IN ('', d.tenant_id)
+        ORDER BY d.tenant_id, d.event_id
         FOR UPDATE) locked;
     PERFORM FROM (
         SELECT FROM msgstore.messages m

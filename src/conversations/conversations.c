@@ -5,8 +5,14 @@
  * conversations, once for all messages of a conversation, one creates the
  * missing conversations, and then the messages are inserted. All of that is
  * one transaction, so that message count and last activity are right in every
- * snapshot. Conversations are locked in the order of tenant and key, so that
- * two batches do not deadlock.
+ * snapshot.
+ *
+ * Conversations are locked in the order of tenant and key, so that two batches
+ * do not deadlock: first the existing ones, then those that are created. A
+ * batch that creates conversations holds existing ones, so it must not wait for
+ * one that another session has created and locked meanwhile: it raises
+ * lock_not_available then. The worker tries the events one by one, and
+ * complete() starts over.
  *
  * Conversations owns messages, conversations and conversation_counts. send.c
  * adds outbound messages, the worker those of inbound events.
@@ -65,17 +71,21 @@ static Statement move_watched = {
 	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
 	.table = "conversations"};
 
+#define MAKE_CONVERSATIONS(on_conflict) \
+	"INSERT INTO msgstore.conversations AS c (tenant_id, key," \
+	" message_count, last_activity_at, id, channel, participant_a," \
+	" participant_b)" \
+	" SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n" \
+	" ON CONFLICT (tenant_id, key) " on_conflict \
+	" RETURNING id, tenant_id, key, message_count, last_activity_at"
+
 /* A session that loses the race to create a conversation wastes a number. */
-static Statement make_conversations = {
-	.sql = "INSERT INTO msgstore.conversations AS c (tenant_id, key,"
-		   " message_count, last_activity_at, id, channel, participant_a,"
-		   " participant_b)"
-		   " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"
-		   " ON CONFLICT (tenant_id, key) DO UPDATE"
-		   " SET message_count = c.message_count + excluded.message_count,"
-		   " last_activity_at = greatest(c.last_activity_at,"
-		   " excluded.last_activity_at)"
-		   " RETURNING id, tenant_id, key, message_count, last_activity_at",
+static Statement make_conversation = {
+	.sql = MAKE_CONVERSATIONS(
+		"DO UPDATE"
+		" SET message_count = c.message_count + excluded.message_count,"
+		" last_activity_at = greatest(c.last_activity_at,"
+		" excluded.last_activity_at)"),
 	.nargs = 8,
 	.argtypes = {TEXTARRAYOID,
 				 TEXTARRAYOID,
@@ -85,6 +95,27 @@ static Statement make_conversations = {
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID}};
+
+/* Does not lock a conversation that another session has created. */
+static Statement make_conversations = {
+	.sql = MAKE_CONVERSATIONS("DO NOTHING"),
+	.nargs = 8,
+	.argtypes = {TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 INT4ARRAYOID,
+				 TIMESTAMPTZARRAYOID,
+				 UUIDARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID,
+				 TEXTARRAYOID}};
+
+static Statement find_conversations = {
+	.sql = "SELECT FROM unnest($1, $2) AS n (tenant_id, key)"
+		   " JOIN msgstore.conversations c"
+		   " ON c.tenant_id = n.tenant_id AND c.key = n.key",
+	.nargs = 2,
+	.argtypes = {TEXTARRAYOID, TEXTARRAYOID},
+	.table = "conversations"};
 
 /* The messages of a call that belong to one conversation. */
 typedef struct Touch
@@ -109,13 +140,17 @@ static const Oid touch_types[] = {TEXTOID,
 								  TEXTOID,
 								  TEXTOID};
 
+/* Whether the last call raised the error of refuse_overtaken(). */
+static bool overtaken = false;
+
 static void set_key(ConversationMessage *message);
 static int compare_keys(const void *a, const void *b);
 static int gather(ConversationMessage **sorted, int n, Touch *touches);
 static void begin_touch(Touch *touch, const ConversationMessage *message);
 static int touch(Touch *touches, int n, ConversationMessage **sorted);
 static void move(Touch *touches, int n);
-static int make(Touch **touches, int n);
+static int make(Touch **touches, int n, bool only);
+static void refuse_overtaken(Datum *values, int n) pg_attribute_noreturn();
 static void check_made(const Touch *touch, int row);
 static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);
@@ -129,6 +164,7 @@ conversations_add(ConversationMessage *messages, int n)
 	int created;
 	int i;
 
+	overtaken = false;
 	for (i = 0; i < n; i++)
 	{
 		set_key(&messages[i]);
@@ -139,6 +175,12 @@ conversations_add(ConversationMessage *messages, int n)
 	created = touch(touches, ntouches, sorted);
 	conversations_insert(messages, n);
 	return created;
+}
+
+bool
+conversations_were_overtaken(const ErrorData *error)
+{
+	return overtaken && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
 static void
@@ -218,7 +260,7 @@ touch(Touch *touches, int n, ConversationMessage **sorted)
 		if (!touches[i].is_known)
 			missing[nmissing++] = &touches[i];
 	}
-	created = make(missing, nmissing);
+	created = make(missing, nmissing, n == 1);
 	for (i = 0, j = 0; i < n; i++)
 	{
 		for (k = 0; k < touches[i].message_count; k++, j++)
@@ -260,11 +302,11 @@ move(Touch *touches, int n)
 }
 
 /*
- * A conversation that has the proposed id is new. Another session may have
- * created the others in the meantime.
+ * If it is the only conversation of the call, another session may have created
+ * it in the meantime. It is new if it has the proposed id.
  */
 static int
-make(Touch **touches, int n)
+make(Touch **touches, int n, bool only)
 {
 	Datum *columns = palloc(sizeof(Datum) * Max(n, 1) * 8);
 	Datum values[8];
@@ -285,10 +327,11 @@ make(Touch **touches, int n)
 	}
 	for (i = 0; i < 8; i++)
 		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
-	statement_execute(&make_conversations, values, NULL);
+	statement_execute(only ? &make_conversation : &make_conversations,
+					  values,
+					  NULL);
 	if (SPI_processed != (uint64) n)
-		triggers_report("conversations",
-						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
+		refuse_overtaken(values, n);
 	for (i = 0; i < n; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
@@ -300,6 +343,25 @@ make(Touch **touches, int n)
 		created += !touches[i]->is_known;
 	}
 	return created;
+}
+
+/* Takes the arguments of make_conversations, which did not create them all. */
+static void
+refuse_overtaken(Datum *values, int n)
+{
+	if (triggers_may_alter("conversations",
+						   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE))
+	{
+		statement_execute(&find_conversations, values, NULL);
+		if (SPI_processed != (uint64) n)
+			triggers_report("conversations",
+							TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
+	}
+	overtaken = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("another session created a conversation of these "
+					"messages")));
 }
 
 /* The state of a conversation that another session created is not known. */

@@ -13,4 +13,10 @@
  */
 extern int conversations_add(ConversationMessage *messages, int n);
 
+/*
+ * Whether conversations_add() raised this error because another session created
+ * one of several conversations. A caller that rolls back can call it again.
+ */
+extern bool conversations_were_overtaken(const ErrorData *error);
+
 #endif /* CONVERSATIONS_H */

@@ -3,14 +3,16 @@
  *
  * A claim is a row with an expiry. The queue row of its event has
  * next_attempt_at = infinity, so that neither workers nor other processors find
- * it. Ending a claim deletes its row first: a processor that has lost its claim
- * finds no row and is refused, so nothing is processed twice.
+ * it. Ending a claim locks the queue row and deletes the claim before anything
+ * else: a processor that has lost its claim finds no row and is refused, so
+ * nothing is processed twice.
  *
  * Events of channels with strict_order are claimed, completed and failed under
  * the locks of their lanes, as when a worker applies them: see worker/order.c.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -20,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "channels/channels.h"
+#include "conversations/conversations.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
@@ -78,24 +81,30 @@ static Statement find_claimed = {
 	.argtypes = {UUIDARRAYOID, TEXTOID, TEXTOID},
 	.table = "event_claims"};
 
+/* The queue's rows first, in their order: an erasure locks them before claims. */
 static Statement end_claims = {
-	.sql = "DELETE FROM msgstore.event_claims c"
-		   " USING unnest($1, $2) AS d (tenant_id, event_id)"
+	.sql = "WITH held AS MATERIALIZED ("
+		   "SELECT q.tenant_id, q.event_id"
+		   " FROM unnest($1, $2) AS n (tenant_id, event_id)"
+		   " JOIN msgstore.event_queue q"
+		   " ON q.tenant_id = n.tenant_id AND q.event_id = n.event_id"
+		   " ORDER BY q.tenant_id, q.event_id FOR UPDATE OF q)"
+		   " DELETE FROM msgstore.event_claims c USING held d"
 		   " WHERE c.tenant_id = d.tenant_id AND c.event_id = d.event_id"
 		   " AND c.processor_id = $3 RETURNING c.event_id",
 	.nargs = 3,
 	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, TEXTOID}};
 
 static Statement find_expired = {
-	.sql = "SELECT " WORKER_EVENT_COLUMNS ", c.processor_id"
+	.sql = "SELECT " EVENT_COLUMNS ", q.lane, q.ctid, c.processor_id"
 		   " FROM msgstore.event_claims c"
-		   " JOIN (SELECT *, ctid AS row FROM msgstore.event_queue) q"
+		   " JOIN msgstore.event_queue q"
 		   " ON q.tenant_id = c.tenant_id AND q.event_id = c.event_id"
 		   " JOIN msgstore.event_log l"
 		   " ON l.tenant_id = c.tenant_id AND l.id = c.event_id"
 		   " WHERE c.expires_at <= $1 AND ($2 >> q.lane) & 1 = 1"
 		   " AND ($3 = '' OR c.tenant_id = $3)"
-		   " ORDER BY c.expires_at LIMIT $4 FOR UPDATE OF c SKIP LOCKED",
+		   " ORDER BY c.expires_at LIMIT $4 FOR UPDATE OF q, c SKIP LOCKED",
 	.nargs = 4,
 	.argtypes = {TIMESTAMPTZOID, INT8OID, TEXTOID, INT8OID},
 	.table = "event_claims"};
@@ -109,6 +118,7 @@ static Statement next_expiry = {
 	.argtypes = {INT8OID},
 	.table = "event_claims"};
 
+static bool apply(WorkerBatch *batch);
 static text *take_text(FunctionCallInfo fcinfo, int place, const char *name);
 static ArrayType *take_ids(FunctionCallInfo fcinfo, int place);
 static void claim(text *processor_id, int most, WorkerBatch *batch);
@@ -192,7 +202,8 @@ msgstore_complete(PG_FUNCTION_ARGS)
 				 "Complete it after the earlier event has been processed.")));
 	batch.handlers = worker_find_handlers();
 	worker_delete_events(&batch, 0, batch.n);
-	worker_apply(&batch, 0, batch.n);
+	while (!apply(&batch))
+		CHECK_FOR_INTERRUPTS();
 	SPI_finish();
 	PG_RETURN_INT32(batch.n);
 }
@@ -248,6 +259,47 @@ msgstore_reap_stale(PG_FUNCTION_ARGS)
 		total += reaped;
 	} while (reaped > 0);
 	PG_RETURN_INT32(total);
+}
+
+/*
+ * Returns false if it must start over: it has released the conversations that
+ * it had locked, because another session created one of them meanwhile.
+ */
+static bool
+apply(WorkerBatch *batch)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool applied = true;
+
+	if (batch->n == 1)
+	{
+		worker_apply(batch, 0, 1);
+		return true;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		worker_apply(batch, 0, batch->n);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (!conversations_were_overtaken(error))
+			ReThrowError(error);
+		applied = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return applied;
 }
 
 static text *

@@ -12,10 +12,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 
 #include "server/statement.h"
 #include "server/triggers.h"
+#include "wake/lanes.h"
 #include "wake/wake.h"
 #include "worker/order.h"
 
@@ -88,6 +91,36 @@ static void put_in_order(WorkerBatch *batch);
 static void check_in_line(Datum *values);
 static int compare_events(const void *a, const void *b);
 static bool *find_waiting(WorkerBatch *batch);
+
+PG_FUNCTION_INFO_V1(msgstore_wait_for_lanes);
+
+/*
+ * For erasures. Workers skip the lanes held here, so they are woken when these
+ * are released.
+ */
+Datum
+msgstore_wait_for_lanes(PG_FUNCTION_ARGS)
+{
+	Datum *given;
+	uint64 lanes = 0;
+	int n;
+	int i;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0),
+					  INT2OID,
+					  sizeof(int16),
+					  true,
+					  TYPALIGN_SHORT,
+					  &given,
+					  NULL,
+					  &n);
+	for (i = 0; i < n; i++)
+		lanes |= UINT64CONST(1) << (DatumGetInt16(given[i]) % LANES);
+	wake_at_commit();
+	wake_at_abort();
+	lanes_wait_for(lanes);
+	PG_RETURN_VOID();
+}
 
 void
 worker_hold_back(WorkerBatch *batch)
