@@ -34,7 +34,7 @@ PROVE_TESTS = test/t/*.pl
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test bench fuzz test-sanitize format lint dist,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize format lint dist,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -57,7 +57,7 @@ install-gateway: $(GATEWAY)
 
 deps:
 	@test/deps
-demo run test bench:
+demo run test soak bench:
 	@test/deps $(filter bench,$@)
 	@$(MAKE) --no-print-directory -s all $(if $(filter test,$@),sanitized)
 	@$(if $(filter bench,$@),bench/bench,test/$@)
@@ -75,4 +75,4 @@ format lint:
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway deps demo run test bench fuzz test-sanitize sanitized format lint dist
+.PHONY: install-gateway deps demo run test soak bench fuzz test-sanitize sanitized format lint dist
