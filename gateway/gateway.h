@@ -17,6 +17,7 @@ typedef struct Gateway
 	struct Limits *limits;
 	struct Keys *keys;			/* NULL: requests need no key */
 	struct OwnLimit *own_limit; /* NULL: each key has its own limit */
+	struct Readiness *readiness;
 	struct Provider *provider;
 	struct Sender *sender; /* NULL: no mock sender */
 	struct Tls *tls;	   /* NULL: plain HTTP */

@@ -20,6 +20,7 @@
 #include "config/load.h"
 #include "db/batch.h"
 #include "db/pool.h"
+#include "db/readiness.h"
 #include "gateway.h"
 #include "guard/keys.h"
 #include "guard/limits.h"
@@ -42,13 +43,13 @@
 #define STOP_SECS_MAX 4
 
 static bool read_config(Config *config, int argc, char **argv, Log *log);
-static bool start_gateway(Gateway *gateway);
+static bool start_gateway(Gateway *gateway, Text *error);
 static bool start_server(Gateway *gateway, Text *error);
 static bool start_guard(Gateway *gateway, Text *error);
 static bool check_keys(Gateway *gateway, Text *error);
 static int await_end(Gateway *gateway, const sigset_t *signals);
 static void reload_certificate(Gateway *gateway);
-static bool start_sender(Gateway *gateway);
+static bool start_sender(Gateway *gateway, Text *error);
 static void stop_gateway(Gateway *gateway);
 static void free_gateway(Gateway *gateway);
 static bool prepare_threads(sigset_t *signals);
@@ -69,6 +70,7 @@ main(int argc, char **argv)
 							  .provider = &provider};
 	sigset_t signals;
 	int signal;
+	Text error = {0};
 	bool started;
 
 	log_init(&log);
@@ -82,8 +84,8 @@ main(int argc, char **argv)
 	log.level = config.log_level;
 	metrics_init(&metrics);
 	provider_init(&provider, &config);
-	started = prepare_threads(&signals) && start_gateway(&gateway);
-	if (started && !start_sender(&gateway))
+	started = prepare_threads(&signals) && start_gateway(&gateway, &error);
+	if (started && !start_sender(&gateway, &error))
 	{
 		server_stop(gateway.server);
 		started = false;
@@ -100,6 +102,13 @@ main(int argc, char **argv)
 		log_event(&log, LOG_INFO, "stopped");
 	}
 	free_gateway(&gateway);
+	/* The last line of a start that failed is its reason. */
+	if (!started)
+		log_event(&log,
+				  LOG_ERROR,
+				  "%s",
+				  error.data != NULL ? error.data : "out of memory or threads");
+	text_free(&error);
 	metrics_free(&metrics);
 	config_free(&config);
 	return started ? 0 : 1;
@@ -123,12 +132,11 @@ read_config(Config *config, int argc, char **argv, Log *log)
 	return valid && !config->help;
 }
 
+/* On failure error says why, or is empty: out of memory or threads. */
 static bool
-start_gateway(Gateway *gateway)
+start_gateway(Gateway *gateway, Text *error)
 {
 	const Config *config = gateway->config;
-	Text error = {0};
-	bool started;
 
 	gateway->limits = limits_create(config, gateway->metrics);
 	gateway->pool = pool_create(config, gateway->log);
@@ -136,25 +144,17 @@ start_gateway(Gateway *gateway)
 		gateway->batch =
 			batch_create(config, gateway->log, gateway->metrics, gateway->pool);
 	if (gateway->limits == NULL || gateway->batch == NULL)
-	{
-		log_event(gateway->log, LOG_ERROR, "out of memory or threads");
 		return false;
-	}
 	log_start(gateway);
-	started = start_server(gateway, &error);
-	if (started)
-		log_event(gateway->log,
-				  LOG_INFO,
-				  "listening on %s:%ld",
-				  config->host,
-				  config->port);
-	else
-		log_event(gateway->log,
-				  LOG_ERROR,
-				  "%s",
-				  error.data != NULL ? error.data : "");
-	text_free(&error);
-	return started;
+	gateway->readiness = readiness_create(config, gateway->log, gateway->pool);
+	if (gateway->readiness == NULL || !start_server(gateway, error))
+		return false;
+	log_event(gateway->log,
+			  LOG_INFO,
+			  "listening on %s:%ld",
+			  config->host,
+			  config->port);
+	return true;
 }
 
 static bool
@@ -225,7 +225,7 @@ check_keys(Gateway *gateway, Text *error)
 
 /* Comes last, so that a gateway that cannot listen sends nothing. */
 static bool
-start_sender(Gateway *gateway)
+start_sender(Gateway *gateway, Text *error)
 {
 	if (!gateway->config->mock_sender)
 		return true;
@@ -234,7 +234,7 @@ start_sender(Gateway *gateway)
 									gateway->metrics,
 									gateway->provider);
 	if (gateway->sender == NULL)
-		log_event(gateway->log, LOG_ERROR, "out of memory or threads");
+		text_add_string(error, "out of memory or threads");
 	return gateway->sender != NULL;
 }
 
@@ -297,6 +297,8 @@ free_gateway(Gateway *gateway)
 		batch_stop(gateway->batch);
 	if (gateway->own_limit != NULL)
 		own_limit_stop(gateway->own_limit);
+	if (gateway->readiness != NULL)
+		readiness_stop(gateway->readiness);
 	if (gateway->pool != NULL)
 		pool_stop(gateway->pool);
 	if (gateway->keys != NULL)

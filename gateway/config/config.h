@@ -11,7 +11,7 @@
 #include "log.h"
 
 /* The number of settings in the table of options.c. */
-#define CONFIG_OPTION_COUNT 39
+#define CONFIG_OPTION_COUNT 40
 
 /* Shares of outcomes of the mock provider. */
 typedef struct ProviderConfig
@@ -42,6 +42,7 @@ typedef struct Config
 	long query_timeout;	  /* seconds */
 	bool batch;
 	bool trust_proxy;
+	bool strict_readiness;		/* 503 while degraded */
 	long rate_limit_per_ip;		/* a minute; -1: no limit */
 	long rate_limit_per_sender; /* a minute; -1: no limit */
 	long breaker_error_threshold;

@@ -67,6 +67,9 @@ const Option options[CONFIG_OPTION_COUNT] = {
 	 SETTING(trust_proxy),
 	 "trust X-Forwarded-For and X-Real-IP from any peer, not only from\n"
 	 "      this machine"},
+	{"strict-readiness", "STRICT_READINESS", OPTION_SWITCH, "false", 0, 0,
+	 SETTING(strict_readiness),
+	 "answer 503 on /readyz while degraded, for example without a worker"},
 	{"rate-limit-per-ip", "API_RATE_LIMIT_PER_IP_PER_MIN", OPTION_OPTIONAL,
 	 "", 1, INT_MAX,
 	 SETTING(rate_limit_per_ip),

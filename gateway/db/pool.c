@@ -78,6 +78,7 @@ struct Pool
 };
 
 static void reserve(Pool *pool);
+static bool cannot_lend(const Pool *pool);
 static bool may_lend(const Pool *pool, PoolClass class);
 static PoolConnection *
 take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why);
@@ -169,7 +170,7 @@ take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why)
 		slot = NULL;
 		if (pool->stopping)
 			*why = "gateway is stopping";
-		if (pool->stopping || (pool->away && count_open(pool) == 0))
+		if (cannot_lend(pool))
 			break;
 		slot = may ? find_newest_idle(pool) : NULL;
 		if (slot != NULL)
@@ -300,6 +301,17 @@ pool_counts(Pool *pool)
 	return counts;
 }
 
+bool
+pool_is_away(Pool *pool)
+{
+	bool away;
+
+	pthread_mutex_lock(&pool->mutex);
+	away = cannot_lend(pool);
+	pthread_mutex_unlock(&pool->mutex);
+	return away;
+}
+
 void
 pool_cancel(Pool *pool)
 {
@@ -354,6 +366,13 @@ reserve(Pool *pool)
 
 	for (long i = 0; i < pool->config->pool_max - shared; i++)
 		pool->reserved[turns[i % count]]++;
+}
+
+/* The database is away, or we stop. */
+static bool
+cannot_lend(const Pool *pool)
+{
+	return pool->stopping || (pool->away && count_open(pool) == 0);
 }
 
 /* Would it leave enough connections to the other classes? */

@@ -85,6 +85,9 @@ extern const char pool_tenant_sql[];
 
 PoolCounts pool_counts(Pool *pool);
 
+/* True if pool_borrow would fail at once. */
+bool pool_is_away(Pool *pool);
+
 /*
  * For shutdown: lends no more connections and cancels running queries. It can
  * miss a query that is being sent, so it may be called again.

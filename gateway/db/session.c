@@ -17,7 +17,12 @@
 /* Lets statement_timeout on the server end the call first: it says more. */
 #define SERVER_GRACE_US (2 * SECOND_US)
 
+/* How late an attempt to connect may notice that its owner stops. */
+#define STOPPING_US (SECOND_US / 20)
+
 static bool finish_connecting(Session *session, int64_t deadline);
+static bool
+wait_connecting(const Session *session, short events, int64_t deadline);
 static bool prepare_session(Session *session, int64_t deadline);
 static void describe_timeout(const Session *session, char *text, size_t size);
 static const char *describe_failure(PGconn *pg);
@@ -64,10 +69,12 @@ session_open(Session *session, const char *name, LogLevel level)
 	if (!finish_connecting(session, deadline) ||
 		!prepare_session(session, deadline))
 	{
-		log_event(session->log,
-				  level,
-				  "could not connect to the database: %s",
-				  describe_failure(session->pg));
+		/* A connection that was given up at shutdown has not failed. */
+		if (!*session->stopping)
+			log_event(session->log,
+					  level,
+					  "could not connect to the database: %s",
+					  describe_failure(session->pg));
 		session_close(session);
 		return false;
 	}
@@ -330,12 +337,28 @@ finish_connecting(Session *session, int64_t deadline)
 	{
 		short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
 
-		if (status == PGRES_POLLING_FAILED || *session->stopping ||
-			!wait_socket(pg, events, deadline))
+		if (status == PGRES_POLLING_FAILED ||
+			!wait_connecting(session, events, deadline))
 			return false;
 		status = PQconnectPoll(pg);
 	}
 	return PQsetnonblocking(pg, 1) == 0;
+}
+
+/* Like wait_socket, but gives up soon after the owner stops. */
+static bool
+wait_connecting(const Session *session, short events, int64_t deadline)
+{
+	while (!*session->stopping && PQsocket(session->pg) >= 0)
+	{
+		int64_t soon = clock_us() + STOPPING_US;
+
+		if (wait_socket(session->pg, events, soon < deadline ? soon : deadline))
+			return true;
+		if (clock_us() >= deadline)
+			return false;
+	}
+	return false;
 }
 
 /*

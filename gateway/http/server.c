@@ -51,6 +51,7 @@ struct Server
 };
 
 static bool start_civetweb(Server *server, Text *error);
+static void explain_start(const Server *server, Text *error);
 static bool raise_file_limit(const Config *config, Text *error);
 static long count_files(const Config *config);
 static int open_connection(const struct mg_connection *conn, void **data);
@@ -183,11 +184,33 @@ start_civetweb(Server *server, Text *error)
 	server->context = mg_start(&callbacks, server, options);
 	server->started = true;
 	if (server->context == NULL)
-		text_addf(error,
-				  "failed to bind to %s: %s",
-				  address,
-				  server->start_error);
+		explain_start(server, error);
 	return server->context != NULL;
+}
+
+/*
+ * civetweb says "cannot bind to ADDRESS: 98 (Address already in use)", and of a
+ * host that it does not know, that the port is invalid.
+ */
+static void
+explain_start(const Server *server, Text *error)
+{
+	const Config *config = server->gateway->config;
+	const char *reason = strrchr(server->start_error, '(');
+
+	text_addf(error,
+			  "could not listen on %s:%ld: ",
+			  config->host,
+			  config->port);
+	if (strstr(server->start_error, "invalid port spec") != NULL)
+		text_addf(error,
+				  "\"%s\" is not an IPv4 address of this machine",
+				  config->host);
+	else if (strstr(server->start_error, "cannot bind") != NULL &&
+			 reason != NULL)
+		text_add(error, reason + 1, strcspn(reason + 1, ")"));
+	else
+		text_add_string(error, server->start_error);
 }
 
 /* Running out of files later would look like clients that disconnect. */

@@ -3,19 +3,17 @@
  *
  * Liveness does not depend on the database: restarting the gateway would not
  * bring it back. Readiness does, so that a load balancer sends no requests.
+ * Where webhooks are stored but something else is missing, taking the gateway
+ * out of service would not help, so that is answered with 200.
  */
-#include <string.h>
-
-#include "db/pool.h"
+#include "config/config.h"
+#include "db/readiness.h"
 #include "gateway.h"
 #include "http/reply.h"
 #include "routes/handlers.h"
 
-/* Probes usually time out after a second: do not wait longer for the pool. */
-#define READINESS_WAIT_MS 1000
-
-static const char extension_sql[] =
-	"SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'msgstore'";
+static void
+reply_unready(Request *request, const char *why, const Text *findings);
 
 void
 get_health(Request *request)
@@ -29,28 +27,39 @@ get_health(Request *request)
 void
 get_readiness(Request *request)
 {
-	Pool *pool = request->gateway->pool;
-	const char *why;
-	PoolConnection *connection =
-		pool_borrow(pool, POOL_SERVICE, READINESS_WAIT_MS, &why);
-	QueryOutcome outcome;
+	const Config *config = request->gateway->config;
+	ReadinessAnswer answer;
 	Text body = {0};
 
-	if (connection == NULL)
-	{
-		reply_unavailable(request, why, 1);
-		return;
-	}
-	outcome = pool_query(connection, "", extension_sql, 0, NULL);
-	pool_return(pool, connection);
-	if (strcmp(outcome.sqlstate, "00000") != 0)
-		reply_unavailable(request, "database is not available", 1);
-	else if (PQntuples(outcome.result) == 0)
-		reply_unavailable(request, "extension \"msgstore\" does not exist", 1);
+	readiness_ask(request->gateway->readiness, &answer);
+	if (answer.state == READINESS_NOT_READY ||
+		(answer.state == READINESS_DEGRADED && config->strict_readiness))
+		reply_unready(request,
+					  answer.why.data != NULL ? answer.why.data : "",
+					  &answer.findings);
 	else
 	{
-		text_add_string(&body, "{\"status\":\"ready\"}");
+		text_addf(&body,
+				  "{\"status\":\"%s\"",
+				  answer.state == READINESS_READY ? "ready" : "degraded");
+		if (answer.findings.length > 0)
+			text_addf(&body, ",\"findings\":[%s]", answer.findings.data);
+		text_add_string(&body, "}");
 		reply_body(request, 200, NULL, &body);
 	}
-	PQclear(outcome.result);
+	text_free(&answer.why);
+	text_free(&answer.findings);
+}
+
+/* 503 with the usual error body, and the findings as one more member. */
+static void
+reply_unready(Request *request, const char *why, const Text *findings)
+{
+	Text *body = &request->reply.body;
+
+	reply_unavailable(request, why, 1);
+	if (findings->length == 0 || body->length == 0)
+		return;
+	body->length--; /* the brace */
+	text_addf(body, ",\"findings\":[%s]}", findings->data);
 }

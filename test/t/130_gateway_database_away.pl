@@ -223,12 +223,15 @@ is($gateway->post('/api/webhooks/sms', inbound_sms('aging-2'))->{status},
 
 # Without the extension the gateway is alive, but not ready.
 $node->safe_psql('postgres', 'DROP EXTENSION msgstore');
+ok(eventually(sub { $gateway->get('/readyz')->{status} == 503 }),
+	'not ready without the extension');
 unavailable($gateway->get('/readyz'), 'without the extension');
 is($gateway->get('/healthz')->{status}, 200, 'alive');
 is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status},
 	500, 'a post is an internal error');
 $node->safe_psql('postgres', 'CREATE EXTENSION msgstore');
-is($gateway->get('/readyz')->{status}, 200, 'ready when it is back');
+ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }),
+	'ready when it is back');
 is($gateway->post('/api/webhooks/sms', inbound_sms('none'))->{status},
 	202, 'and accepting requests');
 

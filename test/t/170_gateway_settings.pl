@@ -140,9 +140,9 @@ ok( eventually(
 		sub {
 			$node->safe_psql('postgres',
 				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mine'"
-			) == 2;
+			) == 3;
 		}),
-	'min_connections are opened, with the given name');
+	'min_connections and that of the probes are opened, with the given name');
 my @answers = $gateway->parallel(
 	map {
 		MsgstoreGateway::post_bytes('/api/messages/sms',
@@ -225,12 +225,12 @@ fails(
 	files => 4096);
 fails(
 	'an address of another host',
-	qr/failed to bind/,
+	qr/could not listen on/,
 	env => { HOST => '203.0.113.1', INSECURE => 'on' });
 $gateway = MsgstoreGateway->new($node);
 fails(
 	'a port in use',
-	qr/failed to bind.*in use/,
+	qr/could not listen on .*: Address already in use/,
 	env => { PORT => $gateway->{port} });
 
 # --help lists every setting and exits with 0.
