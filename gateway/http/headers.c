@@ -32,16 +32,19 @@ request_find_repeated(const Request *request)
 	static const char *const single[] = {"Authorization",
 										 "Content-Type",
 										 "Idempotency-Key"};
+	int lines[3] = {0};
 
-	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
+	for (int i = 0; i < request->info->num_headers; i++)
 	{
-		int lines = 0;
+		const char *name = request->info->http_headers[i].name;
 
-		for (int j = 0; j < request->info->num_headers; j++)
-			lines +=
-				strcasecmp(request->info->http_headers[j].name, single[i]) == 0;
-		if (lines > 1)
-			return single[i];
+		/* Most headers have another first letter. */
+		for (int j = 0; j < 3; j++)
+		{
+			if ((name[0] | 0x20) == (single[j][0] | 0x20) &&
+				strcasecmp(name, single[j]) == 0 && ++lines[j] > 1)
+				return single[j];
+		}
 	}
 	return NULL;
 }

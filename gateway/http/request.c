@@ -144,11 +144,10 @@ has_whole_lines(const struct mg_request_info *info)
 static bool
 is_host(const char *value)
 {
-	size_t length = strspn(value,
-						   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv"
-						   "wxyz0123456789-._~%!$&'()*+,;=[]:");
-
-	return value[length + strspn(value + length, " \t")] == '\0';
+	while (isalnum((unsigned char) *value) ||
+		   (*value != '\0' && strchr(".:-[]_~%!$&'()*+,;=", *value) != NULL))
+		value++;
+	return value[strspn(value, " \t")] == '\0';
 }
 
 /* Keeps printable ASCII only, so that the id can be sent in a header. */

@@ -61,6 +61,7 @@ typedef struct Output
 	char *at;
 } Output;
 
+static size_t take_run(Stream *stream, const char *in, size_t length);
 static void take_byte(Stream *stream, Output *out, char c);
 static void take_in_line(Stream *stream, Output *out, char c);
 static void take_in_target(Stream *stream, Output *out, char c);
@@ -85,32 +86,56 @@ stream_rewrite(Stream *stream, char *out, const char *in, size_t length)
 
 	while (in < end)
 	{
-		size_t known = 0;
+		size_t run = take_run(stream, in, (size_t) (end - in));
 
-		/* Contents are the bulk of the bytes. */
-		if (stream->state == IN_BODY || stream->state == IN_CHUNK)
-			known = stream->left < (uint64_t) (end - in) ? (size_t) stream->left
-														 : (size_t) (end - in);
-		else if (stream->state == UNCHANGED)
-			known = (size_t) (end - in);
-		if (known == 0)
+		if (run == 0)
 		{
 			take_byte(stream, &output, *in++);
 			continue;
 		}
 		if (output.at != in)
-			memmove(output.at, in, known);
-		output.at += known;
-		in += known;
-		if (stream->state == UNCHANGED)
-			continue;
-		stream->left -= known;
+			memmove(output.at, in, run);
+		output.at += run;
+		in += run;
+	}
+	return (size_t) (output.at - out);
+}
+
+/* How many of the bytes need no look at each: most of them. */
+static size_t
+take_run(Stream *stream, const char *in, size_t length)
+{
+	size_t run = length;
+
+	if (stream->state == IN_FIRST_LINE || stream->state == IN_HEADER)
+	{
+		const char *end = memchr(in, '\n', length);
+		size_t room = STREAM_LINE_MAX - 1 - stream->line_length;
+
+		if (end != NULL)
+			run = (size_t) (end - in);
+		end = memchr(in, '\r', run);
+		if (end != NULL)
+			run = (size_t) (end - in);
+		if (stream->carriage || run == 0)
+			return 0;
+		room = run < room ? run : room;
+		memcpy(stream->line + stream->line_length, in, room);
+		stream->line_length += room;
+	}
+	else if (stream->state == IN_BODY || stream->state == IN_CHUNK)
+	{
+		if (stream->left < length)
+			run = (size_t) stream->left;
+		stream->left -= run;
 		if (stream->left == 0 && stream->state == IN_BODY)
 			end_message(stream);
 		else if (stream->left == 0)
 			stream->state = BEHIND_CHUNK;
 	}
-	return (size_t) (output.at - out);
+	else if (stream->state != UNCHANGED)
+		run = 0;
+	return run;
 }
 
 static void
@@ -230,19 +255,18 @@ take_in_target(Stream *stream, Output *out, char c)
 		stream->held = false;
 }
 
-/* The rest of the first line, and header lines: nothing is changed. */
+/*
+ * The ends of the first line and of header lines, and what is behind a carriage
+ * return. Nothing is changed.
+ */
 static void
 take_in_line(Stream *stream, Output *out, char c)
 {
-	bool ends = c == '\n';
-
 	*out->at++ = c;
-	if (stream->carriage != ends)
+	if (stream->carriage != (c == '\n'))
 		stream->state = UNCHANGED;
-	else if (ends)
+	else if (c == '\n')
 		end_line(stream);
-	else if (c != '\r' && stream->line_length < STREAM_LINE_MAX - 1)
-		stream->line[stream->line_length++] = c;
 	stream->carriage = c == '\r';
 }
 
