@@ -330,6 +330,10 @@ make(Touch **touches, int n, bool only)
 	statement_execute(only ? &make_conversation : &make_conversations,
 					  values,
 					  NULL);
+	/* An upsert returns every row unless something suppressed it. */
+	if (SPI_processed != (uint64) n && only)
+		triggers_report("conversations",
+						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
 	if (SPI_processed != (uint64) n)
 		refuse_overtaken(values, n);
 	for (i = 0; i < n; i++)
