@@ -14,7 +14,8 @@ SHARED_OBJS = src/inbox/json_text.o
 
 PG_CONFIG ?= pg_config
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
-PG_CFLAGS = -Wall -Wextra -Werror $(if $(findstring clang,$(CC)),-Wno-ignored-attributes -Wno-ignored-optimization-argument -Wno-unknown-warning-option)
+# -Werror is for developers: a user's compiler may know more warnings.
+PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror) $(if $(findstring clang,$(CC)),-Wno-ignored-attributes -Wno-ignored-optimization-argument -Wno-unknown-warning-option)
 # As system headers, the server's own warnings do not stop our build.
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 SHLIB_LINK = -lutf8proc -lidn2
@@ -59,7 +60,7 @@ deps:
 	@test/deps
 demo run test soak bench:
 	@test/deps $(filter bench,$@)
-	@$(MAKE) --no-print-directory -s all $(if $(filter test,$@),sanitized)
+	@$(MAKE) --no-print-directory -s all $(if $(filter test,$@),sanitized WERROR=1)
 	@$(if $(filter bench,$@),bench/bench,test/$@)
 # Both build with the sanitizers, by the clang that the server was built with.
 FUZZ_SECONDS = 60

@@ -31,6 +31,7 @@
 #include "inbox/uuid7.h"
 #include "server/statement.h"
 #include "server/triggers.h"
+#include "server/versions.h"
 
 /* Locks the conversations in the order of the given rows. */
 static Statement move_conversations = {
@@ -150,7 +151,7 @@ static void begin_touch(Touch *touch, const ConversationMessage *message);
 static int touch(Touch *touches, int n, ConversationMessage **sorted);
 static void move(Touch *touches, int n);
 static int make(Touch **touches, int n, bool only);
-static void refuse_overtaken(Datum *values, int n) pg_attribute_noreturn();
+pg_noreturn static void refuse_overtaken(Datum *values, int n);
 static void check_made(const Touch *touch, int row);
 static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);

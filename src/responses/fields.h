@@ -8,14 +8,15 @@
 
 #include "utils/jsonb.h"
 
+#include "server/versions.h"
+
 /*
  * Reports field "..." and what is wrong with it; expected is a sentence that
  * says what it must be.
  */
-extern void responses_refuse_field(const char *field,
-								   const char *what,
-								   const char *expected)
-	pg_attribute_noreturn();
+pg_noreturn extern void responses_refuse_field(const char *field,
+											   const char *what,
+											   const char *expected);
 
 extern void responses_check_id(const char *field, const char *id);
 extern char *responses_read_text(const char *field, const JsonbValue *value);

@@ -5,6 +5,7 @@
 #define RESPONSES_PERMISSION_H
 
 #include "responses/response.h"
+#include "server/versions.h"
 
 /* May an owner read, or write, a response that has the stored owner? */
 extern bool responses_owner_allows(const char *owner,
@@ -18,7 +19,7 @@ responses_allow(const char *tenant_id, const char *owner, bool writing);
 extern bool responses_are_deleted(const Response *response);
 
 /* Raises MS404. */
-extern void responses_refuse_unknown(const char *id) pg_attribute_noreturn();
+pg_noreturn extern void responses_refuse_unknown(const char *id);
 
 /* Raises MS409 unless that worker holds the claim. */
 extern void responses_check_claim(const Response *response,

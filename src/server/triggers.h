@@ -10,6 +10,8 @@
 
 #include "catalog/pg_trigger.h"
 
+#include "server/versions.h"
+
 /*
  * Whether the table of the schema msgstore has triggers that may suppress or
  * change rows. Operations are one or more of TRIGGER_TYPE_INSERT,
@@ -21,7 +23,6 @@ extern bool triggers_may_alter(const char *table, int operations);
  * Raises MS503 for a row that was suppressed or changed, naming the triggers
  * and rules of the table that may have done it.
  */
-extern void triggers_report(const char *table, int operations)
-	pg_attribute_noreturn();
+pg_noreturn extern void triggers_report(const char *table, int operations);
 
 #endif /* SERVER_TRIGGERS_H */

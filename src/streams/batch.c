@@ -27,6 +27,7 @@
 #include "server/settings.h"
 #include "server/statement.h"
 #include "server/triggers.h"
+#include "server/versions.h"
 #include "streams/streams.h"
 
 #define FIELDS_OF_EVENT                                                        \
@@ -92,8 +93,8 @@ string_value(int ordinal, const char *field, const JsonbValue *value);
 static int64
 version_value(int ordinal, const char *field, const JsonbValue *value);
 static pg_uuid_t *id_value(int ordinal, const JsonbValue *value);
-static void refuse_field(int ordinal, const char *field, const char *kind)
-	pg_attribute_noreturn();
+pg_noreturn static void
+refuse_field(int ordinal, const char *field, const char *kind);
 static void append_all(StreamEvent *events, int n);
 static bool append_once(StreamEvent *events, int n);
 static bool try_append(StreamEvent *events, int n);

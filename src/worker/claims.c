@@ -27,6 +27,7 @@
 #include "server/settings.h"
 #include "server/statement.h"
 #include "server/triggers.h"
+#include "server/versions.h"
 #include "stats/stats.h"
 #include "wake/lanes.h"
 #include "wake/wake.h"
@@ -128,8 +129,8 @@ static void take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch);
 static void
 find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id);
 static int compare_id(const void *id, const void *message);
-static void refuse_lost_claim(const pg_uuid_t *id, text *processor_id)
-	pg_attribute_noreturn();
+pg_noreturn static void
+refuse_lost_claim(const pg_uuid_t *id, text *processor_id);
 static char *id_text(const pg_uuid_t *id);
 static void end_claims_of(text *processor_id, WorkerBatch *batch);
 static const pg_uuid_t *

@@ -17,6 +17,7 @@
 #include "server/settings.h"
 #include "server/statement.h"
 #include "server/triggers.h"
+#include "server/versions.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
 #include "wake/wake.h"
@@ -69,7 +70,7 @@ worker_is_unexpected(const ErrorData *error, bool in_handler)
 	/* Cancelling a worker in a handler is meant for the handler. */
 	if (in_handler)
 		return error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-			   !IsBackgroundWorker;
+			   !AmBackgroundWorkerProcess();
 	return class == ERRCODE_OPERATOR_INTERVENTION ||
 		   class == ERRCODE_INSUFFICIENT_RESOURCES ||
 		   error->sqlerrcode == ERRCODE_DATA_CORRUPTED ||
@@ -92,7 +93,7 @@ bool
 worker_keep_failure(const ConversationMessage *event,
 					const WorkerFailure *failure)
 {
-	char nulls[7] = "       ";
+	char nulls[] = "       ";
 	Datum values[7];
 	bool isnull;
 	bool dead;
