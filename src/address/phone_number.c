@@ -40,6 +40,7 @@ static bool skip_digits(Span *text, size_t max);
 static bool is_mms_type(Span rest);
 
 /*
+ * A second plus sign begins a second number, if the first number has one, too.
  * The digits may be followed only by an extension, parameters or the type of an
  * MMS address. A letter anywhere else makes the text a name.
  */
@@ -71,6 +72,9 @@ phone_read_number(Phone *phone, Span text)
 		}
 		else if (sign == SIGN_PLUS && phone->len == 0)
 			phone->out[phone->len++] = '+';
+		else if (sign == SIGN_PLUS && *phone->out == '+' &&
+				 phone->digits >= LISTED_DIGITS_MIN)
+			separated = true;
 		else if (phone->digits > 0 &&
 				 ((*rest.start == ';' &&
 				   phone_take_parameters(rest, &phone->context)) ||

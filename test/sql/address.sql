@@ -99,7 +99,8 @@ SELECT * FROM pg_temp.identities('sms', 'jo24@carrier.example',
 SELECT * FROM pg_temp.identities('sms', '+15550001234, +15550004321', '555;12',
     '123،456', 'Shop24, +15550001234', 'Ann <+15550001234>, Bob <+15550004321>',
     'jo@carrier.example, +15550001234', '123456789012345', '1234567890123456',
-    repeat('7', 40), '+15550001234 +15550004321', '+', '()', '***', E'\u200f',
+    repeat('7', 40), '+15550001234 +15550004321', '+1555001 +1555002',
+    '+1555001/+1555002', '+٥٥٥+٦٦', 'sms:+1555001|+1555002', '1555001 +1555002', '+', '()', '***', E'\u200f',
     'tel:', ' ');
 
 -- E-mail addresses
@@ -335,6 +336,14 @@ SELECT "from", "to" FROM msgstore.event_log ORDER BY "from" COLLATE "C";
 -- A sender name with digits has a conversation of its own.
 SELECT msgstore.process();
 SELECT key FROM msgstore.conversations ORDER BY key COLLATE "C";
+-- Erasing one name leaves the others with the same digits.
+BEGIN;
+SELECT count(*) FROM unnest('{Club24,Taxi24,24}'::text[]) a,
+    msgstore.ingest('sms', pg_temp.message('sms', a, '+12016661234'));
+SELECT msgstore.process();
+SELECT count(*) > 0 AS erased FROM msgstore.erase_address('sms', 'Shop24') WHERE removed > 0;
+SELECT DISTINCT "from" FROM msgstore.messages WHERE "from" LIKE '%24' ORDER BY 1;
+ROLLBACK;
 -- plus_tags applies to inbound and outbound messages.
 BEGIN;
 UPDATE msgstore.channels SET plus_tags = 'keep' WHERE name = 'email';
