@@ -86,6 +86,7 @@ INSERT INTO msgstore.channels (name, address_kind) VALUES ('Fax', 'phone');
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('', 'phone');
 INSERT INTO msgstore.channels (name, address_kind) VALUES (repeat('x', 64), 'phone');
 INSERT INTO msgstore.channels (name, address_kind) VALUES (NULL, 'phone');
+INSERT INTO msgstore.channels (name, address_kind) VALUES ('status', 'phone');
 INSERT INTO msgstore.channels (name) VALUES ('fax');
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('fax', 'fax');
 INSERT INTO msgstore.channels (name, address_kind, thread) VALUES ('fax', 'phone', 'a:b');

@@ -77,7 +77,7 @@ is(count('inbound_events'), 4, 'and is stored once');
 
 # Every channel has both routes; the error about an unknown one lists them.
 $node->safe_psql('postgres',
-	q{INSERT INTO msgstore.channels (name, address_kind) VALUES ('whatsapp', 'phone'), ('chat', 'opaque'), ('status', 'opaque')});
+	q{INSERT INTO msgstore.channels (name, address_kind) VALUES ('whatsapp', 'phone'), ('chat', 'opaque')});
 for my $channel (qw(whatsapp chat mms))
 {
 	my @media = $channel eq 'mms' ? (type => 'mms', attachments => ['https://example.com/image.jpg']) : (type => undef);
