@@ -33,7 +33,7 @@ typedef struct Route
 	Scope scope;	   /* required of the key; none for probes */
 	bool guarded;	   /* has a breaker and rate limits */
 	const char *type;  /* another type than JSON that a GET can return */
-	const char *query; /* parameters of a GET; NULL: the query is ignored */
+	const char *query; /* its parameters; NULL: the query is ignored */
 } Route;
 
 #define PAGE_QUERY "page pageSize page_size per_page after"
@@ -50,9 +50,9 @@ typedef struct Route
  */
 /* clang-format off */
 static const Route routes[] = {
-	{"POST", "/api/messages/sms", post_message, SCOPE_SEND, true, NULL, NULL},
-	{"POST", "/api/messages/email", post_message, SCOPE_SEND, true, NULL, NULL},
-	{"POST", "/api/messages/{id}", post_message, SCOPE_SEND, true, NULL, NULL},
+	{"POST", "/api/messages/sms", post_message, SCOPE_SEND, true, NULL, ""},
+	{"POST", "/api/messages/email", post_message, SCOPE_SEND, true, NULL, ""},
+	{"POST", "/api/messages/{id}", post_message, SCOPE_SEND, true, NULL, ""},
 	{"POST", "/api/webhooks/status", post_webhook_status, SCOPE_INGEST, true,
 	 NULL, NULL},
 	{"POST", "/api/webhooks/sms", post_webhook, SCOPE_INGEST, true, NULL, NULL},
@@ -61,27 +61,27 @@ static const Route routes[] = {
 	{"POST", "/api/webhooks/{id}", post_webhook, SCOPE_INGEST, true, NULL,
 	 NULL},
 	{"POST", "/api/provider/mock/inbound", post_mock_inbound, SCOPE_INGEST,
-	 true, NULL, NULL},
+	 true, NULL, ""},
 	{"GET", "/api/provider/mock/config", get_mock_config, SCOPE_OPERATE,
 	 false, NULL, ""},
 	{"PUT", "/api/provider/mock/config", put_mock_config, SCOPE_OPERATE,
-	 false, NULL, NULL},
+	 false, NULL, ""},
 	{"GET", "/api/conversations", get_conversations, SCOPE_READ, true, NULL,
 	 PAGE_QUERY},
 	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
 	 SCOPE_READ, true, NULL, PAGE_QUERY},
 	{"POST", "/v1/responses", post_response, SCOPE_RESPONSES, true, NULL,
-	 NULL},
+	 ""},
 	{"GET", "/v1/responses", get_responses, SCOPE_RESPONSES, true, NULL,
 	 LIST_QUERY " model status background"},
 	{"GET", "/v1/responses/{id}", get_response, SCOPE_RESPONSES, true, NULL,
 	 "include_chain" INCLUDE_QUERY},
 	{"DELETE", "/v1/responses/{id}", delete_response, SCOPE_RESPONSES, true,
-	 NULL, NULL},
+	 NULL, ""},
 	{"GET", "/v1/responses/{id}/input_items", get_response_items,
 	 SCOPE_RESPONSES, true, NULL, LIST_QUERY INCLUDE_QUERY},
 	{"POST", "/v1/responses/{id}/cancel", post_response_cancel,
-	 SCOPE_RESPONSES, true, NULL, NULL},
+	 SCOPE_RESPONSES, true, NULL, ""},
 	{"GET", NULL, get_health, SCOPE_NONE, false, NULL, ""},
 	{"GET", "/health", get_health, SCOPE_NONE, false, NULL, ""},
 	{"GET", "/readyz", get_readiness, SCOPE_NONE, false, NULL, ""},
@@ -131,9 +131,10 @@ dispatch(Request *request, int found)
 	if (!check_repeated(request) || !admit(request, route->scope))
 		return;
 	if (strcmp(route->method, "GET") == 0
-			? !accept_answer(request, route) ||
-				  !request_check_query(request, route->query)
+			? !accept_answer(request, route)
 			: takes_body(route) && !accept_body(request))
+		return;
+	if (route->query != NULL && !request_check_query(request, route->query))
 		return;
 	if (route->guarded)
 		run_guarded(request, found);

@@ -225,7 +225,7 @@ for my $name ('Idempotency-Key', 'Content-Type', 'Authorization')
 }
 is(stored('twice'), 0, 'nothing is stored');
 
-# An unknown parameter of a GET is named; a blank one is like none.
+# An unknown parameter is named; a blank one is like none.
 for my $case (
 	[ '/api/conversations', 'foo=1', 'foo' ],
 	[ '/api/conversations', 'page=1&pagesiz=2', 'pagesiz' ],
@@ -251,6 +251,23 @@ for my $query ('', 'after=', 'after=%20', 'page=&pageSize=&after=', '&&', 'PAGE=
 	is($gateway->get("/api/conversations?$query")->{status}, 200, "?$query");
 }
 is($gateway->get('/v1/responses?after=&before=&limit=&order=&model=')->{status}, 200, 'also for responses');
+for my $case (
+	[ POST => '/api/messages/sms', sms(body => 'parameter') ],
+	[ POST => '/api/messages/email', {} ],
+	[ POST => '/api/provider/mock/inbound', sms() ],
+	[ PUT => '/api/provider/mock/config', { error_pct => 100 } ],
+	[ POST => '/v1/responses', {} ],
+	[ POST => '/v1/responses/resp_x/cancel', {} ],
+	[ DELETE => '/v1/responses/resp_x' ])
+{
+	my ($method, $target, $body) = @$case;
+	$answer = $gateway->request($method, "$target?dry_run=1", { $body ? ('Content-Type' => 'application/json') : () },
+		$body ? json($body) : ());
+	is($answer->{status}, 400, "$method $target?dry_run=1");
+	is(($answer->{json}{error} // $answer->{json})->{message}, 'parameter "dry_run" is unknown', 'names the parameter');
+}
+is(query(q{SELECT count(*) FROM msgstore.messages WHERE body = 'parameter'}), 0, 'nothing is sent');
+is($gateway->get('/api/provider/mock/config')->{json}{error_pct}, 0, 'nothing is configured');
 is($gateway->request('POST', "$path?token=x", { 'Content-Type' => 'application/json' }, json(inbound_sms('query')))->{status},
 	202, 'the URL that a provider posts to may have a query');
 
