@@ -411,7 +411,8 @@ BEGIN
                || jsonb_strip_nulls(jsonb_build_object(
                    'from_given', m.from_given,
                    'to_given', m.to_given,
-                   'subject', m.subject))
+                   'subject', m.subject,
+                   'error_code', coalesce(d.error_code, l.error_code)))
                ORDER BY m."timestamp", m.id)
     INTO items
     FROM (

@@ -222,6 +222,13 @@ SELECT word, status FROM delivery_statuses WHERE provider_message_id = 'p-words'
 SELECT value::bigint - :unknown_before AS unknown FROM jsonb_each_text(metrics()) WHERE key = 'callbacks_unknown_status';
 SELECT o.status FROM record_status('sms', 'p-odd', 'teleported'), LATERAL record_status('sms', 'p-odd', 'opened') o;
 SELECT c.status FROM record_status('sms', 'p-complaint', 'delivered'), LATERAL record_status('sms', 'p-complaint', 'complained') c;
+-- Every common word is known, however it is written.
+SELECT f.status, f.known, string_agg(w.word, ' ' ORDER BY w.n) AS words
+FROM unnest('{queued,Accepted,scheduled,created,pending,enqueued,processing,processed,SENDING,sent,submitted,Buffered,dispatched,
+    deferred,"delivery unconfirmed",delivered,complained,spamreport,read,seen,opened,clicked,failed,canceled,cancelled,
+    rejected,dropped,undelivered,delivery-failed,expired,bounced,blocked,hard_bounce,unsubscribed,teleported}'::text[])
+         WITH ORDINALITY AS w (word, n), LATERAL _find_status('', _status_word(w.word)) f
+GROUP BY f.status, f.known ORDER BY min(w.n);
 -- An installation adds words, and changes them for all providers or for one.
 INSERT INTO status_words (provider, word, status) VALUES ('', 'teleported', 'delivered'), ('', 'dropped', 'undelivered'), ('mock', 'dropped', 'sent');
 SELECT (_find_status('mock', 'teleported')).*, (_find_status('mock', 'dropped')).status AS of_mock,
@@ -296,14 +303,14 @@ SELECT r.* FROM unnest(ARRAY[
 -- A refused callback is not stored.
 SELECT count(*) FROM deliveries WHERE provider_message_id = 'p-9';
 
--- A list of messages shows their status.
+-- A list of messages shows their status and the error code of a failure.
 SELECT duplicate FROM ingest('sms', message('eight', '+12016661234')
     || '{"from": "+18045551234", "messaging_provider_id": "in-8", "timestamp": "2024-11-01T14:00:01Z"}');
 SELECT process();
 SELECT count(*) FROM unnest('{nine,ten}'::text[]) body, send('sms', message(body));
 SELECT send_failed(id('ten'), 'E', 'no', NULL, true);
 SELECT i.* FROM conversations c, list_messages(c.id::text) l,
-    jsonb_to_recordset(l -> 'items') i (direction text, body text, status text, provider_message_id text)
+    jsonb_to_recordset(l -> 'items') i (direction text, body text, status text, provider_message_id text, error_code text)
 WHERE c.key = 'sms:+12016661234<->+18045551234';
 
 -- Retries take at most half of a claim, so that new messages are not held back.
