@@ -17,7 +17,7 @@ sub probes_are_over
 {
 	return $node->safe_psql('postgres', "SELECT count(*) = 1
 		AND bool_and(backend_type = 'msgstore launcher'
-			AND wait_event = 'Extension')
+			AND wait_event_type = 'Extension')
 		FROM pg_stat_activity WHERE backend_type LIKE 'msgstore%'") eq 't';
 }
 

@@ -38,7 +38,7 @@ BEGIN
     FOR i IN 1 .. rounds LOOP
         WHILE asleep LOOP
             PERFORM pg_stat_clear_snapshot();
-            EXIT WHEN (SELECT bool_and(state = 'idle' AND wait_event = 'Extension')
+            EXIT WHEN (SELECT bool_and(state = 'idle' AND wait_event_type = 'Extension')
                        FROM pg_stat_activity
                        WHERE backend_type = 'msgstore worker');
             PERFORM pg_sleep(0.0005);
@@ -76,7 +76,7 @@ ok( eventually(
 	'statistics are flushed');
 
 # An idle worker runs no queries and holds no locks.
-ok(eventually(sub { worker("state = 'idle' AND wait_event = 'Extension'") eq 't' }),
+ok(eventually(sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' }),
 	'the worker sleeps');
 my $seen = q{query_start, state_change, state, xact_start IS NULL,
 	backend_xid IS NULL, backend_xmin IS NULL,
@@ -110,7 +110,7 @@ sub given_back
 	$node->reload;
 	($pid) = wait_for_workers($node, 'store', 1);
 	ok( eventually(
-			sub { worker("state = 'idle' AND wait_event = 'Extension'") eq 't' }),
+			sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' }),
 		'the worker sleeps');
 	is(count_of($node, 'store', 'msgstore.event_queue'), 5, 'and the events are still queued');
 	$give_back->($session, $session_pid);
@@ -138,7 +138,7 @@ ok(eventually(sub { sql("SELECT attempt_count FROM $event") == 1 }),
 	'the first attempt fails');
 sql('DROP TRIGGER refuse ON msgstore.messages');
 my $due = sql("SELECT next_attempt_at FROM $event");
-ok(eventually(sub { worker("state = 'idle' AND wait_event = 'Extension'") eq 't' }),
+ok(eventually(sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' }),
 	'the worker sleeps');
 my $asleep = worker('query_start');
 my $woken_early = 0;

@@ -39,7 +39,7 @@ sub is_told
 {
 	my ($name) = @_;
 	ok(eventually(sub { notifications($listener) > 0 }), $name);
-	eventually(sub { worker("state = 'idle' AND wait_event = 'Extension'") eq 't' });
+	eventually(sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' });
 	notifications($listener);
 	return;
 }
