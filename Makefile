@@ -35,7 +35,7 @@ PROVE_TESTS = test/t/*.pl
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize format lint dist,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions format lint dist,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -69,6 +69,8 @@ fuzz test-sanitize: deps
 	@$(if $(filter fuzz,$@),test/fuzz/run $(FUZZ_SECONDS) &&) test/fuzz/sanitize
 sanitized:
 	@$(MAKE) --no-print-directory -s -C test/fuzz CLANG='$(or $(CLANG),clang)' PG_CONFIG='$(PG_CONFIG)'
+test-versions:
+	@test/versions $(SUITES)
 SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[ch] bench/*.[ch] test/fuzz/*.[ch]))
 format lint:
 	@test/deps lint
@@ -76,4 +78,4 @@ format lint:
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway deps demo run test soak bench fuzz test-sanitize sanitized format lint dist
+.PHONY: install-gateway deps demo run test soak bench fuzz test-sanitize test-versions sanitized format lint dist
