@@ -99,7 +99,7 @@ CREATE FUNCTION msgstore.uuid7() RETURNS uuid
     AS 'MODULE_PATHNAME', 'msgstore_uuid7';
 
 -- STABLE: the result depends on a setting.
-CREATE FUNCTION msgstore.read_payload(json text) RETURNS jsonb
+CREATE FUNCTION msgstore.read_payload(payload text) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_read_payload';
 

@@ -32,7 +32,7 @@ INSERT INTO expected VALUES
      'volatile', true, 'unsafe', true),
     ('resubmit_refused', 'id uuid, OUT event_id uuid, OUT duplicate boolean', 'record',
      'volatile', false, 'unsafe', true),
-    ('read_payload', 'json text', 'jsonb',
+    ('read_payload', 'payload text', 'jsonb',
      'stable', true, 'safe', false),
     -- worker
     ('process', 'max_events integer DEFAULT NULL::integer', 'integer',
