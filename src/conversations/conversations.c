@@ -72,12 +72,12 @@ static Statement move_watched = {
 	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
 	.table = "conversations"};
 
-#define MAKE_CONVERSATIONS(on_conflict) \
-	"INSERT INTO msgstore.conversations AS c (tenant_id, key," \
-	" message_count, last_activity_at, id, channel, participant_a," \
-	" participant_b)" \
-	" SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n" \
-	" ON CONFLICT (tenant_id, key) " on_conflict \
+#define MAKE_CONVERSATIONS(on_conflict)                                        \
+	"INSERT INTO msgstore.conversations AS c (tenant_id, key,"                 \
+	" message_count, last_activity_at, id, channel, participant_a,"            \
+	" participant_b)"                                                          \
+	" SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"             \
+	" ON CONFLICT (tenant_id, key) " on_conflict                               \
 	" RETURNING id, tenant_id, key, message_count, last_activity_at"
 
 /* A session that loses the race to create a conversation wastes a number. */
@@ -98,17 +98,16 @@ static Statement make_conversation = {
 				 TEXTARRAYOID}};
 
 /* Does not lock a conversation that another session has created. */
-static Statement make_conversations = {
-	.sql = MAKE_CONVERSATIONS("DO NOTHING"),
-	.nargs = 8,
-	.argtypes = {TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 INT4ARRAYOID,
-				 TIMESTAMPTZARRAYOID,
-				 UUIDARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID,
-				 TEXTARRAYOID}};
+static Statement make_conversations = {.sql = MAKE_CONVERSATIONS("DO NOTHING"),
+									   .nargs = 8,
+									   .argtypes = {TEXTARRAYOID,
+													TEXTARRAYOID,
+													INT4ARRAYOID,
+													TIMESTAMPTZARRAYOID,
+													UUIDARRAYOID,
+													TEXTARRAYOID,
+													TEXTARRAYOID,
+													TEXTARRAYOID}};
 
 static Statement find_conversations = {
 	.sql = "SELECT FROM unnest($1, $2) AS n (tenant_id, key)"

@@ -2,8 +2,8 @@
  * outbox/outbox.c: C functions of the outbox, which is otherwise written in
  * SQL.
  *
- * The outbox owns outbox, deliveries and delivery_statuses. Its retries and dead
- * letters are those of sql/25_failures.sql; wake notifies the senders.
+ * The outbox owns outbox, deliveries and delivery_statuses. Its retries and
+ * dead letters are those of sql/25_failures.sql; wake notifies the senders.
  */
 #include "postgres.h"
 

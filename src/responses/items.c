@@ -41,10 +41,10 @@ responses_check_items(const char *field, Jsonb *items)
 	for (i = 1; i < n; i++)
 	{
 		if (strcmp(ids[i - 1], ids[i]) == 0)
-			responses_refuse_field(field,
-								   psprintf("has two items with the ID \"%s\"",
-											ids[i]),
-								   expected_items);
+			responses_refuse_field(
+				field,
+				psprintf("has two items with the ID \"%s\"", ids[i]),
+				expected_items);
 	}
 }
 

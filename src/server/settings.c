@@ -278,24 +278,27 @@ settings_define(GucStringAssignHook assign_redact_keys)
 	for (i = 0; i < lengthof(number_settings); i++)
 		define_number(&number_settings[i]);
 	define_number(&memory_size);
-	define_text("msgstore.owner",
-				"Owner whose responses this session can access; empty means no restriction.",
-				&msgstore_owner,
-				"",
-				0,
-				NULL);
-	define_text("msgstore.redact_keys",
-				"Keys whose values are replaced in payloads, at any depth and in any case.",
-				&msgstore_redact_keys,
-				"authorization,x-api-key,cookie,password,token,secret,api_key",
-				GUC_LIST_INPUT,
-				assign_redact_keys);
-	define_text("msgstore.tenant_id",
-				"Tenant whose data this session can access; empty means no restriction.",
-				&msgstore_tenant_id,
-				"",
-				0,
-				NULL);
+	define_text(
+		"msgstore.owner",
+		"Owner whose responses this session can access; empty means no restriction.",
+		&msgstore_owner,
+		"",
+		0,
+		NULL);
+	define_text(
+		"msgstore.redact_keys",
+		"Keys whose values are replaced in payloads, at any depth and in any case.",
+		&msgstore_redact_keys,
+		"authorization,x-api-key,cookie,password,token,secret,api_key",
+		GUC_LIST_INPUT,
+		assign_redact_keys);
+	define_text(
+		"msgstore.tenant_id",
+		"Tenant whose data this session can access; empty means no restriction.",
+		&msgstore_tenant_id,
+		"",
+		0,
+		NULL);
 	define_switch(
 		"msgstore.admin",
 		"Lets this session read and delete the responses of all owners.",

@@ -22,10 +22,10 @@ typedef enum InvalidText
 
 /* Settings, in alphabetical order. */
 extern bool msgstore_admin;
-extern int msgstore_backoff_base;			  /* milliseconds */
-extern int msgstore_backoff_max;			  /* milliseconds */
-extern int msgstore_batch_size;				  /* events */
-extern int msgstore_claim_timeout;			  /* milliseconds */
+extern int msgstore_backoff_base;  /* milliseconds */
+extern int msgstore_backoff_max;   /* milliseconds */
+extern int msgstore_batch_size;	   /* events */
+extern int msgstore_claim_timeout; /* milliseconds */
 extern bool msgstore_keep_refused;
 extern int msgstore_max_attachments;		  /* per message */
 extern int msgstore_max_clock_skew;			  /* seconds, 0: no limit */

@@ -82,7 +82,8 @@ static Statement find_claimed = {
 	.argtypes = {UUIDARRAYOID, TEXTOID, TEXTOID},
 	.table = "event_claims"};
 
-/* The queue's rows first, in their order: an erasure locks them before claims. */
+/* The queue's rows first, in their order: an erasure locks them before claims.
+ */
 static Statement end_claims = {
 	.sql = "WITH held AS MATERIALIZED ("
 		   "SELECT q.tenant_id, q.event_id"
@@ -129,8 +130,8 @@ static void take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch);
 static void
 find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id);
 static int compare_id(const void *id, const void *message);
-pg_noreturn static void
-refuse_lost_claim(const pg_uuid_t *id, text *processor_id);
+pg_noreturn static void refuse_lost_claim(const pg_uuid_t *id,
+										  text *processor_id);
 static char *id_text(const pg_uuid_t *id);
 static void end_claims_of(text *processor_id, WorkerBatch *batch);
 static const pg_uuid_t *
