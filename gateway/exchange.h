@@ -15,6 +15,7 @@
 #include <civetweb.h>
 
 #include "caller.h"
+#include "memory.h"
 #include "text.h"
 
 #define REQUEST_ID_MAX 128
@@ -66,6 +67,7 @@ typedef struct Request
 	bool mock;			/* mark the log line */
 	bool for_channel;	/* segment names a channel: 404 if there is none */
 	LimitTicket sender; /* counted for the sender, returned unless 2xx */
+	MemoryShare memory; /* what body and reply take, if that is much */
 	Reply reply;
 } Request;
 

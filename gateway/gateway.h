@@ -12,6 +12,7 @@ typedef struct Gateway
 	const struct Config *config;
 	struct Log *log;
 	struct Metrics *metrics;
+	struct Memory *memory;
 	struct Pool *pool;
 	struct Batch *batch;
 	struct Limits *limits;

@@ -28,6 +28,7 @@
 #include "http/server.h"
 #include "http/tls.h"
 #include "log.h"
+#include "memory.h"
 #include "metrics.h"
 #include "routes/routes.h"
 #include "sender/provider.h"
@@ -63,16 +64,19 @@ main(int argc, char **argv)
 	static Config config;
 	static Log log;
 	static Metrics metrics;
+	static Memory memory;
 	static Provider provider;
 	static Gateway gateway = {.config = &config,
 							  .log = &log,
 							  .metrics = &metrics,
+							  .memory = &memory,
 							  .provider = &provider};
 	sigset_t signals;
 	int signal;
 	Text error = {0};
 	bool started;
 
+	memory_tune();
 	log_init(&log);
 	if (!read_config(&config, argc, argv, &log))
 	{
@@ -83,6 +87,7 @@ main(int argc, char **argv)
 	}
 	log.level = config.log_level;
 	metrics_init(&metrics);
+	memory_init(&memory, (size_t) config.max_buffer_bytes);
 	provider_init(&provider, &config);
 	started = prepare_threads(&signals) && start_gateway(&gateway, &error);
 	if (started && !start_sender(&gateway, &error))
@@ -109,6 +114,7 @@ main(int argc, char **argv)
 				  "%s",
 				  error.data != NULL ? error.data : "out of memory or threads");
 	text_free(&error);
+	memory_free(&memory);
 	metrics_free(&metrics);
 	config_free(&config);
 	return started ? 0 : 1;

@@ -11,7 +11,7 @@
 #include "log.h"
 
 /* The number of settings in the table of options.c. */
-#define CONFIG_OPTION_COUNT 40
+#define CONFIG_OPTION_COUNT 41
 
 /* Shares of outcomes of the mock provider. */
 typedef struct ProviderConfig
@@ -37,6 +37,7 @@ typedef struct Config
 	long max_connections;
 	long max_header_bytes;
 	long max_body_bytes;
+	long max_buffer_bytes;
 	long request_timeout; /* seconds */
 	long keep_alive;	  /* seconds */
 	long query_timeout;	  /* seconds */

@@ -36,6 +36,16 @@ config_derive(Config *config, Text *error)
 		text_add_string(error, "CSP_DEFAULT_SRC must be a single line");
 		return false;
 	}
+	/* One client gets half of it, and a body is counted twice. */
+	if (config->max_buffer_bytes / 4 < config->max_body_bytes)
+	{
+		text_addf(error,
+				  "HTTP_MAX_BUFFER_BYTES of %ld must be at least four times "
+				  "API_MAX_BODY_BYTES of %ld",
+				  config->max_buffer_bytes,
+				  config->max_body_bytes);
+		return false;
+	}
 	return derive_provider(config, &config->provider, "", error) &&
 		   derive_provider(config, &config->provider_sms, "SMS_", error) &&
 		   derive_provider(config, &config->provider_email, "EMAIL_", error) &&

@@ -31,6 +31,9 @@
 /* Longer than a worker holds a conversation, which is until its commit. */
 #define SEND_LOCK_TIMEOUT "1s"
 
+/* libpq keeps a buffer as large as the largest result of a connection. */
+#define BLOATED_BYTES (1u << 20)
+
 typedef enum SlotState
 {
 	SLOT_EMPTY,
@@ -54,7 +57,7 @@ struct PoolConnection
 	Pool *pool;
 	SlotState state;
 	PoolClass class; /* that it is lent for */
-	bool broken;	 /* lost, or in an unknown state */
+	bool broken;	 /* lost, in an unknown state, or too large */
 	int64_t opened_us;
 	int64_t used_us;
 };
@@ -85,6 +88,7 @@ take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why);
 static void give_back(Pool *pool, PoolClass class);
 static void wake_waiters(Pool *pool);
 static void wake_all(Pool *pool);
+static void judge(PoolConnection *connection, const QueryOutcome *outcome);
 static PoolConnection *find_slot(Pool *pool, SlotState state);
 static long count_open(const Pool *pool);
 static PoolConnection *find_newest_idle(Pool *pool);
@@ -250,8 +254,7 @@ pool_query(PoolConnection *connection,
 	if (tenant[0] == '\0')
 	{
 		outcome = session_query(&connection->session, sql, count, values);
-		if (strncmp(outcome.sqlstate, "08", 2) == 0)
-			connection->broken = true;
+		judge(connection, &outcome);
 		return outcome;
 	}
 	outcome = pool_transaction(connection, statements, 2, results);
@@ -282,9 +285,18 @@ pool_transaction(PoolConnection *connection,
 	}
 	outcome =
 		session_transaction(&connection->session, statements, count, results);
-	if (strncmp(outcome.sqlstate, "08", 2) == 0)
-		connection->broken = true;
+	judge(connection, &outcome);
+	for (int i = 0; i < count; i++)
+		connection->broken |= PQresultMemorySize(results[i]) > BLOATED_BYTES;
 	return outcome;
+}
+
+/* Closes the connection when it is returned, unless it is as good as new. */
+static void
+judge(PoolConnection *connection, const QueryOutcome *outcome)
+{
+	connection->broken |= strncmp(outcome->sqlstate, "08", 2) == 0 ||
+						  PQresultMemorySize(outcome->result) > BLOATED_BYTES;
 }
 
 PoolCounts

@@ -31,7 +31,8 @@ static const char invalid_text_sql[] =
 	" true) WHEN 'replace' THEN pg_catalog.getdatabaseencoding() END";
 
 static bool wants_continue(const Request *request);
-static bool read_parts(Request *request, size_t limit);
+static bool read_parts(Request *request, size_t limit, bool *full);
+static bool count_body(Request *request);
 static void skip_mark(Text *body);
 static bool replace_invalid_text(Request *request);
 static void reply_json_fault(Request *request, const JsonFault *fault);
@@ -40,6 +41,7 @@ bool
 request_read_body(Request *request)
 {
 	size_t limit = (size_t) request->gateway->config->max_body_bytes;
+	bool full = false;
 	bool complete;
 
 	if (request->body_read)
@@ -55,12 +57,14 @@ request_read_body(Request *request)
 					 WATCH_READING,
 					 request->gateway->config->request_timeout * SECOND_US);
 	wire_resume();
-	complete = read_parts(request, limit);
+	complete = read_parts(request, limit, &full);
 	wire_pause();
 	if (connection_unwatch(request->connection))
 		reply_error(request, 408, "body did not arrive in time");
 	else if (request->body.length > limit)
 		reply_too_large(request, limit);
+	else if (full)
+		reply_too_much(request);
 	else if (request->body.failed)
 		reply_unavailable(request, "out of memory", 1);
 	else if (!complete)
@@ -70,7 +74,12 @@ request_read_body(Request *request)
 	/* civetweb may not find the next request behind chunks. */
 	if (request->info->content_length < 0 && !wire_is_at_end())
 		request->close = true;
-	return request->body_read && coding_decode(request, limit);
+	if (!request->body_read || !coding_decode(request, limit))
+		return false;
+	if (count_body(request))
+		return true;
+	reply_too_much(request);
+	return false;
 }
 
 bool
@@ -134,9 +143,12 @@ wants_continue(const Request *request)
 		   strcmp(request->info->http_version, "1.0") != 0;
 }
 
-/* Reads to the end of the body, or until it exceeds the limit. */
+/*
+ * Reads to the end of the body, or until it exceeds the limit or there is no
+ * memory left for it (full).
+ */
 static bool
-read_parts(Request *request, size_t limit)
+read_parts(Request *request, size_t limit, bool *full)
 {
 	char part[READ_BYTES];
 	long long length = request->info->content_length;
@@ -155,10 +167,22 @@ read_parts(Request *request, size_t limit)
 		if (got <= 0)
 			return got == 0 && length < 0;
 		text_add(&request->body, part, (size_t) got);
-		if (request->body.failed)
+		*full = !count_body(request);
+		if (request->body.failed || *full)
 			return false;
+		connection_advance(request->connection, (size_t) got);
 	}
 	return false;
+}
+
+/* Twice: it is copied when it is stored. */
+static bool
+count_body(Request *request)
+{
+	return memory_resize(request->gateway->memory,
+						 &request->memory,
+						 request->client,
+						 2 * request->body.length);
 }
 
 /* A byte order mark is no part of the JSON. */

@@ -10,7 +10,8 @@
  * their addresses, once for each connection that needs it.
  *
  * When the limit of connections is reached, the timekeeper also closes those
- * on which no request has arrived (crowd.c).
+ * on which no request has arrived (crowd.c), and those whose body does not
+ * arrive at a reasonable speed.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -33,6 +34,10 @@
 /* The same while the limit of connections is reached. */
 #define CROWDED_TICK_US (SECOND_US / 20)
 
+/* While the limit of connections is reached: time for a body, and its speed. */
+#define CROWDED_READ_US SECOND_US
+#define CROWDED_BYTES_PER_SECOND 65536
+
 /* After a refusal: how much a client may still send. */
 #define LINGER_US SECOND_US
 #define LINGER_BYTES (4 << 20)
@@ -51,6 +56,7 @@ struct Connection
 	int socket; /* -1: not looked for yet; set before the first watch */
 	WatchKind kind;
 	_Atomic int64_t deadline_us; /* the timekeeper changes it to CUT_OFF */
+	_Atomic int64_t crowded_us;	 /* the same while there are too many */
 
 	/* Guarded by the mutex of Connections. */
 	Connection *previous;
@@ -77,7 +83,7 @@ static int socket_of(Connection *connection);
 static int find_socket(const struct mg_request_info *info, long files);
 static bool is_peer(int file, const struct mg_request_info *info);
 static void *keep_time(void *argument);
-static void cut_overdue(Connections *connections);
+static void cut_overdue(Connections *connections, bool crowded);
 static void thin_crowd(Connections *connections);
 
 Connections *
@@ -202,7 +208,17 @@ connection_watch(Connection *connection, WatchKind kind, int64_t limit_us)
 				   &(int){1},
 				   sizeof(int));
 	connection->kind = kind;
+	connection->crowded_us =
+		kind == WATCH_READING ? clock_us() + CROWDED_READ_US : CUT_OFF;
 	connection->deadline_us = clock_us() + limit_us;
+}
+
+void
+connection_advance(Connection *connection, size_t bytes)
+{
+	if (connection != NULL)
+		connection->crowded_us +=
+			(int64_t) bytes * SECOND_US / CROWDED_BYTES_PER_SECOND;
 }
 
 bool
@@ -306,7 +322,7 @@ keep_time(void *argument)
 			pthread_cond_timedwait(&connections->changed,
 								   &connections->mutex,
 								   &until);
-		cut_overdue(connections);
+		cut_overdue(connections, crowded);
 		if (crowded)
 			thin_crowd(connections);
 	}
@@ -316,7 +332,7 @@ keep_time(void *argument)
 
 /* The caller holds the mutex. */
 static void
-cut_overdue(Connections *connections)
+cut_overdue(Connections *connections, bool crowded)
 {
 	int64_t now = clock_us();
 
@@ -327,7 +343,9 @@ cut_overdue(Connections *connections)
 		int64_t deadline_us = connection->deadline_us;
 
 		/* The exchange fails if its thread unwatches it meanwhile. */
-		if (deadline_us != NOT_WATCHED && deadline_us <= now &&
+		if (deadline_us != NOT_WATCHED &&
+			(deadline_us <= now ||
+			 (crowded && connection->crowded_us <= now)) &&
 			atomic_compare_exchange_strong(&connection->deadline_us,
 										   &deadline_us,
 										   CUT_OFF))

@@ -6,6 +6,7 @@
 #define CONNECTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "config/config.h"
@@ -50,7 +51,7 @@ void connection_expose(Connection *connection);
 /*
  * Until connection_unwatch the client may take that long to send, or to
  * receive what we send; then that direction is shut down. Calls are not
- * nested. These three do nothing for NULL.
+ * nested. These four do nothing for NULL.
  */
 typedef enum WatchKind
 {
@@ -59,6 +60,13 @@ typedef enum WatchKind
 } WatchKind;
 
 void connection_watch(Connection *connection, WatchKind kind, int64_t limit_us);
+
+/*
+ * The client has sent that much. While the limit of connections is reached,
+ * reading ends a second after connection_watch, and later only by as much as a
+ * client needs that sends 64 kB per second.
+ */
+void connection_advance(Connection *connection, size_t bytes);
 
 /* Returns true if the time limit was exceeded. */
 bool connection_unwatch(Connection *connection);

@@ -27,6 +27,8 @@
 /* Answers up to this size fit into the socket's buffer and cannot block. */
 #define SMALL_ANSWER_BYTES 16384
 
+#define PIECE_BYTES 262144
+
 /* Bytes of a channel's name that messages show at least. */
 #define CHANNEL_SHOWN 32
 
@@ -57,6 +59,7 @@ static const Status statuses[] = {
 	{504, "Gateway Timeout", "gateway_timeout"},
 };
 
+static void send_large(Request *request, const Text *head, const Text *body);
 static const Status *find_status(int status);
 static void set_error_body(Request *request,
 						   int status,
@@ -146,6 +149,13 @@ reply_unavailable(Request *request, const char *message, long seconds)
 }
 
 void
+reply_too_much(Request *request)
+{
+	metrics_add(request->gateway->metrics, METRIC_HTTP_BUFFER_REFUSED, 1);
+	reply_unavailable(request, "too much data is in flight", 1);
+}
+
+void
 reply_limited(Request *request, const char *message, long limit, long reset)
 {
 	set_error_body(request, 429, message, NULL);
@@ -198,14 +208,16 @@ void
 reply_send(Request *request)
 {
 	Reply *reply = &request->reply;
+	size_t length = request_is_head(request) ? 0 : reply->body.length;
+	bool small = length <= SMALL_ANSWER_BYTES;
 	Text out = {0};
 
 	/* Bytes left of an unread body must not be taken for the next request. */
 	if (!request->body_read)
 		request->close = true;
 	add_headers(request, &out);
-	if (!request_is_head(request))
-		text_add(&out, reply->body.data, reply->body.length);
+	if (small)
+		text_add(&out, reply->body.data, length);
 	if (out.failed)
 	{
 		mg_disable_connection_keep_alive(request->conn);
@@ -215,16 +227,39 @@ reply_send(Request *request)
 	count_status(request);
 	if (request->close)
 		mg_disable_connection_keep_alive(request->conn);
-	if (out.length > SMALL_ANSWER_BYTES)
-		connection_watch(request->connection,
-						 WATCH_WRITING,
-						 (request->gateway->config->request_timeout +
-						  (int64_t) (out.length / SLOWEST_BYTES_PER_SECOND)) *
-							 SECOND_US);
-	mg_write(request->conn, out.data, out.length);
-	if (out.length > SMALL_ANSWER_BYTES)
-		connection_unwatch(request->connection);
+	if (small)
+		mg_write(request->conn, out.data, out.length);
+	else
+		send_large(request, &out, &reply->body);
 	text_free(&out);
+}
+
+/* Not copied together with its head, and written by pieces. */
+static void
+send_large(Request *request, const Text *head, const Text *body)
+{
+	int64_t seconds = request->gateway->config->request_timeout +
+					  (int64_t) (body->length / SLOWEST_BYTES_PER_SECOND);
+	size_t sent = 0;
+
+	connection_watch(request->connection, WATCH_WRITING, seconds * SECOND_US);
+	if (mg_write(request->conn, head->data, head->length) > 0)
+	{
+		while (sent < body->length)
+		{
+			size_t left = body->length - sent;
+			int wrote = mg_write(request->conn,
+								 body->data + sent,
+								 left < PIECE_BYTES ? left : PIECE_BYTES);
+
+			if (wrote <= 0)
+				break;
+			sent += (size_t) wrote;
+		}
+	}
+	if (sent < body->length)
+		mg_disable_connection_keep_alive(request->conn);
+	connection_unwatch(request->connection);
 }
 
 static const Status *

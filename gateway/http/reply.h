@@ -40,6 +40,9 @@ void reply_unavailable(Request *request, const char *message, long seconds);
 void
 reply_limited(Request *request, const char *message, long limit, long reset);
 
+/* 503: body or answer would exceed HTTP_MAX_BUFFER_BYTES. */
+void reply_too_much(Request *request);
+
 /*
  * An error of the database. Messages of class MS are sent to the client,
  * others only to the log. "content" says that only this request's content can

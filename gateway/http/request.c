@@ -53,6 +53,10 @@ request_close(Request *request)
 {
 	text_free(&request->body);
 	text_free(&request->reply.body);
+	memory_resize(request->gateway->memory,
+				  &request->memory,
+				  request->client,
+				  0);
 }
 
 const char *

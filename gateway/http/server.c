@@ -392,9 +392,19 @@ leave_request(Server *server)
 	pthread_mutex_unlock(&server->mutex);
 }
 
+/*
+ * The answer is now the only large thing that is left of the request. A route
+ * that has not counted it before is refused here.
+ */
 static void
 finish_request(Request *request)
 {
+	text_free(&request->body);
+	if (!memory_resize(request->gateway->memory,
+					   &request->memory,
+					   request->client,
+					   request->reply.body.length))
+		reply_too_much(request);
 	reply_send(request);
 	log_request(request);
 	if (!request->body_read)

@@ -13,6 +13,7 @@
 #define BUSY_RETRY_SECS 1
 
 static PoolClass class_of(const Request *request);
+static bool count_result(Request *request, const PGresult *result);
 static bool
 reply_busy(Request *request, PoolClass class, const QueryOutcome *outcome);
 static void
@@ -46,10 +47,26 @@ call_database(Request *request,
 	}
 	else if (PQntuples(outcome.result) != 1)
 		reply_error(request, 500, "internal error");
+	else if (!count_result(request, outcome.result))
+		reply_too_much(request);
 	else
 		return outcome.result;
 	PQclear(outcome.result);
 	return NULL;
+}
+
+/* Twice: the answer is a copy of it. */
+static bool
+count_result(Request *request, const PGresult *result)
+{
+	size_t bytes = request->body.length;
+
+	for (int i = 0; i < PQnfields(result); i++)
+		bytes += (size_t) PQgetlength(result, 0, i);
+	return memory_resize(request->gateway->memory,
+						 &request->memory,
+						 request->client,
+						 2 * bytes);
 }
 
 static PoolClass

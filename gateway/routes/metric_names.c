@@ -46,6 +46,8 @@ const MetricName own_metrics[METRIC_COUNT] = {
 	GAUGE("http_connections", "Open HTTP connections."),
 	COUNTER("http_connections_refused",
 			"Connections refused because of the limit."),
+	COUNTER("http_buffer_refused",
+			"Requests refused because too much data was in flight."),
 	COUNTER("batches", "Batches sent to ingest_batch."),
 	COUNTER("batches_split", "Batches retried one event at a time."),
 	COUNTER("webhooks_refused_malformed",
@@ -120,6 +122,7 @@ const size_t database_metrics_count = LENGTH(database_metrics);
 				"Waits that ended without a connection, by " calls ".")
 
 static const MetricName pool_metrics[] = {
+	GAUGE("http_buffer_bytes", "Bytes of large bodies and answers in flight."),
 	GAUGE("database_up", "1 if the database answered this request."),
 	GAUGE("pool_connections", "Connections to the database."),
 	GAUGE("pool_idle", "Idle connections to the database."),

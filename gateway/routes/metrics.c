@@ -175,6 +175,7 @@ add_own(Gateway *gateway, cJSON *all, bool up)
 			   "ts_unix_ms",
 			   (double) now.tv_sec * 1000 + (double) (now.tv_nsec / 1000000));
 	set_number(all, "database_up", up);
+	set_number(all, "http_buffer_bytes", (double) memory_used(gateway->memory));
 	set_number(all, "pool_connections", (double) counts.connections);
 	set_number(all, "pool_idle", (double) counts.idle);
 	set_number(all, "pool_connects", (double) counts.connects);

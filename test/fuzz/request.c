@@ -26,6 +26,7 @@
 #include "http/reply.h"
 #include "http/request.h"
 #include "log.h"
+#include "memory.h"
 #include "metrics.h"
 #include "routes/routes.h"
 #include "sender/provider.h"
@@ -47,10 +48,12 @@ static const char *const sqlstates[] =
 static Config config;
 static Log log_lines;
 static Metrics metrics;
+static Memory memory;
 static Provider provider;
 static Gateway gateway = {.config = &config,
 						  .log = &log_lines,
 						  .metrics = &metrics,
+						  .memory = &memory,
 						  .provider = &provider};
 static const char *sqlstate;
 
@@ -120,6 +123,7 @@ make_gateway(void)
 	/* No line has such a level, so nothing is logged. */
 	log_lines.level = LOG_ERROR + 1;
 	metrics_init(&metrics);
+	memory_init(&memory, (size_t) config.max_buffer_bytes);
 	provider_init(&provider, &config);
 	gateway.limits = limits_create(&config, &metrics);
 	PROMISE(gateway.limits != NULL);

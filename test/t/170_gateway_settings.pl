@@ -224,6 +224,10 @@ fails(
 	env => { HTTP_MAX_CONNECTIONS => 10000 },
 	files => 4096);
 fails(
+	'a body that never fits',
+	qr/HTTP_MAX_BUFFER_BYTES of 134217728 must be at least four times API_MAX_BODY_BYTES of 50000000/,
+	env => { API_MAX_BODY_BYTES => 50000000 });
+fails(
 	'an address of another host',
 	qr/could not listen on/,
 	env => { HOST => '203.0.113.1', INSECURE => 'on' });
