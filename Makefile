@@ -74,7 +74,7 @@ test-versions:
 SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[ch] bench/*.[ch] test/fuzz/*.[ch]))
 format lint:
 	@test/deps lint
-	$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
+	@$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
