@@ -286,7 +286,7 @@ SELECT body FROM times WHERE future = 'accepted';
 -- The text of the message depends on the version.
 \set VERBOSITY sqlstate
 SET msgstore.max_clock_skew = -1;
-\set VERBOSITY default
+\set VERBOSITY terse
 SET ROLE pg_monitor;
 SET msgstore.max_clock_skew = 0;
 RESET ROLE;
