@@ -109,14 +109,6 @@ static Statement make_conversations = {.sql = MAKE_CONVERSATIONS("DO NOTHING"),
 													TEXTARRAYOID,
 													TEXTARRAYOID}};
 
-static Statement find_conversations = {
-	.sql = "SELECT FROM unnest($1, $2) AS n (tenant_id, key)"
-		   " JOIN msgstore.conversations c"
-		   " ON c.tenant_id = n.tenant_id AND c.key = n.key",
-	.nargs = 2,
-	.argtypes = {TEXTARRAYOID, TEXTARRAYOID},
-	.table = "conversations"};
-
 /* The messages of a call that belong to one conversation. */
 typedef struct Touch
 {
@@ -150,7 +142,7 @@ static void begin_touch(Touch *touch, const ConversationMessage *message);
 static int touch(Touch *touches, int n, ConversationMessage **sorted);
 static void move(Touch *touches, int n);
 static int make(Touch **touches, int n, bool only);
-pg_noreturn static void refuse_overtaken(Datum *values, int n);
+pg_noreturn static void refuse_overtaken(void);
 static void check_made(const Touch *touch, int row);
 static void put_state(const Touch *touch, Datum *columns, int i, int n);
 static void log_assignment(const ConversationMessage *message, bool is_new);
@@ -311,6 +303,7 @@ make(Touch **touches, int n, bool only)
 	Datum *columns = palloc(sizeof(Datum) * Max(n, 1) * 8);
 	Datum values[8];
 	bool isnull;
+	bool may_wait;
 	int created = 0;
 	int i;
 
@@ -327,15 +320,19 @@ make(Touch **touches, int n, bool only)
 	}
 	for (i = 0; i < 8; i++)
 		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
-	statement_execute(only ? &make_conversation : &make_conversations,
+	/* Only the first statement shows whether a trigger suppressed a row. */
+	may_wait = only || triggers_may_alter("conversations",
+										  TRIGGER_TYPE_INSERT |
+											  TRIGGER_TYPE_UPDATE);
+	statement_execute(may_wait ? &make_conversation : &make_conversations,
 					  values,
 					  NULL);
 	/* An upsert returns every row unless something suppressed it. */
-	if (SPI_processed != (uint64) n && only)
+	if (SPI_processed != (uint64) n && may_wait)
 		triggers_report("conversations",
 						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
 	if (SPI_processed != (uint64) n)
-		refuse_overtaken(values, n);
+		refuse_overtaken();
 	for (i = 0; i < n; i++)
 	{
 		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
@@ -349,18 +346,9 @@ make(Touch **touches, int n, bool only)
 	return created;
 }
 
-/* Takes the arguments of make_conversations, which did not create them all. */
 static void
-refuse_overtaken(Datum *values, int n)
+refuse_overtaken(void)
 {
-	if (triggers_may_alter("conversations",
-						   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE))
-	{
-		statement_execute(&find_conversations, values, NULL);
-		if (SPI_processed != (uint64) n)
-			triggers_report("conversations",
-							TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
-	}
 	overtaken = true;
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
