@@ -93,13 +93,20 @@ CREATE TABLE answers (kind text, name text, id uuid);
 CREATE VIEW erased AS
 SELECT kind, id FROM removed WHERE remover = 'erase';
 -- An event and its message have the same id.
+CREATE VIEW places AS
+SELECT event_id, count(*) AS n
+FROM (
+    SELECT event_id FROM msgstore.event_queue
+    UNION ALL
+    SELECT event_id FROM msgstore.dead_letters WHERE direction = 'inbound'
+    UNION ALL
+    SELECT inbound_event_id FROM msgstore.messages WHERE direction = 'inbound'
+) p
+GROUP BY event_id;
 CREATE VIEW lost AS
-SELECT a.kind || ' ' || a.name AS loss FROM answers a
-WHERE a.kind = 'event'
-    AND (SELECT count(*) FROM msgstore.event_queue q WHERE q.event_id = a.id)
-        + (SELECT count(*) FROM msgstore.dead_letters d WHERE d.event_id = a.id)
-        + (SELECT count(*) FROM msgstore.messages m WHERE m.inbound_event_id = a.id)
-        <> 1
+SELECT a.kind || ' ' || a.name AS loss
+FROM answers a LEFT JOIN places p ON p.event_id = a.id
+WHERE a.kind = 'event' AND p.n IS DISTINCT FROM 1
     AND NOT EXISTS (SELECT FROM erased e WHERE e.id = a.id)
 UNION ALL
 SELECT a.kind || ' ' || a.name FROM answers a
@@ -401,7 +408,24 @@ while (%started)
 is("@failed", '', 'the clients ran to the end');
 ok($node->poll_query_until('postgres', 'SELECT true'), 'the server answers');
 ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'so does the gateway');
-# An event that is left may still crash the server.
+# A backlog drains slowly while its events fail and crash the server. From now on
+# only those fail that always did; an event may still crash it before that.
+ok( eventually(
+		sub {
+			my ($status) = $node->psql('postgres', <<'SQL');
+CREATE OR REPLACE FUNCTION take_effect(message msgstore.messages) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.effects VALUES (message.id);
+    IF message.body <> 'hello' THEN
+        RAISE 'not this time';
+    END IF;
+END
+$$
+SQL
+			return $status == 0;
+		}),
+	'handlers recover');
 ok( eventually(
 		sub {
 			my ($status, $queued) =
@@ -411,7 +435,7 @@ ok( eventually(
 	'no event is left in the queue');
 
 my @files = glob "$scratch/*.answers";
-sql(join '', map { "\\copy answers FROM '$_'\n" } @files);
+sql(join '', (map { "\\copy answers FROM '$_'\n" } @files), 'ANALYZE;');
 my $lost = sql('SELECT * FROM lost');
 my $doubled = sql('SELECT * FROM doubled');
 my $findings = sql('SELECT * FROM violations
