@@ -1,0 +1,234 @@
+-- maintenance: the worker's purge, one small batch in each transaction.
+
+-- Goes through purge_skipped in the order of its key, and starts over at its end.
+CREATE FUNCTION msgstore._recheck_skipped(kind text, most int) RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    progress msgstore.purge_progress;
+    free record;
+BEGIN
+    SELECT p.* INTO progress FROM msgstore.purge_progress p
+    WHERE p.kind = _recheck_skipped.kind;
+    WITH seen AS MATERIALIZED (
+        SELECT s.tenant_id, s.event_id, row_number() OVER () AS n,
+               EXISTS (
+                   SELECT FROM msgstore.event_queue q
+                   WHERE q.tenant_id = s.tenant_id AND q.event_id = s.event_id)
+               OR EXISTS (
+                   SELECT FROM msgstore.dead_letters d
+                   WHERE d.tenant_id = s.tenant_id AND d.event_id = s.event_id)
+               OR EXISTS (
+                   SELECT FROM msgstore.outbox o
+                   WHERE o.tenant_id = s.tenant_id AND o.message_id = s.event_id)
+                   AS busy
+        FROM (
+            SELECT s.tenant_id, s.event_id
+            FROM msgstore.purge_skipped s
+            WHERE s.kind = _recheck_skipped.kind
+                AND (s.tenant_id, s.event_id)
+                    > (progress.rechecked_tenant, progress.rechecked_id)
+            ORDER BY s.tenant_id, s.event_id
+            LIMIT most) s)
+    SELECT array_agg(s.tenant_id) FILTER (WHERE NOT s.busy) AS tenants,
+           array_agg(s.event_id) FILTER (WHERE NOT s.busy) AS ids,
+           (array_agg(s.tenant_id ORDER BY s.n DESC))[1] AS last_tenant,
+           (array_agg(s.event_id ORDER BY s.n DESC))[1] AS last_id,
+           count(*) AS n
+    INTO free
+    FROM seen s;
+    UPDATE msgstore.purge_progress p
+    SET rechecked_tenant = CASE WHEN free.n < most THEN '' ELSE free.last_tenant END,
+        rechecked_id = CASE
+            WHEN free.n < most THEN '00000000-0000-0000-0000-000000000000'
+            ELSE free.last_id
+        END
+    WHERE p.kind = _recheck_skipped.kind;
+    DELETE FROM msgstore.purge_skipped s
+    USING unnest(free.tenants, free.ids) AS f (tenant_id, event_id)
+    WHERE s.tenant_id = f.tenant_id AND s.kind = _recheck_skipped.kind
+        AND s.event_id = f.event_id;
+    RETURN msgstore._purge_events(kind, free.tenants, free.ids);
+END
+$$;
+
+-- SKIP LOCKED: only one worker purges a kind at a time; the others do nothing.
+CREATE FUNCTION msgstore._purge_batch(
+    kind text,
+    before timestamptz,
+    most int,
+    OUT removed int,
+    OUT more boolean)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    progress msgstore.purge_progress;
+    step record;
+    statuses int;
+    refused int;
+BEGIN
+    removed := 0;
+    more := false;
+    IF kind = 'dead_letters' THEN
+        removed := msgstore._purge_dead_letters(before, most, false);
+        more := removed >= most;
+        RETURN;
+    END IF;
+    INSERT INTO msgstore.purge_progress (kind) VALUES (_purge_batch.kind)
+    ON CONFLICT DO NOTHING;
+    SELECT p.* INTO progress
+    FROM msgstore.purge_progress p
+    WHERE p.kind = _purge_batch.kind
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+
+    IF kind = 'outbound_payloads' THEN
+        SELECT w.*, progress.walked_at INTO step
+        FROM msgstore._walk_outbound(before, most, false, progress.walked_id) w;
+    ELSE
+        step := msgstore._walk_log(
+            kind, before, most, false, progress.walked_at, progress.walked_id);
+    END IF;
+    removed := step.removed;
+    more := step.met >= most;
+    IF step.met > 0 THEN
+        INSERT INTO msgstore.purge_skipped (tenant_id, kind, event_id)
+        SELECT b.tenant_id, _purge_batch.kind, b.id
+        FROM unnest(step.busy_tenants, step.busy_ids) AS b (tenant_id, id)
+        ON CONFLICT DO NOTHING;
+        UPDATE msgstore.purge_progress p
+        SET walked_at = step.walked_at, walked_id = step.walked_id
+        WHERE p.kind = _purge_batch.kind;
+    END IF;
+    IF NOT more THEN
+        removed := removed + msgstore._recheck_skipped(kind, most);
+    END IF;
+    IF kind = 'events' THEN
+        statuses := msgstore._purge_statuses(before, most, false);
+        refused := msgstore._purge_refused(before, most, false);
+        removed := removed + statuses + refused;
+        more := more OR statuses >= most OR refused >= most;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION msgstore._next_purge(kind text, age interval)
+    RETURNS timestamptz
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    progress msgstore.purge_progress;
+BEGIN
+    SELECT p.* INTO progress FROM msgstore.purge_progress p
+    WHERE p.kind = _next_purge.kind;
+    IF kind = 'dead_letters' THEN
+        RETURN (SELECT min(d.died_at) FROM msgstore.dead_letters d) + age;
+    END IF;
+    RETURN least(
+        CASE WHEN kind = 'outbound_payloads' THEN
+            (SELECT min(msgstore._time_of_uuid7(next.message_id))
+             FROM msgstore._tenants_in_scope() t
+             CROSS JOIN LATERAL (
+                 SELECT p.message_id FROM msgstore.outbound_payloads p
+                 WHERE p.tenant_id = t AND p.message_id > coalesce(
+                     progress.walked_id, '00000000-0000-0000-0000-000000000000')
+                 ORDER BY p.message_id LIMIT 1) next) + age
+        ELSE
+            (SELECT l.created_at
+             FROM msgstore.event_log l
+             WHERE (l.created_at, l.id) > (progress.walked_at, progress.walked_id)
+             ORDER BY l.created_at, l.id LIMIT 1) + age
+        END,
+        CASE WHEN kind = 'events' THEN
+            least(
+                (SELECT min(s.received_at) FROM msgstore.delivery_statuses s),
+                (SELECT min(r.received_at) FROM msgstore.refused_events r)) + age
+        END,
+        -- Nothing announces that a skipped event is done, so check every hour.
+        CASE WHEN EXISTS (SELECT FROM msgstore.purge_skipped s
+                          WHERE s.kind = _next_purge.kind) THEN
+            clock_timestamp() + interval '1 hour'
+        END);
+END
+$$;
+
+-- Errors, such as one from a user's trigger, become warnings: the worker must
+-- go on with its events.
+CREATE FUNCTION msgstore._purge_turn() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    -- A batch reads by index whatever the statistics say: it must cost the same
+    -- however large the tables are.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_sort = off
+    SET jit = off
+    AS $$
+DECLARE
+    most CONSTANT int := current_setting('msgstore.purge_batch_size')::int;
+    next timestamptz;
+    has_more boolean := false;
+    kind text;
+    age interval;
+BEGIN
+    FOREACH kind IN ARRAY
+        '{payloads,events,dead_letters,outbound_payloads}'::text[]
+    LOOP
+        -- Outbound payloads are purged with inbound ones, at the latest with the
+        -- events.
+        SELECT min(nullif(current_setting(
+                   format('msgstore.purge_%s_after', s))::interval, '0'))
+        INTO age
+        FROM unnest(CASE kind WHEN 'outbound_payloads' THEN '{payloads,events}'
+                              ELSE ARRAY[kind] END) s;
+        CONTINUE WHEN age IS NULL;
+        -- See purge(). The worker does not wait for an erasure, a replay or
+        -- another purge: it tries again a second later.
+        BEGIN
+            LOCK TABLE msgstore.operations_log
+                IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN 1000;
+        END;
+        BEGIN
+            -- The call comes first: OR skips its right side when the left is true.
+            has_more := (msgstore._purge_batch(
+                kind, clock_timestamp() - age, most)).more OR has_more;
+            next := least(next, msgstore._next_purge(kind, age),
+                          clock_timestamp() + age);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'could not purge %: %', kind, SQLERRM
+                USING DETAIL = format('SQLSTATE %s.', SQLSTATE);
+            next := least(next, clock_timestamp() + interval '1 minute');
+        END;
+    END LOOP;
+    RETURN CASE
+        WHEN next IS NULL THEN -1
+        WHEN has_more THEN 0
+        ELSE extract(epoch FROM least(
+            greatest(next - clock_timestamp(), interval '1 minute'),
+            interval '1 day')) * 1000
+    END;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._recheck_skipped(text, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_batch(text, timestamptz, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._next_purge(text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_turn() FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._recheck_skipped(text, int) IS
+    'Purges skipped events that have been processed since, and returns the number of rows';
+COMMENT ON FUNCTION msgstore._purge_batch(text, timestamptz, int) IS
+    'Purges one batch of a kind for the worker; more is true when another batch may follow';
+COMMENT ON FUNCTION msgstore._next_purge(text, interval) IS
+    'Returns the time at which the oldest row not yet purged reaches this age; null if there is no row';
+COMMENT ON FUNCTION msgstore._purge_turn() IS
+    'Purges one batch of each kind whose msgstore.purge_..._after is set. Returns the milliseconds until the next batch is due: 0 for at once, -1 for never';
