@@ -25,25 +25,32 @@
 #include "server/statement.h"
 #include "server/triggers.h"
 
-static Statement claim_keys = {
-	.sql = "INSERT INTO msgstore.idempotency_keys AS k"
-		   " (tenant_id, scope, key, request_digest, result_id, expires_at)"
-		   " SELECT $1, $2, n.key, n.digest, n.id, $6"
-		   " FROM unnest($3, $4, $5) AS n (key, digest, id)"
-		   " ON CONFLICT (tenant_id, scope, key) DO UPDATE"
-		   " SET request_digest = excluded.request_digest,"
-		   " result_id = excluded.result_id,"
-		   " expires_at = excluded.expires_at"
-		   " WHERE k.expires_at <= pg_catalog.now()"
-		   " RETURNING result_id, key, request_digest, tenant_id = $1"
-		   " AND scope = $2 AND expires_at IS NOT DISTINCT FROM $6",
+#define CLAIM_KEYS                                                             \
+	"INSERT INTO msgstore.idempotency_keys AS k"                               \
+	" (tenant_id, scope, key, request_digest, result_id, expires_at)"          \
+	" SELECT $1, $2, n.key, n.digest, n.id, $6"                                \
+	" FROM unnest($3, $4, $5) AS n (key, digest, id)"                          \
+	" ON CONFLICT (tenant_id, scope, key) DO UPDATE"                           \
+	" SET request_digest = excluded.request_digest,"                           \
+	" result_id = excluded.result_id, expires_at = excluded.expires_at"        \
+	" WHERE k.expires_at <= pg_catalog.now() RETURNING result_id"
+
+#define CLAIM_TYPES                                                            \
+	{                                                                          \
+		TEXTOID, TEXTOID, TEXTARRAYOID, BYTEAARRAYOID, UUIDARRAYOID,           \
+			TIMESTAMPTZOID                                                     \
+	}
+
+static Statement claim_keys = {.sql = CLAIM_KEYS,
+							   .nargs = 6,
+							   .argtypes = CLAIM_TYPES};
+
+/* The same where a trigger may change the rows. */
+static Statement claim_watched = {
+	.sql = CLAIM_KEYS ", key, request_digest, tenant_id = $1"
+					  " AND scope = $2 AND expires_at IS NOT DISTINCT FROM $6",
 	.nargs = 6,
-	.argtypes = {TEXTOID,
-				 TEXTOID,
-				 TEXTARRAYOID,
-				 BYTEAARRAYOID,
-				 UUIDARRAYOID,
-				 TIMESTAMPTZOID}};
+	.argtypes = CLAIM_TYPES};
 
 static Statement find_keys = {
 	.sql = "SELECT n.ordinal, k.request_digest = n.digest, k.result_id"
@@ -90,7 +97,7 @@ static int compare_claims(const void *a, const void *b);
 static void claim(KeyClaim *claims, int n, const char *scope, bool expires);
 static int
 insert_claims(KeyClaim *claims, int n, const char *scope, bool expires);
-static bool is_own_row(const KeyClaim *claim, uint64 row);
+static bool is_own_row(const KeyClaim *claim, uint64 row, bool watched);
 static void find_first(KeyClaim *claims, int n, const char *scope);
 static void remove_expired_keys(int64 most);
 
@@ -228,6 +235,7 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 {
 	Datum *ids = palloc(sizeof(Datum) * n);
 	Datum values[6];
+	bool watched;
 	uint64 row;
 	int i;
 
@@ -237,10 +245,13 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 	values[4] = statement_array(UUIDOID, ids, NULL, n);
 	values[5] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp() +
 									KEY_LIFETIME);
-	statement_execute(&claim_keys, values, expires ? NULL : "     n");
+	watched = triggers_may_alter(TABLE, UPSERT);
+	statement_execute(watched ? &claim_watched : &claim_keys,
+					  values,
+					  expires ? NULL : "     n");
 	for (row = 0, i = 0; row < SPI_processed && i < n; i++)
 	{
-		claims[i].won = is_own_row(&claims[i], row);
+		claims[i].won = is_own_row(&claims[i], row, watched);
 		row += claims[i].won;
 	}
 	if (row != SPI_processed)
@@ -248,9 +259,9 @@ insert_claims(KeyClaim *claims, int n, const char *scope, bool expires)
 	return (int) SPI_processed;
 }
 
-/* Whether the row that claim_keys returned is that of the claim. */
+/* Whether the row that was returned is that of the claim. */
 static bool
-is_own_row(const KeyClaim *claim, uint64 row)
+is_own_row(const KeyClaim *claim, uint64 row, bool watched)
 {
 	bool isnull;
 	Datum key;
@@ -260,6 +271,8 @@ is_own_row(const KeyClaim *claim, uint64 row)
 			   &claim->item->id,
 			   sizeof(pg_uuid_t)) != 0)
 		return false;
+	if (!watched)
+		return true;
 	key = statement_value(row, 2, &isnull);
 	digest = statement_value(row, 3, &isnull);
 	return strcmp(TextDatumGetCString(key), claim->key) == 0 &&

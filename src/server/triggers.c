@@ -49,10 +49,16 @@ bool
 triggers_may_alter(const char *name, int operations)
 {
 	Relation table = tables_open(name, AccessShareLock);
-	char *suspects = list_suspects(table, operations);
+	const TriggerDesc *triggers = table->trigdesc;
+	bool any = table->rd_rules != NULL;
 
+	if (triggers != NULL)
+		any |= triggers->trig_insert_before_row ||
+			   triggers->trig_update_before_row ||
+			   triggers->trig_delete_before_row;
+	any = any && list_suspects(table, operations) != NULL;
 	table_close(table, NoLock);
-	return suspects != NULL;
+	return any;
 }
 
 void

@@ -15,7 +15,7 @@
 /*
  * Whether the table of the schema msgstore has triggers that may suppress or
  * change rows. Operations are one or more of TRIGGER_TYPE_INSERT,
- * TRIGGER_TYPE_UPDATE and TRIGGER_TYPE_DELETE.
+ * TRIGGER_TYPE_UPDATE and TRIGGER_TYPE_DELETE. Cheap if there are none.
  */
 extern bool triggers_may_alter(const char *table, int operations);
 
