@@ -104,7 +104,8 @@ FROM (
         + (SELECT count(*) FROM msgstore.dead_letters d
            WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id)
         + (SELECT count(*) FROM msgstore.messages m
-           WHERE m.tenant_id = l.tenant_id AND m.inbound_event_id = l.id) AS n
+           WHERE m.tenant_id = l.tenant_id AND m.id = l.id
+               AND m.inbound_event_id = l.id) AS n
     FROM msgstore.event_log l) places
 WHERE n <> 1
 UNION ALL

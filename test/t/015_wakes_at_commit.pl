@@ -48,7 +48,7 @@ BEGIN
         COMMIT;
         committed_at := clock_timestamp();
         WHILE NOT EXISTS (SELECT FROM msgstore.messages
-                          WHERE inbound_event_id = event) LOOP
+                          WHERE id = event) LOOP
             PERFORM pg_sleep(0.0005);
         END LOOP;
         INSERT INTO public.trips VALUES (i, clock_timestamp() - committed_at);
