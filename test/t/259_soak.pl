@@ -341,10 +341,13 @@ for my $step (qw(deliver purge erase replay requeue report))
 	in_background($step, sub { repeat_session($step, "CALL act('$step', $until)") });
 }
 
-# The processes of the server, the first of which is the postmaster.
+# The processes of the server, the first of which is the postmaster. None while
+# the server is down: it stops when the process that recovers it is killed.
 sub server_pids
 {
-	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /\A(\d+)/;
+	my $file = $node->data_dir . '/postmaster.pid';
+	my ($postmaster) = -e $file ? slurp_file($file) =~ /\A(\d+)/ : ();
+	return unless $postmaster && kill 0, $postmaster;
 	my @children;
 	for my $file (glob '/proc/[0-9]*/status')
 	{
@@ -358,6 +361,7 @@ sub server_pids
 
 sub start_again
 {
+	$node->{_pid} = undef;
 	return eventually(sub { $node->start(fail_ok => 1) });
 }
 
@@ -382,10 +386,7 @@ my %kills = (
 	'the server' => sub {
 		my @pids = server_pids();
 		kill 'KILL', @pids;
-		eventually(sub { !kill 0, @pids });
-		$node->{_pid} = undef;
-		start_again() or die 'the server does not start';
-		return 1;
+		return eventually(sub { !kill 0, @pids });
 	});
 my %killed = map { $_ => 0 } keys %kills;
 # Most leave the server running, so that something is done between the crashes.
@@ -395,7 +396,9 @@ while (time < $end)
 	sleep 0.5 + rand 2;
 	my $choice = $choices[ rand @choices ];
 	$killed{$choice}++ if $kills{$choice}->();
+	start_again() or die 'the server does not start' unless server_pids();
 }
+start_again() or die 'the server does not start' unless server_pids();
 
 my @failed;
 while (%started)
