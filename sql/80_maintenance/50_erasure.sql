@@ -177,13 +177,19 @@ $$;
 
 -- Also by the given forms: a message may be stored under an identity of older
 -- rules.
-CREATE FUNCTION msgstore._names_address(m msgstore.messages, address text)
+CREATE FUNCTION msgstore._names_address(
+    channel text,
+    sender text,
+    recipient text,
+    sender_given text,
+    recipient_given text,
+    address text)
     RETURNS boolean
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
-    RETURN address IN (m."from", m."to")
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN address IN (sender, recipient)
         OR coalesce(address IN (
-            msgstore.normalize_address(m.channel, m.from_given),
-            msgstore.normalize_address(m.channel, m.to_given)), false);
+            msgstore.normalize_address(channel, sender_given),
+            msgstore.normalize_address(channel, recipient_given)), false);
 
 -- A refused event can have the address in any field, in a list, or in no object.
 CREATE FUNCTION msgstore._erase_refused(
@@ -294,7 +300,9 @@ BEGIN
                      WHERE m.id = ANY (events)
                              AND m.inbound_event_id = m.id
                          OR m.channel = ANY (channel_names)
-                             AND msgstore._names_address(m, erased)))
+                             AND msgstore._names_address(
+                                 m.channel, m."from", m."to", m.from_given,
+                                 m.to_given, erased)))
         ORDER BY c.tenant_id, c.key
         FOR UPDATE) c;
     -- A message whose conversation was created since then is like one that comes
@@ -304,7 +312,9 @@ BEGIN
         WHERE own IN ('', m.tenant_id)
             AND (m.id = ANY (events) AND m.inbound_event_id = m.id
                  OR m.channel = ANY (channel_names)
-                     AND msgstore._names_address(m, erased))
+                     AND msgstore._names_address(
+                                 m.channel, m."from", m."to", m.from_given,
+                                 m.to_given, erased))
             AND ((m.tenant_id, m.conversation_id) IN (
                     SELECT * FROM unnest(conversations.tenants, conversations.ids))
                  OR NOT EXISTS (
@@ -368,7 +378,7 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._names_address(msgstore.messages, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._names_address(text, text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_refused(text[], text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 
@@ -376,7 +386,7 @@ COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
     'Removes these events and messages from the queue, the outbox, and the dead letters, with their claims, holds, failures, and idempotency keys. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
     'Removes these messages with their deliveries and delivery statuses, the conversations left empty, and the events. Returns the number of rows for each table';
-COMMENT ON FUNCTION msgstore._names_address(msgstore.messages, text) IS
+COMMENT ON FUNCTION msgstore._names_address(text, text, text, text, text, text) IS
     'Returns whether a message is from or to the normalized address, by its stored identity or by the present rules of its channel';
 COMMENT ON FUNCTION msgstore._erase_refused(text[], text, text) IS
     'Removes the refused events of these channels, and of no channel, that name the address. Returns their number';

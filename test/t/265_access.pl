@@ -89,20 +89,20 @@ sql(<<'SQL');
 SELECT msgstore.save_response(jsonb_build_object('id', 'plain', 'status', 'completed', 'model', 'm'));
 SET msgstore.tenant_id = 'a';
 SET msgstore.owner = 'ann';
-SELECT msgstore.save_response(jsonb_build_object('id', 'of ann', 'status', 'completed', 'model', 'm'));
+SELECT msgstore.save_response(jsonb_build_object('id', 'of-ann', 'status', 'completed', 'model', 'm'));
 SET msgstore.owner = 'bob';
-SELECT msgstore.save_response(jsonb_build_object('id', 'of bob', 'status', 'completed', 'model', 'm'));
+SELECT msgstore.save_response(jsonb_build_object('id', 'of-bob', 'status', 'completed', 'model', 'm'));
 SET msgstore.owner = '';
-SELECT msgstore.save_response(jsonb_build_object('id', 'of all', 'status', 'completed', 'model', 'm'));
+SELECT msgstore.save_response(jsonb_build_object('id', 'of-all', 'status', 'completed', 'model', 'm'));
 GRANT ALL ON ALL TABLES IN SCHEMA msgstore TO tenant_a;
 SQL
-is(as('tenant_a', "SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann',
+is(as('tenant_a', "SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of-all, of-ann',
 	'a response is read by its owner, and by all when it has none');
 is(sql("SET msgstore.admin = on; SET msgstore.owner = 'ann'; SET msgstore.tenant_id = 'a'; SET ROLE tenant_a;
-	SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of all, of ann, of bob', 'an administrator sees all owners');
+	SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of-all, of-ann, of-bob', 'an administrator sees all owners');
 is(as('tenant_a', "UPDATE msgstore.tenant_limits SET burst = 1; DELETE FROM msgstore.conversations WHERE tenant_id = 'b';
-	DELETE FROM msgstore.responses WHERE id = 'of bob'; SELECT count(*) FROM msgstore.responses"), 2, 'rows of others cannot be changed');
-is(sql("SELECT count(*) FROM msgstore.responses WHERE id = 'of bob' UNION ALL SELECT count(*) FROM msgstore.conversations"), "1\n3", 'and were not');
+	DELETE FROM msgstore.responses WHERE id = 'of-bob'; SELECT count(*) FROM msgstore.responses"), 2, 'rows of others cannot be changed');
+is(sql("SELECT count(*) FROM msgstore.responses WHERE id = 'of-bob' UNION ALL SELECT count(*) FROM msgstore.conversations"), "1\n3", 'and were not');
 like(as('tenant_a', $_), qr/new row violates row-level security policy/, $_)
   for "INSERT INTO msgstore.tenant_limits VALUES ('b', 1, 1)", "INSERT INTO msgstore.tenant_limits VALUES ('', 1, 1)",
   "INSERT INTO msgstore.tenant_limits VALUES ('a', 1, 1) ON CONFLICT (tenant_id) DO UPDATE SET tenant_id = 'b';
