@@ -18,6 +18,7 @@
 #include "config/load.h"
 #include "db/batch.h"
 #include "db/pool.h"
+#include "db/readiness.h"
 #include "gateway.h"
 #include "guard/limits.h"
 #include "guard/own_limit.h"
@@ -65,6 +66,7 @@ __typeof__(pool_return) __wrap_pool_return;
 __typeof__(pool_counts) __wrap_pool_counts;
 __typeof__(pool_query) __wrap_pool_query;
 __typeof__(own_limit_get) __wrap_own_limit_get;
+__typeof__(readiness_ask) __wrap_readiness_ask;
 
 static void make_gateway(void);
 static bool parse(char *text, size_t size, struct mg_connection *conn);
@@ -347,6 +349,18 @@ __wrap_own_limit_get(OwnLimit *limit, Caller *caller)
 {
 	(void) limit;
 	(void) caller;
+}
+
+/* One finding, and a state that depends on the input. */
+void
+__wrap_readiness_ask(Readiness *readiness, ReadinessAnswer *answer)
+{
+	(void) readiness;
+	memset(answer, 0, sizeof(*answer));
+	answer->state = strcmp(sqlstate, "08006") == 0 ? READINESS_NOT_READY
+												   : READINESS_DEGRADED;
+	text_add_string(&answer->why, "no worker runs");
+	text_add_string(&answer->findings, "{\"finding\":\"no worker\"}");
 }
 
 PoolCounts
