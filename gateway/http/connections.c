@@ -43,7 +43,7 @@
  * resets the connection, and a client that still sends never sees the answer:
  * a body of 5 MB against a bound of 4 MB got its 413 only by chance.
  */
-#define LINGER_US (2 * SECOND_US)
+#define LINGER_US SECOND_US
 #define LINGER_BYTES (16 << 20)
 
 /* Values of a deadline: none, and exceeded. */
