@@ -45,9 +45,9 @@ BEGIN
                 last_activity_at = greatest(c.last_activity_at, excluded.last_activity_at)
             RETURNING id, key
         ), made AS (
-            INSERT INTO work.messages (conversation_id, inbound_event_id, "timestamp", direction, channel,
+            INSERT INTO work.messages (id, conversation_id, inbound_event_id, "timestamp", direction, channel,
                 conversation_key, "from", "to", provider_message_id, body, attachments)
-            SELECT t.id, event_id, at, 'inbound', 'sms', key, "from", "to", provider_message_id, body, attachments
+            SELECT event_id, t.id, event_id, at, 'inbound', 'sms', key, "from", "to", provider_message_id, body, attachments
             FROM batch JOIN touched t USING (key)
         )
         UPDATE work.reader SET position = (SELECT max(position) FROM batch)

@@ -23,9 +23,9 @@ BEGIN
             last_activity_at = greatest(c.last_activity_at, excluded.last_activity_at)
         RETURNING id, key
     )
-    INSERT INTO work.messages (conversation_id, inbound_event_id, "timestamp", direction, channel, conversation_key,
-        "from", "to", provider_message_id, body, attachments)
-    SELECT t.id, event_id, at, 'inbound', 'sms', key, "from", "to", provider_message_id, body, attachments
+    INSERT INTO work.messages (id, conversation_id, inbound_event_id, "timestamp", direction, channel,
+        conversation_key, "from", "to", provider_message_id, body, attachments)
+    SELECT event_id, t.id, event_id, at, 'inbound', 'sms', key, "from", "to", provider_message_id, body, attachments
     FROM batch JOIN touched t USING (key);
 END $$;
 
@@ -36,6 +36,7 @@ DECLARE
     b text := greatest(p ->> 'from', p ->> 'to');
     named text := 'sms:' || a || '<->' || b;
     conversation uuid;
+    event uuid := msgstore.uuid7();
 BEGIN
     INSERT INTO work.conversations AS c (channel, participant_a, participant_b, key, message_count, last_activity_at)
     VALUES ('sms', a, b, named, 1, (p ->> 'timestamp')::timestamptz)
@@ -43,8 +44,8 @@ BEGIN
         message_count = c.message_count + 1,
         last_activity_at = greatest(c.last_activity_at, excluded.last_activity_at)
     RETURNING c.id INTO conversation;
-    INSERT INTO work.messages (conversation_id, inbound_event_id, "timestamp", direction, channel, conversation_key,
-        "from", "to", provider_message_id, body, attachments)
-    VALUES (conversation, msgstore.uuid7(), (p ->> 'timestamp')::timestamptz, 'inbound', 'sms', named,
+    INSERT INTO work.messages (id, conversation_id, inbound_event_id, "timestamp", direction, channel,
+        conversation_key, "from", "to", provider_message_id, body, attachments)
+    VALUES (event, conversation, event, (p ->> 'timestamp')::timestamptz, 'inbound', 'sms', named,
         p ->> 'from', p ->> 'to', p ->> 'messaging_provider_id', p ->> 'body', nullif(p -> 'attachments', 'null'));
 END $$;
