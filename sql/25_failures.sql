@@ -283,6 +283,8 @@ BEGIN
         RETURN (SELECT count(*) FROM msgstore._find_dead_letters(
                     channel, error_code, died_from, died_until, event_ids));
     END IF;
+    -- Waits for an erasure, and an erasure for it: see erase_address().
+    LOCK TABLE msgstore.operations_log IN ROW EXCLUSIVE MODE;
     SELECT array_agg(d.tenant_id), array_agg(d.event_id), array_agg(d.direction)
     INTO tenants, ids, directions
     FROM (

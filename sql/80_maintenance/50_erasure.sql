@@ -248,8 +248,9 @@ BEGIN
             USING ERRCODE = 'MS400',
                   DETAIL = 'The field must be a non-blank string.';
     END IF;
-    -- Excludes replays: see replay().
-    LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;
+    -- Excludes replays (see replay()) and requeues: a message that came back from the
+    -- dead letters, and failed again, would not be found in either table.
+    LOCK TABLE msgstore.operations_log IN SHARE ROW EXCLUSIVE MODE;
     -- Channels with the same thread share their conversations.
     SELECT array_agg(c.name), array_agg(c.name) || array_agg(c.thread)
     INTO channel_names, thread_names
