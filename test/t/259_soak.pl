@@ -359,10 +359,14 @@ sub server_pids
 	return ($postmaster, @children);
 }
 
+# A start that fails leaves the id of the server that was just ending.
 sub start_again
 {
-	$node->{_pid} = undef;
-	return eventually(sub { $node->start(fail_ok => 1) });
+	return eventually(
+		sub {
+			$node->{_pid} = undef;
+			return $node->start(fail_ok => 1);
+		});
 }
 
 my %kills = (
