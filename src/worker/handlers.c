@@ -306,6 +306,8 @@ worker_call_handlers(WorkerHandlers *handlers,
 	Datum *rows;
 	int i;
 
+	/* A deferred trigger of a user fails here, where its event is known. */
+	check_constraints_at_once();
 	if (!worker_any_handled(handlers, messages, n))
 		return;
 	rows = fetch_messages(messages, n);

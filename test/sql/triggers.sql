@@ -193,7 +193,28 @@ ALTER TABLE event_queue REPLICA IDENTITY DEFAULT;
 SELECT process();
 DROP PUBLICATION everything;
 
+-- A deferred trigger fails with the event of its message, and not with the commit
+-- of a whole batch.
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.body = 'Hello refused' THEN
+        RAISE 'refused later';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION public.refuse();
+SELECT count(*) FROM unnest('{f,refused,g}'::text[]) AS id, ingest('sms', event(id));
+SELECT process();
+SELECT l.provider_message_id, m.id IS NOT NULL AS processed, f.error_code, f.error_message
+FROM event_log l
+LEFT JOIN messages m ON m.tenant_id = l.tenant_id AND m.id = l.id
+LEFT JOIN event_failures f ON f.tenant_id = l.tenant_id AND f.event_id = l.id
+WHERE l.provider_message_id IN ('f', 'refused', 'g') ORDER BY 1;
+DROP TRIGGER refuse ON messages;
+
 SET client_min_messages = warning;
 DROP EXTENSION msgstore CASCADE;
 DROP TABLE public.whole;
-DROP FUNCTION public.event, public.alter_row, public.with_trigger, public.process_until_dead;
+DROP FUNCTION public.event, public.alter_row, public.refuse, public.with_trigger, public.process_until_dead;
