@@ -362,6 +362,9 @@ sub server_pids
 # A start that fails leaves the id of the server that was just ending.
 sub start_again
 {
+	# For a moment after a crash the postmaster is the only process.
+	my ($postmaster) = server_pids();
+	return 1 if $postmaster;
 	return eventually(
 		sub {
 			$node->{_pid} = undef;
@@ -400,9 +403,9 @@ while (time < $end)
 	sleep 0.5 + rand 2;
 	my $choice = $choices[ rand @choices ];
 	$killed{$choice}++ if $kills{$choice}->();
-	start_again() or die 'the server does not start' unless server_pids();
+	start_again() or die 'the server does not start';
 }
-start_again() or die 'the server does not start' unless server_pids();
+start_again() or die 'the server does not start';
 
 my @failed;
 while (%started)
@@ -433,12 +436,17 @@ SQL
 			return $status == 0;
 		}),
 	'handlers recover');
+# A long time under load leaves a backlog that takes its time, but shrinks.
+my $shrunk = time;
+my $least;
 ok( eventually(
 		sub {
 			my ($status, $queued) =
 			  $node->psql('postgres', 'SELECT count(*) FROM msgstore.event_queue');
-			return $status == 0 && $queued eq '0';
-		}, 240),
+			return 0 unless $status == 0;
+			$shrunk = time, $least = $queued if !defined $least || $queued < $least;
+			return $queued == 0 || time - $shrunk > 120;
+		}, 24 * 60 * 60) && $least == 0,
 	'no event is left in the queue');
 
 my @files = glob "$scratch/*.answers";
