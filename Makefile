@@ -40,7 +40,7 @@ $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
 all: $(GATEWAY)
-install: install-gateway
+install: install-gateway install-monitoring
 $(OBJS): $(wildcard src/*/*.h)
 src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
 src/maintenance/readiness.o: msgstore.control
@@ -55,6 +55,10 @@ $(GATEWAY): $(GATEWAY_OBJS) $(SHARED_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate,--export-dynamic-symbol=SSL_read,--export-dynamic-symbol=recv -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread
 install-gateway: $(GATEWAY)
 	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'
+# For Prometheus and Grafana.
+install-monitoring:
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/msgstore'
+	$(INSTALL_DATA) $(srcdir)/docs/alert-rules.yml $(srcdir)/docs/grafana-dashboard.json '$(DESTDIR)$(datadir)/msgstore/'
 
 deps:
 	@test/deps
@@ -78,4 +82,4 @@ format lint:
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway deps demo run test soak bench fuzz test-sanitize test-versions sanitized format lint dist
+.PHONY: install-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions sanitized format lint dist

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* In the order of the table in routes/metric_names.c. */
+/* routes/metric_names.c names them. */
 typedef enum Metric
 {
 	METRIC_RATE_LIMITED,

@@ -1,31 +1,29 @@
 /*
- * metric_names.h: names, types and descriptions of all metrics without labels.
+ * metric_names.h: names, types and descriptions of all metrics of the flat
+ * JSON object, and what they are called in the Prometheus text.
  */
 #ifndef METRIC_NAMES_H
 #define METRIC_NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
-
-#include "metrics.h"
 
 typedef struct MetricName
 {
-	const char *name;
-	const char *type; /* of Prometheus */
+	const char *name;	/* in JSON */
+	const char *family; /* in the text, after "msgstore_"; NULL: not there */
+	const char *labels; /* of its sample in the family; NULL: none */
+	const char *type;	/* the same for all of a family, like help */
 	const char *help;
+	double divisor; /* from the unit of JSON to that of the text */
+	bool of_database;
 } MetricName;
 
-/* The gateway's own counters, in the order of enum Metric. */
-extern const MetricName own_metrics[METRIC_COUNT];
-
 /*
- * The database's metrics that are always shown, with 0 if it has not answered
- * yet. Others that it reports are shown as well.
+ * First the gateway's own counters, indexed by enum Metric. The metrics of the
+ * database are always shown, with 0 if it has not answered yet.
  */
-extern const MetricName database_metrics[];
-extern const size_t database_metrics_count;
-
-/* Never NULL: an unknown name has the type "untyped". */
-const MetricName *metric_name_find(const char *name);
+extern const MetricName metric_names[];
+extern const size_t metric_names_count;
 
 #endif /* METRIC_NAMES_H */

@@ -4,8 +4,9 @@
  * Each request asks the database, so SQL and HTTP agree. While the database is
  * away its metrics keep their last values, so every name is always present and
  * no counter decreases. The flat JSON object and the Prometheus text show the
- * same values; the text adds those that need labels (by channel and worker)
- * and a histogram.
+ * same values under names of their own (metric_names.c); the text adds those by
+ * channel and worker, and a histogram. What a newer extension reports, and this
+ * table does not know, only JSON shows.
  *
  * A tenant's key sees only the database's metrics of that tenant: totals, and
  * the gateway's own counters, would reveal other tenants' activity. A tenant's
@@ -21,6 +22,7 @@
 #include "gateway.h"
 #include "http/headers.h"
 #include "http/reply.h"
+#include "metrics.h"
 #include "routes/handlers.h"
 #include "routes/metric_names.h"
 #include "routes/metrics_detail.h"
@@ -49,6 +51,7 @@ add_class(cJSON *all, const char *class, const PoolClassCounts *counts);
 static void set_number(cJSON *all, const char *name, double value);
 static void write_json(const cJSON *all, Text *out);
 static void write_prometheus(const cJSON *all, Text *out);
+static void write_family(const cJSON *all, size_t begin, Text *out);
 
 /*
  * Text, unless the client prefers JSON, or accepts both equally and names only
@@ -96,10 +99,11 @@ collect(Request *request, bool with_detail, Answer *answer)
 		set_number(answer->all, "database_up", answer->up);
 		return true;
 	}
-	for (size_t i = 0; i < database_metrics_count; i++)
+	for (size_t i = 0; i < metric_names_count; i++)
 	{
-		if (!cJSON_HasObjectItem(answer->all, database_metrics[i].name))
-			set_number(answer->all, database_metrics[i].name, 0);
+		if (metric_names[i].of_database &&
+			!cJSON_HasObjectItem(answer->all, metric_names[i].name))
+			set_number(answer->all, metric_names[i].name, 0);
 	}
 	add_own(request->gateway, answer->all, answer->up);
 	return true;
@@ -168,7 +172,7 @@ add_own(Gateway *gateway, cJSON *all, bool up)
 
 	for (int i = 0; i < METRIC_COUNT; i++)
 		set_number(all,
-				   own_metrics[i].name,
+				   metric_names[i].name,
 				   (double) atomic_load(&gateway->metrics->values[i]));
 	clock_gettime(CLOCK_REALTIME, &now);
 	set_number(all,
@@ -231,23 +235,46 @@ write_json(const cJSON *all, Text *out)
 	text_add_string(out, "}");
 }
 
+/* Samples of a family must be adjacent, but need not be so in the table. */
 static void
 write_prometheus(const cJSON *all, Text *out)
 {
-	const cJSON *member;
-
-	cJSON_ArrayForEach(member, all)
+	for (size_t i = 0; i < metric_names_count; i++)
 	{
-		const MetricName *name = metric_name_find(member->string);
+		const MetricName *name = &metric_names[i];
+		bool first = name->family != NULL;
 
-		if (!cJSON_IsNumber(member) ||
-			strspn(member->string, "abcdefghijklmnopqrstuvwxyz0123456789_") !=
-				strlen(member->string))
+		for (size_t j = 0; j < i && first; j++)
+			first = metric_names[j].family == NULL ||
+					strcmp(metric_names[j].family, name->family) != 0;
+		if (first)
+			write_family(all, i, out);
+	}
+}
+
+/* A family that begins there in the table; a tenant's key does not see all. */
+static void
+write_family(const cJSON *all, size_t begin, Text *out)
+{
+	const MetricName *head = &metric_names[begin];
+	bool empty = true;
+
+	for (size_t i = begin; i < metric_names_count; i++)
+	{
+		const MetricName *name = &metric_names[i];
+		const cJSON *value = cJSON_GetObjectItem(all, name->name);
+
+		if (name->family == NULL || strcmp(name->family, head->family) != 0 ||
+			!cJSON_IsNumber(value))
 			continue;
-		metrics_write_head(member->string, name->type, name->help, out);
+		if (empty)
+			metrics_write_head(head->family, head->type, head->help, out);
+		empty = false;
+		text_addf(out, "msgstore_%s", name->family);
+		if (name->labels != NULL)
+			text_addf(out, "{%s}", name->labels);
 		text_addf(out,
-				  "msgstore_%s %.0f\n",
-				  member->string,
-				  member->valuedouble);
+				  name->divisor == 1 ? " %.0f\n" : " %.6f\n",
+				  value->valuedouble / name->divisor);
 	}
 }

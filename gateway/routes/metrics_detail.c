@@ -19,30 +19,45 @@ typedef struct Sample
 	double divisor;
 } Sample;
 
-/* Fields of each row that become one metric with a label "outcome". */
-typedef struct Outcome
-{
-	const char *outcome;
-	const char *field;
-} Outcome;
-
 /* Writes the labels that identify a row. */
 typedef void (*LabelWriter)(const cJSON *row, Text *out);
 
-static const Outcome channel_outcomes[] = {{"ingested", "ingested"},
-										   {"duplicate", "duplicate"},
-										   {"processed", "processed"},
-										   {"error", "error"},
-										   {"dead_letter", "dead_letter"},
-										   {"sent", "sent"}};
-
-static const Outcome worker_outcomes[] = {{"claimed", "claimed"},
-										  {"processed", "processed"},
-										  {"error", "errors"},
-										  {"dead_letter", "dead_letters"}};
-
 static const Sample channel_samples[] = {
-	{"queue_depth", "gauge", "Events not yet processed.", "queued", 1},
+	{"channel_events_ingested_total",
+	 "counter",
+	 "Events stored.",
+	 "ingested",
+	 1},
+	{"channel_events_duplicate_total",
+	 "counter",
+	 "Duplicate events ignored.",
+	 "duplicate",
+	 1},
+	{"channel_events_processed_total",
+	 "counter",
+	 "Events that became messages.",
+	 "processed",
+	 1},
+	{"channel_events_failed_total",
+	 "counter",
+	 "Failed attempts that will be retried.",
+	 "error",
+	 1},
+	{"channel_events_dead_lettered_total",
+	 "counter",
+	 "Events moved to the dead letters.",
+	 "dead_letter",
+	 1},
+	{"channel_messages_sent_total",
+	 "counter",
+	 "Outbound messages stored.",
+	 "sent",
+	 1},
+	{"channel_queued_events",
+	 "gauge",
+	 "Events not yet processed.",
+	 "queued",
+	 1},
 	{"channel_dead_letters",
 	 "gauge",
 	 "Events and messages in the dead letters.",
@@ -56,6 +71,26 @@ static const Sample worker_samples[] = {
 	 "Batches claimed by the worker.",
 	 "batches",
 	 1},
+	{"worker_events_claimed_total",
+	 "counter",
+	 "Attempts of the worker to process an event.",
+	 "claimed",
+	 1},
+	{"worker_events_processed_total",
+	 "counter",
+	 "Events that became messages.",
+	 "processed",
+	 1},
+	{"worker_events_failed_total",
+	 "counter",
+	 "Failed attempts that will be retried.",
+	 "errors",
+	 1},
+	{"worker_events_dead_lettered_total",
+	 "counter",
+	 "Events moved to the dead letters.",
+	 "dead_letters",
+	 1},
 	{"worker_busy_seconds_total",
 	 "counter",
 	 "Time the worker spent working.",
@@ -67,13 +102,6 @@ static const Sample worker_samples[] = {
 	 "idle_us",
 	 1e6}};
 
-static void write_outcomes(const cJSON *rows,
-						   const char *name,
-						   const char *help,
-						   const Outcome *outcomes,
-						   size_t count,
-						   LabelWriter write_labels,
-						   Text *out);
 static void write_samples(const cJSON *rows,
 						  const Sample *samples,
 						  size_t count,
@@ -91,29 +119,14 @@ void
 metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out)
 {
 	const cJSON *channels = cJSON_GetObjectItem(detail, "channels");
-	const cJSON *workers = cJSON_GetObjectItem(detail, "workers");
 
-	write_outcomes(channels,
-				   "channel_events_total",
-				   "Events by tenant and channel, and messages sent.",
-				   channel_outcomes,
-				   LENGTH(channel_outcomes),
-				   label_channel,
-				   out);
 	write_samples(channels,
 				  channel_samples,
 				  LENGTH(channel_samples),
 				  label_channel,
 				  out);
 	write_tenants(channels, out);
-	write_outcomes(workers,
-				   "worker_events_total",
-				   "Events by worker.",
-				   worker_outcomes,
-				   LENGTH(worker_outcomes),
-				   label_worker,
-				   out);
-	write_samples(workers,
+	write_samples(cJSON_GetObjectItem(detail, "workers"),
 				  worker_samples,
 				  LENGTH(worker_samples),
 				  label_worker,
@@ -135,32 +148,6 @@ metrics_write_head(const char *name,
 			  help,
 			  name,
 			  type);
-}
-
-static void
-write_outcomes(const cJSON *rows,
-			   const char *name,
-			   const char *help,
-			   const Outcome *outcomes,
-			   size_t count,
-			   LabelWriter write_labels,
-			   Text *out)
-{
-	const cJSON *row;
-
-	metrics_write_head(name, "counter", help, out);
-	cJSON_ArrayForEach(row, rows)
-	{
-		for (size_t i = 0; i < count; i++)
-		{
-			text_addf(out, "msgstore_%s{", name);
-			write_labels(row, out);
-			text_addf(out,
-					  ",outcome=\"%s\"} %.0f\n",
-					  outcomes[i].outcome,
-					  number_of(row, outcomes[i].field));
-		}
-	}
 }
 
 static void
@@ -236,7 +223,7 @@ write_tenants(const cJSON *channels, Text *out)
 static void
 write_latencies(const cJSON *latencies, double sum_us, Text *out)
 {
-	static const char name[] = "worker_latency_seconds";
+	static const char name[] = "event_latency_seconds";
 	const cJSON *bucket;
 	double count = 0;
 

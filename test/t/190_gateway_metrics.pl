@@ -1,11 +1,12 @@
 # The Prometheus text of /metrics; the dashboard and the alert rules use only
-# names that it has.
+# names that it has, and docs/stats.md tells them all.
 use strict;
 use warnings FATAL => 'all';
 
 use File::Basename qw(dirname);
 use FindBin;
 use lib "$FindBin::Bin/..";
+use IPC::Run;
 use JSON::PP;
 use MsgstoreGateway;
 use PostgreSQL::Test::Cluster;
@@ -18,6 +19,34 @@ my $node = start_cluster('prometheus', "msgstore.workers = 1\n");
 my $gateway = MsgstoreGateway->new($node);
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+# Prometheus's own tool checks the text and the rules. It is taken out of the
+# package without installing it, which would start a server. There may be no
+# network.
+sub find_promtool
+{
+	my $directory = PostgreSQL::Test::Utils::tempdir();
+	return 'promtool' if system('command -v promtool >/dev/null 2>&1') == 0;
+	system("cd '$directory' && apt-get -q download prometheus >apt.log 2>&1 &&
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool &&
+		chmod +x promtool") == 0
+	  or return undef;
+	return "$directory/promtool";
+}
+my $promtool = find_promtool();
+
+sub promtool_accepts
+{
+	my ($what, $input, @arguments) = @_;
+  SKIP:
+	{
+		skip "no promtool, and apt-get could not download it: $what", 1 if !$promtool;
+		my ($out, $err) = ('', '');
+		my $ok = IPC::Run::run([ $promtool, @arguments ], '<', \$input, '>', \$out, '2>', \$err);
+		ok($ok && $err eq '', "promtool: $what") or diag("$out$err");
+	}
+	return;
+}
 
 # The samples by name and labels, and the HELP and TYPE of each name. Fails on
 # anything that is not in the format.
@@ -51,14 +80,15 @@ sub scrape
 		else { push @wrong, $line }
 	}
 	is("@wrong", '', 'in the format');
+	promtool_accepts('the text', $answer->{content}, 'check', 'metrics');
 	return (\%samples, \%type);
 }
 
 # A new server has all names, and no samples of channels.
 my ($samples, $type) = scrape();
-is($samples->{msgstore_worker_queued}, 0, 'a new server has an empty queue');
-is($type->{msgstore_channel_events_total}, 'counter', 'names without samples');
-is($samples->{'msgstore_worker_latency_seconds_bucket{le="+Inf"}'},
+is($samples->{msgstore_queued_events}, 0, 'a new server has an empty queue');
+is($type->{msgstore_channel_events_ingested_total}, 'counter', 'names without samples');
+is($samples->{'msgstore_event_latency_seconds_bucket{le="+Inf"}'},
 	0, 'and an empty histogram');
 
 # Counters by tenant and channel; a tenant's name may contain any character.
@@ -96,28 +126,30 @@ ok( eventually(
 ($samples, $type) = scrape();
 my $odd = 'tenant="a \"quoted\" \\\\ one\nof two lines ' . "\xc3\xbc" . '",channel="sms"';
 my %expected = (
-	qq(channel_events_total{$odd,outcome="ingested"}) => 1,
-	qq(channel_events_total{$odd,outcome="duplicate"}) => 1,
-	qq(channel_events_total{$odd,outcome="processed"}) => 1,
-	qq(queue_depth{$odd}) => 0,
-	'channel_events_total{tenant="",channel="sms",outcome="processed"}' => 1,
-	'channel_events_total{tenant="",channel="email",outcome="error"}' => 1,
-	'channel_events_total{tenant="",channel="email",outcome="sent"}' => 1,
-	'queue_depth{tenant="",channel="email"}' => 1,
-	'queue_depth{tenant="",channel="sms"}' => 0,
+	qq(channel_events_ingested_total{$odd}) => 1,
+	qq(channel_events_duplicate_total{$odd}) => 1,
+	qq(channel_events_processed_total{$odd}) => 1,
+	qq(channel_queued_events{$odd}) => 0,
+	'channel_events_processed_total{tenant="",channel="sms"}' => 1,
+	'channel_events_failed_total{tenant="",channel="email"}' => 1,
+	'channel_messages_sent_total{tenant="",channel="email"}' => 1,
+	'channel_queued_events{tenant="",channel="email"}' => 1,
+	'channel_queued_events{tenant="",channel="sms"}' => 0,
 	'channel_dead_letters{tenant="",channel="email"}' => 0,
-	'worker_events_total{worker="1",outcome="processed"}' => 2,
-	'worker_events_total{worker="1",outcome="error"}' => 1,
+	'worker_events_processed_total{worker="1"}' => 2,
+	'worker_events_failed_total{worker="1"}' => 1,
 	'worker_up{worker="1"}' => 1,
-	'worker_latency_seconds_count' => 2,
-	'worker_latency_seconds_bucket{le="+Inf"}' => 2,
-	'worker_queued' => 1,
+	'event_latency_seconds_count' => 2,
+	'event_latency_seconds_bucket{le="+Inf"}' => 2,
+	'events_failed_total' => 1,
+	'events_refused_total{reason="body"}' => 0,
+	'queued_events' => 1,
 	'workers_running' => 1,
 	'dead_letters' => 0);
 is($samples->{"msgstore_$_"}, $expected{$_}, $_) for sort keys %expected;
 cmp_ok($samples->{'msgstore_tenant_oldest_event_age_seconds{tenant=""}'},
 	'>', 0, 'the oldest event has an age');
-cmp_ok($samples->{msgstore_worker_latency_seconds_sum}, '>', 0, 'latencies');
+cmp_ok($samples->{msgstore_event_latency_seconds_sum}, '>', 0, 'latencies');
 cmp_ok($samples->{'msgstore_worker_busy_seconds_total{worker="1"}'},
 	'>', 0, 'the worker has worked');
 my @buckets = map { $samples->{$_} }
@@ -126,12 +158,42 @@ my @buckets = map { $samples->{$_} }
 is_deeply(\@buckets, [ sort { $a <=> $b } @buckets ], 'buckets are cumulative');
 is($buckets[-1], 2, 'up to the total');
 
-# The JSON object is flat with whole numbers; the text has all of them.
+# The JSON object is flat with whole numbers. The page tells the name in the text
+# of each of them, or that there is none, and every other name of the text.
 my $json = $gateway->get('/metrics', Accept => 'application/json')->{json};
 is_deeply([ grep { $json->{$_} !~ /^\d+$/ } sort keys %$json ],
 	[], 'JSON: whole numbers only');
-is_deeply([ grep { !exists $samples->{"msgstore_$_"} } sort keys %$json ],
-	[], 'the text has every name of them');
+my (%sample_of, %told, @patterns);
+for my $row (slurp_file("$docs/stats.md") =~ /^\| (.*) \|$/mg)
+{
+	my ($left, $right) = map { [ /`([^`]+)`/g ] } (split / \| /, $row)[ 0, 1 ];
+	if (grep { /^msgstore_/ } @$left) { @told{@$left} = (1) x @$left }
+	elsif ("@$left" =~ /\.\.\./)         { push @patterns, [ $left->[0], $right->[0] ] }
+	else { $sample_of{ $left->[$_] } //= $right->[$_] for 0 .. $#$left }
+}
+for my $name (grep { !exists $sample_of{$_} } keys %$json)
+{
+	for my $pattern (@patterns)
+	{
+		my $matches = join '(\w+)', map { quotemeta } split /\.\.\./, $pattern->[0], 2;
+		my ($variable) = $name =~ /^$matches$/ or next;
+		$sample_of{$name} = $pattern->[1] =~ s/\.\.\./$variable/r;
+	}
+}
+$told{ $_ =~ s/\{.*//r } = 1 for grep { defined } values %sample_of;
+delete @sample_of{ grep { !exists $json->{$_} } keys %sample_of };
+is_deeply([ grep { !exists $sample_of{$_} } sort keys %$json ],
+	[], 'docs/stats.md has every name of JSON');
+is_deeply([ grep { !exists $samples->{$_} } sort grep { defined } values %sample_of ],
+	[], 'the text has what it says');
+is_deeply([ grep { !$told{$_} } sort keys %$type ], [], 'it has every name of the text');
+my %unlike = map { $_ => 1 } grep {
+	my $unit = /_us$/ ? 1e6 : 1;
+	my $sample = $sample_of{$_};
+	defined $sample && abs($samples->{$sample} * $unit - $json->{$_}) > 0.5
+} keys %$json;
+delete @unlike{qw(http_responses_2xx oldest_event_age_us)};
+is_deeply([ sort keys %unlike ], [], 'both show the same values, unless reading changes them');
 is($json->{$_}, decode(sql('SELECT msgstore.metrics()'))->{$_}, "one truth: $_")
   for qw(worker_queued dead_letters worker_processed events_ingested
   worker_latency_sum_us workers_running);
@@ -163,6 +225,8 @@ is_deeply([ grep { !is_there($_) } map { names_in($_) } @queries, @variables ],
 my %ids = map { $_->{id} => 1 } @panels;
 is(scalar keys %ids, scalar @panels, 'panel ids are unique');
 
+promtool_accepts('rules', '', 'check', 'rules', "$docs/alert-rules.yml");
+promtool_accepts('tests of the rules', '', 'test', 'rules', "$FindBin::Bin/../alert-rules.yml");
 my $rules = slurp_file("$docs/alert-rules.yml");
 $rules =~ s/^\s*#.*$//mg;
 my @rules = split /^\s*- alert: /m, $rules;
@@ -180,7 +244,7 @@ for my $rule (@rules)
 my %before = %$samples;
 $node->stop('fast');
 ($samples) = scrape();
-is($samples->{msgstore_database_up}, 0, 'the database is away');
+is($samples->{msgstore_gateway_database_up}, 0, 'the database is away');
 is($samples->{"msgstore_$_"}, $expected{$_}, "last known: $_")
   for sort grep { /[{]/ } keys %expected;
 is_deeply([ sort keys %$samples ], [ sort keys %before ], 'no name is missing');
