@@ -35,7 +35,7 @@ PROVE_TESTS = test/t/*.pl
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions format lint dist,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade format lint dist,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -75,6 +75,10 @@ sanitized:
 	@$(MAKE) --no-print-directory -s -C test/fuzz CLANG='$(or $(CLANG),clang)' PG_CONFIG='$(PG_CONFIG)'
 test-versions:
 	@test/versions $(SUITES)
+# From the server of OLD_PG_CONFIG to that of PG_CONFIG.
+test-pg-upgrade: deps
+	@$(MAKE) --no-print-directory -s all WERROR=1
+	@PG_CONFIG='$(PG_CONFIG)' test/pg_upgrade
 SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[ch] bench/*.[ch] test/fuzz/*.[ch]))
 format lint:
 	@test/deps lint
@@ -82,4 +86,4 @@ format lint:
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions sanitized format lint dist
+.PHONY: install-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade sanitized format lint dist
