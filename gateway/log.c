@@ -47,6 +47,12 @@ log_level_name(LogLevel level)
 	return level_names[level];
 }
 
+bool
+log_is_on(const Log *log, LogLevel level)
+{
+	return level >= log->level;
+}
+
 void
 log_event(Log *log, LogLevel level, const char *format, ...)
 {
@@ -54,7 +60,7 @@ log_event(Log *log, LogLevel level, const char *format, ...)
 	va_list arguments;
 	Text line = {0};
 
-	if (level < log->level)
+	if (!log_is_on(log, level))
 		return;
 	va_start(arguments, format);
 	vsnprintf(message, sizeof(message), format, arguments);
@@ -70,7 +76,7 @@ log_members(Log *log, LogLevel level, const Text *members)
 {
 	Text line = {0};
 
-	if (level < log->level || members->failed)
+	if (!log_is_on(log, level) || members->failed)
 		return;
 	start_line(&line, level);
 	text_add_string(&line, ",");

@@ -27,6 +27,9 @@ void log_init(Log *log);
 bool log_parse_level(const char *name, LogLevel *level);
 const char *log_level_name(LogLevel level);
 
+/* Is a line of this level written? */
+bool log_is_on(const Log *log, LogLevel level);
+
 /* One line {"ts","level","message"}; the message may contain any bytes. */
 void log_event(Log *log, LogLevel level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

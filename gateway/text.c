@@ -12,6 +12,8 @@
 
 #include "text.h"
 
+static size_t count_plain(const char *bytes, size_t length);
+static size_t add_escaped(Text *text, const char *bytes, size_t length);
 static bool reserve(Text *text, size_t more);
 
 void
@@ -34,24 +36,33 @@ void
 text_addf(Text *text, const char *format, ...)
 {
 	va_list arguments;
+	size_t spare;
 	int length;
 
+	if (!reserve(text, 0))
+		return;
+	spare = text->capacity - text->length;
 	va_start(arguments, format);
-	length = vsnprintf(NULL, 0, format, arguments);
+	length = vsnprintf(text->data + text->length, spare, format, arguments);
 	va_end(arguments);
 	if (length < 0)
 	{
 		text->failed = true;
 		return;
 	}
-	if (!reserve(text, (size_t) length))
-		return;
-	va_start(arguments, format);
-	vsnprintf(text->data + text->length,
-			  (size_t) length + 1,
-			  format,
-			  arguments);
-	va_end(arguments);
+	/* Usually it fits, and is formatted only once. */
+	if ((size_t) length >= spare)
+	{
+		text->data[text->length] = '\0';
+		if (!reserve(text, (size_t) length))
+			return;
+		va_start(arguments, format);
+		vsnprintf(text->data + text->length,
+				  (size_t) length + 1,
+				  format,
+				  arguments);
+		va_end(arguments);
+	}
 	text->length += (size_t) length;
 }
 
@@ -63,22 +74,46 @@ text_add_json(Text *text, const char *bytes, size_t length)
 	text_add(text, "\"", 1);
 	while (i < length)
 	{
-		unsigned char c = (unsigned char) bytes[i];
-		size_t sequence = utf8_sequence(bytes + i, length - i);
+		size_t plain = count_plain(bytes + i, length - i);
 
-		if (c == '"' || c == '\\')
-			text_addf(text, "\\%c", c);
-		else if (c == '\n')
-			text_add(text, "\\n", 2);
-		else if (c < 0x20 || c == 0x7f)
-			text_addf(text, "\\u%04x", c);
-		else if (sequence == 0)
-			text_add(text, "\\ufffd", 6);
-		else
-			text_add(text, bytes + i, sequence);
-		i += sequence > 0 ? sequence : 1;
+		text_add(text, bytes + i, plain);
+		i += plain;
+		if (i < length)
+			i += add_escaped(text, bytes + i, length - i);
 	}
 	text_add(text, "\"", 1);
+}
+
+/* How many bytes a JSON string can contain as they are, ASCII only. */
+static size_t
+count_plain(const char *bytes, size_t length)
+{
+	size_t i = 0;
+
+	while (i < length && bytes[i] >= ' ' && bytes[i] < 0x7f &&
+		   bytes[i] != '"' && bytes[i] != '\\')
+		i++;
+	return i;
+}
+
+/* Adds one other character; returns how many bytes it has. */
+static size_t
+add_escaped(Text *text, const char *bytes, size_t length)
+{
+	unsigned char c = (unsigned char) *bytes;
+	size_t sequence = utf8_sequence(bytes, length);
+
+	if (c == '"' || c == '\\')
+		text_addf(text, "\\%c", c);
+	else if (c == '\n')
+		text_add(text, "\\n", 2);
+	else if (c < 0x20 || c == 0x7f)
+		text_addf(text, "\\u%04x", c);
+	else if (sequence == 0)
+		text_add(text, "\\ufffd", 6);
+	else
+		text_add(text, bytes, sequence);
+	return sequence > 0 ? sequence : 1;
 }
 
 void

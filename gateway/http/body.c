@@ -42,6 +42,7 @@ request_read_body(Request *request)
 {
 	size_t limit = (size_t) request->gateway->config->max_body_bytes;
 	bool full = false;
+	bool arrived;
 	bool complete;
 
 	if (request->body_read)
@@ -53,13 +54,16 @@ request_read_body(Request *request)
 	}
 	if (wants_continue(request))
 		mg_write(request->conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
-	connection_watch(request->connection,
-					 WATCH_READING,
-					 request->gateway->config->request_timeout * SECOND_US);
+	/* Usually the body has arrived together with the head. */
+	arrived = wire_is_at_end();
+	if (!arrived)
+		connection_watch(request->connection,
+						 WATCH_READING,
+						 request->gateway->config->request_timeout * SECOND_US);
 	wire_resume();
 	complete = read_parts(request, limit, &full);
 	wire_pause();
-	if (connection_unwatch(request->connection))
+	if (!arrived && connection_unwatch(request->connection))
 		reply_error(request, 408, "body did not arrive in time");
 	else if (request->body.length > limit)
 		reply_too_large(request, limit);

@@ -71,6 +71,8 @@ static const char *api_error_type(int status);
 static bool is_about_channel(const char *message, const char *channel);
 static int status_of_sqlstate(const char *sqlstate, bool content);
 static void add_headers(const Request *request, Text *out);
+static void add_header(Text *out, const char *name, const char *value);
+static const char *current_date(void);
 static void add_security_headers(const Request *request, Text *out);
 static void count_status(Request *request);
 static bool stays_open(const Request *request);
@@ -386,32 +388,28 @@ static void
 add_headers(const Request *request, Text *out)
 {
 	const Reply *reply = &request->reply;
-	time_t now = time(NULL);
-	struct tm utc;
-	char date[64];
 
-	gmtime_r(&now, &utc);
-	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
 	text_addf(out,
-			  "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\n"
-			  "Content-Length: %zu\r\nConnection: %s\r\n"
-			  "Cache-Control: no-store\r\nX-Request-Id: %s\r\n",
+			  "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n"
+			  "Cache-Control: no-store\r\n",
 			  reply->status,
 			  find_status(reply->status)->phrase,
-			  date,
-			  reply->content_type != NULL ? reply->content_type
-										  : "application/json",
-			  reply->body.length,
-			  stays_open(request) ? "keep-alive" : "close",
-			  request->id);
+			  reply->body.length);
+	add_header(out, "Date", current_date());
+	add_header(out,
+			   "Content-Type",
+			   reply->content_type != NULL ? reply->content_type
+										   : "application/json");
+	add_header(out, "Connection", stays_open(request) ? "keep-alive" : "close");
+	add_header(out, "X-Request-Id", request->id);
 	if (request->traceparent[0] != '\0')
-		text_addf(out, "traceparent: %s\r\n", request->traceparent);
+		add_header(out, "traceparent", request->traceparent);
 	if (reply->challenge != NULL)
-		text_addf(out, "WWW-Authenticate: %s\r\n", reply->challenge);
+		add_header(out, "WWW-Authenticate", reply->challenge);
 	if (reply->allow[0] != '\0')
-		text_addf(out, "Allow: %s\r\n", reply->allow);
+		add_header(out, "Allow", reply->allow);
 	if (reply->codings != NULL)
-		text_addf(out, "Accept-Encoding: %s\r\n", reply->codings);
+		add_header(out, "Accept-Encoding", reply->codings);
 	if (reply->retry_after > 0)
 		text_addf(out, "Retry-After: %ld\r\n", reply->retry_after);
 	if (reply->limit > 0)
@@ -424,18 +422,46 @@ add_headers(const Request *request, Text *out)
 }
 
 static void
+add_header(Text *out, const char *name, const char *value)
+{
+	text_add_string(out, name);
+	text_add(out, ": ", 2);
+	text_add_string(out, value);
+	text_add(out, "\r\n", 2);
+}
+
+/* Formatted once a second by each thread. */
+static const char *
+current_date(void)
+{
+	static _Thread_local char date[64];
+	static _Thread_local time_t at;
+	time_t now = time(NULL);
+	struct tm utc;
+
+	if (now != at)
+	{
+		gmtime_r(&now, &utc);
+		strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+		at = now;
+	}
+	return date;
+}
+
+static void
 add_security_headers(const Request *request, Text *out)
 {
 	const Config *config = request->gateway->config;
 
 	if (!config->security_headers)
 		return;
-	text_addf(out,
-			  "X-Content-Type-Options: nosniff\r\n"
-			  "X-Frame-Options: DENY\r\n"
-			  "Referrer-Policy: no-referrer\r\n"
-			  "Content-Security-Policy: default-src %s\r\n",
-			  config->csp_default_src);
+	text_add_string(out,
+					"X-Content-Type-Options: nosniff\r\n"
+					"X-Frame-Options: DENY\r\n"
+					"Referrer-Policy: no-referrer\r\n"
+					"Content-Security-Policy: default-src ");
+	text_add_string(out, config->csp_default_src);
+	text_add_string(out, "\r\n");
 	if (config->hsts)
 		text_add_string(out,
 						"Strict-Transport-Security: max-age=63072000; "

@@ -22,6 +22,7 @@ static bool has_whole_lines(const struct mg_request_info *info);
 static bool is_host(const char *value);
 static void read_request_id(Request *request);
 static void make_uuid(char *out);
+static void take_random(unsigned char *out, size_t size);
 static void read_traceparent(Request *request);
 static void read_client(Request *request);
 static bool is_loopback(const char *address);
@@ -176,16 +177,37 @@ read_request_id(Request *request)
 static void
 make_uuid(char *out)
 {
-	unsigned char b[16] = {0};
+	static const char digits[] = "0123456789abcdef";
+	unsigned char b[16];
 
-	if (getrandom(b, sizeof(b), 0) != sizeof(b))
-		memset(b, 0, sizeof(b));
+	take_random(b, sizeof(b));
 	b[6] = (b[6] & 0x0f) | 0x40;
 	b[8] = (b[8] & 0x3f) | 0x80;
 	for (int i = 0; i < 16; i++)
-		out += sprintf(out,
-					   i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
-					   b[i]);
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*out++ = '-';
+		*out++ = digits[b[i] >> 4];
+		*out++ = digits[b[i] & 0x0f];
+	}
+	*out = '\0';
+}
+
+/* A thread gets random bytes from the kernel for several ids at once. */
+static void
+take_random(unsigned char *out, size_t size)
+{
+	static _Thread_local unsigned char bytes[256];
+	static _Thread_local size_t left;
+
+	if (left < size)
+	{
+		if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+			memset(bytes, 0, sizeof(bytes));
+		left = sizeof(bytes);
+	}
+	left -= size;
+	memcpy(out, bytes + left, size);
 }
 
 /* W3C Trace Context: version, trace id, parent id, flags, in lower-case hex. */

@@ -416,9 +416,15 @@ static void
 log_request(const Request *request)
 {
 	const char *method = request->info->request_method;
-	Text line = {0};
+	Log *log = request->gateway->log;
 	int status = request->reply.status;
+	LogLevel level = status == 500	? LOG_ERROR
+					 : status > 500 ? LOG_WARN
+									: LOG_INFO;
+	Text line = {0};
 
+	if (!log_is_on(log, level))
+		return;
 	text_add_string(&line, "\"method\":");
 	text_add_json(&line,
 				  method != NULL ? method : "-",
@@ -443,11 +449,7 @@ log_request(const Request *request)
 	}
 	if (request->mock)
 		text_add_string(&line, ",\"mock\":true");
-	log_members(request->gateway->log,
-				status == 500  ? LOG_ERROR
-				: status > 500 ? LOG_WARN
-							   : LOG_INFO,
-				&line);
+	log_members(log, level, &line);
 	text_free(&line);
 }
 

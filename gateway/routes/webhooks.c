@@ -92,6 +92,8 @@ webhook_count_refusal(const Request *request)
 static void
 add_member(Text *json, const char *name, const char *value)
 {
-	text_addf(json, ",\"%s\":", name);
+	text_add_string(json, ",\"");
+	text_add_string(json, name);
+	text_add_string(json, "\":");
 	text_add_json(json, value, strlen(value));
 }
