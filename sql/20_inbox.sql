@@ -1,5 +1,7 @@
 -- inbox: inbound events are stored once in a log, and queued for the worker.
 
+-- created_at is the time in the id, so the primary key finds the events of a
+-- period tenant by tenant, and created_at needs no index: see _least_uuid7().
 CREATE TABLE msgstore.event_log (
     tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
@@ -17,10 +19,6 @@ CREATE TABLE msgstore.event_log (
     CONSTRAINT event_log_provider_message_key
         UNIQUE (tenant_id, channel, provider_message_id, identity)
 );
-
--- Includes the id, so that a scan in time order can resume after any event, even
--- among the many events of one transaction.
-CREATE INDEX event_log_created_at_idx ON msgstore.event_log (created_at, id);
 
 CREATE TABLE msgstore.event_queue (
     tenant_id text COLLATE "C" NOT NULL,
@@ -98,6 +96,23 @@ CREATE FUNCTION msgstore.uuid7() RETURNS uuid
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_uuid7';
 
+-- A UUID of version 7 begins with its time: 48 bits of milliseconds, the version,
+-- and 12 bits with the fraction of the millisecond. created_at >= at holds for the
+-- ids from _least_uuid7(at) on, and only for them.
+CREATE FUNCTION msgstore._least_uuid7(at timestamptz) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (
+        SELECT (lpad(to_hex(t.ticks / 4096), 12, '0') || '7'
+                || lpad(to_hex(t.ticks % 4096), 3, '0') || repeat('0', 16))::uuid
+        FROM (SELECT ceil(least(greatest(extract(epoch FROM at) * 1000, 0),
+                                2 ^ 48::numeric - 1) * 4096)::bigint AS ticks) t);
+
+CREATE FUNCTION msgstore._time_of_uuid7(id uuid) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN 'epoch'::timestamptz
+        + ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint
+        * interval '1 millisecond';
+
 -- STABLE: the result depends on a setting.
 CREATE FUNCTION msgstore.read_payload(payload text) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE
@@ -126,6 +141,37 @@ CREATE FUNCTION msgstore.ingest_batch(items jsonb)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_ingest_batch';
+
+CREATE FUNCTION msgstore._log_tenant_below(tenant text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    IF scope <> '' THEN
+        RETURN CASE WHEN tenant IS NULL THEN scope END;
+    ELSIF tenant IS NULL THEN
+        RETURN (SELECT max(l.tenant_id) FROM msgstore.event_log l);
+    END IF;
+    RETURN (SELECT max(l.tenant_id) FROM msgstore.event_log l
+            WHERE l.tenant_id < tenant);
+END
+$$;
+
+CREATE FUNCTION msgstore._log_tenants() RETURNS SETOF text
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    tenant text := msgstore._log_tenant_below(NULL);
+BEGIN
+    WHILE tenant IS NOT NULL LOOP
+        RETURN NEXT tenant;
+        tenant := msgstore._log_tenant_below(tenant);
+    END LOOP;
+END
+$$;
 
 -- The row goes first: of two sessions that submit it, the second does not find it.
 CREATE FUNCTION msgstore.resubmit_refused(
@@ -164,6 +210,10 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore.resubmit_refused(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.read_payload(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._least_uuid7(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._time_of_uuid7(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._log_tenant_below(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._log_tenants() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest_batch(jsonb) FROM PUBLIC;
 
@@ -186,7 +236,7 @@ COMMENT ON COLUMN msgstore.event_log.identity IS
 COMMENT ON COLUMN msgstore.event_log.correlation_id IS
     'Correlation id passed to ingest()';
 COMMENT ON COLUMN msgstore.event_log.created_at IS
-    'Time of acceptance: the start of the transaction that stored the event';
+    'Time of acceptance, the same as in id';
 COMMENT ON COLUMN msgstore.event_log.payload IS
     'Payload as received, with redacted values replaced; {} once it has been purged';
 COMMENT ON TABLE msgstore.event_queue IS
@@ -259,6 +309,14 @@ COMMENT ON FUNCTION msgstore.resubmit_refused(uuid) IS
     'Passes a refused event to ingest() again, for the tenant that sent it, and removes it from refused_events. Returns what ingest() returns. Raises the error of ingest() and keeps the row if the event is refused again, MS404 if there is no such row, MS413 if its payload was not kept';
 COMMENT ON FUNCTION msgstore.uuid7() IS
     'Returns a new time-ordered UUID (version 7, RFC 9562), greater than all that this session has generated before';
+COMMENT ON FUNCTION msgstore._least_uuid7(timestamptz) IS
+    'Returns the least UUID of version 7 that has this time';
+COMMENT ON FUNCTION msgstore._time_of_uuid7(uuid) IS
+    'Returns the millisecond in which a UUID of version 7 was generated';
+COMMENT ON FUNCTION msgstore._log_tenant_below(text) IS
+    'Returns the last tenant that sorts before the given one, or the last of all for null, among those that this session sees and that have events; null if there is none';
+COMMENT ON FUNCTION msgstore._log_tenants() IS
+    'Returns the tenants that this session sees and that have events';
 COMMENT ON FUNCTION msgstore.read_payload(text) IS
     'Converts JSON text to jsonb. Accepts a byte order mark in front. The characters that PostgreSQL cannot store, U+0000 and halves of surrogate pairs, are refused or replaced by U+FFFD (in databases with another encoding than UTF8, by a question mark), as msgstore.replace_invalid_text says. Raises MS400 for text that is not JSON or has such a character';
 COMMENT ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) IS

@@ -105,13 +105,14 @@ BEGIN
         SELECT array_agg(e.tenant_id) AS tenants, array_agg(e.id) AS ids
         FROM (
             SELECT l.tenant_id, l.id, row_number() OVER () AS n
-            FROM msgstore.event_log l
-            WHERE (scope = '' OR l.tenant_id = scope)
-                AND (wanted.channel IS NULL OR l.channel = wanted.channel)
+            FROM msgstore._log_tenants() t
+            JOIN msgstore.event_log l ON l.tenant_id = t
+            WHERE (wanted.channel IS NULL OR l.channel = wanted.channel)
+                -- created_at is the time in the id.
                 AND (wanted.created_from IS NULL
-                     OR l.created_at >= wanted.created_from)
+                     OR l.id >= msgstore._least_uuid7(wanted.created_from))
                 AND (wanted.created_until IS NULL
-                     OR l.created_at < wanted.created_until)
+                     OR l.id < msgstore._least_uuid7(wanted.created_until))
                 AND (wanted.event_ids IS NULL OR l.id = ANY (wanted.event_ids))
                 AND (wanted.conversation_id IS NULL
                      OR (l.tenant_id, l.id) IN (

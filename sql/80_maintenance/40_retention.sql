@@ -1,12 +1,17 @@
 -- maintenance: retention, by purge() or by the worker in small batches.
 
--- The worker's purge scans the log once, in time order. An event that is still
--- queued or dead when the scan reaches it goes into purge_skipped and is
--- rechecked later, so that no batch reads again what an earlier one has read.
+-- The worker's purge scans the log once, in passes. A pass goes through the
+-- tenants and reads from each the events that have become old since the last
+-- pass. An event that is still queued or dead when the scan reaches it goes into
+-- purge_skipped and is rechecked later, so that no batch reads again what an
+-- earlier one has read.
 CREATE TABLE msgstore.purge_progress (
     kind text COLLATE "C" NOT NULL,
-    walked_at timestamptz NOT NULL DEFAULT '-infinity',
+    scanned_before uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    pass_before uuid,
+    walked_tenant text COLLATE "C",
     walked_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    next_id uuid,
     rechecked_tenant text COLLATE "C" NOT NULL DEFAULT '',
     rechecked_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     CONSTRAINT purge_progress_pkey PRIMARY KEY (kind)
@@ -64,29 +69,27 @@ BEGIN
 END
 $$;
 
--- Scans the next events after (walked_at, walked_id). Returns how many events
--- it met, how many it purged, and those that it skipped because they are queued
--- or dead letters.
-CREATE FUNCTION msgstore._walk_log(
+-- Scans the next events of one tenant after walked_id and below the id "before".
+-- Returns how many events it met, how many it purged, and those that it skipped
+-- because they are queued or dead letters.
+CREATE FUNCTION msgstore._walk_tenant(
     kind text,
-    before timestamptz,
+    tenant text,
+    before uuid,
     most int,
     dry_run boolean,
-    INOUT walked_at timestamptz,
     INOUT walked_id uuid,
     OUT met int,
     OUT removed int,
-    OUT busy_tenants text[],
     OUT busy_ids uuid[])
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    scope CONSTANT text := msgstore._tenant_scope();
     free record;
 BEGIN
     WITH walked AS MATERIALIZED (
-        SELECT l.tenant_id, l.id, l.created_at,
+        SELECT l.id,
                kind = 'events' OR l.payload <> '{}' AS counts,
                EXISTS (
                    SELECT FROM msgstore.event_queue q
@@ -96,49 +99,85 @@ BEGIN
                    WHERE d.tenant_id = l.tenant_id AND d.event_id = l.id)
                    AS busy
         FROM msgstore.event_log l
-        WHERE (l.created_at, l.id) > (walked_at, walked_id)
-            AND l.created_at < before
-            AND scope IN ('', l.tenant_id)
-        ORDER BY l.created_at, l.id
+        WHERE l.tenant_id = tenant AND l.id > walked_id AND l.id < before
+        ORDER BY l.id
         LIMIT most)
     SELECT count(*) AS met,
            count(*) FILTER (WHERE w.counts AND NOT w.busy) AS n,
-           max(w.created_at) AS walked_at,
-           (array_agg(w.id ORDER BY w.created_at DESC, w.id DESC))[1] AS walked_id,
-           array_agg(w.tenant_id) FILTER (WHERE NOT w.busy) AS tenants,
+           (array_agg(w.id ORDER BY w.id DESC))[1] AS walked_id,
            array_agg(w.id) FILTER (WHERE NOT w.busy) AS ids,
-           array_agg(w.tenant_id) FILTER (WHERE w.busy) AS busy_tenants,
            array_agg(w.id) FILTER (WHERE w.busy) AS busy_ids
     INTO free
     FROM walked w;
     met := free.met;
-    busy_tenants := free.busy_tenants;
-    busy_ids := free.busy_ids;
-    IF met > 0 THEN
-        walked_at := free.walked_at;
-        walked_id := free.walked_id;
-    END IF;
+    busy_ids := coalesce(free.busy_ids, '{}');
+    walked_id := coalesce(free.walked_id, walked_id);
     removed := CASE
         WHEN dry_run THEN free.n
-        ELSE msgstore._purge_events(kind, free.tenants, free.ids)
+        WHEN free.ids IS NULL THEN 0
+        ELSE msgstore._purge_events(
+            kind, array_fill(tenant, ARRAY[cardinality(free.ids)]), free.ids)
     END;
 END
 $$;
 
--- A UUID of version 7 begins with its time.
-CREATE FUNCTION msgstore._least_uuid7(at timestamptz) RETURNS uuid
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN (lpad(to_hex(greatest(
-                floor(extract(epoch FROM at) * 1000), 0)::bigint), 12, '0')
-            || repeat('0', 20))::uuid;
+-- Continues a pass over the events with an id from "since" on and below "before",
+-- after (walked_tenant, walked_id). Tenants come in descending order: the search
+-- for the next one then finds its newest event, and does not have to pass the
+-- index entries of all the events that were purged. Sets walked_tenant to null at
+-- the end of the pass; next_id is the least remaining id from "before" on of the
+-- tenants that it finished.
+CREATE FUNCTION msgstore._walk_log(
+    kind text,
+    since uuid,
+    before uuid,
+    most int,
+    dry_run boolean,
+    INOUT walked_tenant text,
+    INOUT walked_id uuid,
+    INOUT next_id uuid,
+    OUT removed int,
+    OUT busy_tenants text[],
+    OUT busy_ids uuid[])
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    left_over int := most;
+    step record;
+BEGIN
+    removed := 0;
+    busy_tenants := '{}';
+    busy_ids := '{}';
+    IF walked_tenant IS NULL THEN
+        walked_tenant := msgstore._log_tenant_below(NULL);
+        walked_id := since;
+    END IF;
+    WHILE walked_tenant IS NOT NULL AND left_over > 0 LOOP
+        SELECT * INTO step
+        FROM msgstore._walk_tenant(
+            kind, walked_tenant, before, left_over, dry_run, walked_id);
+        removed := removed + step.removed;
+        busy_tenants := busy_tenants
+            || array_fill(walked_tenant, ARRAY[cardinality(step.busy_ids)]);
+        busy_ids := busy_ids || step.busy_ids;
+        IF step.met < left_over THEN
+            next_id := least(next_id, (
+                SELECT l.id FROM msgstore.event_log l
+                WHERE l.tenant_id = walked_tenant AND l.id >= before
+                ORDER BY l.id LIMIT 1));
+            walked_tenant := msgstore._log_tenant_below(walked_tenant);
+            walked_id := since;
+        ELSE
+            walked_id := step.walked_id;
+        END IF;
+        -- A tenant without old events costs as much as an event.
+        left_over := left_over - greatest(step.met, 1);
+    END LOOP;
+END
+$$;
 
-CREATE FUNCTION msgstore._time_of_uuid7(id uuid) RETURNS timestamptz
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN 'epoch'::timestamptz
-        + ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint
-        * interval '1 millisecond';
-
--- Like _walk_log(), for the payloads of outbound messages. A payload is kept while
+-- The same for the payloads of outbound messages, in time order. A payload is kept while
 -- its message waits to be sent, or can be requeued.
 CREATE FUNCTION msgstore._walk_outbound(
     before timestamptz,
@@ -331,8 +370,9 @@ CREATE FUNCTION msgstore._purge_log(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    at timestamptz := '-infinity';
-    id uuid := '00000000-0000-0000-0000-000000000000';
+    nothing CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
+    tenant text;
+    id uuid := nothing;
     met int;
     removed int;
     total bigint := 0;
@@ -342,13 +382,17 @@ BEGIN
             SELECT w.walked_id, w.met, w.removed
             INTO id, met, removed
             FROM msgstore._walk_outbound(before, 10000, dry_run, id) w;
+            EXIT WHEN met = 0;
+            total := total + removed;
         ELSE
-            SELECT w.walked_at, w.walked_id, w.met, w.removed
-            INTO at, id, met, removed
-            FROM msgstore._walk_log(kind, before, 10000, dry_run, at, id) w;
+            SELECT w.walked_tenant, w.walked_id, w.removed
+            INTO tenant, id, removed
+            FROM msgstore._walk_log(
+                kind, nothing, msgstore._least_uuid7(before), 10000, dry_run,
+                tenant, id, NULL) w;
+            total := total + removed;
+            EXIT WHEN tenant IS NULL;
         END IF;
-        EXIT WHEN met = 0;
-        total := total + removed;
     END LOOP;
     RETURN total;
 END
@@ -430,9 +474,8 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore._purge_events(text, text[], uuid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._least_uuid7(timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._time_of_uuid7(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._walk_tenant(text, text, uuid, int, boolean, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._walk_log(text, uuid, uuid, int, boolean, text, uuid, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) FROM PUBLIC;
@@ -444,10 +487,16 @@ COMMENT ON TABLE msgstore.purge_progress IS
     'Position of the worker''s purge in the event log and in outbound_payloads, one row for each kind';
 COMMENT ON COLUMN msgstore.purge_progress.kind IS
     'payloads, events or outbound_payloads';
-COMMENT ON COLUMN msgstore.purge_progress.walked_at IS
-    'created_at of the last event scanned; not used for outbound_payloads';
+COMMENT ON COLUMN msgstore.purge_progress.scanned_before IS
+    'All events with a lower id were scanned by earlier passes; not used for outbound_payloads';
+COMMENT ON COLUMN msgstore.purge_progress.pass_before IS
+    'Upper bound of the ids that the current pass scans; null between passes and for outbound_payloads';
+COMMENT ON COLUMN msgstore.purge_progress.walked_tenant IS
+    'Tenant that the current pass is scanning; null between passes and for outbound_payloads';
 COMMENT ON COLUMN msgstore.purge_progress.walked_id IS
-    'Id of the last event or message scanned';
+    'Id of the last event of that tenant, or of the last outbound message, that was scanned';
+COMMENT ON COLUMN msgstore.purge_progress.next_id IS
+    'Least id that the last pass left because it was not old enough; null if there was none';
 COMMENT ON COLUMN msgstore.purge_progress.rechecked_tenant IS
     'tenant_id of the last row of purge_skipped rechecked; empty when the next recheck starts over';
 COMMENT ON COLUMN msgstore.purge_progress.rechecked_id IS
@@ -462,12 +511,10 @@ COMMENT ON COLUMN msgstore.purge_skipped.event_id IS
     'Id of the event or message';
 COMMENT ON FUNCTION msgstore._purge_events(text, text[], uuid[]) IS
     'Empties the payloads of these events, removes the events with their failures and conflicts, or removes the payloads of these outbound messages, depending on kind. Returns the number of rows';
-COMMENT ON FUNCTION msgstore._walk_log(text, timestamptz, int, boolean, timestamptz, uuid) IS
-    'Scans the next events of the log in time order, purges the processed ones, and returns the skipped ones';
-COMMENT ON FUNCTION msgstore._least_uuid7(timestamptz) IS
-    'Returns the least UUID of version 7 that has this time';
-COMMENT ON FUNCTION msgstore._time_of_uuid7(uuid) IS
-    'Returns the time at which a UUID of version 7 was generated';
+COMMENT ON FUNCTION msgstore._walk_tenant(text, text, uuid, int, boolean, uuid) IS
+    'Scans the next events of a tenant in the order of their ids, purges the processed ones, and returns the skipped ones';
+COMMENT ON FUNCTION msgstore._walk_log(text, uuid, uuid, int, boolean, text, uuid, uuid) IS
+    'Continues a pass over the log, tenant by tenant, with at most that many events, purges the processed ones, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) IS
     'Scans the next payloads of outbound messages in time order, purges those of finished messages, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) IS

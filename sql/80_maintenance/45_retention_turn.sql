@@ -65,6 +65,7 @@ CREATE FUNCTION msgstore._purge_batch(
     AS $$
 DECLARE
     progress msgstore.purge_progress;
+    bound uuid;
     step record;
     statuses int;
     refused int;
@@ -87,23 +88,40 @@ BEGIN
     END IF;
 
     IF kind = 'outbound_payloads' THEN
-        SELECT w.*, progress.walked_at INTO step
+        SELECT w.removed, w.busy_tenants, w.busy_ids, w.met >= most AS more,
+               w.walked_id
+        INTO step
         FROM msgstore._walk_outbound(before, most, false, progress.walked_id) w;
+        progress.walked_id := step.walked_id;
     ELSE
-        step := msgstore._walk_log(
-            kind, before, most, false, progress.walked_at, progress.walked_id);
+        -- The age may have become longer since the pass began.
+        bound := least(progress.pass_before, msgstore._least_uuid7(before));
+        SELECT w.*, w.walked_tenant IS NOT NULL AS more INTO step
+        FROM msgstore._walk_log(
+            kind, progress.scanned_before, bound, most, false,
+            progress.walked_tenant, progress.walked_id,
+            CASE WHEN progress.pass_before IS NOT NULL THEN progress.next_id END) w;
+        progress.walked_tenant := step.walked_tenant;
+        progress.walked_id := step.walked_id;
+        progress.next_id := step.next_id;
+        progress.pass_before := CASE WHEN step.more THEN bound END;
+        IF NOT step.more THEN
+            progress.scanned_before := greatest(progress.scanned_before, bound);
+        END IF;
     END IF;
     removed := step.removed;
-    more := step.met >= most;
-    IF step.met > 0 THEN
-        INSERT INTO msgstore.purge_skipped (tenant_id, kind, event_id)
-        SELECT b.tenant_id, _purge_batch.kind, b.id
-        FROM unnest(step.busy_tenants, step.busy_ids) AS b (tenant_id, id)
-        ON CONFLICT DO NOTHING;
-        UPDATE msgstore.purge_progress p
-        SET walked_at = step.walked_at, walked_id = step.walked_id
-        WHERE p.kind = _purge_batch.kind;
-    END IF;
+    more := step.more;
+    INSERT INTO msgstore.purge_skipped (tenant_id, kind, event_id)
+    SELECT b.tenant_id, _purge_batch.kind, b.id
+    FROM unnest(step.busy_tenants, step.busy_ids) AS b (tenant_id, id)
+    ON CONFLICT DO NOTHING;
+    UPDATE msgstore.purge_progress p
+    SET scanned_before = progress.scanned_before,
+        pass_before = progress.pass_before,
+        walked_tenant = progress.walked_tenant,
+        walked_id = progress.walked_id,
+        next_id = progress.next_id
+    WHERE p.kind = _purge_batch.kind;
     IF NOT more THEN
         removed := removed + msgstore._recheck_skipped(kind, most);
     END IF;
@@ -139,10 +157,7 @@ BEGIN
                      progress.walked_id, '00000000-0000-0000-0000-000000000000')
                  ORDER BY p.message_id LIMIT 1) next) + age
         ELSE
-            (SELECT l.created_at
-             FROM msgstore.event_log l
-             WHERE (l.created_at, l.id) > (progress.walked_at, progress.walked_id)
-             ORDER BY l.created_at, l.id LIMIT 1) + age
+            msgstore._time_of_uuid7(progress.next_id) + age
         END,
         CASE WHEN kind = 'events' THEN
             least(
@@ -198,11 +213,12 @@ BEGIN
             RETURN 1000;
         END;
         BEGIN
-            -- The call comes first: OR skips its right side when the left is true.
-            has_more := (msgstore._purge_batch(
-                kind, clock_timestamp() - age, most)).more OR has_more;
-            next := least(next, msgstore._next_purge(kind, age),
-                          clock_timestamp() + age);
+            IF (msgstore._purge_batch(kind, clock_timestamp() - age, most)).more THEN
+                has_more := true;
+            ELSE
+                next := least(next, msgstore._next_purge(kind, age),
+                              clock_timestamp() + age);
+            END IF;
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'could not purge %: %', kind, SQLERRM
                 USING DETAIL = format('SQLSTATE %s.', SQLSTATE);
@@ -210,8 +226,8 @@ BEGIN
         END;
     END LOOP;
     RETURN CASE
-        WHEN next IS NULL THEN -1
         WHEN has_more THEN 0
+        WHEN next IS NULL THEN -1
         ELSE extract(epoch FROM least(
             greatest(next - clock_timestamp(), interval '1 minute'),
             interval '1 day')) * 1000

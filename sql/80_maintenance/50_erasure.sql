@@ -349,12 +349,12 @@ BEGIN
         SELECT FROM msgstore.event_failures f
         JOIN msgstore.event_log l ON l.tenant_id = f.tenant_id AND l.id = f.event_id
         WHERE f.event_id = ANY (events) AND own IN ('', f.tenant_id)
-        ORDER BY l.created_at, l.id
+        ORDER BY l.tenant_id DESC, l.id
         FOR UPDATE OF f) locked;
     PERFORM FROM (
         SELECT FROM msgstore.event_log l
         WHERE l.id = ANY (events) AND own IN ('', l.tenant_id)
-        ORDER BY l.created_at, l.id
+        ORDER BY l.tenant_id DESC, l.id
         FOR UPDATE) locked;
 
     FOR what, removed IN

@@ -90,8 +90,13 @@ BEGIN
             WHERE c.renewed_at > since)
         OR EXISTS (
             SELECT FROM (
-                SELECT l.tenant_id, l.id FROM msgstore.event_log l
-                ORDER BY l.created_at DESC, l.id DESC LIMIT newest_events) l
+                SELECT l.tenant_id, l.id
+                FROM msgstore._log_tenants() t
+                CROSS JOIN LATERAL (
+                    SELECT l.tenant_id, l.id FROM msgstore.event_log l
+                    WHERE l.tenant_id = t
+                    ORDER BY l.id DESC LIMIT newest_events) l
+                ORDER BY l.id DESC LIMIT newest_events) l
             JOIN msgstore.messages m
                 ON m.tenant_id = l.tenant_id AND m.id = l.id
                 AND m.inbound_event_id = l.id

@@ -61,12 +61,13 @@ PG_FUNCTION_INFO_V1(msgstore_send);
 Datum
 msgstore_send(PG_FUNCTION_ARGS)
 {
+	static TupleDesc row = NULL;
 	InboxItem item;
 
 	PreventCommandIfReadOnly("send()");
 	inbox_take_arguments(fcinfo, &item);
 	send_item(&item);
-	return inbox_return_outcome(fcinfo, &item);
+	return inbox_return_outcome(fcinfo, &item, &row);
 }
 
 /* Without an idempotency key, the content is the key. */

@@ -21,7 +21,6 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -61,14 +60,10 @@ static void set_tag(LOCKTAG *tag, uint32 lock);
 static void wait_for(InboxGuard *guard, Unfinished *unfinished);
 
 void
-inbox_guard_open(InboxGuard *guard, Relation log)
+inbox_guard_open(InboxGuard *guard, Relation log, Relation index)
 {
-	Oid schema = RelationGetNamespace(log);
-
 	guard->log = log;
-	guard->index =
-		index_open(get_relname_relid("event_log_provider_message_key", schema),
-				   AccessShareLock);
+	guard->index = index;
 	InitDirtySnapshot(guard->snapshot);
 	guard->slot = table_slot_create(log, NULL);
 	guard->scan = index_beginscan(log,
@@ -88,7 +83,6 @@ inbox_guard_close(InboxGuard *guard)
 {
 	index_endscan(guard->scan);
 	ExecDropSingleTupleTableSlot(guard->slot);
-	index_close(guard->index, AccessShareLock);
 }
 
 int

@@ -28,8 +28,11 @@ typedef struct InboxGuard
 	int nlocks;
 } InboxGuard;
 
-/* The caller has opened the log and locked it for writing. */
-extern void inbox_guard_open(InboxGuard *guard, Relation log);
+/*
+ * The caller has opened the log and its index event_log_provider_message_key,
+ * and has locked the log for writing.
+ */
+extern void inbox_guard_open(InboxGuard *guard, Relation log, Relation index);
 extern void inbox_guard_close(InboxGuard *guard);
 
 /*

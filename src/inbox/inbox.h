@@ -4,6 +4,7 @@
 #ifndef INBOX_H
 #define INBOX_H
 
+#include "access/tupdesc.h"
 #include "fmgr.h"
 
 #include "inbox/item.h"
@@ -14,8 +15,13 @@
  */
 extern void inbox_take_arguments(FunctionCallInfo fcinfo, InboxItem *item);
 
-/* Returns the row (id, duplicate) of the item, or raises its refusal. */
+/*
+ * Returns the row (id, duplicate) of the item, or raises its refusal. row is
+ * the type of the function's result, NULL in the first call; it is kept for the
+ * next ones.
+ */
 extern Datum inbox_return_outcome(FunctionCallInfo fcinfo,
-								  const InboxItem *item);
+								  const InboxItem *item,
+								  TupleDesc *row);
 
 #endif /* INBOX_H */

@@ -8,13 +8,14 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "inbox/guard.h"
 #include "inbox/insert.h"
+#include "inbox/uuid7.h"
 #include "server/row_statement.h"
 #include "server/settings.h"
 #include "server/tables.h"
@@ -46,6 +47,8 @@ enum
 	QUEUE_LANE,
 	QUEUE_COLUMNS
 };
+
+#define UNIQUE_KEY "event_log_provider_message_key"
 
 /* What the rows are made of. */
 typedef struct NewEvents
@@ -87,7 +90,9 @@ insert_directly(InboxItem **items, int n)
 		row_target_close(&queue);
 		return false;
 	}
-	inbox_guard_open(&guard, log.table->ri_RelationDesc);
+	inbox_guard_open(&guard,
+					 log.table->ri_RelationDesc,
+					 row_target_index(&log, UNIQUE_KEY));
 	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
 	{
 		int nfresh = inbox_guard_take(&guard,
@@ -130,11 +135,14 @@ insert_guarded(InboxItem **items, int n)
 {
 	Relation queue = tables_open("event_queue", RowExclusiveLock);
 	Relation log = tables_open_rows("event_log", RowExclusiveLock);
+	Relation index =
+		index_open(get_relname_relid(UNIQUE_KEY, RelationGetNamespace(log)),
+				   AccessShareLock);
 	InboxItem *fresh[INBOX_GUARDED_MOST];
 	InboxGuard guard;
 	int i;
 
-	inbox_guard_open(&guard, log);
+	inbox_guard_open(&guard, log, index);
 	for (i = 0; i < n; i += INBOX_GUARDED_MOST)
 	{
 		int nfresh = inbox_guard_take(&guard,
@@ -147,6 +155,7 @@ insert_guarded(InboxItem **items, int n)
 		inbox_guard_release(&guard);
 	}
 	inbox_guard_close(&guard);
+	index_close(index, NoLock);
 	table_close(log, NoLock);
 	table_close(queue, NoLock);
 }
@@ -210,7 +219,7 @@ read_log_row(const void *rows, int i, Datum *values, bool *nulls)
 	if (item->correlation_id != NULL)
 		values[LOG_CORRELATION_ID] = CStringGetTextDatum(item->correlation_id);
 	values[LOG_CREATED_AT] =
-		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		TimestampTzGetDatum(inbox_time_of_uuid7(&item->id));
 	values[LOG_PAYLOAD] = JsonbPGetDatum(item->payload);
 }
 

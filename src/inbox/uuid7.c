@@ -6,12 +6,16 @@
  * millisecond). So index insertions stay local, and the ids of a backend sort
  * in the order in which they were generated, even within a microsecond and
  * when the clock steps back. The last 62 bits are random.
+ *
+ * An event's created_at is the time in its id, so that rows can be found by
+ * time in the index of the ids.
  */
 #include "postgres.h"
 
 #include <time.h>
 
 #include "fmgr.h"
+#include "utils/timestamp.h"
 
 #include "inbox/uuid7.h"
 
@@ -23,6 +27,16 @@
  * backends differ in their random bits.
  */
 static uint64 last_tick = 0;
+
+/*
+ * Random bytes for the next ids. A call of the generator costs as much as 20
+ * index comparisons, for 8 bytes or for 256. The postmaster makes no ids, so no
+ * two backends inherit the same bytes.
+ */
+static uint8 random_bytes[256];
+static int random_left = 0;
+
+static void take_random(unsigned char *bytes, int n);
 
 PG_FUNCTION_INFO_V1(msgstore_uuid7);
 
@@ -58,10 +72,7 @@ inbox_make_uuid7(pg_uuid_t *uuid)
 		tick = last_tick + 1;
 	last_tick = tick;
 
-	if (!pg_strong_random(uuid->data + 8, 8))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
+	take_random(uuid->data + 8, 8);
 	ms = tick / TICKS_PER_MS;
 	for (i = 0; i < 6; i++)
 		uuid->data[i] = (unsigned char) (ms >> (40 - 8 * i));
@@ -69,4 +80,34 @@ inbox_make_uuid7(pg_uuid_t *uuid)
 	uuid->data[6] = 0x70 | (unsigned char) (tick >> 8);
 	uuid->data[7] = (unsigned char) tick;
 	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
+}
+
+/* Each byte is used once. */
+static void
+take_random(unsigned char *bytes, int n)
+{
+	if (random_left < n)
+	{
+		random_left = 0;
+		if (!pg_strong_random(random_bytes, sizeof(random_bytes)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values")));
+		random_left = sizeof(random_bytes);
+	}
+	random_left -= n;
+	memcpy(bytes, random_bytes + random_left, n);
+}
+
+TimestampTz
+inbox_time_of_uuid7(const pg_uuid_t *uuid)
+{
+	uint64 ms = 0;
+	uint64 ticks = (uint64) (uuid->data[6] & 0x0f) << 8 | uuid->data[7];
+	int i;
+
+	for (i = 0; i < 6; i++)
+		ms = ms << 8 | uuid->data[i];
+	return (TimestampTz) (ms * 1000 + ticks * 1000 / TICKS_PER_MS) -
+		   (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 }

@@ -4,6 +4,7 @@
 #ifndef INBOX_UUID7_H
 #define INBOX_UUID7_H
 
+#include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
 /*
@@ -14,5 +15,8 @@ extern void inbox_make_uuid7(pg_uuid_t *uuid);
 
 /* The same, palloc'd in the current memory context. */
 extern pg_uuid_t *inbox_new_uuid7(void);
+
+/* Returns the time at which the id was generated. */
+extern TimestampTz inbox_time_of_uuid7(const pg_uuid_t *uuid);
 
 #endif /* INBOX_UUID7_H */

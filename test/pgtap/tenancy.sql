@@ -75,7 +75,7 @@ JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace = 'msgstore'::regnamespace AND p.prosecdef;
 SELECT set_eq(
     $$SELECT proname FROM definers
-      WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant|_response_scope|_tenants_in_scope'
+      WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant|_response_scope|_tenants_in_scope|_log_tenant'
       EXCEPT
       -- These call functions that do.
       SELECT unnest(ARRAY['list_messages', 'claim', 'sent', 'send_failed', 'record_status',

@@ -234,6 +234,16 @@ FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before
       FROM (SELECT n, uuid7() AS id FROM generate_series(1, 10000) n) made) compared
 WHERE before IS NOT NULL;
 
+-- An event's time is in its id: an id and created_at are on the same side of any
+-- time.
+SELECT count(*) > 5 AS several,
+    bool_and(created_at BETWEEN now() - interval '1 h' AND clock_timestamp()) AS recent,
+    bool_and(date_trunc('milliseconds', created_at) = _time_of_uuid7(id)) AS is_time,
+    bool_and((id >= _least_uuid7(at)) = (created_at >= at)) AS same_side
+FROM event_log,
+    LATERAL (SELECT created_at + n * interval '1 microsecond' AS at FROM generate_series(-500, 500) n) near;
+SELECT at, _least_uuid7(at) FROM unnest('{-infinity,1969-12-31,1970-01-01T00:00:00.000001Z,2024-11-01T14:00:00.123456Z,infinity}'::timestamptz[]) at;
+
 -- Further fields of the payload can be part of an event's identity. from and to
 -- count as normalized, other values as text, and an absent field as itself. The
 -- provider's id stays what it is.

@@ -25,6 +25,27 @@ $$ SELECT (m ->> 'worker_queued')::bigint - (SELECT count(*) FROM msgstore.event
     (m ->> 'dead_letters')::bigint - (SELECT count(*) FROM msgstore.dead_letters) FROM msgstore.metrics() m $$;
 CREATE FUNCTION public.recounted(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
 $$ SELECT msgstore.recount(); SELECT * FROM public.gauges() $$;
+-- Makes events older. An event's time is in its id.
+CREATE FUNCTION public.backdate(pattern text, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    event record;
+    made uuid;
+BEGIN
+    FOR event IN
+        SELECT l.id, at + row_number() OVER (ORDER BY l.id) * interval '1 microsecond' AS at
+        FROM msgstore.event_log l WHERE l.provider_message_id LIKE pattern
+    LOOP
+        made := overlay(event.id::text PLACING left(msgstore._least_uuid7(event.at)::text, 18) FROM 1 FOR 18);
+        UPDATE msgstore.event_log SET id = made, created_at = event.at WHERE id = event.id;
+        UPDATE msgstore.event_queue SET event_id = made WHERE event_id = event.id;
+        UPDATE msgstore.event_claims SET event_id = made WHERE event_id = event.id;
+        UPDATE msgstore.conversation_holds SET event_id = made WHERE event_id = event.id;
+        UPDATE msgstore.id_conflicts SET event_id = made WHERE event_id = event.id;
+        UPDATE msgstore.event_failures SET event_id = made WHERE event_id = event.id;
+        UPDATE msgstore.dead_letters SET event_id = made WHERE event_id = event.id;
+        UPDATE msgstore.messages SET id = made, inbound_event_id = made WHERE id = event.id;
+    END LOOP;
+END $$;
 -- A digest of everything that is stored.
 CREATE FUNCTION public.content() RETURNS text LANGUAGE sql AS $$
 SELECT md5(coalesce(string_agg(t, E'\n' ORDER BY t), '')) FROM (
@@ -95,8 +116,7 @@ SELECT * FROM replay();
 SELECT * FROM talks;
 
 -- Filters: channel, time, event ids, conversation by id or number.
-UPDATE event_log SET created_at = '2024-11-05' WHERE provider_message_id = 'm-1';
-UPDATE event_log SET created_at = '2024-11-06' WHERE provider_message_id = 'm-2';
+SELECT backdate('m-1', '2024-11-05'), backdate('m-2', '2024-11-06') \g /dev/null
 SELECT f, (replay(f, true)).events FROM unnest(ARRAY[
     '{}', '{"channel": "email"}', '{"channel": "sms"}',
     '{"created_from": "2024-11-05", "created_until": "2024-11-06"}',
@@ -167,7 +187,7 @@ SELECT process();
 SELECT count(put(age || '-' || what)) FROM unnest('{old,new}'::text[]) age, unnest('{waiting,claimed}'::text[]) what;
 INSERT INTO event_claims SELECT '', id, 'p1', now(), now(), now() + interval '1 h' FROM event_log WHERE provider_message_id LIKE '%claimed';
 UPDATE event_queue SET next_attempt_at = 'infinity' WHERE event_id IN (SELECT event_id FROM event_claims);
-UPDATE event_log SET created_at = now() - interval '40 days' WHERE provider_message_id LIKE 'old-%';
+SELECT backdate('old-%', now() - interval '40 days') \g /dev/null
 UPDATE dead_letters SET died_at = now() - interval '40 days' WHERE event_id = event('old-dead');
 INSERT INTO deliveries (tenant_id, channel, provider_message_id, message_id, status, status_at)
 VALUES ('', 'sms', 'known', uuid7(), 'sent', now()), ('', 'sms', 'unknown', NULL, 'sent', now());
@@ -200,7 +220,8 @@ DELETE FROM deliveries;
 DELETE FROM delivery_statuses;
 SELECT * FROM purge('30 days');
 SELECT operation, filter, event_count, event_ids FROM operations_log ORDER BY id;
-SELECT * FROM msgstore.check();
+-- Old events wait on.
+SELECT finding, subject FROM msgstore.check();
 
 -- Invalid arguments are refused.
 SELECT refused(c) FROM unnest(ARRAY[
@@ -291,6 +312,47 @@ SELECT _time_of_uuid7(_least_uuid7(t)) FROM unnest('{2024-11-01 14:00:00.123456+
 SELECT now() - _time_of_uuid7(uuid7()) < interval '1 min' AS recent;
 DROP VIEW payloads;
 DROP FUNCTION written;
+
+DROP EXTENSION msgstore;
+
+-- A pass goes through all tenants, also those without old events, and the next
+-- one starts where it ended. A new age counts at once.
+CREATE EXTENSION msgstore;
+CREATE VIEW public.logged AS
+SELECT tenant_id, string_agg(provider_message_id, ' ' ORDER BY id) AS events FROM msgstore.event_log GROUP BY 1 ORDER BY 1;
+CREATE FUNCTION public.batches(before timestamptz, most int) RETURNS SETOF int LANGUAGE plpgsql AS $$
+DECLARE batch record;
+BEGIN
+    LOOP
+        SELECT * INTO batch FROM msgstore._purge_batch('events', before, most);
+        RETURN NEXT batch.removed;
+        EXIT WHEN NOT batch.more;
+    END LOOP;
+END $$;
+SELECT count(set_config('msgstore.tenant_id', t, false)) + count(put(t || n)) AS events
+FROM unnest('{a,b,c}'::text[]) t, generate_series(1, 5) n;
+SET msgstore.tenant_id = '';
+SELECT process();
+SELECT count(backdate(id, at::timestamptz)) FROM (VALUES ('a1', '2024-11-01'), ('a2', '2024-11-03'), ('a3', '2024-11-05'),
+    ('c1', '2024-11-02'), ('c2', '2024-11-03'), ('c3', '2024-11-04')) e (id, at);
+SELECT removed, more FROM _purge_batch('events', '2024-11-03', 1);
+SELECT * FROM batches('2024-11-03', 1);
+TABLE logged;
+SELECT _time_of_uuid7(next_id), scanned_before, pass_before, walked_tenant FROM purge_progress;
+SELECT _next_purge('events', '1 day');
+-- In the middle of a pass, with c2 purged, the age becomes longer again.
+SELECT removed, more FROM _purge_batch('events', '2024-11-06', 1);
+SELECT * FROM batches('2024-11-03T12:00:00Z', 1);
+TABLE logged;
+SELECT * FROM batches('2024-11-06', 3);
+TABLE logged;
+SELECT * FROM batches('2024-11-06', 3);
+-- Two tenants are old at once.
+SELECT count(backdate(id, at::timestamptz)) FROM (VALUES ('a4', '2024-11-07'), ('b1', '2024-11-08')) e (id, at);
+SELECT * FROM purge('0', kinds => '{events}') WHERE kind = 'events';
+TABLE logged;
+DROP FUNCTION batches;
+DROP VIEW logged;
 
 -- Without any age set, the worker's turn does nothing.
 SELECT _purge_turn();

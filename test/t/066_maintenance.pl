@@ -39,8 +39,7 @@ for my $age ('3 days', '2 days', '50 minutes')
 	(my $name = $age) =~ tr/ /-/;
 	sql("SELECT ingest_many('$name-', 10)");
 	sql('SELECT msgstore.process()');
-	sql("UPDATE msgstore.event_log SET created_at = now() - interval '$age'
-		WHERE provider_message_id LIKE '$name-%'");
+	sql("SELECT backdate('$name-%', now() - interval '$age')");
 }
 sub ages
 {
@@ -71,13 +70,12 @@ is(ages(), '50-min 10', 'old events are removed');
 is(count_of($node, 'store', 'msgstore.messages'), 30, 'their messages stay');
 
 set_to(purge_payloads_after => 0, purge_events_after => '51min');
-sql("UPDATE msgstore.event_log SET created_at = now() - interval '50 minutes 59 seconds'");
+sql("SELECT backdate('%', now() - interval '50 minutes 59 seconds'); DELETE FROM msgstore.purge_progress");
 cmp_ok(turn(), '>=', 60_000, 'but never in less than a minute');
 
 # An event that reaches its age while it is queued is purged once processed.
 sql("SELECT ingest_many('late-', 3)");
-sql("UPDATE msgstore.event_log SET created_at = now() - interval '2 hours'
-	WHERE provider_message_id LIKE 'late-%'");
+sql("SELECT backdate('late-%', now() - interval '2 hours'); DELETE FROM msgstore.purge_progress");
 cmp_ok(turn(), '>', 0, 'queued events stay');
 like(ages(), qr/late-1 1 late-2 1 late-3 1/, 'all of them');
 sql('SELECT msgstore.process()');
@@ -122,7 +120,7 @@ $$BEGIN RAISE EXCEPTION 'these are kept'; END$$;
 CREATE TRIGGER refuse BEFORE DELETE ON msgstore.event_log
 FOR EACH ROW WHEN (OLD.provider_message_id LIKE '50%') EXECUTE FUNCTION refuse();
 UPDATE msgstore.dead_letters SET died_at = now() - interval '31 days';
-UPDATE msgstore.event_log SET created_at = now() - interval '2 days';
+SELECT backdate('%', now() - interval '2 days');
 DELETE FROM msgstore.purge_progress;
 SQL
 set_to(purge_events_after => '1d');
@@ -215,7 +213,7 @@ set_to(purge_payloads_after => 0, purge_events_after => 0, purge_dead_letters_af
 sql("SELECT ingest_many('aged-', 5)");
 wait_for_processed($node, 'store');
 # The scan must start over, because these events are now older than its position.
-sql("UPDATE msgstore.event_log SET created_at = now() - interval '1 day';
+sql("SELECT backdate('%', now() - interval '1 day');
 	DELETE FROM msgstore.purge_progress");
 set_to(purge_events_after => '1h');
 ok( $node->poll_query_until('store', 'SELECT count(*) = 0 FROM msgstore.event_log'),
