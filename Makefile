@@ -34,6 +34,10 @@ PROVE_TESTS = test/t/*.pl
 # it begin without, and come back here by a make of their own.
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
+# Bitcode for the server's JIT compiler is left out where its clang is missing.
+ifeq ($(shell command -v $(or $(CLANG),$(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global),missing)),)
+override with_llvm = no
+endif
 include $(PGXS)
 else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade format lint dist,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
@@ -63,12 +67,14 @@ install-monitoring:
 deps:
 	@test/deps
 demo run test soak bench:
-	@test/deps $(filter bench,$@)
-	@$(MAKE) --no-print-directory -s all $(if $(filter test,$@),sanitized WERROR=1)
+	@test/deps build run $(patsubst soak,test,$(filter test soak bench,$@))
+	@$(MAKE) --no-print-directory -q all || echo 'building the extension and the gateway'
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(if $(filter test,$@),sanitized WERROR=1)
 	@$(if $(filter bench,$@),bench/bench,test/$@)
 # Both build with the sanitizers, by the clang that the server was built with.
 FUZZ_SECONDS = 60
-fuzz test-sanitize: deps
+fuzz test-sanitize:
+	@test/deps build run test
 	@$(MAKE) --no-print-directory -s all sanitized
 	@$(if $(filter fuzz,$@),test/fuzz/run $(FUZZ_SECONDS) &&) test/fuzz/sanitize
 sanitized:
@@ -76,7 +82,8 @@ sanitized:
 test-versions:
 	@test/versions $(SUITES)
 # From the server of OLD_PG_CONFIG to that of PG_CONFIG.
-test-pg-upgrade: deps
+test-pg-upgrade:
+	@test/deps build run test
 	@$(MAKE) --no-print-directory -s all WERROR=1
 	@PG_CONFIG='$(PG_CONFIG)' test/pg_upgrade
 SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[ch] bench/*.[ch] test/fuzz/*.[ch]))

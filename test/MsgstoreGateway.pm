@@ -172,7 +172,18 @@ sub request
 			defined $content ? (content => $content) : ()
 		});
 	$answer->{json} = scalar eval { decode($answer->{content}) };
+	check_end($answer) if $answer->{status} != 599;
 	return $answer;
+}
+
+# Each answer ends with a newline, so that it does not share a terminal's line
+# with the next prompt. HTTP::Tiny's own failures are no answers.
+sub check_end
+{
+	my ($answer) = @_;
+	return if ($answer->{content} // '') =~ /(\A|\n)\z/;
+	fail("answer $answer->{status} ends with a newline");
+	return;
 }
 
 sub get
@@ -219,12 +230,14 @@ sub read_answer
 			{
 				my %headers = map { /^([^:]+): (.*)$/ ? (lc $1 => $2) : () }
 				  split /\r\n/, $top;
-				return {
+				my $answer = {
 					status => $status,
 					headers => \%headers,
 					content => $content,
 					json => scalar eval { decode($content) }
 				};
+				check_end($answer);
+				return $answer;
 			}
 		}
 		my $left = $end - time;

@@ -59,6 +59,7 @@ static const Status statuses[] = {
 	{504, "Gateway Timeout", "gateway_timeout"},
 };
 
+static const char *body_end(const Reply *reply);
 static void send_large(Request *request, const Text *head, const Text *body);
 static const Status *find_status(int status);
 static void set_error_body(Request *request,
@@ -218,8 +219,11 @@ reply_send(Request *request)
 	if (!request->body_read)
 		request->close = true;
 	add_headers(request, &out);
-	if (small)
+	if (small && length > 0)
+	{
 		text_add(&out, reply->body.data, length);
+		text_add_string(&out, body_end(reply));
+	}
 	if (out.failed)
 	{
 		mg_disable_connection_keep_alive(request->conn);
@@ -236,10 +240,21 @@ reply_send(Request *request)
 	text_free(&out);
 }
 
+/*
+ * JSON ends with a newline, so that in a terminal the prompt follows on a line
+ * of its own. It is not part of the body in memory, which may be large.
+ */
+static const char *
+body_end(const Reply *reply)
+{
+	return reply->content_type == NULL && reply->body.length > 0 ? "\n" : "";
+}
+
 /* Not copied together with its head, and written by pieces. */
 static void
 send_large(Request *request, const Text *head, const Text *body)
 {
+	const char *end = body_end(&request->reply);
 	int64_t seconds = request->gateway->config->request_timeout +
 					  (int64_t) (body->length / SLOWEST_BYTES_PER_SECOND);
 	size_t sent = 0;
@@ -259,7 +274,7 @@ send_large(Request *request, const Text *head, const Text *body)
 			sent += (size_t) wrote;
 		}
 	}
-	if (sent < body->length)
+	if (sent < body->length || mg_write(request->conn, end, strlen(end)) < 0)
 		mg_disable_connection_keep_alive(request->conn);
 	connection_unwatch(request->connection);
 }
@@ -394,7 +409,7 @@ add_headers(const Request *request, Text *out)
 			  "Cache-Control: no-store\r\n",
 			  reply->status,
 			  find_status(reply->status)->phrase,
-			  reply->body.length);
+			  reply->body.length + strlen(body_end(reply)));
 	add_header(out, "Date", current_date());
 	add_header(out,
 			   "Content-Type",
