@@ -50,6 +50,8 @@ src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -
 src/maintenance/readiness.o: msgstore.control
 $(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h) $(SHARED_OBJS:.o=.h)
 $(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
+gateway/routes/openapi.o: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
+gateway/routes/openapi.o: msgstore.control
 # Of PostgreSQL 16 and later, for modules: a program has no such need.
 $(GATEWAY_OBJS): override CFLAGS := $(filter-out -fvisibility=%,$(CFLAGS))
 

@@ -58,7 +58,7 @@ typedef struct Request
 	Scope scope;		  /* what its route requires of a key */
 	Caller caller;		  /* what the request's key stands for */
 	const char *path;	  /* without the query; never NULL */
-	/* The path's {id}, decoded; otherwise its last segment. */
+	/* The path's variable segment, decoded; otherwise its last one. */
 	char segment[PATH_SEGMENT_MAX + 1];
 	char key[IDEMPOTENCY_KEY_MAX + 1]; /* idempotency key, "" if none */
 	Text body;

@@ -279,6 +279,12 @@ send_large(Request *request, const Text *head, const Text *body)
 	connection_unwatch(request->connection);
 }
 
+const char *
+reply_phrase(int status)
+{
+	return find_status(status)->phrase;
+}
+
 static const Status *
 find_status(int status)
 {

@@ -55,6 +55,9 @@ void reply_sqlstate(Request *request,
 					const char *detail,
 					bool content);
 
+/* The words of a status that the gateway answers with. */
+const char *reply_phrase(int status);
+
 /* Writes the answer to the client. */
 void reply_send(Request *request);
 

@@ -39,4 +39,7 @@ void get_readiness(Request *request);
 /* metrics.c */
 void get_metrics(Request *request);
 
+/* openapi.c */
+void get_openapi(Request *request);
+
 #endif /* HANDLERS_H */

@@ -1,6 +1,6 @@
 /*
- * routes.c: the table of method, path and handler; 404, 405 and Allow follow
- * from it.
+ * routes.c: finds the route of a request in the table; 404, 405 and Allow
+ * follow from it.
  *
  * The checks that all routes share are made here, in this order: path, method,
  * repeated headers, key and scope, Accept and query or media type and coding,
@@ -22,77 +22,9 @@
 #include "http/reply.h"
 #include "routes/handlers.h"
 #include "routes/routes.h"
+#include "routes/table.h"
 #include "routes/webhooks.h"
 #include "text.h"
-
-typedef struct Route
-{
-	const char *method;
-	const char *path; /* {id} stands for one segment; NULL: HEALTH_PATH */
-	void (*handler)(Request *request);
-	Scope scope;	   /* required of the key; none for probes */
-	bool guarded;	   /* has a breaker and rate limits */
-	const char *type;  /* another type than JSON that a GET can return */
-	const char *query; /* its parameters; NULL: the query is ignored */
-} Route;
-
-#define PAGE_QUERY "page pageSize page_size per_page after"
-#define LIST_QUERY "after before limit order"
-
-/* Whatever can be included is stored, and included anyway. */
-#define INCLUDE_QUERY " include include[] include%5B%5D"
-
-/*
- * The first match counts. The channels sms and email have routes, and so
- * breakers, of their own; the others share one.
- *
- * Formatted by hand to keep its columns.
- */
-/* clang-format off */
-static const Route routes[] = {
-	{"POST", "/api/messages/sms", post_message, SCOPE_SEND, true, NULL, ""},
-	{"POST", "/api/messages/email", post_message, SCOPE_SEND, true, NULL, ""},
-	{"POST", "/api/messages/{id}", post_message, SCOPE_SEND, true, NULL, ""},
-	{"POST", "/api/webhooks/status", post_webhook_status, SCOPE_INGEST, true,
-	 NULL, NULL},
-	{"POST", "/api/webhooks/sms", post_webhook, SCOPE_INGEST, true, NULL, NULL},
-	{"POST", "/api/webhooks/email", post_webhook, SCOPE_INGEST, true, NULL,
-	 NULL},
-	{"POST", "/api/webhooks/{id}", post_webhook, SCOPE_INGEST, true, NULL,
-	 NULL},
-	{"POST", "/api/provider/mock/inbound", post_mock_inbound, SCOPE_INGEST,
-	 true, NULL, ""},
-	{"GET", "/api/provider/mock/config", get_mock_config, SCOPE_OPERATE,
-	 false, NULL, ""},
-	{"PUT", "/api/provider/mock/config", put_mock_config, SCOPE_OPERATE,
-	 false, NULL, ""},
-	{"GET", "/api/conversations", get_conversations, SCOPE_READ, true, NULL,
-	 PAGE_QUERY},
-	{"GET", "/api/conversations/{id}/messages", get_conversation_messages,
-	 SCOPE_READ, true, NULL, PAGE_QUERY},
-	{"POST", "/v1/responses", post_response, SCOPE_RESPONSES, true, NULL,
-	 ""},
-	{"GET", "/v1/responses", get_responses, SCOPE_RESPONSES, true, NULL,
-	 LIST_QUERY " model status background"},
-	{"GET", "/v1/responses/{id}", get_response, SCOPE_RESPONSES, true, NULL,
-	 "include_chain" INCLUDE_QUERY},
-	{"DELETE", "/v1/responses/{id}", delete_response, SCOPE_RESPONSES, true,
-	 NULL, ""},
-	{"GET", "/v1/responses/{id}/input_items", get_response_items,
-	 SCOPE_RESPONSES, true, NULL, LIST_QUERY INCLUDE_QUERY},
-	{"POST", "/v1/responses/{id}/cancel", post_response_cancel,
-	 SCOPE_RESPONSES, true, NULL, ""},
-	{"GET", NULL, get_health, SCOPE_NONE, false, NULL, ""},
-	{"GET", "/health", get_health, SCOPE_NONE, false, NULL, ""},
-	{"GET", "/readyz", get_readiness, SCOPE_NONE, false, NULL, ""},
-	{"GET", "/metrics", get_metrics, SCOPE_OPERATE, false, "text/plain", ""},
-};
-/* clang-format on */
-
-#define ROUTE_COUNT ((int) (sizeof(routes) / sizeof(routes[0])))
-
-_Static_assert(sizeof(routes) / sizeof(routes[0]) <= LIMITS_BREAKERS_MAX,
-			   "not enough breakers");
 
 static void dispatch(Request *request, int found);
 static bool check_repeated(Request *request);
@@ -102,7 +34,6 @@ static bool match_path(Request *request, const char *pattern);
 static bool match_method(const Request *request, const char *method);
 static void add_allowed(Request *request, const char *method);
 static bool accept_answer(Request *request, const Route *route);
-static bool takes_body(const Route *route);
 static bool accept_body(Request *request);
 static void run_guarded(Request *request, int route);
 static bool take_limits(Request *request);
@@ -132,7 +63,7 @@ dispatch(Request *request, int found)
 		return;
 	if (strcmp(route->method, "GET") == 0
 			? !accept_answer(request, route)
-			: takes_body(route) && !accept_body(request))
+			: route->body != NULL && !accept_body(request))
 		return;
 	if (route->query != NULL && !request_check_query(request, route->query))
 		return;
@@ -184,7 +115,7 @@ find_route(Request *request)
 {
 	bool known = false;
 
-	for (int i = 0; i < ROUTE_COUNT; i++)
+	for (int i = 0; i < routes_count; i++)
 	{
 		const char *pattern = routes[i].path != NULL
 								  ? routes[i].path
@@ -211,12 +142,13 @@ static bool
 match_path(Request *request, const char *pattern)
 {
 	const char *path = request->path;
-	const char *variable = strstr(pattern, "{id}");
+	const char *variable = strchr(pattern, '{');
+	const char *after = variable != NULL ? strchr(variable, '}') : NULL;
 	size_t before;
 	size_t length;
 	int decoded;
 
-	if (variable == NULL)
+	if (after == NULL)
 	{
 		if (strcmp(path, pattern) != 0)
 			return false;
@@ -230,7 +162,7 @@ match_path(Request *request, const char *pattern)
 	if (strncmp(path, pattern, before) != 0)
 		return false;
 	length = strcspn(path + before, "/");
-	if (length == 0 || strcmp(path + before + length, variable + 4) != 0)
+	if (length == 0 || strcmp(path + before + length, after + 1) != 0)
 		return false;
 	decoded = mg_url_decode(path + before,
 							(int) length,
@@ -275,14 +207,6 @@ accept_answer(Request *request, const Route *route)
 		return true;
 	reply_error(request, 406, "Accept does not allow JSON");
 	return false;
-}
-
-/* DELETE and cancel have no body, and need no Content-Type. */
-static bool
-takes_body(const Route *route)
-{
-	return strcmp(route->method, "DELETE") != 0 &&
-		   route->handler != post_response_cancel;
 }
 
 static bool

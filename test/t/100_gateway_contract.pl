@@ -206,7 +206,8 @@ my %allowed = (
 	'/api/conversations' => 'GET, HEAD',
 	'/api/webhooks/sms' => 'POST',
 	'/api/provider/mock/config' => 'GET, HEAD, PUT',
-	'/metrics' => 'GET, HEAD');
+	'/metrics' => 'GET, HEAD',
+	'/openapi.json' => 'GET, HEAD');
 for my $path (sort keys %allowed)
 {
 	for my $method (qw(DELETE PATCH OPTIONS))

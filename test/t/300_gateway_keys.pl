@@ -144,7 +144,7 @@ for my $route (@routes)
 cmp_ok(ask($_, bearer($key{all}))->{status}, '<', 405, "all scopes: $_->[2]") for $routes[0], $routes[8];
 
 # Probes need no key, and neither does 404.
-is($gateway->get($_)->{status}, 200, "$_ is open") for '/healthz', '/health', '/readyz';
+is($gateway->get($_)->{status}, 200, "$_ is open") for '/healthz', '/health', '/readyz', '/openapi.json';
 is($gateway->get('/nothing')->{status}, 404, 'an unknown path');
 is($gateway->request('DELETE', '/metrics')->{status}, 405, 'an unsupported method');
 

@@ -1,0 +1,444 @@
+/*
+ * schemas.c: what GET /openapi.json tells about bodies and parameters.
+ *
+ * A schema of a request has an example that is accepted. A schema of an answer
+ * names all members; only those that come from clients may have others.
+ */
+#include <string.h>
+
+#include "routes/schemas.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* JSON is written as it is: the preprocessor makes it a string. */
+#define JSON(...) #__VA_ARGS__
+
+/* clang-format off */
+const Schema schemas[] = {
+{"Error", JSON({
+	"type": "object",
+	"required": ["code", "message"],
+	"properties": {
+		"code": {"type": "string", "description": "Follows from the status"},
+		"message": {"type": "string"},
+		"details": {"type": "string", "description": "What was expected"},
+		"findings": {"$ref": "#/components/schemas/Findings"}
+	},
+	"additionalProperties": false
+})},
+{"ApiError", JSON({
+	"type": "object",
+	"description": "The error body of OpenAI's Responses API",
+	"required": ["error"],
+	"properties": {
+		"error": {
+			"type": "object",
+			"required": ["message", "type", "param", "code"],
+			"properties": {
+				"message": {"type": "string"},
+				"type": {"type": "string"},
+				"param": {"type": ["string", "null"],
+					"description": "The parameter or field at fault"},
+				"code": {"type": "string"}
+			},
+			"additionalProperties": false
+		}
+	},
+	"additionalProperties": false
+})},
+{"Accepted", JSON({
+	"type": "object",
+	"required": ["status", "id"],
+	"properties": {
+		"status": {"const": "accepted"},
+		"id": {"type": "string", "format": "uuid",
+			"description": "Of the event, message or report"},
+		"duplicate": {"const": true,
+			"description": "Nothing was stored: the id is that of the first"}
+	},
+	"additionalProperties": false
+})},
+{"Message", JSON({
+	"type": "object",
+	"description": "What all messages have in common. Other members are stored too.",
+	"required": ["from", "to", "timestamp"],
+	"properties": {
+		"from": {"type": "string", "description": "Phone number or e-mail address"},
+		"to": {"type": "string", "description": "Phone number or e-mail address"},
+		"type": {"type": ["string", "null"],
+			"description": "Another channel that the message belongs to: sms or mms"},
+		"body": {"type": ["string", "null"]},
+		"attachments": {"type": ["array", "null"],
+			"items": {"type": "string", "format": "uri"}},
+		"timestamp": {"type": "string", "format": "date-time"}
+	}
+})},
+{"SmsMessage", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"required": ["body"],
+	"examples": [{
+		"from": "+12016661234", "to": "+18045551234", "type": "sms",
+		"body": "Yes, it is.", "attachments": null,
+		"timestamp": "2024-11-01T14:05:00Z"
+	}]
+})},
+{"EmailMessage", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"required": ["body"],
+	"examples": [{
+		"from": "hotel@example.com", "to": "ann@example.org",
+		"body": "Yes, it is.",
+		"attachments": ["https://example.com/rooms.pdf"],
+		"timestamp": "2024-11-01T14:05:00Z"
+	}]
+})},
+{"OutboundMessage", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"description": "The channel says which other members are required.",
+	"examples": [{
+		"from": "+12016661234", "to": "+18045551234", "body": "The room:",
+		"attachments": ["https://example.com/room.jpg"],
+		"timestamp": "2024-11-01T14:06:00Z"
+	}]
+})},
+{"SmsEvent", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"required": ["body", "messaging_provider_id"],
+	"properties": {
+		"messaging_provider_id": {"type": "string",
+			"description": "The provider's id; a second event with it is a duplicate"}
+	},
+	"examples": [{
+		"from": "+1 (804) 555-1234", "to": "+12016661234", "type": "sms",
+		"messaging_provider_id": "message-1",
+		"body": "Is the room free?", "attachments": null,
+		"timestamp": "2024-11-01T14:00:00Z"
+	}]
+})},
+{"EmailEvent", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"required": ["body", "xillio_id"],
+	"properties": {
+		"xillio_id": {"type": "string",
+			"description": "The provider's id; a second event with it is a duplicate"}
+	},
+	"examples": [{
+		"from": "Ann <ann@example.org>", "to": "hotel@example.com",
+		"xillio_id": "message-2", "body": "Is the room free?",
+		"timestamp": "2024-11-01T14:00:00Z"
+	}]
+})},
+{"InboundEvent", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"description": "The channel says which other members are required, and which one has the provider's id.",
+	"examples": [{
+		"from": "+18045551234", "to": "+12016661234",
+		"messaging_provider_id": "message-3", "body": "Like this one.",
+		"attachments": ["https://example.com/room.jpg"],
+		"timestamp": "2024-11-01T14:01:00Z"
+	}]
+})},
+{"MockEvent", JSON({
+	"allOf": [{"$ref": "#/components/schemas/Message"}],
+	"required": ["channel"],
+	"properties": {"channel": {"type": "string"}},
+	"examples": [{
+		"channel": "sms", "from": "+18045551234", "to": "+12016661234",
+		"body": "Thank you.", "timestamp": "2024-11-01T14:07:00Z"
+	}]
+})},
+{"StatusReport", JSON({
+	"type": "object",
+	"required": ["channel", "provider_message_id", "status"],
+	"properties": {
+		"channel": {"type": "string"},
+		"provider_message_id": {"type": "string"},
+		"status": {"type": "string",
+			"description": "queued, sent, delivered, read, failed, undelivered or a word of the channel's provider"},
+		"detail": {"type": ["object", "null"],
+			"description": "Is stored as it is, except for secrets"}
+	},
+	"examples": [{
+		"channel": "sms", "provider_message_id": "provider-1",
+		"status": "delivered", "detail": {"segments": 1}
+	}]
+})},
+{"MockConfiguration", JSON({
+	"type": "object",
+	"properties": {
+		"timeout_pct": {"$ref": "#/components/schemas/Percentage"},
+		"error_pct": {"$ref": "#/components/schemas/Percentage"},
+		"ratelimit_pct": {"$ref": "#/components/schemas/Percentage"},
+		"seed": {"type": ["integer", "null"], "minimum": 0,
+			"description": "Makes the outcomes repeatable"}
+	},
+	"examples": [{"timeout_pct": 0, "error_pct": 0, "ratelimit_pct": 0, "seed": 42}]
+})},
+{"Percentage", JSON({"type": "integer", "minimum": 0, "maximum": 100})},
+{"ConversationPage", JSON({
+	"type": "object",
+	"required": ["items", "meta"],
+	"properties": {
+		"items": {"type": "array",
+			"items": {"$ref": "#/components/schemas/Conversation"}},
+		"meta": {"$ref": "#/components/schemas/PageMeta"}
+	},
+	"additionalProperties": false
+})},
+{"Conversation", JSON({
+	"type": "object",
+	"required": ["id", "number", "key", "channel", "participant_a", "participant_b",
+		"message_count", "last_activity_at"],
+	"properties": {
+		"id": {"type": "string", "format": "uuid"},
+		"number": {"type": "integer"},
+		"key": {"type": "string"},
+		"channel": {"type": "string"},
+		"participant_a": {"type": "string"},
+		"participant_b": {"type": "string"},
+		"message_count": {"type": "integer"},
+		"last_activity_at": {"type": "string", "format": "date-time"}
+	},
+	"additionalProperties": false
+})},
+{"MessagePage", JSON({
+	"type": "object",
+	"required": ["items", "meta"],
+	"properties": {
+		"items": {"type": "array",
+			"items": {"$ref": "#/components/schemas/StoredMessage"}},
+		"meta": {"$ref": "#/components/schemas/PageMeta"}
+	},
+	"additionalProperties": false
+})},
+{"StoredMessage", JSON({
+	"type": "object",
+	"required": ["id", "conversation_id", "direction", "channel", "type", "from", "to",
+		"body", "snippet", "attachments", "timestamp", "created_at",
+		"provider_message_id", "status"],
+	"properties": {
+		"id": {"type": "string", "format": "uuid"},
+		"conversation_id": {"type": "string", "format": "uuid"},
+		"direction": {"enum": ["inbound", "outbound"]},
+		"channel": {"type": "string"},
+		"type": {"type": "string", "description": "The same as channel"},
+		"from": {"type": "string", "description": "Normalized"},
+		"from_given": {"type": "string",
+			"description": "As it was given, if that is different"},
+		"to": {"type": "string", "description": "Normalized"},
+		"to_given": {"type": "string",
+			"description": "As it was given, if that is different"},
+		"subject": {"type": "string"},
+		"body": {"type": ["string", "null"]},
+		"snippet": {"type": ["string", "null"],
+			"description": "The beginning of the body, in one line"},
+		"attachments": {"type": ["array", "null"], "items": {"type": "string"}},
+		"timestamp": {"type": "string", "format": "date-time"},
+		"created_at": {"type": "string", "format": "date-time"},
+		"provider_message_id": {"type": ["string", "null"]},
+		"status": {"type": ["string", "null"],
+			"description": "received, queued, sent, delivered, read, failed or undelivered; null if no provider sends the message"},
+		"error_code": {"type": "string"}
+	},
+	"additionalProperties": false
+})},
+{"PageMeta", JSON({
+	"type": "object",
+	"required": ["page", "page_size", "total", "next_cursor"],
+	"properties": {
+		"page": {"type": "integer"},
+		"page_size": {"type": "integer"},
+		"total": {"type": "integer"},
+		"next_cursor": {"type": ["string", "null"],
+			"description": "Pass it as after to get the next page; null on the last page"}
+	},
+	"additionalProperties": false
+})},
+{"NewResponse", JSON({
+	"type": "object",
+	"description": "Other members are stored too.",
+	"required": ["id", "status", "model"],
+	"properties": {
+		"id": {"type": "string", "maxLength": 255},
+		"status": {"$ref": "#/components/schemas/ResponseStatus"},
+		"model": {"type": "string"},
+		"created_at": {"type": "number", "description": "In Unix seconds"},
+		"completed_at": {"type": ["number", "null"], "description": "In Unix seconds"},
+		"previous_response_id": {"type": ["string", "null"]},
+		"background": {"type": ["boolean", "null"]},
+		"store": {"type": ["boolean", "null"],
+			"description": "If false, the response is returned and not stored"},
+		"input": {"type": ["array", "null"]},
+		"output": {"type": ["array", "null"]}
+	},
+	"examples": [{
+		"id": "resp_1", "status": "queued", "model": "model-1", "background": true,
+		"input": [{"id": "msg_1", "type": "message", "role": "user", "content": "Is this on?"}]
+	}]
+})},
+{"ResponseStatus", JSON({
+	"enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled",
+		"requires_action"]
+})},
+{"Response", JSON({
+	"type": "object",
+	"description": "Has all members that were saved.",
+	"required": ["id", "object", "status", "model"],
+	"properties": {
+		"id": {"type": "string"},
+		"object": {"const": "response"},
+		"status": {"$ref": "#/components/schemas/ResponseStatus"},
+		"model": {"type": "string"},
+		"created_at": {"type": "number"},
+		"input": {"type": ["array", "null"]},
+		"output": {"type": ["array", "null"]},
+		"chain": {"type": "array", "items": {"type": "object"},
+			"description": "The responses that this one continues, with include_chain"}
+	}
+})},
+{"DeletedResponse", JSON({
+	"anyOf": [
+		{
+			"type": "object",
+			"required": ["id", "object", "deleted"],
+			"properties": {
+				"id": {"type": "string"},
+				"object": {"const": "response.deleted"},
+				"deleted": {"const": true}
+			},
+			"additionalProperties": false
+		},
+		{"$ref": "#/components/schemas/Response"}
+	]
+})},
+{"ResponseList", JSON({
+	"allOf": [{"$ref": "#/components/schemas/List"}],
+	"properties": {
+		"data": {"items": {"$ref": "#/components/schemas/Response"}}
+	}
+})},
+{"ItemList", JSON({
+	"allOf": [{"$ref": "#/components/schemas/List"}],
+	"properties": {
+		"data": {"items": {"type": "object", "required": ["id"]}}
+	}
+})},
+{"List", JSON({
+	"type": "object",
+	"required": ["object", "data", "first_id", "last_id", "has_more"],
+	"properties": {
+		"object": {"const": "list"},
+		"data": {"type": "array"},
+		"first_id": {"type": ["string", "null"]},
+		"last_id": {"type": ["string", "null"]},
+		"has_more": {"type": "boolean"}
+	}
+})},
+{"Health", JSON({
+	"type": "object",
+	"required": ["status"],
+	"properties": {"status": {"const": "ok"}},
+	"additionalProperties": false
+})},
+{"Readiness", JSON({
+	"type": "object",
+	"required": ["status"],
+	"properties": {
+		"status": {"enum": ["ready", "degraded"]},
+		"findings": {"$ref": "#/components/schemas/Findings"}
+	},
+	"additionalProperties": false
+})},
+{"Findings", JSON({
+	"type": "array",
+	"description": "What is missing",
+	"items": {
+		"type": "object",
+		"required": ["finding", "severity"],
+		"properties": {
+			"finding": {"type": "string"},
+			"severity": {"type": "string"},
+			"detail": {"type": "string"},
+			"hint": {"type": "string", "description": "What to do"}
+		},
+		"additionalProperties": false
+	}
+})},
+{"Metrics", JSON({
+	"type": "object",
+	"required": ["ts_unix_ms", "database_up"],
+	"additionalProperties": {"type": "integer"}
+})},
+{"Document", JSON({
+	"type": "object",
+	"required": ["openapi", "info", "paths", "components"]
+})},
+};
+
+const size_t schemas_count = LENGTH(schemas);
+
+static const Schema parameters[] = {
+{"channel", JSON({"schema": {"type": "string"}, "example": "mms"})},
+{"conversation", JSON({
+	"description": "Id or number of the conversation",
+	"schema": {"type": "string"}, "example": "1"})},
+{"response_id", JSON({
+	"schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,255}$"},
+	"example": "resp_1"})},
+{"page", JSON({
+	"description": "Number of the page, from 1",
+	"schema": {"type": "integer", "default": 1}, "example": 1})},
+{"pageSize", JSON({
+	"description": "1 to 50; other values are adjusted",
+	"schema": {"type": "integer", "default": 50}, "example": 10})},
+{"page_size", JSON({
+	"description": "The same as pageSize",
+	"schema": {"type": "integer"}, "example": 10})},
+{"per_page", JSON({
+	"description": "The same as pageSize",
+	"schema": {"type": "integer"}, "example": 10})},
+{"after", JSON({
+	"description": "Cursor: return what follows it",
+	"schema": {"type": "string"}})},
+{"before", JSON({
+	"description": "Cursor: return what precedes it; not together with after",
+	"schema": {"type": "string"}})},
+{"limit", JSON({
+	"description": "Maximum number of items, at most 100",
+	"schema": {"type": "integer", "minimum": 1, "default": 20}, "example": 10})},
+{"order", JSON({
+	"schema": {"enum": ["asc", "desc"]}, "example": "asc"})},
+{"model", JSON({"schema": {"type": "string"}, "example": "model-1"})},
+{"status", JSON({
+	"schema": {"$ref": "#/components/schemas/ResponseStatus"},
+	"example": "queued"})},
+{"background", JSON({"schema": {"type": "boolean"}, "example": true})},
+{"include_chain", JSON({
+	"description": "Return a deleted response too, and the chain",
+	"schema": {"type": "boolean"}, "example": true})},
+{"include", JSON({
+	"description": "Has no effect: everything that was saved is included",
+	"schema": {"type": "string"}, "example": "all"})},
+{"include[]", JSON({
+	"description": "The same as include",
+	"schema": {"type": "string"}, "example": "all"})},
+{"Idempotency-Key", JSON({
+	"description": "A second request with the same key stores nothing and is answered with the first id",
+	"schema": {"type": "string", "maxLength": 255}, "example": "key-1"})},
+{"X-Request-Id", JSON({
+	"description": "Is returned, logged, and stored as correlation_id",
+	"schema": {"type": "string", "maxLength": 128}, "example": "request-1"})},
+};
+/* clang-format on */
+
+const char *
+schemas_parameter(const char *name, size_t length)
+{
+	for (size_t i = 0; i < LENGTH(parameters); i++)
+	{
+		if (strlen(parameters[i].name) == length &&
+			strncmp(parameters[i].name, name, length) == 0)
+			return parameters[i].json;
+	}
+	return NULL;
+}

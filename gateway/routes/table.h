@@ -1,0 +1,39 @@
+/*
+ * table.h: the table of routes: what a request is matched with and checked
+ * for, and what GET /openapi.json tells about it.
+ */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "caller.h"
+#include "exchange.h"
+
+#define ROUTE_STATUSES 3
+
+typedef struct Route
+{
+	const char *method;
+	const char *path; /* {name} stands for one segment; NULL: HEALTH_PATH */
+	void (*handler)(Request *request);
+	Scope scope;	   /* required of the key; none for probes */
+	bool guarded;	   /* has a breaker and rate limits */
+	const char *type;  /* another type than JSON that a GET can return */
+	const char *query; /* its parameters; NULL: the query is ignored */
+	const char *body;  /* schema of the JSON body; NULL: it takes no body */
+
+	/* Only for the document. */
+	const char *name;
+	const char *summary;
+	bool keyed;					  /* an idempotency key has an effect */
+	const char *answer;			  /* schema of the answer */
+	int statuses[ROUTE_STATUSES]; /* of that answer */
+	int refusals[ROUTE_STATUSES]; /* besides those of the common checks */
+} Route;
+
+extern const Route routes[];
+extern const int routes_count;
+
+#endif /* TABLE_H */
