@@ -1,16 +1,16 @@
 # msgstore: the extension, its gateway and their tests.
+# The tree. "make -f …/Makefile" builds the extension in another directory.
+tree := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
+# Files of the tree by their names in it.
+files = $(patsubst $(tree)/%,%,$(sort $(wildcard $(addprefix $(tree)/,$(1)))))
 EXTENSION = msgstore
-EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" msgstore.control)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(tree)/msgstore.control)
 MODULE_big = msgstore
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-DATA = $(wildcard sql/msgstore--*--*.sql)
+OBJS = $(patsubst %.c,%.o,$(call files,src/*.c src/*/*.c))
+DATA = $(call files,sql/msgstore--*--*.sql)
 DATA_built = msgstore--$(EXTVERSION).sql
-DOCS = $(wildcard docs/*.md)
-ROOMS = $(sort $(wildcard sql/[0-9]*.sql sql/[0-9]*/[0-9]*.sql))
-GATEWAY = gateway/msgstore-gateway
-GATEWAY_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard gateway/*.c gateway/*/*.c)))
-# Plain C that the extension and the gateway have in common.
-SHARED_OBJS = src/inbox/json_text.o
+DOCS = $(call files,docs/*.md)
+ROOMS = $(call files,sql/[0-9]*.sql sql/[0-9]*/[0-9]*.sql)
 
 PG_CONFIG ?= pg_config
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
@@ -19,7 +19,7 @@ PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror) $(if $(findstring clang,$(CC))
 # As system headers, the server's own warnings do not stop our build.
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 SHLIB_LINK = -lutf8proc -lidn2
-EXTRA_CLEAN = test/fuzz/build $(GATEWAY) $(GATEWAY_OBJS) msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
+EXTRA_CLEAN = test/fuzz/build msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
 
 # Both runners start servers of their own; the worker is met in test/t.
 TEST_SERVER = --inputdir=test --outputdir=. --temp-config=test/server.conf --encoding=UTF8 --no-locale $(if $(filter 15,$(PG_MAJOR)),,--expecteddir=.)
@@ -43,28 +43,28 @@ else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-v
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
-all: $(GATEWAY)
-install: install-gateway install-monitoring
-$(OBJS): $(wildcard src/*/*.h)
+install: install-monitoring
+# GATEWAY=no leaves it out, where it is built by itself.
+GATEWAY ?= yes
+ifneq ($(GATEWAY),no)
+all: gateway
+install: install-gateway
+uninstall: uninstall-gateway
+clean: clean-gateway
+endif
+gateway install-gateway uninstall-gateway clean-gateway:
+	@$(MAKE) --no-print-directory -C $(tree)/gateway $(patsubst gateway,,$(subst -gateway,,$@)) PG_CONFIG='$(PG_CONFIG)' $(if $(bindir),bindir='$(bindir)')
+$(OBJS): $(addprefix $(tree)/,$(call files,src/*/*.h))
+$(shell mkdir -p $(sort $(dir $(OBJS))))
 src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
 src/maintenance/readiness.o: msgstore.control
-$(GATEWAY_OBJS): $(wildcard gateway/*.h gateway/*/*.h) $(SHARED_OBJS:.o=.h)
-$(GATEWAY_OBJS): override CPPFLAGS := -Igateway $(CPPFLAGS)
-gateway/routes/openapi.o: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
-gateway/routes/openapi.o: msgstore.control
-# Of PostgreSQL 16 and later, for modules: a program has no such need.
-$(GATEWAY_OBJS): override CFLAGS := $(filter-out -fvisibility=%,$(CFLAGS))
 
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
-	cat $(ROOMS) > $@
-$(GATEWAY): $(GATEWAY_OBJS) $(SHARED_OBJS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol=SSL_get_peer_certificate,--export-dynamic-symbol=SSL_read,--export-dynamic-symbol=recv -o $@ $^ -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread
-install-gateway: $(GATEWAY)
-	$(INSTALL_PROGRAM) -D $(GATEWAY) '$(DESTDIR)$(bindir)/msgstore-gateway'
+	cat $(filter %.sql,$^) > $@
 # For Prometheus and Grafana.
 install-monitoring:
 	$(MKDIR_P) '$(DESTDIR)$(datadir)/msgstore'
-	$(INSTALL_DATA) $(srcdir)/docs/alert-rules.yml $(srcdir)/docs/grafana-dashboard.json '$(DESTDIR)$(datadir)/msgstore/'
+	$(INSTALL_DATA) $(tree)/docs/alert-rules.yml $(tree)/docs/grafana-dashboard.json '$(DESTDIR)$(datadir)/msgstore/'
 
 deps:
 	@test/deps
@@ -95,4 +95,4 @@ format lint:
 dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
-.PHONY: install-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade sanitized format lint dist
+.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade sanitized format lint dist

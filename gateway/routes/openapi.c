@@ -20,7 +20,7 @@
 
 static const char head[] =
 	"{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"msgstore gateway\","
-	"\"version\":\"" MSGSTORE_VERSION "\",\"description\":\"Every path with "
+	"\"version\":\"" GATEWAY_VERSION "\",\"description\":\"Every path with "
 	"GET also answers HEAD.\",\"license\":{\"name\":\"PostgreSQL License\","
 	"\"identifier\":\"PostgreSQL\"}},\"paths\":{";
 
