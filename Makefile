@@ -5,6 +5,7 @@ tree := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 files = $(patsubst $(tree)/%,%,$(sort $(wildcard $(addprefix $(tree)/,$(1)))))
 EXTENSION = msgstore
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(tree)/msgstore.control)
+RELEASE := $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/\1/p' $(tree)/META.json)
 MODULE_big = msgstore
 OBJS = $(patsubst %.c,%.o,$(call files,src/*.c src/*/*.c))
 DATA = $(call files,sql/msgstore--*--*.sql)
@@ -58,6 +59,8 @@ $(OBJS): $(addprefix $(tree)/,$(call files,src/*/*.h))
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
 src/maintenance/readiness.o: msgstore.control
+src/server/release.o src/server/release.bc: override CPPFLAGS += -DMSGSTORE_RELEASE='"$(RELEASE)"'
+src/server/release.o: META.json
 
 msgstore--$(EXTVERSION).sql: $(ROOMS) msgstore.control
 	cat $(filter %.sql,$^) > $@
@@ -92,7 +95,6 @@ SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[
 format lint:
 	@test/deps lint
 	@$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
-dist: RELEASE = $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/msgstore-\1/p' META.json)
 dist:
-	git archive --format=zip --prefix=$(RELEASE)/ -o $(RELEASE).zip HEAD
+	git archive --format=zip --prefix=msgstore-$(RELEASE)/ -o msgstore-$(RELEASE).zip HEAD
 .PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade sanitized format lint dist

@@ -9,7 +9,9 @@
 
 typedef struct Gateway
 {
-	const struct Config *config;
+	/* Replaced by SIGHUP: what must not change within a request reads it once.
+	 */
+	const struct Config *_Atomic config;
 	struct Log *log;
 	struct Metrics *metrics;
 	struct Memory *memory;

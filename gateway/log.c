@@ -65,6 +65,16 @@ log_event(Log *log, LogLevel level, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(message, sizeof(message), format, arguments);
 	va_end(arguments);
+	if (log->plain)
+	{
+		/* libpq ends its messages with line breaks. */
+		size_t length = strlen(message);
+
+		while (length > 0 && message[length - 1] == '\n')
+			length--;
+		printf("%s: %.*s\n", level_names[level], (int) length, message);
+		return;
+	}
 	start_line(&line, level);
 	text_add_string(&line, ",\"message\":");
 	text_add_json(&line, message, strlen(message));

@@ -19,8 +19,9 @@ typedef enum LogLevel
 
 typedef struct Log
 {
-	LogLevel level;		   /* lines below it are dropped */
-	pthread_mutex_t mutex; /* guards standard error: a line is never split */
+	_Atomic LogLevel level; /* lines below it are dropped */
+	bool plain;				/* for a person, on standard output */
+	pthread_mutex_t mutex;	/* guards standard error: a line is never split */
 } Log;
 
 void log_init(Log *log);

@@ -6,7 +6,7 @@
  * requests are refused and those in flight are answered, the port is closed,
  * then the sender, the batch and the pool end. All this takes at most five
  * seconds, as service managers kill a process that takes longer. SIGHUP reloads
- * the certificate.
+ * the settings and the certificate.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -30,6 +30,7 @@
 #include "log.h"
 #include "memory.h"
 #include "metrics.h"
+#include "reload.h"
 #include "routes/routes.h"
 #include "sender/provider.h"
 #include "sender/sender.h"
@@ -44,12 +45,14 @@
 #define STOP_SECS_MAX 4
 
 static bool read_config(Config *config, int argc, char **argv, Log *log);
+static void log_unknown(Log *log, const Config *config);
+static int answer(const Config *config);
+static int check(Gateway *gateway, Config *config);
 static bool start_gateway(Gateway *gateway, Text *error);
 static bool start_server(Gateway *gateway, Text *error);
 static bool start_guard(Gateway *gateway, Text *error);
 static bool check_keys(Gateway *gateway, Text *error);
-static int await_end(Gateway *gateway, const sigset_t *signals);
-static void reload_certificate(Gateway *gateway);
+static int await_signal(const sigset_t *signals);
 static bool start_sender(Gateway *gateway, Text *error);
 static void stop_gateway(Gateway *gateway);
 static void free_gateway(Gateway *gateway);
@@ -71,6 +74,7 @@ main(int argc, char **argv)
 							  .metrics = &metrics,
 							  .memory = &memory,
 							  .provider = &provider};
+	Config *latest = &config;
 	sigset_t signals;
 	int signal;
 	Text error = {0};
@@ -80,10 +84,16 @@ main(int argc, char **argv)
 	log_init(&log);
 	if (!read_config(&config, argc, argv, &log))
 	{
-		bool help = config.help;
+		config_free(&config);
+		return 1;
+	}
+	if (config.action != CONFIG_RUN)
+	{
+		int status = config.action == CONFIG_CHECK ? check(&gateway, &config)
+												   : answer(&config);
 
 		config_free(&config);
-		return help ? 0 : 1;
+		return status;
 	}
 	log.level = config.log_level;
 	metrics_init(&metrics);
@@ -97,7 +107,8 @@ main(int argc, char **argv)
 	}
 	if (started)
 	{
-		signal = await_end(&gateway, &signals);
+		while ((signal = await_signal(&signals)) == SIGHUP)
+			latest = reload(&gateway, latest, argc, argv);
 		server_refuse(gateway.server);
 		log_event(&log,
 				  LOG_INFO,
@@ -116,26 +127,94 @@ main(int argc, char **argv)
 	text_free(&error);
 	memory_free(&memory);
 	metrics_free(&metrics);
+	reload_free(latest, &config);
 	config_free(&config);
 	return started ? 0 : 1;
 }
 
-/* False if the gateway is not to be started: a setting is wrong, or --help. */
+/* False if a setting is wrong. */
 static bool
 read_config(Config *config, int argc, char **argv, Log *log)
 {
-	Text text = {0};
-	bool valid = config_load(config, argc, argv, &text);
+	Text error = {0};
+	bool valid = config_load(config, argc, argv, NULL, &error);
 
+	log->plain = config->action == CONFIG_CHECK;
 	if (!valid)
-		log_event(log, LOG_ERROR, "%s", text.data != NULL ? text.data : "");
-	else if (config->help)
+		log_event(log, LOG_ERROR, "%s", error.data != NULL ? error.data : "");
+	else
+		log_unknown(log, config);
+	text_free(&error);
+	return valid;
+}
+
+static void
+log_unknown(Log *log, const Config *config)
+{
+	const char *name = config->unknown.data;
+
+	while (name != NULL && *name != '\0')
 	{
-		config_help(&text);
-		fputs(text.data != NULL ? text.data : "", stdout);
+		size_t length = strcspn(name, "\n");
+
+		log_event(log,
+				  LOG_WARN,
+				  "\"%.*s\" in \"%s\" is not a setting of the gateway",
+				  (int) length,
+				  name,
+				  config->file);
+		name += length + 1;
 	}
+}
+
+/* --help and --version. */
+static int
+answer(const Config *config)
+{
+	Text text = {0};
+
+	if (config->action == CONFIG_HELP)
+		config_help(&text);
+	else
+		text_add_string(&text, "msgstore-gateway " GATEWAY_VERSION "\n");
+	fputs(text.data != NULL ? text.data : "", stdout);
 	text_free(&text);
-	return valid && !config->help;
+	return 0;
+}
+
+/*
+ * --check: everything that is examined at the start, except whether the port is
+ * free, because the gateway may be running. Returns the exit status: 0 if its
+ * probe would answer 200.
+ */
+static int
+check(Gateway *gateway, Config *config)
+{
+	ReadinessState state;
+	Text error = {0};
+	bool valid;
+
+	config->pool_min = 0; /* connections are opened only to look for keys */
+	gateway->pool = pool_create(config, gateway->log);
+	valid = gateway->pool != NULL && start_guard(gateway, &error);
+	if (!valid)
+		log_event(gateway->log,
+				  LOG_ERROR,
+				  "%s",
+				  error.data != NULL ? error.data : "out of memory or threads");
+	state = readiness_check(config, gateway->log);
+	if (!valid)
+		state = READINESS_NOT_READY;
+	puts(state == READINESS_READY ? "ready"
+		 : state == READINESS_DEGRADED
+			 ? "degraded: webhooks can be stored"
+			 : "not ready: webhooks cannot be stored");
+	text_free(&error);
+	free_gateway(gateway);
+	return state == READINESS_NOT_READY ||
+				   (state == READINESS_DEGRADED && config->strict_readiness)
+			   ? 1
+			   : 0;
 }
 
 /* On failure error says why, or is empty: out of memory or threads. */
@@ -155,11 +234,7 @@ start_gateway(Gateway *gateway, Text *error)
 	gateway->readiness = readiness_create(config, gateway->log, gateway->pool);
 	if (gateway->readiness == NULL || !start_server(gateway, error))
 		return false;
-	log_event(gateway->log,
-			  LOG_INFO,
-			  "listening on %s:%ld",
-			  config->host,
-			  config->port);
+	log_event(gateway->log, LOG_INFO, "listening on %s", config->address);
 	return true;
 }
 
@@ -244,32 +319,13 @@ start_sender(Gateway *gateway, Text *error)
 	return gateway->sender != NULL;
 }
 
-/* Returns the signal that stops the gateway. */
 static int
-await_end(Gateway *gateway, const sigset_t *signals)
+await_signal(const sigset_t *signals)
 {
-	int signal;
+	int signal = SIGTERM;
 
-	while (sigwait(signals, &signal) == 0 && signal == SIGHUP)
-		reload_certificate(gateway);
+	sigwait(signals, &signal);
 	return signal;
-}
-
-static void
-reload_certificate(Gateway *gateway)
-{
-	Text error = {0};
-
-	if (gateway->tls == NULL)
-		return;
-	if (tls_reload(gateway->tls, &error))
-		log_event(gateway->log, LOG_INFO, "reloaded TLS certificate");
-	else
-		log_event(gateway->log,
-				  LOG_ERROR,
-				  "%s; still using the old certificate",
-				  error.data != NULL ? error.data : "out of memory");
-	text_free(&error);
 }
 
 static void
@@ -356,7 +412,9 @@ log_start(Gateway *gateway)
 {
 	Text members = {0};
 
-	text_add_string(&members, "\"message\":\"starting\",");
+	text_add_string(&members,
+					"\"message\":\"starting\",\"version\":\"" GATEWAY_VERSION
+					"\",");
 	config_describe(gateway->config, &members);
 	log_members(gateway->log, LOG_INFO, &members);
 	text_free(&members);

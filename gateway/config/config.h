@@ -1,7 +1,7 @@
 /*
  * config.h: the settings of the gateway, as data.
  *
- * load.c fills it in; afterwards nothing changes it.
+ * load.c fills it in; afterwards nothing changes it. SIGHUP makes another one.
  */
 #ifndef CONFIG_H
 #define CONFIG_H
@@ -12,6 +12,15 @@
 
 /* The number of settings in the table of options.c. */
 #define CONFIG_OPTION_COUNT 41
+
+/* What the command line asks for. */
+typedef enum ConfigAction
+{
+	CONFIG_RUN,
+	CONFIG_CHECK,
+	CONFIG_HELP,
+	CONFIG_VERSION
+} ConfigAction;
 
 /* Shares of outcomes of the mock provider. */
 typedef struct ProviderConfig
@@ -60,6 +69,7 @@ typedef struct Config
 
 	/* Derived from the settings. */
 	LogLevel log_level;
+	char *address;			   /* host and port, as in a URL */
 	bool beyond_loopback;	   /* other hosts can connect */
 	bool auth;				   /* requests require a key */
 	char *conninfo;			   /* the URL without the pool's parameters */
@@ -70,9 +80,14 @@ typedef struct Config
 	long pool_max_lifetime;	   /* seconds */
 	long pool_connect_timeout; /* seconds */
 
-	const char
-		*source[CONFIG_OPTION_COUNT]; /* flag, environment, .env or default */
-	bool help;						  /* --help was given */
+	/* flag, environment, file, .env or default */
+	const char *source[CONFIG_OPTION_COUNT];
+	ConfigAction action;
+	const char *file; /* of --config, or NULL */
+	Text others;	  /* NAME=VALUE lines of the file for libpq */
+	Text unknown;	  /* names in the file that are no setting, one a line */
+
+	struct Config *older; /* replaced by this one, and still in use */
 } Config;
 
 #endif /* CONFIG_H */

@@ -17,6 +17,7 @@ static bool derive_provider(const Config *config,
 							const char *prefix,
 							Text *error);
 static bool derive_auth(Config *config, Text *error);
+static bool derive_address(Config *config, Text *error);
 static bool is_loopback(const char *host);
 static bool derive_health_path(Config *config, Text *error);
 
@@ -36,21 +37,26 @@ config_derive(Config *config, Text *error)
 		text_add_string(error, "CSP_DEFAULT_SRC must be a single line");
 		return false;
 	}
-	/* One client gets half of it, and a body is counted twice. */
-	if (config->max_buffer_bytes / 4 < config->max_body_bytes)
-	{
-		text_addf(error,
-				  "HTTP_MAX_BUFFER_BYTES of %ld must be at least four times "
-				  "API_MAX_BODY_BYTES of %ld",
-				  config->max_buffer_bytes,
-				  config->max_body_bytes);
-		return false;
-	}
-	return derive_provider(config, &config->provider, "", error) &&
+	return config_check_sizes(config, error) &&
+		   derive_provider(config, &config->provider, "", error) &&
 		   derive_provider(config, &config->provider_sms, "SMS_", error) &&
 		   derive_provider(config, &config->provider_email, "EMAIL_", error) &&
-		   derive_auth(config, error) && derive_health_path(config, error) &&
-		   config_read_url(config, error);
+		   derive_address(config, error) && derive_auth(config, error) &&
+		   derive_health_path(config, error) && config_read_url(config, error);
+}
+
+/* One client gets half of the memory, and a body is counted twice. */
+bool
+config_check_sizes(const Config *config, Text *error)
+{
+	if (config->max_buffer_bytes / 4 >= config->max_body_bytes)
+		return true;
+	text_addf(error,
+			  "HTTP_MAX_BUFFER_BYTES of %ld must be at least four times "
+			  "API_MAX_BODY_BYTES of %ld",
+			  config->max_buffer_bytes,
+			  config->max_body_bytes);
+	return false;
 }
 
 /* A provider's unset values default to the common ones. */
@@ -116,15 +122,40 @@ derive_auth(Config *config, Text *error)
 	return true;
 }
 
+/* An IPv6 address may be given in brackets, as in a URL. */
+static bool
+derive_address(Config *config, Text *error)
+{
+	char *host = config->host;
+	size_t length = strlen(host);
+	Text address = {0};
+
+	if (length > 2 && host[0] == '[' && host[length - 1] == ']')
+	{
+		memmove(host, host + 1, length - 2);
+		host[length - 2] = '\0';
+	}
+	text_addf(&address,
+			  strchr(host, ':') != NULL ? "[%s]:%ld" : "%s:%ld",
+			  host,
+			  config->port);
+	if (address.failed)
+		text_add_string(error, "out of memory");
+	config->address = address.data;
+	return !address.failed;
+}
+
 static bool
 is_loopback(const char *host)
 {
 	struct in_addr address;
+	struct in6_addr address6;
 
-	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-		   strcmp(host, "[::1]") == 0 ||
+	return strcmp(host, "localhost") == 0 ||
 		   (inet_pton(AF_INET, host, &address) == 1 &&
-			(ntohl(address.s_addr) >> 24) == IN_LOOPBACKNET);
+			(ntohl(address.s_addr) >> 24) == IN_LOOPBACKNET) ||
+		   (inet_pton(AF_INET6, host, &address6) == 1 &&
+			IN6_IS_ADDR_LOOPBACK(&address6));
 }
 
 /* A blank path means the default; a missing leading slash is added. */

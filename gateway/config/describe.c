@@ -17,8 +17,21 @@ config_help(Text *out)
 		"\n"
 		"Usage: msgstore-gateway [OPTION]...\n"
 		"\n"
-		"A flag overrides the environment, and the environment overrides a\n"
-		"file .env in the working directory.\n"
+		"A flag overrides the environment, and the environment overrides the\n"
+		"file of --config, or else a file .env in the working directory.\n"
+		"SIGHUP reads the file again and applies the settings marked with\n"
+		"\"reloads\".\n"
+		"\n"
+		"  --config FILE\n"
+		"      read settings from FILE: lines of NAME=VALUE, with the names and\n"
+		"      in the syntax of the environment files of systemd\n"
+		"  --check\n"
+		"      check the settings and the database, print what is wrong and\n"
+		"      what to do, and exit with 0 if webhooks can be stored, else 1\n"
+		"  --version\n"
+		"      show the version\n"
+		"  --help\n"
+		"      show this help\n"
 		"\n");
 	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
 	{
@@ -30,34 +43,46 @@ config_help(Text *out)
 				  option->flag);
 		text_addf(out, "      %s\n", option->help);
 		text_addf(out,
-				  "      environment variable %s, default %s\n",
+				  "      environment variable %s, default %s%s\n",
 				  option->env,
-				  option->fallback[0] != '\0' ? option->fallback : "off");
+				  option->fallback[0] != '\0' ? option->fallback : "off",
+				  option->reloads ? ", reloads" : "");
 	}
-	text_add_string(out, "  --help\n      show this help\n");
 }
 
 void
 config_describe(const Config *config, Text *out)
 {
-	text_add_string(out, "\"settings\":{");
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
-	{
-		const Option *option = &options[i];
-		void *value = option_value(config, option);
+	Text members = {0};
 
-		text_addf(out, "%s\"%s\":{\"value\":", i > 0 ? "," : "", option->env);
-		if (option->offset == offsetof(Config, database_url))
-			config_describe_url(config, out);
-		else if (option->kind == OPTION_TEXT)
-			text_add_json(out, *(char **) value, strlen(*(char **) value));
-		else if (option->kind == OPTION_SWITCH)
-			text_add_string(out, *(bool *) value ? "true" : "false");
-		else if (*(long *) value < 0)
-			text_add_string(out, "null");
-		else
-			text_addf(out, "%ld", *(long *) value);
-		text_addf(out, ",\"source\":\"%s\"}", config->source[i]);
-	}
+	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+		config_describe_option(config, &options[i], &members);
+	text_add_string(out, "\"settings\":{");
+	text_add(out, members.data, members.length);
 	text_add_string(out, "}");
+	out->failed = out->failed || members.failed;
+	text_free(&members);
+}
+
+void
+config_describe_option(const Config *config, const Option *option, Text *out)
+{
+	const void *value = option_value(config, option);
+	const char *source = config->source[option - options];
+
+	text_add_string(out, out->length > 0 ? "," : "");
+	text_addf(out, "\"%s\":{\"value\":", option->env);
+	if (option->offset == offsetof(Config, database_url))
+		config_describe_url(config, out);
+	else if (option->kind == OPTION_TEXT)
+		text_add_json(out,
+					  *(char *const *) value,
+					  strlen(*(char *const *) value));
+	else if (option->kind == OPTION_SWITCH)
+		text_add_string(out, *(const bool *) value ? "true" : "false");
+	else if (*(const long *) value < 0)
+		text_add_string(out, "null");
+	else
+		text_addf(out, "%ld", *(const long *) value);
+	text_addf(out, ",\"source\":\"%s\"}", source);
 }

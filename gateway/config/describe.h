@@ -5,6 +5,7 @@
 #define DESCRIBE_H
 
 #include "config/config.h"
+#include "config/options.h"
 #include "text.h"
 
 /* The text of --help. */
@@ -15,5 +16,9 @@ void config_help(Text *out);
  * Of the database URL only the parts that are not secret are shown.
  */
 void config_describe(const Config *config, Text *out);
+
+/* Adds one of these members, behind a comma if it is not the first. */
+void
+config_describe_option(const Config *config, const Option *option, Text *out);
 
 #endif /* DESCRIBE_H */

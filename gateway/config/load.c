@@ -1,34 +1,59 @@
 /*
- * load.c: reads the settings from flags, the environment and .env.
+ * load.c: reads the settings from flags, the environment and a file.
  *
  * An invalid value ends the start: running with other limits than the operator
- * configured would be worse than not running.
+ * configured would be worse than not running. The environment overrides the
+ * file, because it is set for one start and the file for all of them. A file
+ * .env is a convenience for development, in which lines may be anything; of one
+ * that was asked for, every line counts.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/derive.h"
+#include "config/file.h"
 #include "config/load.h"
 #include "config/options.h"
 
-#define DOTENV_MAX_BYTES 65536
+#define DOTENV ".env"
 
 static bool read_flags(Config *config, int argc, char **argv, Text *error);
-static bool read_environment(Config *config, Text *error);
-static void read_dotenv(Config *config);
-static void read_dotenv_line(Config *config, char *line);
+static bool set_action(Config *config, const char *name);
+static bool read_file(Config *config, FileSettings *settings, Text *error);
+static bool
+set_options(Config *config, const FileSettings *settings, Text *error);
+static void note_others(Config *config, const FileSettings *settings);
+static void export_others(const FileSettings *settings);
+static bool is_option(const char *name);
 
 bool
-config_load(Config *config, int argc, char **argv, Text *error)
+config_load(Config *config,
+			int argc,
+			char **argv,
+			const Config *running,
+			Text *error)
 {
+	FileSettings settings = {0};
+	bool valid;
+
 	memset(config, 0, sizeof(*config));
-	read_dotenv(config);
 	if (!read_flags(config, argc, argv, error))
 		return false;
-	if (config->help)
+	if (config->action == CONFIG_HELP || config->action == CONFIG_VERSION)
 		return true;
-	return read_environment(config, error) && config_derive(config, error);
+	valid = read_file(config, &settings, error);
+	if (valid)
+	{
+		note_others(config, &settings);
+		if (running == NULL)
+			export_others(&settings);
+		valid = set_options(config, &settings, error) &&
+				config_derive(config, error);
+	}
+	file_free(&settings);
+	return valid;
 }
 
 void
@@ -39,7 +64,10 @@ config_free(Config *config)
 		if (options[i].kind == OPTION_TEXT)
 			free(*(char **) option_value(config, &options[i]));
 	}
+	free(config->address);
 	free(config->conninfo);
+	text_free(&config->others);
+	text_free(&config->unknown);
 }
 
 static bool
@@ -48,120 +76,141 @@ read_flags(Config *config, int argc, char **argv, Text *error)
 	for (int i = 1; i < argc; i++)
 	{
 		const char *name = argv[i];
-		const char *value = strchr(name, '=');
-		size_t length = value != NULL ? (size_t) (value - name) : strlen(name);
+		size_t length = strcspn(name, "=");
 		bool negated = false;
-		const Option *option;
+		const Option *option = option_find_flag(name, length, &negated);
+		const char *value = negated ? "false" : "true";
+		bool file = length == 8 && strncmp(name, "--config", 8) == 0;
 
-		if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		if (set_action(config, name))
 		{
-			config->help = true;
-			return true;
+			if (config->action != CONFIG_CHECK)
+				return true;
+			continue;
 		}
-		option = option_find_flag(name, length, &negated);
-		if (option == NULL)
+		if (option == NULL && !file)
 		{
 			text_addf(error, "unknown option \"%s\"; try --help", name);
 			return false;
 		}
-		if (value != NULL)
-			value++;
-		else if (option->kind == OPTION_SWITCH)
-			value = negated ? "false" : "true";
-		else if (++i < argc)
-			value = argv[i];
-		else
+		if (name[length] == '=')
+			value = name + length + 1;
+		else if (file || option->kind != OPTION_SWITCH)
+			value = argv[++i]; /* the list ends with NULL */
+		if (value == NULL)
 		{
 			text_addf(error, "option \"%s\" needs a value", name);
 			return false;
 		}
-		if (!option_set(config, option, name, value, "flag", error))
+		if (file)
+			config->file = value;
+		else if (!option_set(config, option, name, value, "flag", error))
 			return false;
 	}
 	return true;
 }
 
-/* Options without a flag get their value from the environment or default. */
+/* Returns false if the flag asks for no action. */
 static bool
-read_environment(Config *config, Text *error)
+set_action(Config *config, const char *name)
 {
+	static const struct
+	{
+		const char *name;
+		ConfigAction action;
+	} actions[] = {{"--check", CONFIG_CHECK},
+				   {"--help", CONFIG_HELP},
+				   {"-h", CONFIG_HELP},
+				   {"--version", CONFIG_VERSION},
+				   {"-V", CONFIG_VERSION}};
+
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+	{
+		if (strcmp(name, actions[i].name) == 0)
+		{
+			config->action = actions[i].action;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+read_file(Config *config, FileSettings *settings, Text *error)
+{
+	if (config->file != NULL)
+		return file_read(settings, config->file, true, error);
+	return access(DOTENV, R_OK) != 0 ||
+		   file_read(settings, DOTENV, false, error);
+}
+
+/* Options without a flag. */
+static bool
+set_options(Config *config, const FileSettings *settings, Text *error)
+{
+	const char *file = config->file != NULL ? config->file : DOTENV;
+
 	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
 	{
 		const Option *option = &options[i];
-		const char *source = config->source[i];
 		const char *value = getenv(option->env);
+		const char *source = "environment";
+		char name[1024];
 
-		if (source != NULL && strcmp(source, "flag") == 0)
+		if (config->source[i] != NULL)
 			continue;
+		snprintf(name, sizeof(name), "%s", option->env);
+		if (value == NULL && (value = file_find(settings, option->env)) != NULL)
+		{
+			source = config->file != NULL ? "file" : DOTENV;
+			snprintf(name, sizeof(name), "%s in \"%s\"", option->env, file);
+		}
 		if (value == NULL || value[0] == '\0')
 		{
 			value = option->fallback;
 			source = "default";
 		}
-		else if (source == NULL)
-			source = "environment";
-		if (!option_set(config, option, option->env, value, source, error))
+		if (!option_set(config, option, name, value, source, error))
 			return false;
 	}
 	return true;
 }
 
-/*
- * Adds the file's variables to the environment unless they are set there, so
- * that the file may also contain libpq's (PGPASSWORD and others).
- */
+/* A variable that is neither a setting nor libpq's is probably misspelled. */
 static void
-read_dotenv(Config *config)
+note_others(Config *config, const FileSettings *settings)
 {
-	FILE *file = fopen(".env", "r");
-	char *content;
-	char *rest;
-	char *line;
-	size_t length;
-
-	if (file == NULL)
-		return;
-	content = malloc(DOTENV_MAX_BYTES + 1);
-	if (content != NULL)
+	for (size_t i = 0; i < settings->count; i++)
 	{
-		length = fread(content, 1, DOTENV_MAX_BYTES, file);
-		content[length] = '\0';
-		rest = content;
-		while ((line = strsep(&rest, "\r\n")) != NULL)
-			read_dotenv_line(config, line);
-		free(content);
+		const FileSetting *setting = &settings->list[i];
+
+		if (is_option(setting->name))
+			continue;
+		text_addf(&config->others, "%s=%s\n", setting->name, setting->value);
+		if (config->file != NULL && strncmp(setting->name, "PG", 2) != 0)
+			text_addf(&config->unknown, "%s\n", setting->name);
 	}
-	fclose(file);
 }
 
 static void
-read_dotenv_line(Config *config, char *line)
+export_others(const FileSettings *settings)
 {
-	char *value = strchr(line, '=');
-	char *end;
-
-	line += strspn(line, " \t");
-	if (strncmp(line, "export ", 7) == 0)
-		line += 7;
-	if (*line == '#' || value == NULL || value <= line)
-		return;
-	*value++ = '\0';
-	line[strcspn(line, " \t")] = '\0';
-	value += strspn(value, " \t");
-	end = value + strlen(value);
-	while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
-		*--end = '\0';
-	if (end - value >= 2 && (*value == '"' || *value == '\'') &&
-		end[-1] == *value)
+	for (size_t i = settings->count; i > 0; i--)
 	{
-		end[-1] = '\0';
-		value++;
+		const FileSetting *setting = &settings->list[i - 1];
+
+		if (!is_option(setting->name) && setting->name[0] != '\0')
+			setenv(setting->name, setting->value, 0);
 	}
-	if (getenv(line) != NULL || setenv(line, value, 0) != 0)
-		return;
+}
+
+static bool
+is_option(const char *name)
+{
 	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
 	{
-		if (strcmp(options[i].env, line) == 0)
-			config->source[i] = ".env";
+		if (strcmp(options[i].env, name) == 0)
+			return true;
 	}
+	return false;
 }

@@ -28,6 +28,7 @@ typedef struct Option
 	long min;
 	long max;
 	size_t offset; /* of the setting in Config */
+	bool reloads;  /* SIGHUP applies a new value */
 	const char *help;
 } Option;
 

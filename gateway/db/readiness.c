@@ -153,6 +153,29 @@ readiness_ask(Readiness *readiness, ReadinessAnswer *answer)
 	pthread_mutex_unlock(&readiness->mutex);
 }
 
+ReadinessState
+readiness_check(const Config *config, Log *log)
+{
+	Readiness readiness = {.config = config, .log = log};
+	ReadinessAnswer answer = {0};
+	ReadinessState state;
+
+	readiness.session = (Session){.config = config,
+								  .log = log,
+								  .stopping = &readiness.stopping};
+	pthread_mutex_init(&readiness.mutex, NULL);
+	if (check(&readiness, &answer))
+		log_changes(&readiness, &answer);
+	state = answer.state;
+	session_close(&readiness.session);
+	free_answer(&answer);
+	text_free(&readiness.names);
+	text_free(&readiness.lines);
+	text_free(&readiness.logged);
+	pthread_mutex_destroy(&readiness.mutex);
+	return state;
+}
+
 void
 readiness_stop(Readiness *readiness)
 {

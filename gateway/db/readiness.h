@@ -41,6 +41,12 @@ Readiness *readiness_create(const Config *config, Log *log, Pool *pool);
  */
 void readiness_ask(Readiness *readiness, ReadinessAnswer *answer);
 
+/*
+ * Checks once, without a thread, and logs each finding. For --check: the
+ * database's refusal to connect is logged as well.
+ */
+ReadinessState readiness_check(const Config *config, Log *log);
+
 /* Ends the thread. */
 void readiness_stop(Readiness *readiness);
 

@@ -43,11 +43,11 @@ typedef struct Allowance
 
 struct Limits
 {
-	const Config *config;
 	Metrics *metrics;
 	uint64_t seed[2]; /* makes hashes unpredictable */
 
-	pthread_mutex_t mutex; /* guards the tables */
+	pthread_mutex_t mutex; /* guards the members below */
+	const Config *config;
 	Window (*windows)[PLACES];
 	Allowance (*allowances)[PLACES];
 	Breaker breakers[LIMITS_BREAKERS_MAX];
@@ -91,6 +91,14 @@ limits_free(Limits *limits)
 	free(limits->windows);
 	free(limits->allowances);
 	free(limits);
+}
+
+void
+limits_reload(Limits *limits, const Config *config)
+{
+	pthread_mutex_lock(&limits->mutex);
+	limits->config = config;
+	pthread_mutex_unlock(&limits->mutex);
 }
 
 bool

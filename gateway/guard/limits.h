@@ -25,6 +25,9 @@ typedef enum LimitKind
 Limits *limits_create(const Config *config, Metrics *metrics);
 void limits_free(Limits *limits);
 
+/* Uses the new settings of breakers from now on. */
+void limits_reload(Limits *limits, const Config *config);
+
 /*
  * Counts one request under that name. Returns false if the limit per minute is
  * reached; reset is the number of seconds until the window ends.

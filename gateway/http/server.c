@@ -35,6 +35,9 @@
 /* Files besides those of threads and pool: the log, sockets being accepted. */
 #define OTHER_FILES 128
 
+/* A number of civetweb, which has no name for it. */
+#define FEATURE_IPV6 8
+
 struct Server
 {
 	Gateway *gateway;
@@ -175,9 +178,8 @@ start_civetweb(Server *server, Text *error)
 
 	snprintf(address,
 			 sizeof(address),
-			 "%s:%ld%s",
-			 config->host,
-			 config->port,
+			 "%s%s",
+			 config->address,
 			 server->gateway->tls != NULL ? "s" : "");
 	for (int i = 0; i < 4; i++)
 		snprintf(numbers[i], sizeof(numbers[i]), "%ld", values[i]);
@@ -198,13 +200,15 @@ explain_start(const Server *server, Text *error)
 	const Config *config = server->gateway->config;
 	const char *reason = strrchr(server->start_error, '(');
 
-	text_addf(error,
-			  "could not listen on %s:%ld: ",
-			  config->host,
-			  config->port);
-	if (strstr(server->start_error, "invalid port spec") != NULL)
+	text_addf(error, "could not listen on %s: ", config->address);
+	if (strchr(config->host, ':') != NULL && !mg_check_feature(FEATURE_IPV6))
+		text_add_string(error,
+						"civetweb was built without IPv6: listen on an IPv4 "
+						"address behind a proxy, or build civetweb with "
+						"USE_IPV6");
+	else if (strstr(server->start_error, "invalid port spec") != NULL)
 		text_addf(error,
-				  "\"%s\" is not an IPv4 address of this machine",
+				  "\"%s\" is not an address of this machine",
 				  config->host);
 	else if (strstr(server->start_error, "cannot bind") != NULL &&
 			 reason != NULL)

@@ -25,7 +25,6 @@
 
 struct Tls
 {
-	const Config *config;
 	SSL_CTX *context;
 
 	pthread_mutex_t mutex; /* guards the member below */
@@ -48,7 +47,6 @@ tls_create(const Config *config, Text *error)
 		text_add_string(error, "out of memory");
 		return NULL;
 	}
-	tls->config = config;
 	pthread_mutex_init(&tls->mutex, NULL);
 	tls->shown = read_files(config, error);
 	if (tls->shown == NULL)
@@ -85,9 +83,9 @@ tls_free(Tls *tls)
 }
 
 bool
-tls_reload(Tls *tls, Text *error)
+tls_reload(Tls *tls, const Config *config, Text *error)
 {
-	SSL_CTX *fresh = read_files(tls->config, error);
+	SSL_CTX *fresh = read_files(config, error);
 	SSL_CTX *old;
 
 	if (fresh == NULL)

@@ -16,7 +16,7 @@ Tls *tls_create(const Config *config, Text *error);
 void tls_free(Tls *tls);
 
 /* Reads the files again; on failure the old certificate stays in use. */
-bool tls_reload(Tls *tls, Text *error);
+bool tls_reload(Tls *tls, const Config *config, Text *error);
 
 /* The SSL_CTX for the listener; it belongs to the Tls. */
 void *tls_context(Tls *tls);

@@ -37,8 +37,8 @@ static bool accept_answer(Request *request, const Route *route);
 static bool accept_body(Request *request);
 static void run_guarded(Request *request, int route);
 static bool take_limits(Request *request);
-static bool take_ip_limit(Request *request);
-static bool take_sender_limit(Request *request);
+static bool take_ip_limit(Request *request, long limit);
+static bool take_sender_limit(Request *request, long limit);
 
 void
 routes_dispatch(Request *request)
@@ -265,36 +265,35 @@ take_limits(Request *request)
 					  reset);
 		return false;
 	}
-	return (config->rate_limit_per_ip <= 0 || take_ip_limit(request)) &&
-		   (config->rate_limit_per_sender <= 0 || take_sender_limit(request));
+	return take_ip_limit(request, config->rate_limit_per_ip) &&
+		   take_sender_limit(request, config->rate_limit_per_sender);
 }
 
 static bool
-take_ip_limit(Request *request)
+take_ip_limit(Request *request, long limit)
 {
-	long limit = request->gateway->config->rate_limit_per_ip;
 	LimitTicket ticket;
 	long reset;
 
-	if (limits_take(request->gateway->limits,
-					LIMIT_IP,
-					request->client,
-					limit,
-					&ticket,
-					&reset))
+	if (limit <= 0 || limits_take(request->gateway->limits,
+								  LIMIT_IP,
+								  request->client,
+								  limit,
+								  &ticket,
+								  &reset))
 		return true;
 	reply_limited(request, "too many requests from this address", limit, reset);
 	return false;
 }
 
 static bool
-take_sender_limit(Request *request)
+take_sender_limit(Request *request, long limit)
 {
-	long limit = request->gateway->config->rate_limit_per_sender;
 	char sender[512];
 	long reset;
 
-	if (!request_body_member(request, "from", sender, sizeof(sender)) ||
+	if (limit <= 0 ||
+		!request_body_member(request, "from", sender, sizeof(sender)) ||
 		limits_take(request->gateway->limits,
 					LIMIT_SENDER,
 					sender,

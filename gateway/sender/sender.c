@@ -97,7 +97,7 @@ typedef enum Result
 
 struct Sender
 {
-	const Config *config;
+	const Config *_Atomic config; /* replaced by sender_reload() */
 	Log *log;
 	Metrics *metrics;
 	Provider *provider;
@@ -189,6 +189,12 @@ sender_create(const Config *config,
 		close(sender->wake);
 	free(sender);
 	return NULL;
+}
+
+void
+sender_reload(Sender *sender, const Config *config)
+{
+	sender->config = config;
 }
 
 void

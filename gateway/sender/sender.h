@@ -17,6 +17,9 @@ Sender *sender_create(const Config *config,
 					  Metrics *metrics,
 					  Provider *provider);
 
+/* Uses the new settings of the provider and its breakers from now on. */
+void sender_reload(Sender *sender, const Config *config);
+
 /* Claims no more messages; returns at once. */
 void sender_refuse(Sender *sender);
 

@@ -8,6 +8,11 @@ CREATE FUNCTION msgstore._library(
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_library';
 
+-- For everybody, as version() of the server is.
+CREATE FUNCTION msgstore.version() RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_version';
+
 -- All functions work without preloading, so it is no error.
 DO $$
 BEGIN
@@ -254,6 +259,8 @@ REVOKE ALL ON FUNCTION msgstore.readiness(interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._library() IS
     'Returns the versions of the extension that the loaded library supports, whether it was preloaded, and when a session other than a worker last called process() or claim()';
+COMMENT ON FUNCTION msgstore.version() IS
+    'Returns the release of the loaded library. The version of the SQL objects is in pg_extension.extversion';
 COMMENT ON FUNCTION msgstore._oldest_due(text) IS
     'Returns how long an event of the tenant, or of any tenant if empty, has been due. Examines the oldest events of at most 20 tenants';
 COMMENT ON FUNCTION msgstore._is_processed_outside(interval) IS

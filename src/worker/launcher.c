@@ -34,6 +34,7 @@
 #include "utils/wait_event.h"
 #endif
 
+#include "server/release.h"
 #include "server/settings.h"
 #include "wake/shared.h"
 #include "worker/launcher.h"
@@ -124,6 +125,8 @@ msgstore_launcher_main(Datum unused)
 	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
 	wake_shared->launcher = MyLatch;
 	LWLockRelease(wake_shared->lock);
+	ereport(LOG,
+			(errmsg("msgstore launcher of release %s started", release_name)));
 	pause_after_crashes();
 	for (;;)
 	{

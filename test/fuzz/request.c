@@ -117,7 +117,7 @@ make_gateway(void)
 	Text error = {0};
 
 	unsetenv("DATABASE_URL");
-	PROMISE(config_load(&config, 1, argv, &error));
+	PROMISE(config_load(&config, 1, argv, NULL, &error));
 	config.rate_limit_per_ip = 1000000000;
 	config.rate_limit_per_sender = 1000000000;
 	config.breaker_error_threshold = 1000000000;

@@ -247,6 +247,8 @@ INSERT INTO expected VALUES
     -- readiness: examines the caller's rights
     ('readiness', 'max_event_age interval DEFAULT ''00:05:00''::interval', 'TABLE(finding text, severity text, detail text, hint text)',
      'stable', false, 'unsafe', false),
+    ('version', '', 'text',
+     'stable', true, 'safe', false),
     -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
      'volatile', false, 'unsafe', true),

@@ -15,7 +15,7 @@ SELECT set_eq(
       WHERE pronamespace = 'msgstore'::regnamespace
         AND has_function_privilege('pgtap_nobody', oid, 'EXECUTE')$$,
     ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
-          'conversation_key', 'snippet', 'uuid7', '_tenant_scope', '_owner_scope'],
+          'conversation_key', 'snippet', 'uuid7', 'version', '_tenant_scope', '_owner_scope'],
     'PUBLIC can execute only functions that neither read nor write');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c

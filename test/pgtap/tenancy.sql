@@ -110,7 +110,7 @@ SELECT set_eq(
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'function'$$,
     -- For everybody, and for the owner only.
     ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
-        'conversation_key', 'snippet', 'uuid7',
+        'conversation_key', 'snippet', 'uuid7', 'version',
         'grant_access', 'revoke_access', 'install_message_store'],
     'every public function has an access level');
 SELECT set_eq(

@@ -30,10 +30,15 @@ stays(
 	sub { log_lines() . ' ' . $node->safe_psql('postgres', $transactions) },
 	"$lines " . $node->safe_psql('postgres', $transactions),
 	'no database is probed and nothing is logged without the extension');
-unlike(log_of($node), qr/msgstore/, 'and the log does not mention msgstore');
+my ($release) = PostgreSQL::Test::Utils::slurp_file("$FindBin::Bin/../../META.json") =~ /"version": "([^"]+)"/;
+is_deeply(
+	[ log_of($node) =~ /^.*LOG:  (.*msgstore.*)$/mg ],
+	["msgstore launcher of release $release started"],
+	'the log has the release, once, and mentions msgstore nowhere else');
 
 # CREATE EXTENSION starts a worker in each of the databases.
 add_database($node, $_) for qw(one two);
+is($node->safe_psql('one', 'SELECT msgstore.version()'), $release, 'version() returns it');
 wait_for_workers($node, $_, 1, "a worker right after CREATE EXTENSION in $_")
   for qw(one two);
 $node->safe_psql($_, "SELECT ingest_many('a', 10)") for qw(one two);

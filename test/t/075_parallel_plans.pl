@@ -109,6 +109,7 @@ msgstore._work_left() => (SELECT w::text || b.n FROM msgstore._work_left() w)
 msgstore._present_objects() => (SELECT count(p) + b.n FROM msgstore._present_objects() p)
 msgstore._as_one_statement(text[]) => msgstore._as_one_statement(ARRAY[b.t, b.t])
 msgstore._gateway_functions() => (SELECT count(f) + b.n FROM msgstore._gateway_functions() f)
+msgstore.version() => msgstore.version() || b.t
 msgstore._key_scopes() => msgstore._key_scopes() || b.t
 msgstore._access_rights() => (SELECT count(r) + b.n FROM msgstore._access_rights() r)
 msgstore._rights_clause(text[],text[]) => msgstore._rights_clause(ARRAY['read', b.t], '{}')::text

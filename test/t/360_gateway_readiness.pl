@@ -192,7 +192,7 @@ my %database = (
 my %mistake = (
 	'a port in use' => [ qr/^could not listen on 127\.0\.0\.1:\d+: Address already in use$/, PORT => $taken->sockport ],
 	'a host elsewhere' => [ qr/^could not listen on 203\.0\.113\.1:\d+: Cannot assign requested address$/, HOST => '203.0.113.1', INSECURE => 'on' ],
-	'no such host' => [ qr/^could not listen on nonsense:\d+: "nonsense" is not an IPv4 address/, HOST => 'nonsense', INSECURE => 'on' ],
+	'no such host' => [ qr/^could not listen on nonsense:\d+: "nonsense" is not an address of this machine/, HOST => 'nonsense', INSECURE => 'on' ],
 	'no certificate' => [ qr/^could not read TLS certificate "\/none": No such file/, TLS_CERT => '/none', TLS_KEY => '/none' ],
 	'no key' => [ qr/^could not read TLS key "\/none": No such file/, TLS_CERT => '/etc/passwd', TLS_KEY => '/none' ]);
 for my $database (sort keys %database)
