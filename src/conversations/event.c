@@ -13,6 +13,7 @@
 #include "conversations/event.h"
 #include "inbox/payload.h"
 #include "inbox/timestamp.h"
+#include "server/jsonb_state.h"
 #include "server/statement.h"
 
 static text *read_text(uint64 row, int column);
@@ -80,7 +81,7 @@ read_payload(TimestampTz accepted_at, ConversationMessage *message)
 static Jsonb *
 read_attachments(const JsonbValue *value)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbContainer *list = value->val.binary.data;
 	uint32 i;
 
@@ -94,5 +95,6 @@ read_attachments(const JsonbValue *value)
 		if (url->type == jbvString)
 			pushJsonbValue(&state, WJB_ELEM, url);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(state.result);
 }

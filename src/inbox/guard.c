@@ -19,6 +19,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -27,6 +28,7 @@
 #include "inbox/guard.h"
 #include "inbox/identity.h"
 #include "server/settings.h"
+#include "server/versions.h"
 
 /*
  * Advisory locks, also in pg_locks, with a subid that neither the server's
@@ -69,10 +71,9 @@ inbox_guard_open(InboxGuard *guard, Relation log, Relation index)
 	guard->scan = index_beginscan(log,
 								  guard->index,
 								  &guard->snapshot,
-#if PG_VERSION_NUM >= 180000
 								  NULL,
-#endif
 								  KEY_COLUMNS,
+								  0,
 								  0);
 	guard->tenant_id = CStringGetTextDatum(msgstore_tenant_id);
 	guard->nlocks = 0;

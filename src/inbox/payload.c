@@ -17,6 +17,7 @@
 #include "utils/numeric.h"
 
 #include "inbox/payload.h"
+#include "server/jsonb_state.h"
 #include "server/settings.h"
 
 /* msgstore.redact_keys, split and in lower case; rebuilt after a change. */
@@ -103,8 +104,7 @@ Jsonb *
 inbox_redact_payload(Jsonb *payload)
 {
 	JsonbIterator *it = JsonbIteratorInit(&payload->root);
-	JsonbParseState *state = NULL;
-	JsonbValue *result = NULL;
+	JsonbInState state = {0};
 	JsonbIteratorToken token;
 	JsonbValue value;
 	JsonbValue mask;
@@ -118,14 +118,14 @@ inbox_redact_payload(Jsonb *payload)
 		bool scalar =
 			token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
 
-		result = pushJsonbValue(&state, token, scalar ? &value : NULL);
+		pushJsonbValue(&state, token, scalar ? &value : NULL);
 		if (token == WJB_KEY && is_redacted(&value))
 		{
 			(void) JsonbIteratorNext(&it, &value, true);
-			result = pushJsonbValue(&state, WJB_VALUE, &mask);
+			pushJsonbValue(&state, WJB_VALUE, &mask);
 		}
 	}
-	return JsonbValueToJsonb(result);
+	return JsonbValueToJsonb(state.result);
 }
 
 void

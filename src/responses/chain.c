@@ -9,12 +9,15 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/tuplestore.h"
 
 #include "responses/compose.h"
 #include "responses/durable.h"
@@ -22,6 +25,7 @@
 #include "responses/memory.h"
 #include "responses/permission.h"
 #include "server/errors.h"
+#include "server/jsonb_state.h"
 #include "server/settings.h"
 
 /* As little as possible of a response, because a chain can be long. */
@@ -57,7 +61,7 @@ static HTAB *make_set(void);
 static void refuse_cycle(const char *id);
 static int read_limit(FunctionCallInfo fcinfo, int argument, const char *name);
 static void put_step(ReturnSetInfo *result, const Step *step, int depth);
-static int push_items(JsonbParseState **state, Jsonb *items, int skip);
+static int push_items(JsonbInState *state, Jsonb *items, int skip);
 
 PG_FUNCTION_INFO_V1(msgstore_response_chain);
 PG_FUNCTION_INFO_V1(msgstore_chain_items);
@@ -89,7 +93,7 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 {
 	int max_items = read_limit(fcinfo, 1, "max_items");
 	int max_depth = read_limit(fcinfo, 2, "max_depth");
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	List *steps;
 	int skip = 0;
 
@@ -123,8 +127,8 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 		skip = push_items(&state, step->input, skip);
 		skip = push_items(&state, step->output, skip);
 	}
-	PG_RETURN_JSONB_P(
-		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
 
 /* The steps back, the response itself first; stops after max_items items. */
@@ -300,7 +304,7 @@ put_step(ReturnSetInfo *result, const Step *step, int depth)
 
 /* Pushes all items but the first ones; returns how many are left to skip. */
 static int
-push_items(JsonbParseState **state, Jsonb *items, int skip)
+push_items(JsonbInState *state, Jsonb *items, int skip)
 {
 	JsonbIterator *it = JsonbIteratorInit(&items->root);
 	JsonbValue item;

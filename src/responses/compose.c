@@ -11,12 +11,11 @@
 
 #include "responses/compose.h"
 
-static void push_key(JsonbParseState **state, const char *key);
-static void
-push_text(JsonbParseState **state, const char *key, const char *text);
-static void push_number(JsonbParseState **state, const char *key, int64 number);
-static void push_jsonb(JsonbParseState **state, const char *key, Jsonb *value);
-static void push_usage(JsonbParseState **state, const Response *response);
+static void push_key(JsonbInState *state, const char *key);
+static void push_text(JsonbInState *state, const char *key, const char *text);
+static void push_number(JsonbInState *state, const char *key, int64 number);
+static void push_jsonb(JsonbInState *state, const char *key, Jsonb *value);
+static void push_usage(JsonbInState *state, const Response *response);
 
 const char *const responses_usage_names[RESPONSES_USAGES] = {"input_tokens",
 															 "output_tokens",
@@ -25,7 +24,7 @@ const char *const responses_usage_names[RESPONSES_USAGES] = {"input_tokens",
 Jsonb *
 responses_make_document(const Response *response)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_text(&state, "id", response->id);
@@ -52,11 +51,12 @@ responses_make_document(const Response *response)
 	}
 	push_usage(&state, response);
 	responses_push_extensions(&state, response, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 static void
-push_key(JsonbParseState **state, const char *key)
+push_key(JsonbInState *state, const char *key)
 {
 	JsonbValue value;
 
@@ -67,7 +67,7 @@ push_key(JsonbParseState **state, const char *key)
 }
 
 static void
-push_text(JsonbParseState **state, const char *key, const char *text)
+push_text(JsonbInState *state, const char *key, const char *text)
 {
 	JsonbValue value;
 
@@ -79,7 +79,7 @@ push_text(JsonbParseState **state, const char *key, const char *text)
 }
 
 static void
-push_number(JsonbParseState **state, const char *key, int64 number)
+push_number(JsonbInState *state, const char *key, int64 number)
 {
 	JsonbValue value;
 
@@ -91,7 +91,7 @@ push_number(JsonbParseState **state, const char *key, int64 number)
 
 /* A scalar is stored as an array with one element. */
 static void
-push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb)
+push_jsonb(JsonbInState *state, const char *key, Jsonb *jsonb)
 {
 	JsonbValue value;
 
@@ -107,7 +107,7 @@ push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb)
 
 /* A usage that was saved as zeros is in the extensions. */
 static void
-push_usage(JsonbParseState **state, const Response *response)
+push_usage(JsonbInState *state, const Response *response)
 {
 	bool has_tokens = false;
 
@@ -123,7 +123,7 @@ push_usage(JsonbParseState **state, const Response *response)
 }
 
 void
-responses_push_extensions(JsonbParseState **state,
+responses_push_extensions(JsonbInState *state,
 						  const Response *response,
 						  Jsonb *document)
 {

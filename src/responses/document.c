@@ -18,6 +18,7 @@
 #include "responses/items.h"
 #include "responses/status.h"
 #include "server/errors.h"
+#include "server/jsonb_state.h"
 #include "server/settings.h"
 
 #define NOT_SAID PG_INT64_MIN
@@ -199,7 +200,7 @@ read_fields(Response *response,
 			int nfields)
 {
 	JsonbIterator *it = JsonbIteratorInit(&document->root);
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbValue key;
 	JsonbValue value;
 	Jsonb *extensions;
@@ -226,8 +227,8 @@ read_fields(Response *response,
 			pushJsonbValue(&state, WJB_VALUE, &value);
 		}
 	}
-	extensions =
-		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	extensions = JsonbValueToJsonb(state.result);
 	response->extensions = JB_ROOT_COUNT(extensions) > 0 ? extensions : NULL;
 }
 

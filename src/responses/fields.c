@@ -9,6 +9,7 @@
 #include "responses/fields.h"
 #include "responses/response.h"
 #include "server/errors.h"
+#include "server/jsonb_state.h"
 
 void
 responses_refuse_field(const char *field,
@@ -114,8 +115,9 @@ responses_wrap_jsonb(const JsonbValue *value)
 Jsonb *
 responses_empty_array(void)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(state.result);
 }

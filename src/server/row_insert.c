@@ -253,6 +253,14 @@ insert_index_entries(RowTarget *target,
 					 bool *conflict,
 					 List *indexes)
 {
+#if PG_VERSION_NUM >= 190000
+	(void) ExecInsertIndexTuples(target->table,
+								 target->estate,
+								 conflict != NULL ? EIIT_NO_DUPE_ERROR : 0,
+								 slot,
+								 indexes,
+								 conflict);
+#else
 	(void) ExecInsertIndexTuples(target->table,
 								 slot,
 								 target->estate,
@@ -265,4 +273,5 @@ insert_index_entries(RowTarget *target,
 								 false
 #endif
 	);
+#endif
 }

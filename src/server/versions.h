@@ -15,6 +15,16 @@
 
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
+#define index_beginscan(table, key, snapshot, counts, n, order, flags)         \
+	index_beginscan(table, key, snapshot, n, order)
+#elif PG_VERSION_NUM < 190000
+#define index_beginscan(table, key, snapshot, counts, n, order, flags)         \
+	index_beginscan(table, key, snapshot, counts, n, order)
+#endif
+
+#if PG_VERSION_NUM < 190000
+#define ShmemInitHash(name, size, info, flags)                                 \
+	ShmemInitHash(name, size, size, info, flags)
 #endif
 
 #endif /* SERVER_VERSIONS_H */

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "port/pg_bitutils.h"
+#include "utils/tuplestore.h"
 
 #include "server/settings.h"
 #include "stats/shared.h"

@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "server/versions.h"
 #include "stats/shared.h"
 
 /* A power of two. */
@@ -85,11 +86,9 @@ stats_shmem_startup(void)
 	stats_lock = &GetNamedLWLockTranche("msgstore_stats")->lock;
 	databases = ShmemInitHash("msgstore stats",
 							  STATS_DATABASES,
-							  STATS_DATABASES,
 							  &info,
 							  HASH_ELEM | HASH_BLOBS);
 	channels = ShmemInitHash("msgstore channel stats",
-							 STATS_CHANNELS + STATS_DATABASES,
 							 STATS_CHANNELS + STATS_DATABASES,
 							 &info_of_channels,
 							 HASH_ELEM | HASH_BLOBS);

@@ -22,6 +22,7 @@
 #include "utils/numeric.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "server/errors.h"
 #include "server/settings.h"

@@ -9,13 +9,14 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/jsonb.h"
 
-static JsonbValue *merge_objects(JsonbParseState **state,
-								 JsonbContainer *target,
-								 JsonbContainer *patch);
+#include "server/jsonb_state.h"
+
+static void merge_objects(JsonbInState *state,
+						  JsonbContainer *target,
+						  JsonbContainer *patch);
 static void
-push_merged(JsonbParseState **state, JsonbValue *target, JsonbValue *patch);
+push_merged(JsonbInState *state, JsonbValue *target, JsonbValue *patch);
 static JsonbContainer *object_in(JsonbValue *value);
 static bool
 next_pair(JsonbIterator **iterator, JsonbValue *key, JsonbValue *value);
@@ -31,7 +32,7 @@ msgstore_merge_patch(PG_FUNCTION_ARGS)
 {
 	Jsonb *target = PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0);
 	Jsonb *patch = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbContainer *base = NULL;
 
 	if (patch == NULL && target == NULL)
@@ -42,8 +43,8 @@ msgstore_merge_patch(PG_FUNCTION_ARGS)
 		PG_RETURN_JSONB_P(patch);
 	if (target != NULL && JB_ROOT_IS_OBJECT(target))
 		base = &target->root;
-	PG_RETURN_JSONB_P(
-		JsonbValueToJsonb(merge_objects(&state, base, &patch->root)));
+	merge_objects(&state, base, &patch->root);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
 
 /* Strict: neither the state nor the value is null. */
@@ -54,8 +55,8 @@ msgstore_last_known(PG_FUNCTION_ARGS)
 }
 
 /* A NULL target is the empty object. */
-static JsonbValue *
-merge_objects(JsonbParseState **state,
+static void
+merge_objects(JsonbInState *state,
 			  JsonbContainer *target,
 			  JsonbContainer *patch)
 {
@@ -66,7 +67,7 @@ merge_objects(JsonbParseState **state,
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	(void) pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	if (target != NULL)
 	{
 		iterator = JsonbIteratorInit(target);
@@ -76,9 +77,9 @@ merge_objects(JsonbParseState **state,
 
 			if (change != NULL && change->type == jbvNull)
 				continue;
-			(void) pushJsonbValue(state, WJB_KEY, &key);
+			pushJsonbValue(state, WJB_KEY, &key);
 			if (change == NULL)
-				(void) pushJsonbValue(state, WJB_VALUE, &value);
+				pushJsonbValue(state, WJB_VALUE, &value);
 			else
 				push_merged(state, &value, change);
 		}
@@ -89,21 +90,21 @@ merge_objects(JsonbParseState **state,
 		if (value.type == jbvNull ||
 			(target != NULL && find_key(target, &key, &other) != NULL))
 			continue;
-		(void) pushJsonbValue(state, WJB_KEY, &key);
+		pushJsonbValue(state, WJB_KEY, &key);
 		push_merged(state, NULL, &value);
 	}
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 static void
-push_merged(JsonbParseState **state, JsonbValue *target, JsonbValue *patch)
+push_merged(JsonbInState *state, JsonbValue *target, JsonbValue *patch)
 {
 	JsonbContainer *object = object_in(patch);
 
 	if (object != NULL)
-		(void) merge_objects(state, object_in(target), object);
+		merge_objects(state, object_in(target), object);
 	else
-		(void) pushJsonbValue(state, WJB_VALUE, patch);
+		pushJsonbValue(state, WJB_VALUE, patch);
 }
 
 static JsonbContainer *

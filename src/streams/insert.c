@@ -23,6 +23,7 @@
 
 #include "server/row_insert.h"
 #include "server/settings.h"
+#include "server/versions.h"
 #include "streams/streams.h"
 
 /* The columns of stream_events, in the order of sql/50_streams/10_tables.sql.
@@ -99,11 +100,7 @@ last_version(Relation table, Relation key, Datum tenant, Datum stream)
 	/* Both columns have the collation C, as ScanKeyInit() assumes. */
 	ScanKeyInit(&conditions[0], 1, BTEqualStrategyNumber, F_TEXTEQ, tenant);
 	ScanKeyInit(&conditions[1], 2, BTEqualStrategyNumber, F_TEXTEQ, stream);
-#if PG_VERSION_NUM >= 180000
-	scan = index_beginscan(table, key, GetActiveSnapshot(), NULL, 2, 0);
-#else
-	scan = index_beginscan(table, key, GetActiveSnapshot(), 2, 0);
-#endif
+	scan = index_beginscan(table, key, GetActiveSnapshot(), NULL, 2, 0, 0);
 	index_rescan(scan, conditions, 2, NULL, 0);
 	if (index_getnext_slot(scan, BackwardScanDirection, slot))
 		version =

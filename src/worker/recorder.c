@@ -129,7 +129,12 @@ terminate(int signal_number, siginfo_t *info, void *context)
 	if (info->si_pid == PostmasterPid ||
 		(!in_handler && is_other_backend(info->si_pid)))
 		excused = true;
+#if PG_VERSION_NUM >= 190000
+	die(signal_number,
+		&(pg_signal_info){.pid = info->si_pid, .uid = info->si_uid});
+#else
 	die(signal_number);
+#endif
 }
 
 /* The postmaster ends all processes after one has crashed. */

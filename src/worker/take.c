@@ -132,11 +132,18 @@ try_delete(Relation queue, ItemPointer row, bool wait)
 	return table_tuple_delete(queue,
 							  row,
 							  GetCurrentCommandId(true),
+#if PG_VERSION_NUM >= 190000
+							  0,
+#endif
 							  GetActiveSnapshot(),
 							  InvalidSnapshot,
 							  wait,
-							  &failure,
-							  false);
+							  &failure
+#if PG_VERSION_NUM < 190000
+							  ,
+							  false
+#endif
+	);
 }
 
 void

@@ -22,6 +22,7 @@
 
 #include "address/address.h"
 #include "server/tables.h"
+#include "server/versions.h"
 #include "worker/tenants.h"
 
 static IndexScanDesc begin_scan(Relation table, Relation index);
@@ -59,11 +60,7 @@ worker_list_tenants(const text *after,
 static IndexScanDesc
 begin_scan(Relation table, Relation index)
 {
-#if PG_VERSION_NUM >= 180000
-	return index_beginscan(table, index, GetActiveSnapshot(), NULL, 1, 0);
-#else
-	return index_beginscan(table, index, GetActiveSnapshot(), 1, 0);
-#endif
+	return index_beginscan(table, index, GetActiveSnapshot(), NULL, 1, 0, 0);
 }
 
 /* The smallest tenant is '', so without a bound the scan includes it. */

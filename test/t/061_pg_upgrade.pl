@@ -41,6 +41,14 @@ CREATE TABLE agent.seen (body text, role name);
 CREATE FUNCTION agent.see(message msgstore.messages) RETURNS void LANGUAGE sql
     AS 'INSERT INTO agent.seen VALUES (message.body, current_user)';
 SELECT msgstore.add_handler('pigeon', 'agent.see');
+RESET ROLE;
+-- What users add to the extension's tables is in no dump but in an upgrade.
+CREATE INDEX messages_body ON msgstore.messages (md5(body));
+CREATE TABLE inserted (body text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN INSERT INTO public.inserted VALUES (NEW.body); RETURN NEW; END$$;
+CREATE TRIGGER note AFTER INSERT ON msgstore.messages
+FOR EACH ROW WHEN (NEW.body LIKE 'coo%') EXECUTE FUNCTION note();
 SQL
 my $content = content_of($old, 'store');
 my $lists = 'SELECT msgstore.list_conversations();
@@ -98,6 +106,10 @@ foreach my $way ([ copied => () ], [ linked => '--link' ])
 	wait_for_processed($new, 'store', "$name: they process what is new");
 	is( $new->safe_psql('store', 'SELECT body, role FROM agent.seen'),
 		'coo again|agent', "$name: with the handler, by its role");
+	is( $new->safe_psql('store', "SELECT body FROM inserted UNION ALL
+			SELECT indexrelid::regclass::text FROM pg_index
+			WHERE indrelid = 'msgstore.messages'::regclass AND indexrelid::regclass::text LIKE '%body'"),
+		"coo again\nmsgstore.messages_body", "$name: triggers and indexes of users came along");
 	is($new->safe_psql('store', 'SELECT * FROM msgstore.check()'), '', "$name: check() finds nothing");
 	is(violations($new, 'store'), '', "$name: the invariants hold");
 	$new->stop;

@@ -354,6 +354,7 @@ sub comparable
 	$text =~ s/("+)(created_at|completed_at|attempt_count)\1: \d+/$1$2$1: <n>/g;
 	$text =~ s/"(tenant_oldest_event_age_us)": \d+/"$1": <n>/g;
 	$text =~ s/park\('sub', '\d+'/park('sub', <n>/g;
+	$text =~ s/\bpg_temp_\d+\b/pg_temp/g;
 	$text =~ s/at position \d+/at position <n>/g;
 	$text =~ s/("prefix": ")[0-9a-f]{16}/$1<prefix>/g;
 	return $text;
