@@ -8,7 +8,8 @@ EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(tree)/msgsto
 RELEASE := $(shell sed -n '1,/"version"/s/.*"version": "\(.*\)",/\1/p' $(tree)/META.json)
 MODULE_big = msgstore
 OBJS = $(patsubst %.c,%.o,$(call files,src/*.c src/*/*.c))
-DATA = $(call files,sql/msgstore--*--*.sql)
+# Scripts of releases; that of this version is made.
+DATA = $(filter-out sql/msgstore--$(EXTVERSION).sql,$(call files,sql/msgstore--*.sql))
 DATA_built = msgstore--$(EXTVERSION).sql
 DOCS = $(call files,docs/*.md)
 ROOMS = $(call files,sql/[0-9]*.sql sql/[0-9]*/[0-9]*.sql)
@@ -40,7 +41,7 @@ ifeq ($(shell command -v $(or $(CLANG),$(shell sed -n 's/^CLANG *= *//p' $(dir $
 override with_llvm = no
 endif
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare format lint dist,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -97,6 +98,13 @@ SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[
 format lint:
 	@test/deps lint
 	@$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
+# A clean tree, so that the archive is what was tested. "make release" also freezes
+# the SQL; "make begin VERSION=0.2" follows it.
 dist:
+	@test -z "$$(git status --porcelain)" || { echo "dist: the tree has changes that are not committed:"; git status --short; exit 1; } >&2
 	git archive --format=zip --prefix=msgstore-$(RELEASE)/ -o msgstore-$(RELEASE).zip HEAD
-.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade sanitized format lint dist
+release:
+	@./release make
+begin:
+	@./release begin '$(VERSION)'
+.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare sanitized format lint dist release begin

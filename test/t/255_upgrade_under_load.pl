@@ -3,58 +3,15 @@
 use strict;
 use warnings FATAL => 'all';
 
-use File::Basename qw(basename);
-use File::Path qw(mkpath);
 use FindBin;
 use lib "$FindBin::Bin/..";
 use IPC::Run;
+use MsgstoreInstallation;
 use MsgstoreServer;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use constant { CLIENTS => 3, WORKERS => 2 };
-
-sub slurp_command
-{
-	my ($out, $err) = run_command([@_]);
-	return $out;
-}
-
-# The server finds extension scripts relative to its own program file. To add a
-# script it runs from a copy of its installation, in which everything but the
-# programs may be links.
-sub copy_installation
-{
-	my ($extra) = @_;
-	my $to = PostgreSQL::Test::Utils::tempdir;
-	my %place = map { $_ => slurp_command('pg_config', "--$_") }
-	  qw(bindir sharedir pkglibdir);
-	my $prefix = $place{bindir};
-	$prefix =~ s{[^/]+/?$}{}
-	  until $place{sharedir} =~ /^\Q$prefix\E/ && $place{pkglibdir} =~ /^\Q$prefix\E/;
-	$place{$_} =~ s{^\Q$prefix\E}{} for keys %place;
-
-	my $link = sub {
-		my ($folder, @but) = @_;
-		mkpath("$to/$folder");
-		for my $from (glob "$prefix$folder/*")
-		{
-			my $name = basename($from);
-			symlink $from, "$to/$folder/$name" or die "$name: $!"
-			  unless grep { $_ eq $name } @but;
-		}
-	};
-	my @programs = qw(postgres pg_ctl pg_config initdb);
-	$link->($place{bindir}, @programs);
-	system('cp', "$prefix$place{bindir}/$_", "$to/$place{bindir}/$_") == 0
-	  or die "could not copy $_"
-	  for @programs;
-	$link->($place{pkglibdir});
-	$link->($place{sharedir}, 'extension');
-	$link->("$place{sharedir}/extension");
-	append_to_file("$to/$place{sharedir}/extension/$_", $extra->{$_}) for keys %$extra;
-	return "$to/$place{bindir}" =~ s{/bin$}{}r;
-}
 
 my $version = slurp_file("$FindBin::Bin/../../msgstore.control") =~
   /default_version = '(.*)'/ ? $1 : die 'no version';
@@ -70,7 +27,7 @@ sub add_columns
 		"ALTER TABLE msgstore.$_ ADD COLUMN $name text NOT NULL DEFAULT '$name';\n"
 	} @to;
 }
-my $install = copy_installation({
+my $install = copy_installation(add => {
 	"msgstore--$version--$version.a.sql" => add_columns('one', @tables),
 	"msgstore--$version.a--$version.b.sql" => add_columns('two', @tables[0, 1], reverse @tables[2 .. 6])
 	  . "CREATE FUNCTION msgstore.new_in_b() RETURNS int LANGUAGE sql RETURN 1;\n" });
