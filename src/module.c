@@ -18,6 +18,7 @@
 #include "server/settings.h"
 #include "stats/stats.h"
 #include "streams/streams.h"
+#include "wake/changes.h"
 #include "wake/outbox.h"
 #include "wake/shared.h"
 #include "wake/wake.h"
@@ -41,6 +42,7 @@ _PG_init(void)
 	streams_init();
 	wake_init();
 	wake_outbox_init();
+	wake_changes_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	worker_init();

@@ -1,7 +1,29 @@
--- work: the handler of an event for users of other queues, with tables that have the
--- same columns, checks and indexes as those of msgstore.
+-- work: the handler of an event for users of other queues, with the tables that they
+-- would write: the message count and the last activity are columns of the conversation,
+-- and an index lists conversations by activity. Columns, checks and other indexes are
+-- those of msgstore.
 CREATE SCHEMA work;
-CREATE TABLE work.conversations (LIKE msgstore.conversations INCLUDING ALL) WITH (fillfactor = 80);
+CREATE SEQUENCE work.conversations_number_seq;
+CREATE TABLE work.conversations (
+    tenant_id text COLLATE "C" NOT NULL DEFAULT '',
+    id uuid NOT NULL DEFAULT msgstore.uuid7(),
+    number bigint NOT NULL DEFAULT nextval('work.conversations_number_seq'),
+    channel text COLLATE "C" NOT NULL,
+    participant_a text COLLATE "C" NOT NULL,
+    participant_b text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    message_count int NOT NULL DEFAULT 0,
+    last_activity_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, number),
+    UNIQUE (tenant_id, key),
+    CHECK (key = channel || ':' || participant_a || '<->' || participant_b),
+    CHECK (strpos(participant_a, '<->') = 0 AND strpos(participant_b, '<->') = 0),
+    CHECK (participant_a <= participant_b),
+    CHECK (message_count >= 0)
+) WITH (fillfactor = 80);
+CREATE INDEX ON work.conversations (tenant_id, last_activity_at DESC, id DESC);
 CREATE TABLE work.messages (LIKE msgstore.messages INCLUDING ALL);
 
 -- Applies a batch in one statement: the conversations, then the messages.

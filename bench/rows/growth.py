@@ -5,7 +5,6 @@ long conversation; the others are spread over one conversation per ten events. T
 measured events touch the same number of conversations in each store, spread over all
 of them."""
 import contextlib
-import json
 import os
 
 from harness.measure import SECONDS, announced, in_turn, percentile
@@ -16,6 +15,8 @@ SIZES = [int(size) for size in os.environ.get('STORED', '10000,1000000,5000000')
 TOUCHED = 1000
 DRAINED = 20000
 PAGE = 50
+# Items that a page number reaches.
+REACH = 10000
 # Calls per page, and the seconds after which there are no more.
 CALLS = 100
 LONGEST = 1
@@ -94,36 +95,38 @@ def empty_queue(own, database):
 def cost_of_pages(report, stores):
     for name, find in (('list_conversations', all_conversations), ('list_messages', long_conversation)):
         lists = {size: find(database) for size, database in stores.items()}
-        for place in ('first', 'middle', 'last'):
-            for way in ('page',) if place == 'first' else ('page', 'cursor'):
-                row = f'{name}, {place} page of {PAGE} by {way}'
-                with announced(row):
-                    report.add(row, 'ms', in_turn({
-                        label(size): lambda size=size: page_time(stores[size], *lists[size], place, way)
-                        for size in stores}), 'p50_ms', base=label(SIZES[0]))
+        for place, way in (('first', 'page'), ('farthest', 'page'), ('middle', 'cursor'), ('last', 'cursor')):
+            row = f'{name}, {place} page of {PAGE} by {way}'
+            with announced(row):
+                report.add(row, 'ms', in_turn({
+                    label(size): lambda size=size: page_time(stores[size], *lists[size], place)
+                    for size in stores}), 'p50_ms', base=label(SIZES[0]))
 
 
 def all_conversations(database):
-    """Returns the start of the call and the number of items."""
-    return 'msgstore.list_conversations(', database.number('SELECT count(*) FROM msgstore.conversations')
+    """Returns the start of the call, the number of items, and the items in their order."""
+    return ('msgstore.list_conversations(', database.number('SELECT count(*) FROM msgstore.conversations'),
+            'SELECT last_activity_at, id FROM msgstore.conversations ORDER BY 1 DESC, 2 DESC')
 
 
 def long_conversation(database):
     number, count = database.sql(
         'SELECT number, message_count FROM msgstore.conversations ORDER BY message_count DESC LIMIT 1').split('|')
-    return f"msgstore.list_messages('{number}', ", float(count)
+    return (f"msgstore.list_messages('{number}', ", float(count),
+            f"""SELECT m."timestamp", m.id FROM msgstore.messages m JOIN msgstore.conversations c
+                ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id WHERE c.number = {number} ORDER BY 1, 2""")
 
 
-def page_time(database, call, total, place, way):
-    """Measures the server's time for a page with its exact total. A cursor is the one
-    that the page before returns."""
+def page_time(database, call, total, items, place):
+    """Measures the server's time for a page with its exact total. A cursor is that of
+    the last item before the page."""
     # The last full page, because pages with fewer items are not comparable.
     last = int(total // PAGE)
-    number = {'first': 1, 'middle': last // 2 + 1, 'last': last}[place]
+    number = {'first': 1, 'farthest': min(last, REACH // PAGE), 'middle': last // 2 + 1, 'last': last}[place]
     arguments = f'page => {number}, page_size => {PAGE}'
-    if way == 'cursor':
-        before = database.sql(f'SELECT {call}page => {number - 1}, page_size => {PAGE})')
-        cursor = json.loads(before)['meta']['next_cursor']
+    if place in ('middle', 'last'):
+        cursor = database.sql('SELECT msgstore._cursor(i.at, i.id)'
+                              f' FROM ({items} LIMIT 1 OFFSET {(number - 1) * PAGE - 1}) AS i (at, id)')
         arguments = f"page_size => {PAGE}, after => '{cursor}'"
     statement = f'EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT {call}{arguments})'
     times = []

@@ -90,16 +90,15 @@ class_of(const Request *request)
 }
 
 /*
- * Answers a send that gave up waiting for a lock. If that was a lock of a row,
- * the context names the table or has the statement that updates it.
+ * Answers a send that gave up waiting for a lock. If the conversation was being
+ * created or removed, the context names the table of the row.
  */
 static bool
 reply_busy(Request *request, PoolClass class, const QueryOutcome *outcome)
 {
 	const char *context = PQresultErrorField(outcome->result, PG_DIAG_CONTEXT);
-	bool row = context != NULL &&
-			   (strstr(context, "\"conversations\"") != NULL ||
-				strstr(context, "UPDATE msgstore.conversations") != NULL);
+	bool row =
+		context != NULL && strstr(context, "\"conversation_rows\"") != NULL;
 
 	if (class != POOL_SEND || strcmp(outcome->sqlstate, "55P03") != 0)
 		return false;

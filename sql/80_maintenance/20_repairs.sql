@@ -1,15 +1,17 @@
 -- maintenance: repairs, which the statements that check() proposes call. Replay
--- and erasure use _recount_conversations(), too.
+-- and erasure use some of them, too.
 
 -- The conversations that a session locks to move messages between them. Existing
--- ones are locked first and missing ones are created then, both by key. A session
--- that creates a conversation holds existing ones, so it must not wait for one that
--- another session has created meanwhile: then it starts over, and locks that one
--- with the others. conversations_add() does the same for the worker.
+-- ones are locked first, by key. A session that adds messages locks the row, too,
+-- or may have found it before and is waited for: see src/conversations/find.c. The
+-- missing ones are created then, also by key. A session that creates a conversation
+-- holds existing ones, so it must not wait for one that another session has created
+-- meanwhile: then it starts over, and locks that one with the others.
+-- conversations_add() does the same.
 CREATE FUNCTION msgstore._hold_conversations(
     INOUT tenants text[],
     INOUT conversation_ids uuid[],
-    wanted msgstore.conversations[])
+    wanted msgstore.conversation_rows[])
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
@@ -21,26 +23,27 @@ DECLARE
 BEGIN
     LOOP
         BEGIN
-            SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
+            SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids,
+                   array_agg(c.key) AS keys
             INTO held
             FROM (
-                SELECT c.tenant_id, c.id
-                FROM msgstore.conversations c
+                SELECT c.tenant_id, c.id, c.key
+                FROM msgstore.conversation_rows c
                 WHERE (c.tenant_id, c.id) IN (
                         SELECT * FROM unnest(tenants, conversation_ids))
                     OR (c.tenant_id, c.key) IN (
                         SELECT w.tenant_id, w.key FROM unnest(wanted) w)
                 ORDER BY c.tenant_id, c.key
                 FOR UPDATE) c;
+            PERFORM msgstore._wait_for_adders(held.tenants, held.keys);
             WITH made AS (
-                INSERT INTO msgstore.conversations AS c (
-                    tenant_id, channel, participant_a, participant_b, key,
-                    last_activity_at)
+                INSERT INTO msgstore.conversation_rows AS c (
+                    tenant_id, channel, participant_a, participant_b, key)
                 SELECT w.tenant_id, w.channel, w.participant_a, w.participant_b,
-                       w.key, w.last_activity_at
+                       w.key
                 FROM unnest(wanted) w
                 WHERE NOT EXISTS (
-                    SELECT FROM msgstore.conversations c
+                    SELECT FROM msgstore.conversation_rows c
                     WHERE c.tenant_id = w.tenant_id AND c.key = w.key)
                 ORDER BY w.tenant_id, w.key
                 ON CONFLICT (tenant_id, key) DO NOTHING
@@ -51,7 +54,7 @@ BEGIN
             complete := NOT EXISTS (
                 SELECT w.tenant_id, c.id
                 FROM unnest(wanted) w
-                LEFT JOIN msgstore.conversations c
+                LEFT JOIN msgstore.conversation_rows c
                     ON c.tenant_id = w.tenant_id AND c.key = w.key
                 EXCEPT
                 SELECT * FROM unnest(held.tenants || made.tenants,
@@ -69,9 +72,38 @@ BEGIN
 END
 $$;
 
--- Every writer that adds a message locks its conversation's row first. Counts
--- taken after the lock therefore hold until the transaction ends.
-CREATE FUNCTION msgstore._recount_conversations(tenants text[], conversation_ids uuid[])
+-- Removes the changes of these conversations that are not merged. A row has
+-- changes of others, too, which stay.
+CREATE FUNCTION msgstore._drop_changes(tenants text[], conversation_ids uuid[])
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+BEGIN
+    PERFORM msgstore._hold_changes(true);
+    WITH gone AS (
+        DELETE FROM msgstore.conversation_changes c
+        WHERE EXISTS (
+            SELECT FROM msgstore._read_changes(c.changes) r
+            WHERE (c.tenant_id, r.conversation_id) IN (
+                SELECT * FROM unnest(tenants, conversation_ids)))
+        RETURNING c.tenant_id, c.id, c.changes)
+    INSERT INTO msgstore.conversation_changes (tenant_id, id, changes)
+    SELECT g.tenant_id, msgstore.uuid7(),
+           string_agg(uuid_send(r.conversation_id) || int4send(r.message_count)
+                      || timestamptz_send(r.last_activity_at), '')
+    FROM gone g
+    CROSS JOIN msgstore._read_changes(g.changes) r
+    WHERE (g.tenant_id, r.conversation_id) NOT IN (
+        SELECT * FROM unnest(tenants, conversation_ids))
+    GROUP BY g.tenant_id, g.id;
+END
+$$;
+
+-- Counts the messages of conversations that the session holds: nobody adds any
+-- until the transaction ends.
+CREATE FUNCTION msgstore._recount_held(tenants text[], conversation_ids uuid[])
     RETURNS int
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -80,30 +112,52 @@ CREATE FUNCTION msgstore._recount_conversations(tenants text[], conversation_ids
 DECLARE
     removed int;
 BEGIN
-    PERFORM FROM (
-        SELECT FROM unnest(tenants, conversation_ids) AS r (tenant_id, id)
-        JOIN msgstore.conversations c USING (tenant_id, id)
-        ORDER BY c.tenant_id, c.key
-        FOR UPDATE OF c) locked;
+    PERFORM msgstore._drop_changes(tenants, conversation_ids);
 
-    UPDATE msgstore.conversations c
-    SET message_count = m.n, last_activity_at = m.last
-    FROM unnest(tenants, conversation_ids) AS r (tenant_id, id)
+    INSERT INTO msgstore.conversation_activity AS a
+    SELECT c.tenant_id, c.id, m.n, m.last
+    FROM (SELECT DISTINCT * FROM unnest(tenants, conversation_ids)) AS r (tenant_id, id)
+    JOIN msgstore.conversation_rows c USING (tenant_id, id)
     CROSS JOIN LATERAL (
         SELECT count(*)::int AS n, max(m."timestamp") AS last
         FROM msgstore.messages m
-        WHERE m.tenant_id = r.tenant_id AND m.conversation_id = r.id) m
-    WHERE c.tenant_id = r.tenant_id AND c.id = r.id AND m.n > 0
-        AND (c.message_count, c.last_activity_at) IS DISTINCT FROM (m.n, m.last);
+        WHERE m.tenant_id = c.tenant_id AND m.conversation_id = c.id) m
+    WHERE m.n > 0
+    ON CONFLICT ON CONSTRAINT conversation_activity_pkey DO UPDATE
+    SET message_count = excluded.message_count,
+        last_activity_at = excluded.last_activity_at
+    WHERE (a.message_count, a.last_activity_at) IS DISTINCT FROM
+          (excluded.message_count, excluded.last_activity_at);
 
-    DELETE FROM msgstore.conversations c
+    DELETE FROM msgstore.conversation_activity a
+    USING unnest(tenants, conversation_ids) AS r (tenant_id, id)
+    WHERE a.tenant_id = r.tenant_id AND a.conversation_id = r.id
+        AND (NOT EXISTS (
+                SELECT FROM msgstore.messages m
+                WHERE m.tenant_id = r.tenant_id AND m.conversation_id = r.id)
+            OR NOT EXISTS (
+                SELECT FROM msgstore.conversation_rows c
+                WHERE c.tenant_id = r.tenant_id AND c.id = r.id));
+    DELETE FROM msgstore.conversation_rows c
     USING unnest(tenants, conversation_ids) AS r (tenant_id, id)
     WHERE c.tenant_id = r.tenant_id AND c.id = r.id
         AND NOT EXISTS (
             SELECT FROM msgstore.messages m
-            WHERE m.tenant_id = r.tenant_id AND m.conversation_id = r.id);
+            WHERE m.tenant_id = r.tenant_id AND m.conversation_id = r.id)
+        AND msgstore._is_empty_now(c.tenant_id, c.id);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
+END
+$$;
+
+CREATE FUNCTION msgstore._recount_conversations(tenants text[], conversation_ids uuid[])
+    RETURNS int
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM msgstore._hold_conversations(tenants, conversation_ids, '{}');
+    RETURN msgstore._recount_held(tenants, conversation_ids);
 END
 $$;
 
@@ -183,14 +237,13 @@ BEGIN
                   split_part(message.conversation_key, ':', 1),
                   least(message."from", message."to"),
                   greatest(message."from", message."to"),
-                  message.conversation_key, 0, message."timestamp",
-                  NULL)::msgstore.conversations]);
+                  message.conversation_key, NULL)::msgstore.conversation_rows]);
     UPDATE msgstore.messages m
     SET conversation_id = c.id
-    FROM msgstore.conversations c
+    FROM msgstore.conversation_rows c
     WHERE m.tenant_id = message.tenant_id AND m.id = message.id
         AND c.tenant_id = message.tenant_id AND c.key = message.conversation_key;
-    PERFORM msgstore._recount_conversations(held.tenants, held.conversation_ids);
+    PERFORM msgstore._recount_held(held.tenants, held.conversation_ids);
 END
 $$;
 
@@ -230,15 +283,21 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversations[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversation_rows[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._drop_changes(text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._recount_held(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recount_conversations(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_work(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_dead_letter(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._rehome_message(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._renormalize_message(text, uuid) FROM PUBLIC;
 
-COMMENT ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversations[]) IS
+COMMENT ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversation_rows[]) IS
     'Locks these conversations and, creating them if needed, those with the tenants and keys of the wanted ones. Returns the keys of all of them';
+COMMENT ON FUNCTION msgstore._drop_changes(text[], uuid[]) IS
+    'Deletes the changes of these conversations from conversation_changes';
+COMMENT ON FUNCTION msgstore._recount_held(text[], uuid[]) IS
+    'Recomputes message_count and last_activity_at of these conversations, which the transaction holds, and deletes those without messages. Returns the number deleted';
 COMMENT ON FUNCTION msgstore._recount_conversations(text[], uuid[]) IS
     'Locks these conversations, recomputes message_count and last_activity_at, and deletes those without messages. Returns the number deleted';
 COMMENT ON FUNCTION msgstore._drop_work(text, uuid) IS

@@ -141,7 +141,7 @@ BEGIN
             LEFT JOIN msgstore.messages m
                 ON m.tenant_id = n.tenant_id AND m.id = n.id
                 AND m.inbound_event_id = n.id
-            LEFT JOIN msgstore.conversations c
+            LEFT JOIN msgstore.conversation_rows c
                 ON c.tenant_id = n.tenant_id AND c.key = n.key
             WHERE m.id IS NULL
                 OR (m.channel, m.conversation_key, m.conversation_id, m."from",
@@ -177,7 +177,7 @@ DECLARE
             SELECT ROW(r.tenant_id, NULL, NULL, min(r.thread),
                        min(least(r."from", r."to")),
                        min(greatest(r."from", r."to")),
-                       r.key, 0, max(r."timestamp"), NULL)::msgstore.conversations
+                       r.key, NULL)::msgstore.conversation_rows
             FROM pg_temp.msgstore_replay r
             GROUP BY r.tenant_id, r.key));
 BEGIN
@@ -196,7 +196,7 @@ BEGIN
         to_given = r.to_given,
         subject = r.subject
     FROM pg_temp.msgstore_replay r
-    JOIN msgstore.conversations c
+    JOIN msgstore.conversation_rows c
         ON c.tenant_id = r.tenant_id AND c.key = r.key
     WHERE m.tenant_id = r.tenant_id AND m.id = r.message_id;
 
@@ -208,12 +208,12 @@ BEGIN
            r.provider_message_id, r.correlation_id, r.body, r.attachments,
            r."timestamp", r.from_given, r.to_given, r.subject, r.key, c.id
     FROM pg_temp.msgstore_replay r
-    JOIN msgstore.conversations c
+    JOIN msgstore.conversation_rows c
         ON c.tenant_id = r.tenant_id AND c.key = r.key
     WHERE r.message_id IS NULL
     ORDER BY r.tenant_id, r.id;
 
-    PERFORM msgstore._recount_conversations(touched.tenants, touched.conversation_ids);
+    PERFORM msgstore._recount_held(touched.tenants, touched.conversation_ids);
 END
 $$;
 

@@ -145,7 +145,7 @@ BEGIN
     removed := gone.n;
     RETURN NEXT;
     what := 'conversations';
-    removed := coalesce(msgstore._recount_conversations(
+    removed := coalesce(msgstore._recount_held(
         tenants || gone.tenants, conversation_ids || gone.ids), 0);
     RETURN NEXT;
     what := 'deliveries';
@@ -287,11 +287,12 @@ BEGIN
         WHERE q.event_id = ANY (events) AND own IN ('', q.tenant_id)
         ORDER BY q.tenant_id, q.event_id
         FOR UPDATE) locked;
-    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids
+    SELECT array_agg(c.tenant_id) AS tenants, array_agg(c.id) AS ids,
+           array_agg(c.key) AS keys
     INTO conversations
     FROM (
-        SELECT c.tenant_id, c.id
-        FROM msgstore.conversations c
+        SELECT c.tenant_id, c.id, c.key
+        FROM msgstore.conversation_rows c
         WHERE own IN ('', c.tenant_id)
             AND (c.channel = ANY (thread_names)
                  AND erased IN (c.participant_a, c.participant_b)
@@ -306,6 +307,8 @@ BEGIN
                                  m.to_given, erased)))
         ORDER BY c.tenant_id, c.key
         FOR UPDATE) c;
+    -- See _hold_conversations().
+    PERFORM msgstore._wait_for_adders(conversations.tenants, conversations.keys);
     -- A message whose conversation was created since then is like one that comes
     -- after the erasure: to lock its conversation now would be out of order.
     messages := ARRAY(
@@ -319,7 +322,7 @@ BEGIN
             AND ((m.tenant_id, m.conversation_id) IN (
                     SELECT * FROM unnest(conversations.tenants, conversations.ids))
                  OR NOT EXISTS (
-                    SELECT FROM msgstore.conversations c
+                    SELECT FROM msgstore.conversation_rows c
                     WHERE c.tenant_id = m.tenant_id
                         AND c.id = m.conversation_id)));
     PERFORM FROM (

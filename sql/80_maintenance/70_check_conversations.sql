@@ -16,7 +16,7 @@ BEGIN
                 ELSE 'wrong last activity' END,
            format('conversation %s', c.id),
            format('Stored: %s messages, last activity %s. Actual: %s, %s.',
-                  c.message_count, c.last_activity_at,
+                  c.message_count, coalesce(c.last_activity_at::text, 'none'),
                   coalesce(m.n, 0), coalesce(m.last::text, 'none')),
            format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
                   c.tenant_id, c.id)
@@ -33,6 +33,23 @@ BEGIN
             (c.message_count::bigint, c.last_activity_at);
 
     RETURN QUERY
+    SELECT 'activity without conversation', format('conversation %s', a.id),
+           'Its message count and last activity are stored, but the conversation does not exist.',
+           format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
+                  a.tenant_id, a.id)
+    FROM (
+        SELECT a.tenant_id, a.conversation_id
+        FROM msgstore.conversation_activity a
+        UNION
+        SELECT n.tenant_id, r.conversation_id
+        FROM msgstore.conversation_changes n
+        CROSS JOIN msgstore._read_changes(n.changes) r) AS a (tenant_id, id)
+    WHERE scope IN ('', a.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.conversation_rows c
+            WHERE c.tenant_id = a.tenant_id AND c.id = a.id);
+
+    RETURN QUERY
     SELECT 'wrong number of conversations', format('tenant "%s"', t.tenant_id),
            format('Stored: %s. Actual: %s.', sum(t.stored), sum(t.n)),
            format('SELECT msgstore._recount_tenant(%L)', t.tenant_id)
@@ -42,7 +59,7 @@ BEGIN
         WHERE scope IN ('', c.tenant_id)
         UNION ALL
         SELECT c.tenant_id, 0, 1
-        FROM msgstore.conversations c
+        FROM msgstore.conversation_rows c
         WHERE scope IN ('', c.tenant_id)) t
     GROUP BY t.tenant_id
     HAVING sum(t.stored) <> sum(t.n);
@@ -54,7 +71,7 @@ BEGIN
            format('Its conversation_key is %s.', m.conversation_key),
            format('SELECT msgstore._rehome_message(%L, %L)', m.tenant_id, m.id)
     FROM msgstore.messages m
-    LEFT JOIN msgstore.conversations c
+    LEFT JOIN msgstore.conversation_rows c
         ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
     WHERE scope IN ('', m.tenant_id)
         AND c.key IS DISTINCT FROM m.conversation_key;
@@ -85,4 +102,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_conversations() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_conversations() IS
-    'Finds wrong counts, wrong last activity, empty conversations, messages that are not in the conversation of their key, and messages whose addresses the channel normalizes differently now';
+    'Finds wrong counts, wrong last activity, empty conversations, activity without a conversation, messages that are not in the conversation of their key, and messages whose addresses the channel normalizes differently now';

@@ -44,6 +44,8 @@ CREATE FUNCTION msgstore._access_rights()
         -- Views run with the rights of the reader, so that row security applies
         -- to them, too; the reader needs their tables.
         ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),
+        ('{read}', 'table', '{
+            conversation_rows,conversation_activity,conversation_changes}'),
         ('{process}', 'function', '{
             process,claim,heartbeat,complete,fail,reap_stale,
             claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,

@@ -1,21 +1,20 @@
 /*
  * conversations/conversations.c: adds messages to their conversations.
  *
- * Many messages are added by a few statements: one updates the existing
- * conversations, once for all messages of a conversation, one creates the
- * missing conversations, and then the messages are inserted. All of that is
- * one transaction, so that message count and last activity are right in every
- * snapshot.
+ * A call finds the existing conversations, creates the missing ones by one
+ * statement, inserts the messages, and adds what they change to
+ * conversation_changes. All of that is one transaction, and it updates no row,
+ * so nobody who adds messages waits for somebody else who does: only for one
+ * who creates the same conversation.
  *
- * Conversations are locked in the order of tenant and key, so that two batches
- * do not deadlock: first the existing ones, then those that are created. A
- * batch that creates conversations holds existing ones, so it must not wait for
- * one that another session has created and locked meanwhile: it raises
- * lock_not_available then. The worker tries the events one by one, and
- * complete() starts over.
+ * Conversations are created in the order of tenant and key, so that two batches
+ * do not deadlock. A call that locks existing ones must not wait for the lock
+ * of one that another session has created meanwhile, out of this order: it
+ * raises lock_not_available then, and complete() starts over.
  *
- * Conversations owns messages, conversations and conversation_counts. send.c
- * adds outbound messages, the worker those of inbound events.
+ * Conversations owns messages, conversation_rows, conversation_activity,
+ * conversation_changes and conversation_counts. send.c adds outbound messages,
+ * the worker those of inbound events.
  */
 #include "postgres.h"
 
@@ -28,109 +27,35 @@
 #include "channels/channels.h"
 #include "conversations/conversations.h"
 #include "conversations/insert.h"
+#include "conversations/touch.h"
 #include "inbox/uuid7.h"
 #include "server/statement.h"
 #include "server/triggers.h"
 #include "server/versions.h"
 
-/* Locks the conversations in the order of the given rows. */
-static Statement move_conversations = {
-	.sql = "UPDATE msgstore.conversations AS c"
-		   " SET message_count = c.message_count + n.message_count,"
-		   " last_activity_at ="
-		   " greatest(c.last_activity_at, n.last_activity_at)"
-		   " FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
-		   " message_count, last_activity_at, ordinal)"
-		   " WHERE c.tenant_id = n.tenant_id AND c.key = n.key"
-		   " RETURNING n.ordinal, c.id",
-	.nargs = 4,
-	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
-	.table = "conversations"};
-
-/* The same where a trigger may change the rows; also whether one did not. */
-static Statement move_watched = {
+/*
+ * Waits for sessions that are creating one of them. A session that loses the
+ * race to create a conversation wastes a number.
+ */
+static Statement make_conversations = {
 	.sql =
-		"WITH old AS MATERIALIZED (SELECT n.ordinal, n.message_count AS added,"
-		" n.last_activity_at AS activity, c.*"
-		" FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS n (tenant_id, key,"
-		" message_count, last_activity_at, ordinal)"
-		" JOIN msgstore.conversations AS c"
-		" ON c.tenant_id = n.tenant_id AND c.key = n.key"
-		" ORDER BY n.ordinal FOR NO KEY UPDATE OF c)"
-		" UPDATE msgstore.conversations AS c"
-		" SET message_count = c.message_count + o.added,"
-		" last_activity_at = greatest(c.last_activity_at, o.activity)"
-		" FROM old o WHERE c.tenant_id = o.tenant_id AND c.id = o.id"
-		" RETURNING o.ordinal, c.id,"
-		" (c.tenant_id, c.id, c.number, c.channel, c.participant_a,"
-		" c.participant_b, c.key, c.message_count, c.last_activity_at,"
-		" c.created_at) = (o.tenant_id, o.id, o.number, o.channel,"
-		" o.participant_a, o.participant_b, o.key,"
-		" o.message_count + o.added,"
-		" greatest(o.last_activity_at, o.activity), o.created_at)",
-	.nargs = 4,
-	.argtypes = {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
-	.table = "conversations"};
-
-#define MAKE_CONVERSATIONS(on_conflict)                                        \
-	"INSERT INTO msgstore.conversations AS c (tenant_id, key,"                 \
-	" message_count, last_activity_at, id, channel, participant_a,"            \
-	" participant_b)"                                                          \
-	" SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"             \
-	" ON CONFLICT (tenant_id, key) " on_conflict                               \
-	" RETURNING id, tenant_id, key, message_count, last_activity_at"
-
-/* A session that loses the race to create a conversation wastes a number. */
-static Statement make_conversation = {
-	.sql = MAKE_CONVERSATIONS(
-		"DO UPDATE"
-		" SET message_count = c.message_count + excluded.message_count,"
-		" last_activity_at = greatest(c.last_activity_at,"
-		" excluded.last_activity_at)"),
-	.nargs = 8,
+		"INSERT INTO msgstore.conversation_rows (tenant_id, key, id, channel,"
+		" participant_a, participant_b)"
+		" SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6) AS n"
+		" ON CONFLICT (tenant_id, key) DO NOTHING"
+		" RETURNING id, tenant_id, key, channel, participant_a,"
+		" participant_b",
+	.nargs = 6,
 	.argtypes = {TEXTARRAYOID,
 				 TEXTARRAYOID,
-				 INT4ARRAYOID,
-				 TIMESTAMPTZARRAYOID,
 				 UUIDARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 TEXTARRAYOID}};
 
-/* Does not lock a conversation that another session has created. */
-static Statement make_conversations = {.sql = MAKE_CONVERSATIONS("DO NOTHING"),
-									   .nargs = 8,
-									   .argtypes = {TEXTARRAYOID,
-													TEXTARRAYOID,
-													INT4ARRAYOID,
-													TIMESTAMPTZARRAYOID,
-													UUIDARRAYOID,
-													TEXTARRAYOID,
-													TEXTARRAYOID,
-													TEXTARRAYOID}};
-
-/* The messages of a call that belong to one conversation. */
-typedef struct Touch
-{
-	const ConversationMessage *sample;
-	text *thread;
-	text *participant_a;
-	text *participant_b;
-	pg_uuid_t id;  /* first proposed, then actual */
-	bool is_known; /* existed before */
-	int message_count;
-	TimestampTz last_activity_at;
-} Touch;
-
-/* The columns of make_conversations; move_conversations has the first four. */
-static const Oid touch_types[] = {TEXTOID,
-								  TEXTOID,
-								  INT4OID,
-								  TIMESTAMPTZOID,
-								  UUIDOID,
-								  TEXTOID,
-								  TEXTOID,
-								  TEXTOID};
+#define MAKE_COLUMNS 6
+static const Oid make_types[] =
+	{TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID};
 
 /* Whether the last call raised the error of refuse_overtaken(). */
 static bool overtaken = false;
@@ -139,16 +64,17 @@ static void set_key(ConversationMessage *message);
 static int compare_keys(const void *a, const void *b);
 static int gather(ConversationMessage **sorted, int n, Touch *touches);
 static void begin_touch(Touch *touch, const ConversationMessage *message);
-static int touch(Touch *touches, int n, ConversationMessage **sorted);
-static void move(Touch *touches, int n);
-static int make(Touch **touches, int n, bool only);
+static int create_missing(Touch *touches, int n, bool wait);
+static int create(Touch *touches, int n);
+static bool take_created(Touch *touch, uint64 row);
+static bool is_same(uint64 row, int column, const text *value);
+static void find_overtaken(Touch *touches, int n, bool wait);
 pg_noreturn static void refuse_overtaken(void);
-static void check_made(const Touch *touch, int row);
-static void put_state(const Touch *touch, Datum *columns, int i, int n);
+static void assign(const Touch *touches, int n, ConversationMessage **sorted);
 static void log_assignment(const ConversationMessage *message, bool is_new);
 
 int
-conversations_add(ConversationMessage *messages, int n)
+conversations_add(ConversationMessage *messages, int n, bool wait)
 {
 	ConversationMessage **sorted = palloc(sizeof(ConversationMessage *) * n);
 	Touch *touches = palloc(sizeof(Touch) * n);
@@ -164,8 +90,11 @@ conversations_add(ConversationMessage *messages, int n)
 	}
 	qsort(sorted, n, sizeof(ConversationMessage *), compare_keys);
 	ntouches = gather(sorted, n, touches);
-	created = touch(touches, ntouches, sorted);
+	conversations_find(touches, ntouches, wait);
+	created = create_missing(touches, ntouches, wait);
+	assign(touches, ntouches, sorted);
 	conversations_insert(messages, n);
+	conversations_put_changes(touches, ntouches);
 	return created;
 }
 
@@ -231,119 +160,129 @@ begin_touch(Touch *touch, const ConversationMessage *message)
 	touch->participant_a = in_order ? message->from : message->to;
 	touch->participant_b = in_order ? message->to : message->from;
 	touch->is_known = false;
+	touch->is_created = false;
 	touch->message_count = 0;
 	touch->last_activity_at = message->timestamp;
 }
 
-/* Updates or creates the conversations; returns how many were created. */
+/* Returns how many were created. */
 static int
-touch(Touch *touches, int n, ConversationMessage **sorted)
+create_missing(Touch *touches, int n, bool wait)
 {
-	Touch **missing = palloc(sizeof(Touch *) * n);
+	Touch *missing = palloc(sizeof(Touch) * n);
 	int nmissing = 0;
-	int created;
+	int created = 0;
 	int i;
-	int j;
 	int k;
 
-	move(touches, n);
 	for (i = 0; i < n; i++)
 	{
 		if (!touches[i].is_known)
-			missing[nmissing++] = &touches[i];
+			missing[nmissing++] = touches[i];
 	}
-	created = make(missing, nmissing, n == 1);
-	for (i = 0, j = 0; i < n; i++)
-	{
-		for (k = 0; k < touches[i].message_count; k++, j++)
-		{
-			sorted[j]->conversation_id = touches[i].id;
-			if (message_level_is_interesting(DEBUG1))
-				log_assignment(sorted[j], !touches[i].is_known);
-		}
-	}
-	return created;
-}
-
-static void
-move(Touch *touches, int n)
-{
-	Datum *columns = palloc(sizeof(Datum) * n * 4);
-	Datum values[4];
-	bool isnull;
-	bool watched;
-	uint64 row;
-	int i;
-
-	for (i = 0; i < n; i++)
-		put_state(&touches[i], columns, i, n);
-	for (i = 0; i < 4; i++)
-		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
-	watched = triggers_may_alter("conversations", TRIGGER_TYPE_UPDATE);
-	statement_execute(watched ? &move_watched : &move_conversations,
-					  values,
-					  NULL);
-	for (row = 0; row < SPI_processed; row++)
-	{
-		if (watched && !DatumGetBool(statement_value(row, 3, &isnull)))
-			triggers_report("conversations", TRIGGER_TYPE_UPDATE);
-		i = (int) DatumGetInt64(statement_value(row, 1, &isnull)) - 1;
-		touches[i].id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
-		touches[i].is_known = true;
-	}
-}
-
-/*
- * If it is the only conversation of the call, another session may have created
- * it in the meantime. It is new if it has the proposed id.
- */
-static int
-make(Touch **touches, int n, bool only)
-{
-	Datum *columns = palloc(sizeof(Datum) * Max(n, 1) * 8);
-	Datum values[8];
-	bool isnull;
-	bool may_wait;
-	int created = 0;
-	int i;
-
-	if (n == 0)
+	if (nmissing == 0)
 		return 0;
-	for (i = 0; i < n; i++)
+	created = create(missing, nmissing);
+	if (created < nmissing)
 	{
-		inbox_make_uuid7(&touches[i]->id);
-		put_state(touches[i], columns, i, n);
-		columns[4 * n + i] = UUIDPGetDatum(&touches[i]->id);
-		columns[5 * n + i] = PointerGetDatum(touches[i]->thread);
-		columns[6 * n + i] = PointerGetDatum(touches[i]->participant_a);
-		columns[7 * n + i] = PointerGetDatum(touches[i]->participant_b);
+		if (wait && n > 1)
+			refuse_overtaken();
+		find_overtaken(missing, nmissing, wait);
 	}
-	for (i = 0; i < 8; i++)
-		values[i] = statement_array(touch_types[i], columns + i * n, NULL, n);
-	/* Only the first statement shows whether a trigger suppressed a row. */
-	may_wait = only || triggers_may_alter("conversations",
-										  TRIGGER_TYPE_INSERT |
-											  TRIGGER_TYPE_UPDATE);
-	statement_execute(may_wait ? &make_conversation : &make_conversations,
-					  values,
-					  NULL);
-	/* An upsert returns every row unless something suppressed it. */
-	if (SPI_processed != (uint64) n && may_wait)
-		triggers_report("conversations",
-						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
-	if (SPI_processed != (uint64) n)
-		refuse_overtaken();
-	for (i = 0; i < n; i++)
+	for (i = 0, k = 0; i < n; i++)
 	{
-		pg_uuid_t *id = DatumGetUUIDP(statement_value(i, 1, &isnull));
-
-		touches[i]->is_known =
-			memcmp(id, &touches[i]->id, sizeof(pg_uuid_t)) != 0;
-		touches[i]->id = *id;
-		check_made(touches[i], i);
-		created += !touches[i]->is_known;
+		if (!touches[i].is_known)
+			touches[i] = missing[k++];
 	}
 	return created;
+}
+
+/* Leaves is_known false for those that it created, and their id set. */
+static int
+create(Touch *touches, int n)
+{
+	Datum *columns = palloc(sizeof(Datum) * n * MAKE_COLUMNS);
+	Datum values[MAKE_COLUMNS];
+	uint64 row = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		Touch *touch = &touches[i];
+
+		inbox_make_uuid7(&touch->id);
+		columns[i] = PointerGetDatum(touch->sample->tenant_id);
+		columns[n + i] = PointerGetDatum(touch->sample->conversation_key);
+		columns[2 * n + i] = UUIDPGetDatum(&touch->id);
+		columns[3 * n + i] = PointerGetDatum(touch->thread);
+		columns[4 * n + i] = PointerGetDatum(touch->participant_a);
+		columns[5 * n + i] = PointerGetDatum(touch->participant_b);
+	}
+	for (i = 0; i < MAKE_COLUMNS; i++)
+		values[i] = statement_array(make_types[i], columns + i * n, NULL, n);
+	statement_execute(&make_conversations, values, NULL);
+	for (i = 0; i < n; i++)
+	{
+		touches[i].is_created =
+			row < SPI_processed && take_created(&touches[i], row);
+		row += touches[i].is_created;
+	}
+	if (row < SPI_processed)
+		triggers_report("conversation_rows", TRIGGER_TYPE_INSERT);
+	return (int) row;
+}
+
+/* Whether the row is that of the touch, as it was given. */
+static bool
+take_created(Touch *touch, uint64 row)
+{
+	bool isnull;
+	pg_uuid_t *id = DatumGetUUIDP(statement_value(row, 1, &isnull));
+
+	return memcmp(id, &touch->id, sizeof(pg_uuid_t)) == 0 &&
+		   is_same(row, 2, touch->sample->tenant_id) &&
+		   is_same(row, 3, touch->sample->conversation_key) &&
+		   is_same(row, 4, touch->thread) &&
+		   is_same(row, 5, touch->participant_a) &&
+		   is_same(row, 6, touch->participant_b);
+}
+
+static bool
+is_same(uint64 row, int column, const text *value)
+{
+	bool isnull;
+	Datum stored = statement_value(row, column, &isnull);
+
+	return !isnull && address_compare(DatumGetTextPP(stored), value) == 0;
+}
+
+/* Finds those that other sessions have created meanwhile. */
+static void
+find_overtaken(Touch *touches, int n, bool wait)
+{
+	Touch *others = palloc(sizeof(Touch) * n);
+	int nothers = 0;
+	int i;
+	int k;
+
+	for (i = 0; i < n; i++)
+	{
+		if (!touches[i].is_created)
+			others[nothers++] = touches[i];
+	}
+	conversations_find(others, nothers, wait);
+	for (i = 0, k = 0; i < n; i++)
+	{
+		if (touches[i].is_created)
+			continue;
+		touches[i] = others[k++];
+		if (touches[i].is_known)
+			continue;
+		if (triggers_may_alter("conversation_rows", TRIGGER_TYPE_INSERT))
+			triggers_report("conversation_rows", TRIGGER_TYPE_INSERT);
+		/* It was removed again. */
+		refuse_overtaken();
+	}
 }
 
 static void
@@ -358,33 +297,21 @@ refuse_overtaken(void)
 
 /* The state of a conversation that another session created is not known. */
 static void
-check_made(const Touch *touch, int row)
+assign(const Touch *touches, int n, ConversationMessage **sorted)
 {
-	bool isnull;
-	Datum tenant_id = statement_value(row, 2, &isnull);
-	Datum key = statement_value(row, 3, &isnull);
-	Datum message_count = statement_value(row, 4, &isnull);
-	Datum last_activity_at = statement_value(row, 5, &isnull);
+	int i;
+	int j;
+	int k;
 
-	if (address_compare(DatumGetTextPP(tenant_id), touch->sample->tenant_id) !=
-			0 ||
-		address_compare(DatumGetTextPP(key), touch->sample->conversation_key) !=
-			0 ||
-		(!touch->is_known &&
-		 (DatumGetInt32(message_count) != touch->message_count ||
-		  DatumGetTimestampTz(last_activity_at) != touch->last_activity_at)))
-		triggers_report("conversations",
-						TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
-}
-
-/* The columns that are common to both statements. */
-static void
-put_state(const Touch *touch, Datum *columns, int i, int n)
-{
-	columns[i] = PointerGetDatum(touch->sample->tenant_id);
-	columns[n + i] = PointerGetDatum(touch->sample->conversation_key);
-	columns[2 * n + i] = Int32GetDatum(touch->message_count);
-	columns[3 * n + i] = TimestampTzGetDatum(touch->last_activity_at);
+	for (i = 0, j = 0; i < n; i++)
+	{
+		for (k = 0; k < touches[i].message_count; k++, j++)
+		{
+			sorted[j]->conversation_id = touches[i].id;
+			if (message_level_is_interesting(DEBUG1))
+				log_assignment(sorted[j], touches[i].is_created);
+		}
+	}
 }
 
 static void

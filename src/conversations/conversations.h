@@ -7,11 +7,13 @@
 #include "conversations/message.h"
 
 /*
- * Adds the messages and updates message count and last activity of their
- * conversations, all or none. The caller is connected to SPI. Returns the
- * number of conversations created. Raises MS400 if a channel does not exist.
+ * Adds the messages to their conversations, all or none. The caller is
+ * connected to SPI. Returns the number of conversations created. If another
+ * session is removing a conversation or moving its messages, waits for it or,
+ * if wait is false, raises lock_not_available. Raises MS400 if a channel does
+ * not exist.
  */
-extern int conversations_add(ConversationMessage *messages, int n);
+extern int conversations_add(ConversationMessage *messages, int n, bool wait);
 
 /*
  * Whether conversations_add() raised this error because another session created

@@ -18,6 +18,7 @@
 
 #include "channels/channels.h"
 #include "conversations/conversations.h"
+#include "conversations/merge.h"
 #include "inbox/check.h"
 #include "inbox/inbox.h"
 #include "inbox/keys.h"
@@ -88,6 +89,7 @@ send_item(InboxItem *item)
 		inbox_claim_content(item, "content");
 	if (item->refusal == NULL && !item->duplicate)
 		add_outbound(item);
+	merge_without_worker();
 	SPI_finish();
 }
 
@@ -120,7 +122,7 @@ add_outbound(const InboxItem *item)
 		message.attachments = JsonbValueToJsonb(&list);
 	}
 	message_read_given(&message);
-	created = conversations_add(&message, 1);
+	created = conversations_add(&message, 1, true);
 	row_insert_any("outbound_payloads",
 				   PAYLOAD_COLUMNS,
 				   read_payload_row,

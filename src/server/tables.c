@@ -9,10 +9,10 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -21,18 +21,9 @@
 #include "server/tables.h"
 
 /* Tables that are asked about; only these few are opened without statements. */
-#define KNOWN_TABLES 8
+#define KNOWN_TABLES 16
 
-/*
- * What this backend knows of the tables, forgotten when the server invalidates
- * one: to rename, move or drop it does that.
- */
-static struct
-{
-	NameData name;
-	Oid table;
-} found[KNOWN_TABLES];
-static int nfound = 0;
+/* Of this backend's tables; forgotten when the server invalidates one. */
 static struct
 {
 	Oid table;
@@ -40,8 +31,6 @@ static struct
 } known[KNOWN_TABLES];
 static int nknown = 0;
 
-static Oid find_table(const char *name);
-static void listen_for_changes(void);
 static bool is_distributed(Oid table);
 static bool find_distributed(Oid table);
 static void forget(Datum arg, Oid table);
@@ -49,39 +38,9 @@ static void forget(Datum arg, Oid table);
 Relation
 tables_open(const char *name, LOCKMODE lock)
 {
-	return table_open(find_table(name), lock);
-}
-
-/* Two lookups in the catalogs cost as much as to open the table. */
-static Oid
-find_table(const char *name)
-{
-	Oid table;
-	int i;
-
-	for (i = 0; i < nfound; i++)
-	{
-		if (strcmp(NameStr(found[i].name), name) == 0)
-			return found[i].table;
-	}
-	listen_for_changes();
-	table = get_relname_relid(name, get_namespace_oid("msgstore", false));
-	if (OidIsValid(table) && nfound < KNOWN_TABLES)
-	{
-		namestrcpy(&found[nfound].name, name);
-		found[nfound++].table = table;
-	}
-	return table;
-}
-
-static void
-listen_for_changes(void)
-{
-	static bool registered = false;
-
-	if (!registered)
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
-	registered = true;
+	return table_open(
+		get_relname_relid(name, get_namespace_oid("msgstore", false)),
+		lock);
 }
 
 bool
@@ -107,9 +66,21 @@ tables_open_rows(const char *name, LOCKMODE lock)
 	return table;
 }
 
+Relation
+tables_open_index(Relation table, const char *name)
+{
+	Oid index = get_relname_relid(name, RelationGetNamespace(table));
+
+	if (!tables_holds_rows(table) || !OidIsValid(index) ||
+		IndexGetRelation(index, true) != RelationGetRelid(table))
+		return NULL;
+	return index_open(index, AccessShareLock);
+}
+
 static bool
 is_distributed(Oid table)
 {
+	static bool registered = false;
 	bool distributed;
 	int i;
 
@@ -118,7 +89,9 @@ is_distributed(Oid table)
 		if (known[i].table == table)
 			return known[i].distributed;
 	}
-	listen_for_changes();
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	registered = true;
 	distributed = find_distributed(table);
 	if (nknown < KNOWN_TABLES)
 	{
@@ -166,10 +139,5 @@ forget(Datum arg, Oid table)
 	{
 		if (!OidIsValid(table) || known[i].table == table)
 			nknown = 0;
-	}
-	for (i = 0; i < nfound; i++)
-	{
-		if (!OidIsValid(table) || found[i].table == table)
-			nfound = 0;
 	}
 }

@@ -16,6 +16,12 @@ extern Relation tables_open(const char *name, LOCKMODE lock);
  */
 extern bool tables_holds_rows(Relation table);
 
+/*
+ * Opens an index of an open table to read its rows. Returns NULL if a statement
+ * must read them: the rows or the index are not there.
+ */
+extern Relation tables_open_index(Relation table, const char *name);
+
 /* Opens a table whose rows are read or written without statements; raises MS503
  * if it does not hold them. */
 extern Relation tables_open_rows(const char *name, LOCKMODE lock);

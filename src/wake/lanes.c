@@ -11,6 +11,8 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 
@@ -24,12 +26,14 @@
 /*
  * Lanes are advisory locks, so that the server detects deadlocks and prepared
  * transactions keep them. pg_locks shows them with this classid, and with an
- * objsubid that the SQL functions for advisory locks do not use.
+ * objsubid that the SQL functions for advisory locks do not use. The use of a
+ * lane's conversations is a lock of its own: see conversations/find.c.
  */
 #define LANE_LOCK_CLASS 0x6d736773 /* "msgs" */
 #define LANE_LOCK_SUBID 3
+#define LANE_USE_SUBID 4
 
-static void set_tag(LOCKTAG *tag, int lane);
+static void set_tag(LOCKTAG *tag, int lane, int subid);
 
 PG_FUNCTION_INFO_V1(msgstore_lane);
 
@@ -85,7 +89,7 @@ lanes_take(uint64 lanes)
 
 		if ((lanes & lane) == 0)
 			continue;
-		set_tag(&tag, i);
+		set_tag(&tag, i, LANE_LOCK_SUBID);
 		if (LockAcquire(&tag, ExclusiveLock, false, true) !=
 			LOCKACQUIRE_NOT_AVAIL)
 			taken |= lane;
@@ -104,7 +108,7 @@ lanes_wait_for(uint64 lanes)
 	{
 		if ((lanes & (UINT64CONST(1) << i)) == 0)
 			continue;
-		set_tag(&tag, i);
+		set_tag(&tag, i, LANE_LOCK_SUBID);
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	}
 }
@@ -119,17 +123,48 @@ lanes_give(uint64 lanes)
 	{
 		if ((lanes & (UINT64CONST(1) << i)) == 0)
 			continue;
-		set_tag(&tag, i);
+		set_tag(&tag, i, LANE_LOCK_SUBID);
 		(void) LockRelease(&tag, ExclusiveLock, false);
 	}
 }
 
-static void
-set_tag(LOCKTAG *tag, int lane)
+void
+lanes_use(uint64 lanes)
 {
-	SET_LOCKTAG_ADVISORY(*tag,
-						 MyDatabaseId,
-						 LANE_LOCK_CLASS,
-						 lane,
-						 LANE_LOCK_SUBID);
+	LOCKTAG tag;
+	int i;
+
+	for (i = 0; i < LANES; i++)
+	{
+		if ((lanes & (UINT64CONST(1) << i)) == 0)
+			continue;
+		set_tag(&tag, i, LANE_USE_SUBID);
+		(void) LockAcquire(&tag, ShareLock, false, false);
+	}
+}
+
+/* Nobody has to wait behind a session that waits here. */
+void
+lanes_wait_for_use(uint64 lanes)
+{
+	List *tags = NIL;
+	int i;
+
+	for (i = 0; i < LANES; i++)
+	{
+		LOCKTAG *tag;
+
+		if ((lanes & (UINT64CONST(1) << i)) == 0)
+			continue;
+		tag = palloc(sizeof(LOCKTAG));
+		set_tag(tag, i, LANE_USE_SUBID);
+		tags = lappend(tags, tag);
+	}
+	WaitForLockersMultiple(tags, ExclusiveLock, false);
+}
+
+static void
+set_tag(LOCKTAG *tag, int lane, int subid)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LANE_LOCK_CLASS, lane, subid);
 }

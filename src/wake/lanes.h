@@ -29,4 +29,11 @@ extern void lanes_wait_for(uint64 lanes);
 /* Releases lanes that are not needed after all. */
 extern void lanes_give(uint64 lanes);
 
+/*
+ * Announces that the transaction uses conversations of these lanes, without
+ * waiting; and waits for the transactions that do now.
+ */
+extern void lanes_use(uint64 lanes);
+extern void lanes_wait_for_use(uint64 lanes);
+
 #endif /* WAKE_LANES_H */

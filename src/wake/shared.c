@@ -28,7 +28,6 @@ static TimestampTz shared_since = 0;
 static void count_crash(void);
 static Size shared_size(void);
 static void add_news(WorkerNews *to, const WorkerNews *changes);
-static void rouse(WorkerSlot *slot);
 
 void
 wake_shmem_request(void)
@@ -118,7 +117,7 @@ wake_workers(Oid database, uint64 lanes, const WorkerNews *changes)
 		/* Lanes can be reassigned, so every worker of the database is told. */
 		add_news(&slot->news, changes);
 		if (!slot->ready || (wake_share(slot) & lanes) != 0)
-			rouse(slot);
+			wake_rouse(slot);
 	}
 	if (!ready && msgstore_workers > 0)
 		wake_request_worker(database);
@@ -134,8 +133,8 @@ add_news(WorkerNews *to, const WorkerNews *changes)
 	to->expiry = Min(to->expiry, changes->expiry);
 }
 
-static void
-rouse(WorkerSlot *slot)
+void
+wake_rouse(WorkerSlot *slot)
 {
 	if (slot->latch != MyLatch || slot->asleep)
 	{

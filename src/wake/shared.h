@@ -48,6 +48,7 @@ typedef struct WorkerSlot
 	bool stop;		   /* is asked to exit */
 	bool settles;	   /* what dead workers left: see worker/postmortem.c */
 	WorkerNews news;   /* since the worker last took them */
+	int64 unmerged;	   /* changes of conversations: see wake/changes.c */
 	WorkerOutcome outcome;
 } WorkerSlot;
 
@@ -82,6 +83,9 @@ extern WorkerShared *wake_shared;
  */
 extern void wake_workers(Oid database, uint64 lanes, const WorkerNews *news);
 extern void wake_all_workers(Oid database);
+
+/* Wakes the worker of the slot. The caller holds the lock. */
+extern void wake_rouse(WorkerSlot *slot);
 
 /*
  * Returns the slot's share of the lanes, which are divided among the ready

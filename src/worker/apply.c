@@ -168,7 +168,7 @@ try_apply(WorkerBatch *batch, int first, int n)
 		taken = worker_take_events(batch, first, n);
 		if (taken != n)
 			record(batch, first, taken);
-		worker_apply(batch, first, taken);
+		worker_apply(batch, first, taken, false);
 		AtEOXact_GUC(true, nest_level);
 		ReleaseCurrentSubTransaction();
 	}
@@ -210,7 +210,7 @@ set_lock_timeout(const char *value)
 }
 
 void
-worker_apply(WorkerBatch *batch, int first, int n)
+worker_apply(WorkerBatch *batch, int first, int n, bool wait)
 {
 	ConversationMessage *messages = batch->messages + first;
 	Datum values[2];
@@ -219,7 +219,7 @@ worker_apply(WorkerBatch *batch, int first, int n)
 
 	if (n == 0)
 		return;
-	created = conversations_add(messages, n);
+	created = conversations_add(messages, n, wait);
 	worker_call_handlers(batch->handlers, messages, n);
 	if (batch->has_lines)
 	{

@@ -24,8 +24,8 @@ extern void worker_apply_batch(WorkerBatch *batch, int *left);
 
 /*
  * Creates the messages of n events whose queue rows are already deleted, of all
- * or none, and calls their handlers.
+ * or none, and calls their handlers. wait: see conversations_add().
  */
-extern void worker_apply(WorkerBatch *batch, int first, int n);
+extern void worker_apply(WorkerBatch *batch, int first, int n, bool wait);
 
 #endif /* WORKER_APPLY_H */

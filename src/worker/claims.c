@@ -24,6 +24,7 @@
 
 #include "channels/channels.h"
 #include "conversations/conversations.h"
+#include "conversations/merge.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
@@ -207,6 +208,7 @@ msgstore_complete(PG_FUNCTION_ARGS)
 	worker_delete_events(&batch, 0, batch.n);
 	while (!apply(&batch))
 		CHECK_FOR_INTERRUPTS();
+	merge_without_worker();
 	SPI_finish();
 	PG_RETURN_INT32(batch.n);
 }
@@ -277,14 +279,14 @@ apply(WorkerBatch *batch)
 
 	if (batch->n == 1)
 	{
-		worker_apply(batch, 0, 1);
+		worker_apply(batch, 0, 1, true);
 		return true;
 	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		worker_apply(batch, 0, batch->n);
+		worker_apply(batch, 0, batch->n, true);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

@@ -13,7 +13,8 @@
 
 /* What a worker writes to when it applies an event. */
 static const char *const tables[] = {"event_queue",
-									 "conversations",
+									 "conversation_rows",
+									 "conversation_changes",
 									 "conversation_counts",
 									 "messages"};
 

@@ -38,12 +38,14 @@
 #include "utils/wait_event.h"
 #endif
 
+#include "conversations/merge.h"
 #include "maintenance/maintenance.h"
 #include "responses/responses.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
+#include "wake/changes.h"
 #include "wake/lanes.h"
 #include "wake/outbox.h"
 #include "wake/shared.h"
@@ -83,8 +85,10 @@ typedef struct Task
 	TimestampTz next;
 } Task;
 
-static Task tasks[] = {{maintenance_purge_turn, DT_NOBEGIN},
+static Task tasks[] = {{merge_turn, DT_NOBEGIN},
+					   {maintenance_purge_turn, DT_NOBEGIN},
 					   {responses_housekeeping_turn, DT_NOBEGIN}};
+static Task *const merge_task = &tasks[0];
 
 /* Set when a setting or a table that the tasks depend on may have changed. */
 static bool tasks_changed = false;
@@ -153,6 +157,9 @@ msgstore_process(PG_FUNCTION_ARGS)
 		most -= claimed;
 		total += left;
 	} while (most > 0 && worker_has_more(claimed, size));
+	SPI_connect();
+	merge_without_worker();
+	SPI_finish();
 	PG_RETURN_INT32((int32) Min(total, PG_INT32_MAX));
 }
 
@@ -357,6 +364,7 @@ run_tasks(TimestampTz now)
 	TimestampTz next = DT_NOEND;
 	Size i;
 
+	merge_task->next = Min(merge_task->next, wake_changes_due());
 	for (i = 0; i < lengthof(tasks); i++)
 	{
 		Task *task = &tasks[i];

@@ -15,7 +15,9 @@ SELECT set_eq(
       WHERE pronamespace = 'msgstore'::regnamespace
         AND has_function_privilege('pgtap_nobody', oid, 'EXECUTE')$$,
     ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
-          'conversation_key', 'snippet', 'uuid7', 'version', '_tenant_scope', '_owner_scope'],
+          'conversation_key', 'snippet', 'uuid7', 'version', '_tenant_scope', '_owner_scope',
+          -- These read with the rights of the caller.
+          '_pending_count', '_pending_activity'],
     'PUBLIC can execute only functions that neither read nor write');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
@@ -177,7 +179,8 @@ CREATE TEMP TABLE touches (command text);
 INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
 FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
-        'msgstore.messages', 'msgstore.conversations', 'msgstore.channels',
+        'msgstore.messages', 'msgstore.conversation_rows', 'msgstore.conversation_activity',
+        'msgstore.conversation_changes', 'msgstore.channels',
         'msgstore.stream_events', 'msgstore.stream_subscriptions',
         'msgstore.stream_consumers', 'msgstore.parked_events',
         'msgstore.snapshots', 'msgstore.host_entries', 'msgstore.host_log',

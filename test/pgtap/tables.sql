@@ -15,6 +15,9 @@ INSERT INTO expected VALUES
     ('status_words', 'provider text, word text, status text, origin text'),
     ('messages', 'id uuid, tenant_id text, conversation_id uuid, conversation_key text, direction text, channel text, from text, to text, body text, attachments jsonb, timestamp timestamptz, provider_message_id text, inbound_event_id uuid, created_at timestamptz, from_given text, to_given text, subject text'),
     ('conversations', 'id uuid, tenant_id text, number bigint, channel text, participant_a text, participant_b text, key text, message_count integer, last_activity_at timestamptz, created_at timestamptz'),
+    ('conversation_rows', 'tenant_id text, id uuid, number bigint, channel text, participant_a text, participant_b text, key text, created_at timestamptz'),
+    ('conversation_activity', 'tenant_id text, conversation_id uuid, message_count integer, last_activity_at timestamptz'),
+    ('conversation_changes', 'tenant_id text, id uuid, changes bytea'),
     ('conversation_counts', 'tenant_id text, part bigint, n bigint'),
     ('event_claims', 'tenant_id text, event_id uuid, processor_id text, claimed_at timestamptz, renewed_at timestamptz, expires_at timestamptz'),
     ('conversation_holds', 'tenant_id text, conversation_key text, event_id uuid'),
@@ -49,7 +52,7 @@ SELECT set_has(
 FROM expected ORDER BY relation;
 SELECT set_eq(
     $$SELECT relation, name FROM actual_columns
-      WHERE relation IN ('messages', 'conversations') AND NOT not_null$$,
+      WHERE relation IN ('messages', 'conversation_rows', 'conversation_activity', 'conversation_changes') AND NOT not_null$$,
     $$VALUES ('messages', 'inbound_event_id'), ('messages', 'provider_message_id'),
         ('messages', 'correlation_id'), ('messages', 'attachments'),
         ('messages', 'from_given'), ('messages', 'to_given'), ('messages', 'subject')$$,
@@ -91,7 +94,7 @@ SELECT col_is_pk('msgstore', 'messages', ARRAY['tenant_id', 'id'],
 SELECT is(pg_get_constraintdef(oid), 'CHECK ((inbound_event_id = id))',
     'an inbound message has the id of its event')
 FROM pg_constraint WHERE conname = 'messages_inbound_event';
-SELECT col_is_unique('msgstore', 'conversations', ARRAY['tenant_id', 'key'],
+SELECT col_is_unique('msgstore', 'conversation_rows', ARRAY['tenant_id', 'key'],
     'a key identifies one conversation');
 SELECT col_is_unique('msgstore', 'event_log',
     ARRAY['tenant_id', 'channel', 'provider_message_id', 'identity'],

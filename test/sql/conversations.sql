@@ -59,12 +59,12 @@ FROM messages WHERE channel = 'email';
 \set VERBOSITY terse
 
 -- Constraints enforce the same rules on direct writes.
-INSERT INTO conversations (channel, participant_a, participant_b, key, last_activity_at)
-SELECT channel, participant_a, participant_b, key, now() FROM conversations WHERE number = 1;
-INSERT INTO conversations (channel, participant_a, participant_b, key, last_activity_at)
-VALUES ('sms', 'b', 'a', 'sms:b<->a', now());
-INSERT INTO conversations (channel, participant_a, participant_b, key, last_activity_at)
-VALUES ('sms', 'a', 'b', 'sms:other', now());
+INSERT INTO conversation_rows (channel, participant_a, participant_b, key)
+SELECT channel, participant_a, participant_b, key FROM conversations WHERE number = 1;
+INSERT INTO conversation_rows (channel, participant_a, participant_b, key)
+VALUES ('sms', 'b', 'a', 'sms:b<->a');
+INSERT INTO conversation_rows (channel, participant_a, participant_b, key)
+VALUES ('sms', 'a', 'b', 'sms:other');
 INSERT INTO messages (conversation_id, "timestamp", direction, channel, conversation_key, "from", "to")
 SELECT id, now(), 'Inbound', channel, key, 'a', 'b' FROM conversations WHERE number = 1;
 INSERT INTO messages (conversation_id, "timestamp", direction, channel, conversation_key, "from", "to", attachments)
@@ -77,7 +77,7 @@ SELECT inbound_event_id, conversation_id, inbound_event_id, now(), 'inbound', ch
 FROM messages WHERE provider_message_id = '1';
 
 -- Lists: seven conversations with one message each, newest first.
-TRUNCATE conversations, messages;
+TRUNCATE conversation_rows, conversation_activity, conversation_changes, messages;
 ALTER SEQUENCE conversations_number_seq RESTART;
 SELECT list_conversations();
 SELECT count(*) FROM generate_series(1, 7) n, send('sms', message(jsonb_build_object(
@@ -90,6 +90,26 @@ SELECT n, (page(list_conversations(n, 2))).* FROM generate_series(1, 5) n;
 -- Defaults and limits of a page.
 SELECT page, size, (page(list_conversations(page, size))).meta
 FROM (VALUES (NULL, NULL), (1, 0), (1, 500), (1, -1), (0, 10), (-5, 50), (2147483647, 50)) v (page, size);
+-- Pages by number reach the first 10,000 items.
+SELECT _is_in_reach(200, 50, 9950, 20000), _is_in_reach(1000, 50, 49950, 9950);
+SELECT _is_in_reach(201, 50, 10000, 20000);
+-- The lists are the same whatever is merged: nothing, some conversations, all.
+BEGIN;
+CREATE TEMP TABLE unmerged AS SELECT n, list_conversations(n, 2) AS page FROM generate_series(1, 5) n;
+SELECT _merge_changes(3);
+SELECT count(*) AS same FROM unmerged WHERE page = list_conversations(n, 2);
+SELECT count(*) FROM generate_series(1, 7, 2) n, send('sms', message(jsonb_build_object(
+    'from', '+1555000' || n, 'body', 'late', 'timestamp', '2024-11-01T13:00:00Z')));
+SELECT n, (page(list_conversations(n, 2))).* FROM generate_series(1, 4) n;
+SELECT _merge_changes(5);
+SELECT count(*) FROM send('sms', message('{"from": "+15550002", "body": "new", "timestamp": "2024-11-01T15:00:00Z"}'));
+SELECT n, (page(list_conversations(n, 2))).* FROM generate_series(1, 4) n;
+SELECT number, message_count, to_char(last_activity_at AT TIME ZONE 'UTC', 'HH24:MI:SS') AS last FROM conversations ORDER BY 1;
+SELECT _merge_changes(100), count(*) FROM conversation_changes;
+SELECT n, (page(list_conversations(n, 2))).* FROM generate_series(1, 4) n;
+SELECT number, message_count, to_char(last_activity_at AT TIME ZONE 'UTC', 'HH24:MI:SS') AS last FROM conversations ORDER BY 1;
+SELECT _merge_changes(100), count(*) FROM conversation_changes;
+ROLLBACK;
 -- Cursors lead through the same pages, and new rows do not shift them.
 CREATE FUNCTION public.walk(size int, OUT numbers text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -112,7 +132,7 @@ SELECT list_conversations(after => '99999999999999999999~x');
 SELECT list_conversations(after => '-999999999999999999~00000000-0000-0000-0000-000000000000');
 
 -- Pages of messages, oldest first; they do not overlap at equal timestamps.
-TRUNCATE conversations, messages, idempotency_keys;
+TRUNCATE conversation_rows, conversation_activity, conversation_changes, messages, idempotency_keys;
 ALTER SEQUENCE conversations_number_seq RESTART;
 SELECT count(*) FROM generate_series(1, 5) n, send('sms', message(jsonb_build_object(
     'body', 'Message ' || n, 'timestamp', format('2024-11-01T14:00:0%sZ', n / 3))));
@@ -177,10 +197,10 @@ JOIN (SELECT tenant_id, count(*) FROM conversations GROUP BY 1) t USING (tenant_
 WHERE sum = count;
 BEGIN;
 SAVEPOINT before;
-DELETE FROM conversations WHERE tenant_id = 'acme';
+DELETE FROM conversation_rows WHERE tenant_id = 'acme';
 SELECT (page(list_conversations())).*;
 ROLLBACK TO before;
-TRUNCATE conversations;
+TRUNCATE conversation_rows;
 SELECT list_conversations() #> '{meta,total}' AS total;
 ROLLBACK;
 SELECT (page(list_conversations())).*;
@@ -252,7 +272,7 @@ SELECT count(*) FROM msgstore.ingest_batch((SELECT jsonb_agg(jsonb_build_object(
 
 -- A timestamp too far in the future is replaced by the time of acceptance; the
 -- payload keeps it.
-TRUNCATE conversations, messages, idempotency_keys, event_log, event_queue, outbox, outbound_payloads;
+TRUNCATE conversation_rows, conversation_activity, conversation_changes, messages, idempotency_keys, event_log, event_queue, outbox, outbound_payloads;
 CREATE VIEW public.times AS
 SELECT body, CASE WHEN "timestamp" = created_at OR "timestamp" = l.accepted_at THEN 'accepted'
         ELSE ("timestamp" - statement_timestamp() > interval '1 h')::text END AS future

@@ -181,7 +181,7 @@ SELECT sent(id('coo'), 'wing-1');
 SELECT body, status, provider FROM state WHERE body = 'coo';
 
 -- Callbacks advance the status and never move it back; all are kept.
-TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys;
+TRUNCATE outbox, deliveries, delivery_statuses, messages, conversation_rows, conversation_activity, conversation_changes, idempotency_keys;
 SELECT count(*) FROM send('sms', message('six')), LATERAL sent(message_id, 'p-6');
 SELECT status, id('six') = message_id AS known, callback_id IS NOT NULL AS kept
 FROM record_status('sms', 'p-6', 'DELIVERED', '{"carrier": "x"}');
@@ -239,7 +239,7 @@ INSERT INTO status_words (word, status) VALUES ('fine', 'arrived');
 
 -- The error of a failed or undelivered message is on the message, from wherever
 -- its provider puts it; the first failure counts.
-TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys;
+TRUNCATE outbox, deliveries, delivery_statuses, messages, conversation_rows, conversation_activity, conversation_changes, idempotency_keys;
 SELECT count(*) FROM unnest('{twilio,telnyx,vonage,whatsapp,mailgun,ours,none}'::text[]) AS p,
     LATERAL send('sms', message(p)), LATERAL sent(message_id, p);
 SELECT r.id, s.status FROM (VALUES
@@ -314,7 +314,7 @@ SELECT i.* FROM conversations c, list_messages(c.id::text) l,
 WHERE c.key = 'sms:+12016661234<->+18045551234';
 
 -- Retries take at most half of a claim, so that new messages are not held back.
-TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys, dead_letters, event_failures;
+TRUNCATE outbox, deliveries, delivery_statuses, messages, conversation_rows, conversation_activity, conversation_changes, idempotency_keys, dead_letters, event_failures;
 SELECT count(*) FROM generate_series(1, 8) n, send('sms', message('m' || n));
 SELECT count(send_failed(message_id, 'E', 'no')) FROM claim_outbound('a', 6);
 SELECT time_passes();
@@ -322,7 +322,7 @@ SELECT string_agg(body, ' ' ORDER BY n) FROM claim_outbound('a', 4) WITH ORDINAL
     c (a, b, c, d, e, f, body, g, h, i, attempt, n);
 
 -- With strict_order, the messages of a conversation are claimed one at a time.
-TRUNCATE outbox, messages, conversations, idempotency_keys, event_failures;
+TRUNCATE outbox, messages, conversation_rows, conversation_activity, conversation_changes, idempotency_keys, event_failures;
 UPDATE channels SET strict_order = true WHERE name = 'sms';
 SELECT count(*) FROM unnest('{a1,a2,a3}'::text[]) body, send('sms', message(body));
 SELECT count(*) FROM unnest('{b1,b2}'::text[]) body, send('sms', message(body, '+18045550000'));
@@ -348,7 +348,7 @@ UPDATE channels SET provider = 'sms-mms' WHERE name = 'sms';
 SELECT body FROM claim_outbound('a');
 
 -- A session that is scoped to a tenant sees and changes only that tenant's messages.
-TRUNCATE outbox, deliveries, delivery_statuses, messages, conversations, idempotency_keys, dead_letters, event_failures;
+TRUNCATE outbox, deliveries, delivery_statuses, messages, conversation_rows, conversation_activity, conversation_changes, idempotency_keys, dead_letters, event_failures;
 SET msgstore.tenant_id = 'acme';
 SELECT count(*) FROM unnest('{acme 1,acme 2}'::text[]) body, send('sms', message(body));
 SET msgstore.tenant_id = 'other';

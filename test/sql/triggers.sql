@@ -66,12 +66,13 @@ FROM (VALUES
     ('messages', 'INSERT', '{"body": "changed"}', $$SELECT send('sms', event('a'))$$),
     ('messages', 'INSERT', '{"conversation_id": "00000000-0000-0000-0000-000000000000"}',
      $$SELECT send('sms', event('a'))$$),
-    ('conversations', 'INSERT', NULL, $$SELECT send('sms', event('a', '+15550000002'))$$),
-    ('conversations', 'INSERT', '{"message_count": 7}',
+    ('conversation_rows', 'INSERT', NULL, $$SELECT send('sms', event('a', '+15550000002'))$$),
+    ('conversation_rows', 'INSERT', '{"id": "00000000-0000-0000-0000-000000000000"}',
      $$SELECT send('sms', event('a', '+15550000002'))$$),
-    ('conversations', 'UPDATE', NULL, $$SELECT send('sms', event('a'))$$),
-    ('conversations', 'UPDATE', '{"message_count": 7}', $$SELECT send('sms', event('a'))$$),
-    ('conversations', 'UPDATE', '{"number": 7}', $$SELECT send('sms', event('a'))$$),
+    ('conversation_rows', 'INSERT', '{"participant_b": "+15550000003", "key": "sms:+15550000002<->+15550000003"}',
+     $$SELECT send('sms', event('a', '+15550000002'))$$),
+    ('conversation_changes', 'INSERT', NULL, $$SELECT send('sms', event('a'))$$),
+    ('conversation_changes', 'INSERT', '{"tenant_id": "t"}', $$SELECT send('sms', event('a'))$$),
     ('outbox', 'INSERT', NULL, $$SELECT send('sms', event('a'))$$),
     ('outbox', 'INSERT', '{"next_attempt_at": "infinity"}', $$SELECT send('sms', event('a'))$$),
     ('outbound_payloads', 'INSERT', NULL, $$SELECT send('sms', event('a'))$$),
@@ -129,9 +130,9 @@ CREATE TRIGGER meddle BEFORE INSERT ON messages FOR EACH ROW
 SELECT * FROM process_until_dead();
 DROP TRIGGER meddle ON messages;
 SELECT requeue_dead_letters();
-CREATE TRIGGER meddle BEFORE UPDATE ON conversations FOR EACH ROW EXECUTE FUNCTION alter_row();
+CREATE TRIGGER meddle BEFORE INSERT ON conversation_changes FOR EACH ROW EXECUTE FUNCTION alter_row();
 SELECT * FROM process_until_dead();
-DROP TRIGGER meddle ON conversations;
+DROP TRIGGER meddle ON conversation_changes;
 SELECT requeue_dead_letters();
 -- What the failure itself needs cannot be written: the call fails, and nothing is lost.
 SELECT t.relation, with_trigger(t.relation, t.operation, NULL,
@@ -146,7 +147,7 @@ SELECT finding, subject FROM msgstore.check();
 -- columns of one's own; likewise deferrable and foreign keys.
 ALTER TABLE messages ADD COLUMN note text;
 CREATE TRIGGER note BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION alter_row('{"note": "seen"}');
-CREATE TRIGGER pass BEFORE UPDATE ON conversations FOR EACH ROW EXECUTE FUNCTION alter_row('{}');
+CREATE TRIGGER pass BEFORE INSERT ON conversation_rows FOR EACH ROW EXECUTE FUNCTION alter_row('{}');
 CREATE TRIGGER pass BEFORE INSERT OR UPDATE ON event_queue FOR EACH ROW EXECUTE FUNCTION alter_row('{}');
 CREATE TRIGGER pass BEFORE INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION alter_row('{}');
 ALTER TABLE event_log ADD CONSTRAINT one UNIQUE (tenant_id, id, channel) DEFERRABLE;

@@ -28,7 +28,7 @@ SET client_min_messages = notice;
 $call;
 SQL
 	my %tables = map { $_ => 1 } $err =~ /Insert on (?:msgstore\.)?(\w+)/g;
-	delete @tables{qw(conversations conversation_counts idempotency_keys)};
+	delete @tables{qw(conversation_rows conversation_counts idempotency_keys)};
 	return join ' ', (sort keys %tables), $err =~ /ERROR:  (\w{5}: .*)/;
 }
 

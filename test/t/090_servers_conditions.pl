@@ -83,10 +83,12 @@ sql('DROP TRIGGER fill_up ON msgstore.messages');
 wait_for_processed($node, 'store', 'when there is room again, it goes on by itself', 15);
 is(violations($node, 'store'), '', 'all invariants hold');
 
-# A session that locks a conversation delays that conversation, and no other.
+# A session that locks a conversation, as an erasure does, delays that conversation,
+# and no other.
 my $session = $node->background_psql('store');
 $session->query_safe("BEGIN;
-	SELECT duplicate FROM msgstore.send('sms', event(NULL, '+18045550000'))");
+	SELECT FROM msgstore.conversation_rows
+	WHERE '+18045550000' IN (participant_a, participant_b) FOR UPDATE");
 sql("SELECT ingest_many('d', 20, 20)");
 my $others = "SELECT count(*) FROM msgstore.messages
 	WHERE provider_message_id LIKE 'd%'";

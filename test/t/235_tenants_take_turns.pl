@@ -79,7 +79,8 @@ set_workers(0);
 wait_for_workers($node, 'store', 0);
 # Discard the backlog.
 sql('TRUNCATE msgstore.event_log, msgstore.event_queue, msgstore.event_claims,
-	msgstore.messages, msgstore.conversations');
+	msgstore.messages, msgstore.conversation_rows,
+	msgstore.conversation_activity, msgstore.conversation_changes');
 sql("DO \$\$ BEGIN
 		FOR i IN 1..2500 LOOP
 			PERFORM set_config('msgstore.tenant_id', 't' || i, true),

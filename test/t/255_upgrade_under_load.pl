@@ -19,7 +19,7 @@ my $version = slurp_file("$FindBin::Bin/../../msgstore.control") =~
 # The queue and the log first, in the order in which ingest locks them; workers
 # do not conflict with any order.
 my @tables = qw(event_queue event_log messages conversation_holds event_claims
-  event_failures conversations);
+  event_failures conversation_rows);
 sub add_columns
 {
 	my ($name, @to) = @_;

@@ -100,7 +100,7 @@ is(as('tenant_a', "SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.respons
 	'a response is read by its owner, and by all when it has none');
 is(sql("SET msgstore.admin = on; SET msgstore.owner = 'ann'; SET msgstore.tenant_id = 'a'; SET ROLE tenant_a;
 	SELECT string_agg(id, ', ' ORDER BY id) FROM msgstore.responses"), 'of-all, of-ann, of-bob', 'an administrator sees all owners');
-is(as('tenant_a', "UPDATE msgstore.tenant_limits SET burst = 1; DELETE FROM msgstore.conversations WHERE tenant_id = 'b';
+is(as('tenant_a', "UPDATE msgstore.tenant_limits SET burst = 1; DELETE FROM msgstore.conversation_rows WHERE tenant_id = 'b';
 	DELETE FROM msgstore.responses WHERE id = 'of-bob'; SELECT count(*) FROM msgstore.responses"), 2, 'rows of others cannot be changed');
 is(sql("SELECT count(*) FROM msgstore.responses WHERE id = 'of-bob' UNION ALL SELECT count(*) FROM msgstore.conversations"), "1\n3", 'and were not');
 like(as('tenant_a', $_), qr/new row violates row-level security policy/, $_)

@@ -76,8 +76,15 @@ sub wait_for_waiters
 is($gateway->post('/api/messages/sms', sms())->{status}, 202, 'a conversation');
 ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'ready');
 
-# A session that holds a conversation and forgets to commit.
-$holder->query_safe('BEGIN; UPDATE msgstore.conversations SET message_count = message_count');
+# A session that has sent to a conversation and forgets to commit holds up nobody.
+$holder->query_safe(
+	q(BEGIN; SELECT msgstore.send('sms', '{"from": "+12016661234", "to": "+18045551234", "body": "open", "timestamp": "2024-11-01T14:00:00Z"}'))
+);
+quick('an open send', send => send_bytes(body => 'beside it'));
+$holder->query_safe('ROLLBACK');
+
+# One that removes the conversation, and forgets to commit, does.
+$holder->query_safe('BEGIN; SELECT FROM msgstore.conversation_rows FOR UPDATE');
 my $start = time;
 my @sends = launch(map { send_bytes(body => "busy $_") } 1 .. 12);
 wait_for_waiters(3);

@@ -1,0 +1,240 @@
+-- conversations: message count and last activity.
+--
+-- Adding a message changes no row of its conversation: it adds the change to
+-- conversation_changes. Merging adds the changes to conversation_activity, many at
+-- once, and deletes them. Both in one transaction: the sum is exact in every
+-- snapshot, and adding, merging and reading do not wait for each other.
+
+-- Changes without the rows that hold them; the sum of a conversation's changes.
+CREATE FUNCTION msgstore._read_changes(changes bytea)
+    RETURNS TABLE (
+        conversation_id uuid,
+        message_count int,
+        last_activity_at timestamptz)
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100
+    AS 'MODULE_PATHNAME', 'msgstore_read_changes';
+
+CREATE FUNCTION msgstore._pending_count(tenant_id text, conversation_id uuid)
+    RETURNS int
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 10
+    AS 'MODULE_PATHNAME', 'msgstore_pending_count';
+
+CREATE FUNCTION msgstore._pending_activity(tenant_id text, conversation_id uuid)
+    RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 10
+    AS 'MODULE_PATHNAME', 'msgstore_pending_activity';
+
+CREATE FUNCTION msgstore._newest_pending(
+    scope text,
+    before timestamptz,
+    before_id uuid,
+    most bigint)
+    RETURNS TABLE (
+        tenant_id text,
+        conversation_id uuid,
+        message_count int,
+        last_activity_at timestamptz)
+    LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 50
+    AS 'MODULE_PATHNAME', 'msgstore_newest_pending';
+
+CREATE VIEW msgstore.conversations WITH (security_invoker) AS
+SELECT c.tenant_id,
+       c.id,
+       c.number,
+       c.channel,
+       c.participant_a,
+       c.participant_b,
+       c.key,
+       coalesce(a.message_count, 0)
+           + msgstore._pending_count(c.tenant_id, c.id) AS message_count,
+       greatest(a.last_activity_at,
+                msgstore._pending_activity(c.tenant_id, c.id))
+           AS last_activity_at,
+       c.created_at
+FROM msgstore.conversation_rows c
+LEFT JOIN msgstore.conversation_activity a
+    ON a.tenant_id = c.tenant_id AND a.conversation_id = c.id;
+
+-- A conversation is found by its pending changes if these are not older than what
+-- was merged, and by conversation_activity otherwise. Of the latter only those
+-- matter that come before the last one wanted of the former.
+CREATE FUNCTION msgstore._newest_conversations(
+    before timestamptz,
+    before_id uuid,
+    skip bigint,
+    most int)
+    RETURNS TABLE (
+        tenant_id text,
+        conversation_id uuid,
+        message_count int,
+        last_activity_at timestamptz)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    place CONSTANT timestamptz := coalesce(before, 'infinity');
+    place_id CONSTANT uuid :=
+        coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    wanted CONSTANT int := skip + most;
+    looked_at bigint := wanted;
+    pending record;
+BEGIN
+    LOOP
+        SELECT count(*) AS found,
+               array_agg(p.tenant_id) FILTER (WHERE p.leads) AS tenants,
+               array_agg(p.conversation_id) FILTER (WHERE p.leads) AS ids,
+               array_agg(p.message_count) FILTER (WHERE p.leads) AS counts,
+               array_agg(p.last_activity_at) FILTER (WHERE p.leads) AS times
+        INTO pending
+        FROM (
+            SELECT n.tenant_id, n.conversation_id, n.last_activity_at,
+                   coalesce(a.message_count, 0) + n.message_count AS message_count,
+                   n.last_activity_at
+                       >= coalesce(a.last_activity_at, '-infinity') AS leads
+            FROM msgstore._newest_pending(scope, place, place_id, looked_at) n
+            LEFT JOIN msgstore.conversation_activity a
+                ON a.tenant_id = n.tenant_id
+                AND a.conversation_id = n.conversation_id
+            ORDER BY n.last_activity_at DESC, n.conversation_id DESC) p;
+        EXIT WHEN pending.found < looked_at OR cardinality(pending.ids) >= wanted;
+        looked_at := 4 * looked_at;
+    END LOOP;
+    RETURN QUERY
+    SELECT p.tenant_id, p.conversation_id, p.message_count, p.last_activity_at
+    FROM unnest(pending.tenants, pending.ids, pending.counts, pending.times)
+        AS p (tenant_id, conversation_id, message_count, last_activity_at)
+    UNION ALL
+    SELECT t, merged.conversation_id, merged.message_count, merged.last_activity_at
+    FROM msgstore._tenants_in_scope() t
+    CROSS JOIN LATERAL (
+        SELECT a.conversation_id, a.last_activity_at,
+               a.message_count
+                   + msgstore._pending_count(a.tenant_id, a.conversation_id)
+                   AS message_count
+        FROM msgstore.conversation_activity a
+        WHERE a.tenant_id = t
+            AND (a.last_activity_at, a.conversation_id) < (place, place_id)
+            AND (a.last_activity_at, a.conversation_id)
+                > (coalesce(pending.times[wanted], '-infinity'),
+                   coalesce(pending.ids[wanted],
+                            '00000000-0000-0000-0000-000000000000'))
+            AND coalesce(a.last_activity_at
+                         > msgstore._pending_activity(a.tenant_id, a.conversation_id),
+                         true)
+        ORDER BY a.last_activity_at DESC, a.conversation_id DESC
+        LIMIT wanted) merged
+    ORDER BY 4 DESC, 2 DESC
+    LIMIT most OFFSET skip;
+END
+$$;
+
+-- One session at a time merges or removes changes, until its transaction ends.
+CREATE FUNCTION msgstore._hold_changes(wait boolean) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_hold_changes';
+
+CREATE FUNCTION msgstore._merge_changes(most int) RETURNS int
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    taken record;
+BEGIN
+    IF NOT msgstore._hold_changes(false) THEN
+        RETURN -1;
+    END IF;
+    WITH gone AS (
+        DELETE FROM msgstore.conversation_changes c
+        USING (
+            SELECT n.tenant_id, n.id,
+                   sum(octet_length(n.changes)) OVER (
+                       ORDER BY n.tenant_id, n.id)
+                       - octet_length(n.changes) AS bytes_before
+            FROM (
+                SELECT * FROM msgstore.conversation_changes n
+                ORDER BY n.tenant_id, n.id
+                LIMIT most) n) n
+        WHERE c.tenant_id = n.tenant_id AND c.id = n.id
+            AND n.bytes_before < 28 * most
+        RETURNING c.tenant_id, c.changes)
+    SELECT coalesce(sum(octet_length(g.changes)) / 28, 0)::int AS n,
+           array_agg(g.tenant_id) AS tenants,
+           array_agg(g.changes) AS changes
+    INTO taken
+    FROM gone g;
+    INSERT INTO msgstore.conversation_activity AS a
+    SELECT t.tenant_id, c.conversation_id, sum(c.message_count),
+           max(c.last_activity_at)
+    FROM unnest(taken.tenants, taken.changes) AS t (tenant_id, changes)
+    CROSS JOIN msgstore._read_changes(t.changes) AS c
+    GROUP BY t.tenant_id, c.conversation_id
+    ON CONFLICT ON CONSTRAINT conversation_activity_pkey DO UPDATE
+    SET message_count = a.message_count + excluded.message_count,
+        last_activity_at = greatest(a.last_activity_at, excluded.last_activity_at);
+    RETURN taken.n;
+END
+$$;
+
+-- Those who remove a conversation, or count its messages, lock its row first.
+CREATE FUNCTION msgstore._wait_for_adders(tenants text[], keys text[]) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_wait_for_adders';
+
+-- Whatever the snapshot of the transaction shows.
+CREATE FUNCTION msgstore._is_empty_now(tenant_id text, conversation_id uuid)
+    RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_is_empty_now';
+
+REVOKE ALL ON FUNCTION msgstore._read_changes(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._newest_pending(text, timestamptz, uuid, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._newest_conversations(timestamptz, uuid, bigint, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._wait_for_adders(text[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._is_empty_now(text, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._hold_changes(boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._merge_changes(int) FROM PUBLIC;
+-- PUBLIC keeps EXECUTE on _pending_count() and _pending_activity(): the view calls
+-- them with the rights of the reader, and they read conversation_changes with
+-- these rights.
+
+COMMENT ON VIEW msgstore.conversations IS
+    'One row per tenant, channel (thread) and pair of addresses; message_count and last_activity_at are exact in every snapshot';
+COMMENT ON COLUMN msgstore.conversations.tenant_id IS
+    'Tenant that owns the conversation; empty if tenants are not used';
+COMMENT ON COLUMN msgstore.conversations.id IS
+    'Id of the conversation (UUID version 7)';
+COMMENT ON COLUMN msgstore.conversations.number IS
+    'Short number, accepted wherever an id is. Numbering starts at 1 and may have gaps';
+COMMENT ON COLUMN msgstore.conversations.channel IS
+    'Name of the thread: the channel itself, or the one whose conversations it shares (channels.thread)';
+COMMENT ON COLUMN msgstore.conversations.participant_a IS
+    'Normalized address of the participant that sorts first in byte order';
+COMMENT ON COLUMN msgstore.conversations.participant_b IS
+    'Normalized address of the other participant';
+COMMENT ON COLUMN msgstore.conversations.key IS
+    'channel:participant_a<->participant_b, as conversation_key() returns it';
+COMMENT ON COLUMN msgstore.conversations.message_count IS
+    'Number of messages in the conversation';
+COMMENT ON COLUMN msgstore.conversations.last_activity_at IS
+    'Greatest timestamp of its messages';
+COMMENT ON COLUMN msgstore.conversations.created_at IS
+    'Start of the transaction that created the conversation';
+COMMENT ON FUNCTION msgstore._read_changes(bytea) IS
+    'Returns the changes in a row of conversation_changes: messages added to a conversation and the greatest of their timestamps';
+COMMENT ON FUNCTION msgstore._pending_count(text, uuid) IS
+    'Returns the number of messages of this conversation in conversation_changes';
+COMMENT ON FUNCTION msgstore._pending_activity(text, uuid) IS
+    'Returns the greatest timestamp of the messages of this conversation in conversation_changes, null if there are none';
+COMMENT ON FUNCTION msgstore._newest_pending(text, timestamptz, uuid, bigint) IS
+    'Returns the sums of conversation_changes for the conversations that follow the position in the list by last pending activity, at most so many. scope: a tenant, or empty for all';
+COMMENT ON FUNCTION msgstore._newest_conversations(timestamptz, uuid, bigint, int) IS
+    'Returns the conversations that follow a position in the list of those in scope, or its first ones, without the first skip, at most so many, most recent activity first';
+COMMENT ON FUNCTION msgstore._hold_changes(boolean) IS
+    'Locks conversation_changes against merging and removing until the end of the transaction. Returns false if it is locked and wait is false';
+COMMENT ON FUNCTION msgstore._merge_changes(int) IS
+    'Adds about so many changes of conversation_changes to conversation_activity and deletes them. Returns their number, -1 if another session merges';
+COMMENT ON FUNCTION msgstore._wait_for_adders(text[], text[]) IS
+    'Waits for the transactions that may have found one of these conversations, given by tenant and key, before its row was locked';
+COMMENT ON FUNCTION msgstore._is_empty_now(text, uuid) IS
+    'Returns whether no committed message is in the conversation, nor one of this transaction';
