@@ -423,7 +423,7 @@ static const Schema parameters[] = {
 	"description": "The same as include",
 	"schema": {"type": "string"}, "example": "all"})},
 {"Idempotency-Key", JSON({
-	"description": "A second request with the same key stores nothing and is answered with the first id",
+	"description": "A second request with the same key and body stores nothing and is answered with the first id; with another body it is a conflict",
 	"schema": {"type": "string", "maxLength": 255}, "example": "key-1"})},
 {"X-Request-Id", JSON({
 	"description": "Is returned, logged, and stored as correlation_id",

@@ -92,6 +92,8 @@ is(succeeds("$scratch/installed", 'find . -type f | LC_ALL=C sort'),
 	succeeds("$scratch/expected", 'find . -type f | LC_ALL=C sort'), 'the same files are installed');
 is( succeeds($scratch, "diff -r expected installed | grep -v '^Binary files' || true", 'compared'),
 	'', 'with the same content');
+ok(-s place_in("$scratch/installed", 'sharedir') . "/msgstore/$_", "$_ is installed")
+  for qw(alert-rules.yml grafana-dashboard.json);
 my $program = place_in("$scratch/installed", 'bindir') . '/msgstore-gateway';
 is( succeeds($scratch, "'$program' --help", 'the gateway runs'),
 	succeeds($scratch, "'$tree/gateway/msgstore-gateway' --help"), 'and is the same');
