@@ -70,7 +70,7 @@ RETURN (
         FROM generate_series(1, n) i)));
 
 -- Makes events older. An event's time is in its id.
-CREATE FUNCTION backdate(pattern text, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION backdate(pattern text, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     event record;
     made uuid;

@@ -282,7 +282,7 @@ unlike($gateway->log_text, qr/^FAKE/m, 'no line can be forged');
 $gateway->stop;
 like(
 	$gateway->log_text,
-	qr/"message":"stopping on signal TERM"\}\n.*"message":"stopped"\}\n\z/,
+	qr/"message":"stopping on signal TERM"\}\n.*"message":"stopped"\}\n\z/s,
 	'start and stop are logged');
 
 # A level hides the lines below it.
