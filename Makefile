@@ -19,8 +19,8 @@ PG_MAJOR = $(shell $(PG_CONFIG) --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 # -Werror is for developers: a user's compiler may know more warnings.
 PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror) $(if $(findstring clang,$(CC)),-Wno-ignored-attributes -Wno-ignored-optimization-argument -Wno-unknown-warning-option)
 # As system headers, the server's own warnings do not stop our build.
-PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
-SHLIB_LINK = -lutf8proc -lidn2
+PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir) -isystem /usr/include/libxml2
+SHLIB_LINK = -lutf8proc -lidn2 -lcrypto -lxml2
 EXTRA_CLEAN = test/fuzz/build msgstore--*.sql results tmp_check tmp_check_sql tmp_check_iso log regression.diffs regression.out
 
 # Both runners start servers of their own; the worker is met in test/t.

@@ -8,7 +8,7 @@ RUN make deps && make clean && make install DESTDIR=/out
 
 FROM postgres:15-bookworm
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libidn2-0 libutf8proc2 \
+    && apt-get install -y --no-install-recommends libidn2-0 libssl3 libutf8proc2 libxml2 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/ /
 COPY docker/gateway_role.sql /usr/local/share/msgstore/

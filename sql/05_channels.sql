@@ -18,9 +18,9 @@ CREATE TABLE msgstore.channels
     CONSTRAINT channels_pkey PRIMARY KEY (name),
     CONSTRAINT channels_name_is_word
         CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
-    -- The gateway's path of status callbacks.
+    -- The gateway's paths of status callbacks and of sources.
     CONSTRAINT channels_name_not_reserved
-        CHECK (name <> 'status'),
+        CHECK (name <> 'status' AND name NOT LIKE 'wh\_%'),
     -- No colon: the first colon of a conversation key ends the thread.
     CONSTRAINT channels_thread_is_word
         CHECK (thread ~ '^[a-z][a-z0-9_-]{0,62}$'),

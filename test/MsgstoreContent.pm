@@ -56,6 +56,12 @@ SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_addre
     "hostname": "h", "tags": ["a", "b"], "comment": "ünïcode"}]');
 
 SELECT msgstore.create_api_key('acme', '{ingest,read}'), msgstore.set_tenant_limit('acme', 10);
+SELECT msgstore.create_source('chat', 'whatsapp-cloud', 'secret', tenant => 'acme');
+SELECT msgstore.rotate_source_secret('chat', 'another');
+INSERT INTO msgstore.source_tokens SELECT 'acme', 'chat', sha256('token'), '2100-01-01';
+INSERT INTO msgstore.signature_schemes (name, method) VALUES ('own', 'token');
+INSERT INTO msgstore.providers (name, scheme) VALUES ('own', 'own');
+INSERT INTO msgstore.provider_rules (provider, position, kind, channel) VALUES ('own', 1, 'message', 'sms');
 
 -- A message sent, one leased, a callback matched to its message and one that is not.
 SELECT msgstore.sent(message_id, 'sent-1', 'a') FROM msgstore.claim_outbound('a', 1);

@@ -43,6 +43,7 @@ static const Status statuses[] = {
 	{200, "OK", NULL},
 	{201, "Created", NULL},
 	{202, "Accepted", NULL},
+	{204, "No Content", NULL},
 	{400, "Bad Request", "bad_request"},
 	{401, "Unauthorized", "unauthorized"},
 	{403, "Forbidden", "forbidden"},
@@ -411,16 +412,21 @@ add_headers(const Request *request, Text *out)
 	const Reply *reply = &request->reply;
 
 	text_addf(out,
-			  "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\n"
-			  "Cache-Control: no-store\r\n",
+			  "HTTP/1.1 %d %s\r\nCache-Control: no-store\r\n",
 			  reply->status,
-			  find_status(reply->status)->phrase,
-			  reply->body.length + strlen(body_end(reply)));
+			  find_status(reply->status)->phrase);
 	add_header(out, "Date", current_date());
-	add_header(out,
-			   "Content-Type",
-			   reply->content_type != NULL ? reply->content_type
-										   : "application/json");
+	/* An answer without content has no length either (RFC 9110, 8.6). */
+	if (reply->status != 204)
+	{
+		text_addf(out,
+				  "Content-Length: %zu\r\n",
+				  reply->body.length + strlen(body_end(reply)));
+		add_header(out,
+				   "Content-Type",
+				   reply->content_type != NULL ? reply->content_type
+											   : "application/json");
+	}
 	add_header(out, "Connection", stays_open(request) ? "keep-alive" : "close");
 	add_header(out, "X-Request-Id", request->id);
 	if (request->traceparent[0] != '\0')

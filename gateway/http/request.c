@@ -241,9 +241,7 @@ read_traceparent(Request *request)
 static void
 read_client(Request *request)
 {
-	const char *peer = request->info->remote_addr;
-
-	if ((request->gateway->config->trust_proxy || is_loopback(peer)) &&
+	if (request_trusts_peer(request) &&
 		(copy_address(request_header(request, "X-Forwarded-For"),
 					  request->client,
 					  sizeof(request->client)) ||
@@ -251,7 +249,17 @@ read_client(Request *request)
 					  request->client,
 					  sizeof(request->client))))
 		return;
-	snprintf(request->client, sizeof(request->client), "%s", peer);
+	snprintf(request->client,
+			 sizeof(request->client),
+			 "%s",
+			 request->info->remote_addr);
+}
+
+bool
+request_trusts_peer(const Request *request)
+{
+	return request->gateway->config->trust_proxy ||
+		   is_loopback(request->info->remote_addr);
 }
 
 static bool

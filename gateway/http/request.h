@@ -23,4 +23,7 @@ void request_close(Request *request);
  */
 const char *request_find_fault(const Request *request);
 
+/* May the peer be believed what it says about the client? */
+bool request_trusts_peer(const Request *request);
+
 #endif /* REQUEST_H */

@@ -12,6 +12,9 @@ void post_message(Request *request);
 /* webhooks.c */
 void post_webhook(Request *request);
 
+/* sources.c */
+void receive_webhook(Request *request);
+
 /* statuses.c */
 void post_webhook_status(Request *request);
 

@@ -74,6 +74,12 @@
 					 "reason=\"" reason "\"",                                  \
 					 "Events refused, by their first fault.")
 
+#define SOURCE_UNVERIFIED(reason)                                              \
+	DATABASE_COUNTER("source_unverified_" reason,                              \
+					 "source_webhooks_unverified",                             \
+					 "reason=\"" reason "\"",                                  \
+					 "Webhooks of sources whose signature was not accepted.")
+
 /* The five of each class of pool.h. */
 #define POOL_CLASS(class)                                                      \
 	GAUGE("pool_" class "_in_use",                                             \
@@ -284,6 +290,25 @@ const MetricName metric_names[] = {
 	EVENTS_REFUSED("timestamp"),
 	EVENTS_REFUSED("body"),
 	EVENTS_REFUSED("attachments"),
+	SOURCE_UNVERIFIED("missing"),
+	SOURCE_UNVERIFIED("malformed"),
+	SOURCE_UNVERIFIED("mismatch"),
+	SOURCE_UNVERIFIED("body_changed"),
+	SOURCE_UNVERIFIED("expired"),
+	SOURCE_UNVERIFIED("replayed"),
+	SOURCE_UNVERIFIED("no_secret"),
+	DATABASE_COUNTER("source_refused",
+					 "source_webhooks_refused",
+					 NULL,
+					 "Verified webhooks of sources that cannot be read."),
+	DATABASE_COUNTER("source_items_refused",
+					 "source_items_refused",
+					 NULL,
+					 "Messages and statuses in webhooks of sources refused."),
+	DATABASE_COUNTER("source_items_ignored",
+					 "source_items_ignored",
+					 NULL,
+					 "Items in webhooks of sources that no rule takes."),
 	DATABASE_COUNTER("messages_sent",
 					 "messages_sent",
 					 NULL,

@@ -3,6 +3,9 @@
  * routes, so that it cannot tell of other routes, parameters or bodies than
  * there are.
  *
+ * Raw routes are left out: providers call them, each in its own way, and no
+ * client is generated for them.
+ *
  * What the checks that all routes share can answer (routes.c) is not in the
  * table: it follows from the same columns as the checks themselves.
  */
@@ -57,7 +60,7 @@ get_openapi(Request *request)
 	text_add_string(&out, head);
 	for (int i = 0; i < routes_count; i++)
 	{
-		if (is_repeated(config, i, NULL))
+		if (routes[i].raw || is_repeated(config, i, NULL))
 			continue;
 		if (!first)
 			text_add_string(&out, ",");

@@ -34,7 +34,7 @@ static bool match_path(Request *request, const char *pattern);
 static bool match_method(const Request *request, const char *method);
 static void add_allowed(Request *request, const char *method);
 static bool accept_answer(Request *request, const Route *route);
-static bool accept_body(Request *request);
+static bool accept_body(Request *request, const Route *route);
 static void run_guarded(Request *request, int route);
 static bool take_limits(Request *request);
 static bool take_ip_limit(Request *request, long limit);
@@ -49,7 +49,8 @@ routes_dispatch(Request *request)
 		return;
 	dispatch(request, found);
 	if (routes[found].handler == post_webhook ||
-		routes[found].handler == post_webhook_status)
+		routes[found].handler == post_webhook_status ||
+		routes[found].handler == receive_webhook)
 		webhook_count_refusal(request);
 }
 
@@ -63,7 +64,8 @@ dispatch(Request *request, int found)
 		return;
 	if (strcmp(route->method, "GET") == 0
 			? !accept_answer(request, route)
-			: route->body != NULL && !accept_body(request))
+			: (route->body != NULL || route->raw) &&
+				  !accept_body(request, route))
 		return;
 	if (route->query != NULL && !request_check_query(request, route->query))
 		return;
@@ -202,7 +204,8 @@ accept_answer(Request *request, const Route *route)
 {
 	bool exact;
 
-	if (request_accepts(request, "application/json", &exact) > 0 ||
+	if (route->raw ||
+		request_accepts(request, "application/json", &exact) > 0 ||
 		(route->type != NULL && request_accepts(request, route->type, &exact)))
 		return true;
 	reply_error(request, 406, "Accept does not allow JSON");
@@ -210,8 +213,10 @@ accept_answer(Request *request, const Route *route)
 }
 
 static bool
-accept_body(Request *request)
+accept_body(Request *request, const Route *route)
 {
+	if (route->raw)
+		return coding_check(request) && request_read_body(request);
 	if (!request_has_json_type(request))
 	{
 		reply_error(request, 415, "Content-Type must be application/json");

@@ -23,6 +23,7 @@ typedef struct Route
 	const char *type;  /* another type than JSON that a GET can return */
 	const char *query; /* its parameters; NULL: the query is ignored */
 	const char *body;  /* schema of the JSON body; NULL: it takes no body */
+	bool raw;		   /* a provider's: takes any body, answers with any type */
 
 	/* Only for the document. */
 	const char *name;

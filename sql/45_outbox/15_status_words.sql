@@ -23,7 +23,8 @@ FROM (VALUES
     ('', '{sent,submitted,buffered,dispatched,deferred,
            delivery_unconfirmed}', 'sent'),
     -- A complaint is about a message that was delivered.
-    ('', '{delivered,delivery,complained,complaint,spamreport,spam_complaint}',
+    ('', '{delivered,delivery,complained,complaint,spamreport,spam_complaint,
+           spamcomplaint}',
      'delivered'),
     ('', '{read,seen,opened,open,clicked,click}', 'read'),
     ('', '{failed,canceled,cancelled,rejected,dropped,sending_failed,error}',
@@ -32,9 +33,13 @@ FROM (VALUES
            blocked,hard_bounce,soft_bounce}', 'undelivered'),
     -- The carrier, not the provider, accepted it.
     ('vonage', '{accepted}', 'sent'),
+    ('bandwidth', '{message_sending}', 'queued'),
+    ('bandwidth', '{message_delivered}', 'delivered'),
+    ('bandwidth', '{message_failed}', 'failed'),
+    ('bandwidth', '{message_read}', 'read'),
     -- These tell nothing about the delivery.
     ('', '{unknown,unsubscribed,unsubscribe,group_unsubscribe,
-           group_resubscribe,deleted}', NULL)
+           group_resubscribe,deleted,subscriptionchange}', NULL)
 ) AS w (provider, words, status);
 
 SELECT pg_catalog.pg_extension_config_dump(

@@ -16,7 +16,7 @@ CREATE FUNCTION msgstore._access_rights()
         -- Providers report to the gateway or to a sender.
         ('{ingest,process}', 'function', '{record_status}'),
         ('{ingest}', 'function', '{
-            ingest,ingest_batch,read_payload,send,
+            ingest,ingest_batch,read_payload,send,receive_webhook,
             append,append_batch,save_snapshot,
             new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
             append_host_events,append_host_batch,
@@ -59,9 +59,12 @@ CREATE FUNCTION msgstore._access_rights()
             compact_stream,compact_host,delete_snapshot,apply_snapshot_retention,
             cleanup_responses,purge_responses,
             create_api_key,revoke_api_key,list_api_keys,
-            set_tenant_limit,list_tenant_limits,_stat_worker}'),
+            set_tenant_limit,list_tenant_limits,_stat_worker,
+            create_source,rotate_source_secret,drop_source,list_sources,
+            verify_signature,test_source}'),
         ('{operate}', 'table', '{
-            dead_letter_events,refused_events,id_conflicts,operations_log,stat_worker}')
+            dead_letter_events,refused_events,id_conflicts,operations_log,stat_worker,
+            providers,provider_rules,signature_schemes}')
     ) AS r (levels, kind, names),
     unnest(r.levels::text[]) AS l (level),
     unnest(r.names::text[]) AS n (name)

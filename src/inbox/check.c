@@ -335,7 +335,7 @@ static bool
 check_body(InboxItem *item, const Channel *channel)
 {
 	item->checked = STATS_REFUSED_BODY;
-	if (channel->body_required)
+	if (channel->body_required && !item->relaxed)
 		return take_string(item, "body", &item->body);
 	if (!inbox_find_field(item->payload, "body", &item->body))
 		item->body.type = jbvNull;
@@ -351,6 +351,8 @@ static bool
 check_attachments(InboxItem *item, const Channel *channel)
 {
 	JsonbContainer *list;
+	int limit =
+		item->relaxed ? item->max_attachments : msgstore_max_attachments;
 	int n = 0;
 
 	item->checked = STATS_REFUSED_ATTACHMENTS;
@@ -365,13 +367,14 @@ check_attachments(InboxItem *item, const Channel *channel)
 								expected_list);
 		n = JsonContainerSize(list);
 	}
-	if (n == 0 && channel->attachments == ATTACHMENTS_REQUIRED)
+	if (n == 0 && channel->attachments == ATTACHMENTS_REQUIRED &&
+		!item->relaxed)
 		return refuse_field(
 			item,
 			"attachments",
 			"is empty",
 			"A message of this channel must have at least one attachment.");
-	if (n > 0 && channel->attachments == ATTACHMENTS_NONE)
+	if (n > 0 && channel->attachments == ATTACHMENTS_NONE && !item->relaxed)
 		return inbox_refuse(
 			item,
 			ERRCODE_MS_BAD_REQUEST,
@@ -379,7 +382,7 @@ check_attachments(InboxItem *item, const Channel *channel)
 			NULL,
 			"field \"attachments\" is not empty, but channel \"%s\" does not allow attachments",
 			item->channel);
-	if (n > msgstore_max_attachments)
+	if (n > limit)
 		return inbox_refuse(
 			item,
 			ERRCODE_MS_BAD_REQUEST,
@@ -387,7 +390,7 @@ check_attachments(InboxItem *item, const Channel *channel)
 			"Send fewer attachments or raise \"msgstore.max_attachments\".",
 			"%d attachments in field \"attachments\" exceed the limit of %d",
 			n,
-			msgstore_max_attachments);
+			limit);
 	return n == 0 || check_attachment_list(item);
 }
 

@@ -56,6 +56,7 @@ struct InboxConflict
 
 static bool differs(const InboxItem *item, Jsonb *stored);
 static Jsonb *remove_fields(Jsonb *payload, const Channel *channel);
+static Jsonb *remove_arrival(Jsonb *payload);
 static bytea *digest(Jsonb *payload);
 static char *to_hex(bytea *bytes);
 static int compare_ids(const void *a, const void *b);
@@ -107,8 +108,9 @@ differs(const InboxItem *item, Jsonb *stored)
 	if (compareJsonbContainers(&received->root, &stored->root) == 0)
 		return false;
 	channel = channels_get(item->channel, strlen(item->channel));
-	received = remove_fields(received, channel);
-	stored = remove_fields(inbox_redact_payload(stored), channel);
+	received = remove_arrival(remove_fields(received, channel));
+	stored =
+		remove_arrival(remove_fields(inbox_redact_payload(stored), channel));
 	return compareJsonbContainers(&received->root, &stored->root) != 0;
 }
 
@@ -126,6 +128,23 @@ remove_fields(Jsonb *payload, const Channel *channel)
 		jsonb_delete_array,
 		JsonbPGetDatum(payload),
 		statement_array(TEXTOID, fields, NULL, channel->nvolatile_fields)));
+}
+
+/*
+ * A provider that sends no timestamp delivers the same content at another time
+ * when it delivers again. The payload then says where its timestamp is from.
+ */
+static Jsonb *
+remove_arrival(Jsonb *payload)
+{
+	JsonbValue from;
+
+	if (!inbox_find_field(payload, "timestamp_from", &from))
+		return payload;
+	return DatumGetJsonbP(
+		DirectFunctionCall2(jsonb_delete,
+							JsonbPGetDatum(payload),
+							CStringGetTextDatum("timestamp")));
 }
 
 /* Of the text, so that a user can compute it from the stored payload. */

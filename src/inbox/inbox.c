@@ -24,6 +24,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
@@ -66,6 +67,7 @@ static int compare_items(const void *a, const void *b);
 static void read_items(JsonbContainer *list, InboxItem *items);
 static void read_item(Jsonb *given, InboxItem *item);
 static char *read_string(Jsonb *given, const char *field, InboxItem *item);
+static void read_relaxation(Jsonb *given, InboxItem *item);
 static void put_results(ReturnSetInfo *result, InboxItem *items, int n);
 
 PG_FUNCTION_INFO_V1(msgstore_ingest);
@@ -381,6 +383,7 @@ read_item(Jsonb *given, InboxItem *item)
 	item->correlation_id = read_string(given, "correlation_id", item);
 	if (inbox_find_field(given, "payload", &value))
 		item->payload = JsonbValueToJsonb(&value);
+	read_relaxation(given, item);
 	if (!inbox_find_field(given, "mock", &value))
 		return;
 	if (value.type == jbvBool)
@@ -391,6 +394,25 @@ read_item(Jsonb *given, InboxItem *item)
 					 NULL,
 					 NULL,
 					 "field \"mock\" is not a boolean");
+}
+
+/*
+ * "relaxed": the item is what a provider delivered and will not deliver in
+ * another form, so that the channel's rules for people's requests do not hold.
+ */
+static void
+read_relaxation(Jsonb *given, InboxItem *item)
+{
+	JsonbValue value;
+
+	item->max_attachments = msgstore_max_attachments;
+	item->relaxed = inbox_find_field(given, "relaxed", &value) &&
+					value.type == jbvBool && value.val.boolean;
+	if (inbox_find_field(given, "max_attachments", &value) &&
+		value.type == jbvNumeric)
+		item->max_attachments = DatumGetInt32(
+			DirectFunctionCall1(numeric_int4,
+								NumericGetDatum(value.val.numeric)));
 }
 
 static char *

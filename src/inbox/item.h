@@ -32,6 +32,9 @@ typedef struct InboxItem
 	char *idempotency_key;
 	char *correlation_id;
 	bool mock; /* may lack the provider message id */
+	/* needs no body or attachments, whatever the channel says */
+	bool relaxed;
+	int max_attachments; /* if relaxed, in place of the setting */
 
 	/* set by inbox_check_item() */
 	text *from; /* normalized */

@@ -43,7 +43,17 @@ static const char *const counter_names[STATS_COUNTERS] = {
 	"events_refused_provider_id",
 	"events_refused_timestamp",
 	"events_refused_body",
-	"events_refused_attachments"};
+	"events_refused_attachments",
+	"source_unverified_missing",
+	"source_unverified_malformed",
+	"source_unverified_mismatch",
+	"source_unverified_body_changed",
+	"source_unverified_expired",
+	"source_unverified_replayed",
+	"source_unverified_no_secret",
+	"source_refused",
+	"source_items_refused",
+	"source_items_ignored"};
 
 static const char *const gauge_names[STATS_GAUGES] = {"queued", "dead_letters"};
 

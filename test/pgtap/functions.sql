@@ -249,6 +249,21 @@ INSERT INTO expected VALUES
      'stable', false, 'unsafe', false),
     ('version', '', 'text',
      'stable', true, 'safe', false),
+    -- sources
+    ('create_source', 'name text, provider text, secret text DEFAULT NULL::text, public_url text DEFAULT NULL::text, tenant text DEFAULT NULL::text, scheme text DEFAULT NULL::text, scheme_options jsonb DEFAULT ''{}''::jsonb, tolerance interval DEFAULT NULL::interval, time_zone text DEFAULT ''UTC''::text, own_addresses text[] DEFAULT ''{}''::text[], max_attachments integer DEFAULT 50, mapping jsonb DEFAULT NULL::jsonb, answers jsonb DEFAULT ''{}''::jsonb, OUT path text, OUT url text, OUT verify_token text', 'record',
+     'volatile', false, 'unsafe', true),
+    ('rotate_source_secret', 'source text, secret text, overlap interval DEFAULT ''1 day''::interval', 'void',
+     'volatile', false, 'unsafe', true),
+    ('drop_source', 'source text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('list_sources', '', 'TABLE(name text, tenant_id text, provider text, scheme text, signed boolean, path text, public_url text, tolerance interval, secrets integer, next_secret_end timestamp with time zone, created_at timestamp with time zone)',
+     'stable', false, 'safe', true),
+    ('verify_signature', 'source text, headers jsonb, body bytea, url text DEFAULT NULL::text, at timestamp with time zone DEFAULT clock_timestamp(), OUT verified boolean, OUT reason text, OUT detail text', 'record',
+     'stable', false, 'safe', true),
+    ('test_source', 'source text, headers jsonb, body bytea, url text DEFAULT NULL::text', 'TABLE(item integer, kind text, channel text, provider_message_id text, status text, payload jsonb, problem text)',
+     'stable', false, 'safe', true),
+    ('receive_webhook', 'path text, method text, url text, headers jsonb, body bytea, correlation_id text DEFAULT NULL::text, OUT status integer, OUT content_type text, OUT answer text, OUT outcome text, OUT reason text, OUT id uuid', 'record',
+     'volatile', false, 'unsafe', true),
     -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
      'volatile', false, 'unsafe', true),
@@ -369,6 +384,12 @@ SELECT lives_ok(
       SELECT msgstore.list_tenant_limits(), msgstore.has_api_keys();
       SELECT msgstore.revoke_api_key(prefix)
       FROM msgstore.list_api_keys();
+      SELECT msgstore.create_source('pgtap', 'generic', 'secret');
+      SELECT msgstore.rotate_source_secret('pgtap', 'another');
+      SELECT msgstore.verify_signature('pgtap', '{}', '{}'), msgstore.test_source('pgtap', '{}',
+        '{"from": "+1", "to": "+2", "body": "a"}');
+      SELECT msgstore.receive_webhook(path, 'POST', '', '{}', '{}') FROM msgstore.list_sources();
+      SELECT msgstore.drop_source('pgtap');
       SELECT msgstore.grant_access('pg_monitor', 'operate'), msgstore.revoke_access('pg_monitor');
       RESET search_path$$,
     'functions work with an empty search_path');

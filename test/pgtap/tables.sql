@@ -32,6 +32,9 @@ INSERT INTO expected VALUES
     ('dead_letter_events', 'id uuid, tenant_id text, direction text, channel text, from text, to text, body text, payload jsonb, provider_message_id text, correlation_id text, attempt_count integer, error_code text, error_message text, attempts jsonb, created_at timestamptz, died_at timestamptz'),
     ('id_conflicts', 'tenant_id text, event_id uuid, stored_digest bytea, received_digest bytea, conflict_count bigint, first_seen_at timestamptz, last_seen_at timestamptz'),
     ('refused_events', 'tenant_id text, id uuid, channel text, error_code text, error_message text, error_detail text, payload jsonb, payload_bytes bigint, idempotency_key text, correlation_id text, mock boolean, received_at timestamptz'),
+    ('providers', 'name text, scheme text, tolerance interval, methods text[], challenge boolean, json_fields text[], numbered jsonb, omitted text[], added_channels jsonb, answers jsonb, page text, page_date date, origin text'),
+    ('provider_rules', 'provider text, position integer, kind text, outer_path jsonpath, item_path jsonpath, condition jsonpath, channel text, media_channel text, recipients text, fields jsonb, origin text'),
+    ('signature_schemes', 'name text, method text, find jsonb, options jsonb, reads_body boolean, page text, page_date date, origin text'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text, provider_id_fields text[], volatile_fields text[]');
 CREATE TEMP VIEW expected_columns AS
@@ -85,7 +88,8 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
-    ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress'],
+    ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress',
+          'providers', 'provider_rules', 'signature_schemes'],
     'only tables of the operator have no tenant_id');
 
 -- Unique constraints behind the guarantees.

@@ -82,7 +82,8 @@ SELECT set_eq(
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
         'list_responses', 'branches', 'response_input_items', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
-        'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness'])$$,
+        'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness',
+        'verify_signature', 'test_source', 'rotate_source_secret', 'drop_source'])$$,
     $$SELECT NULL::name WHERE false$$,
     'every function with the owner''s rights filters by tenant');
 
@@ -126,7 +127,9 @@ SELECT set_eq(
         'drop_subscription', 'resize_subscription', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
         'purge_responses', 'create_api_key', 'revoke_api_key', 'list_api_keys',
-        'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'readiness', '_readiness'],
+        'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'readiness', '_readiness',
+        'create_source', 'rotate_source_secret', 'drop_source', 'list_sources',
+        'verify_signature', 'test_source'],
     'functions that change much at once, or grant access, are for operators');
 SELECT is_empty(
     $$SELECT r.name FROM msgstore._access_rights() r
@@ -138,7 +141,8 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'table'$$,
     -- Only functions read these.
-    ARRAY['api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers', '_sendable_messages',
+    ARRAY['sources', 'source_secrets', 'source_tokens',
+        'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'stream_events',
         'stream_consumers', 'stream_subscriptions'],
