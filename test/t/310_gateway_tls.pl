@@ -59,6 +59,7 @@ sub curl
 {
 	my (@more) = @_;
 	my $output = `curl -sS --max-time 20 @more 2>&1`;
+	chomp $output;
 	return $? == 0 ? $output : 'exit ' . ($? >> 8) . ": $output";
 }
 
