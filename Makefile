@@ -41,7 +41,7 @@ ifeq ($(shell command -v $(or $(CLANG),$(shell sed -n 's/^CLANG *= *//p' $(dir $
 override with_llvm = no
 endif
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -98,6 +98,15 @@ SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[
 format lint:
 	@test/deps lint
 	@$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
+# The man pages go to the directory "man", the packages to the directory "deb".
+man: gateway
+	@mkdir -p $@
+	$(tree)/docs/manual $(tree)/gateway/msgstore-gateway $@
+deb:
+	@test/deps deb
+	@debian/build $@
+test-deb:
+	@test/packages
 # A clean tree, so that the archive is what was tested. "make release" also freezes
 # the SQL; "make begin VERSION=0.2" follows it.
 dist:
@@ -107,4 +116,4 @@ release:
 	@./release make
 begin:
 	@./release begin '$(VERSION)'
-.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare sanitized format lint dist release begin
+.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare man deb test-deb sanitized format lint dist release begin
