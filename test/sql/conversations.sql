@@ -206,6 +206,18 @@ ROLLBACK;
 SELECT (page(list_conversations())).*;
 
 
+-- Processing an event adds rows, and removes that of the queue. It updates nothing: no
+-- row of a conversation in particular. These are the indexes that it writes to.
+SELECT count(*) FROM unnest('{1,2,3}'::int[]) n, ingest('sms', message(jsonb_build_object('messaging_provider_id', 'w-' || n)));
+SELECT pg_stat_force_next_flush();
+BEGIN;
+SELECT process();
+SELECT relname, n_tup_ins AS inserted, n_tup_upd AS updated, n_tup_del AS deleted FROM pg_stat_xact_user_tables
+WHERE schemaname = 'msgstore' AND n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY 1;
+COMMIT;
+SELECT tablename, indexname FROM pg_indexes
+WHERE schemaname = 'msgstore' AND tablename IN ('conversation_changes', 'messages') ORDER BY 1, 2;
+
 -- The outbound payload is kept whole, with secrets replaced, and nothing is kept
 -- twice: the given form of an address only where it differs.
 SELECT message_id AS rich FROM send('email', '{"from": "Ann Lee <ann@x.example>", "to": "bob@x.example",

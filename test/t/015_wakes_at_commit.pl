@@ -75,6 +75,12 @@ ok( eventually(
 		}),
 	'statistics are flushed');
 
+# What the messages changed is merged, a while after the last event.
+ok( eventually(
+		sub { count_of($node, 'store', 'msgstore.conversation_changes') == 0 }),
+	'the changes of conversations are merged');
+is(sql('SELECT sum(message_count) FROM msgstore.conversation_activity'), 600, 'all of them');
+
 # An idle worker runs no queries and holds no locks.
 ok(eventually(sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' }),
 	'the worker sleeps');
@@ -92,7 +98,12 @@ sql(q{BEGIN; SELECT ingest_many('prepared', 5); PREPARE TRANSACTION 'p'});
 is(sql('SELECT count(*) FROM msgstore.event_queue'), 0, 'a prepared event is not visible');
 sql(q{COMMIT PREPARED 'p'});
 wait_for_processed($node, 'store', 'COMMIT PREPARED wakes the worker');
-is(count_of($node, 'store', 'msgstore.messages'), 605, 'all events are processed');
+sql(q{BEGIN; SELECT msgstore.send('sms', event(NULL)); PREPARE TRANSACTION 'p'});
+sql(q{COMMIT PREPARED 'p'});
+ok( eventually(
+		sub { count_of($node, 'store', 'msgstore.conversation_changes') == 0 }),
+	'and what it changed is merged');
+is(count_of($node, 'store', 'msgstore.messages'), 606, 'all events are processed');
 
 # A session that took events with process() and rolls back wakes the worker,
 # however it does that. The worker starts after the events were taken.
