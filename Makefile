@@ -41,7 +41,7 @@ ifeq ($(shell command -v $(or $(CLANG),$(shell sed -n 's/^CLANG *= *//p' $(dir $
 override with_llvm = no
 endif
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare test-images deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -87,8 +87,8 @@ sanitized:
 	@$(MAKE) --no-print-directory -s -C test/fuzz CLANG='$(or $(CLANG),clang)' PG_CONFIG='$(PG_CONFIG)'
 test-versions:
 	@test/versions $(SUITES)
-test-bare:
-	@test/bare
+test-bare test-images:
+	@test/$(@:test-%=%)
 # From the server of OLD_PG_CONFIG to that of PG_CONFIG.
 test-pg-upgrade:
 	@test/deps build run test

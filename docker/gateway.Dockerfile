@@ -1,18 +1,22 @@
 # The gateway. Build it from the root of the tree:
 #   docker build -f docker/gateway.Dockerfile -t msgstore-gateway .
 FROM debian:bookworm-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends make
-COPY . /src
 WORKDIR /src
-RUN make deps && make clean && make install DESTDIR=/out
-RUN mv "/out$(pg_config --bindir)/msgstore-gateway" /out/
+COPY test/deps test/
+RUN test/deps gateway
+COPY META.json ./
+COPY src src
+COPY gateway gateway
+RUN make -C gateway install DESTDIR=/out
 
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libcivetweb1 libcjson1 libpq5 libssl3 zlib1g \
     && rm -rf /var/lib/apt/lists/*
-COPY --from=build /out/msgstore-gateway /usr/local/bin/
+COPY --from=build /out/usr/local/bin/ /usr/local/bin/
+COPY docker/gateway_health /usr/local/bin/
 ENV HOST=0.0.0.0
 EXPOSE 8080
 USER nobody
+HEALTHCHECK --start-period=1m --interval=5s --timeout=3s CMD ["gateway_health"]
 CMD ["msgstore-gateway"]
