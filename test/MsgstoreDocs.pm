@@ -13,8 +13,8 @@ our @EXPORT_OK = qw(blocks_of comparable run_blocks slurp);
 
 my $mark = '=== next block ===';
 
-# Before each block, wait until the worker runs and has tried every event once, as
-# it will have when a person types the next block. This is a separate session, so
+# Before each block, wait until the worker runs and has tried every event that is
+# due, as it will have when a person types the next block. This is a separate session, so
 # that \g still repeats the page's last query.
 my $wait = <<'SQL';
 DO $$
@@ -25,7 +25,8 @@ BEGIN
         AND clock_timestamp() < deadline
     LOOP
         EXIT WHEN NOT EXISTS (
-                SELECT FROM msgstore.event_queue WHERE next_attempt_at IS NULL)
+                SELECT FROM msgstore.event_queue
+                WHERE next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
             AND (SELECT array_agg((datname, application_name)::text)
                      = ARRAY[(current_database(), 'msgstore worker 1')::text]
                  FROM pg_stat_activity WHERE backend_type = 'msgstore worker');
