@@ -14,7 +14,7 @@ from peers.floor import Floor
 from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
-from rows import drain, growth, held, http, ingest, latency, slow_flush, wal
+from rows import drain, growth, held, http, ingest, latency, purge, slow_flush, wal
 
 
 HERE = pathlib.Path(__file__).parent
@@ -52,6 +52,7 @@ def main():
         'drain': lambda: drain.measure(report, [floor, own, pgq, graphile, boss]),
         'wal': lambda: wal.measure(report, own),
         'held': lambda: held.measure(report, own),
+        'purge': lambda: purge.measure(report, own),
         'latency': lambda: latency.measure(report, own, [graphile, boss, pgq]),
         'http': lambda: http.measure(report, [constant, gateway, one_by_one, service]),
         'sustained': lambda: http.sustain(report, gateway, service),

@@ -186,10 +186,13 @@ CREATE FUNCTION msgstore._purge_turn() RETURNS bigint
     SET enable_sort = off
     SET jit = off
     AS $$
+<<turn>>
 DECLARE
     most CONSTANT int := current_setting('msgstore.purge_batch_size')::int;
     next timestamptz;
+    pause interval := '1 minute';
     has_more boolean := false;
+    continued boolean;
     kind text;
     age interval;
 BEGIN
@@ -213,11 +216,19 @@ BEGIN
             RETURN 1000;
         END;
         BEGIN
+            continued := EXISTS (
+                SELECT FROM msgstore.purge_progress p
+                WHERE p.kind = turn.kind AND p.pass_before IS NOT NULL);
             IF (msgstore._purge_batch(kind, clock_timestamp() - age, most)).more THEN
                 has_more := true;
             ELSE
                 next := least(next, msgstore._next_purge(kind, age),
                               clock_timestamp() + age);
+                -- After a pass of several batches, so much becomes old that a
+                -- minute of it would be purged, and its space be reused, in bursts.
+                IF continued THEN
+                    pause := '5 seconds';
+                END IF;
             END IF;
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'could not purge %: %', kind, SQLERRM
@@ -229,7 +240,7 @@ BEGIN
         WHEN has_more THEN 0
         WHEN next IS NULL THEN -1
         ELSE extract(epoch FROM least(
-            greatest(next - clock_timestamp(), interval '1 minute'),
+            greatest(next - clock_timestamp(), pause),
             interval '1 day')) * 1000
     END;
 END

@@ -30,6 +30,9 @@
 /* Rows that are formed before they are written. */
 #define ROWS_AT_ONCE 100
 
+/* Of a table, that insert_index_entries() looks at. */
+#define MOST_INDEXES 16
+
 static bool is_plain(Relation table, int ncolumns);
 static void store(RowTarget *target,
 				  TupleTableSlot *slot,
@@ -41,6 +44,7 @@ static void insert_index_entries(RowTarget *target,
 								 bool *conflict,
 								 List *indexes);
 static void insert_rows(RowTarget *target, TupleTableSlot **slots, int n);
+static bool is_not_indexed(const IndexInfo *index, TupleTableSlot *slot);
 
 bool
 row_target_open(RowTarget *target,
@@ -253,6 +257,18 @@ insert_index_entries(RowTarget *target,
 					 bool *conflict,
 					 List *indexes)
 {
+	ResultRelInfo *info = target->table;
+	Relation opened[MOST_INDEXES];
+	int n = Min(info->ri_NumIndices, MOST_INDEXES);
+	int i;
+
+	/* The server's function passes over indexes that are not open. */
+	for (i = 0; i < n; i++)
+	{
+		opened[i] = info->ri_IndexRelationDescs[i];
+		if (is_not_indexed(info->ri_IndexRelationInfo[i], slot))
+			info->ri_IndexRelationDescs[i] = NULL;
+	}
 #if PG_VERSION_NUM >= 190000
 	(void) ExecInsertIndexTuples(target->table,
 								 target->estate,
@@ -274,4 +290,27 @@ insert_index_entries(RowTarget *target,
 #endif
 	);
 #endif
+	for (i = 0; i < n; i++)
+		info->ri_IndexRelationDescs[i] = opened[i];
+}
+
+/*
+ * Whether the row is null in the column of a partial index WHERE column IS NOT
+ * NULL. To initialize this condition for the executor costs as much as an index
+ * entry that is not made.
+ */
+static bool
+is_not_indexed(const IndexInfo *index, TupleTableSlot *slot)
+{
+	const NullTest *test;
+	const Var *column;
+
+	if (list_length(index->ii_Predicate) != 1)
+		return false;
+	test = linitial(index->ii_Predicate);
+	if (!IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL ||
+		test->argisrow || !IsA(test->arg, Var))
+		return false;
+	column = (const Var *) test->arg;
+	return column->varattno > 0 && slot_attisnull(slot, column->varattno);
 }

@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -23,7 +24,16 @@
 /* Tables that are asked about; only these few are opened without statements. */
 #define KNOWN_TABLES 16
 
-/* Of this backend's tables; forgotten when the server invalidates one. */
+/*
+ * What this backend knows of the tables, forgotten when the server invalidates
+ * one: to rename, move or drop it does that.
+ */
+static struct
+{
+	NameData name;
+	Oid table;
+} found[KNOWN_TABLES];
+static int nfound = 0;
 static struct
 {
 	Oid table;
@@ -31,6 +41,8 @@ static struct
 } known[KNOWN_TABLES];
 static int nknown = 0;
 
+static Oid find_table(const char *name);
+static void listen_for_changes(void);
 static bool is_distributed(Oid table);
 static bool find_distributed(Oid table);
 static void forget(Datum arg, Oid table);
@@ -38,9 +50,39 @@ static void forget(Datum arg, Oid table);
 Relation
 tables_open(const char *name, LOCKMODE lock)
 {
-	return table_open(
-		get_relname_relid(name, get_namespace_oid("msgstore", false)),
-		lock);
+	return table_open(find_table(name), lock);
+}
+
+/* Two lookups in the catalogs cost as much as to open the table. */
+static Oid
+find_table(const char *name)
+{
+	Oid table;
+	int i;
+
+	for (i = 0; i < nfound; i++)
+	{
+		if (strcmp(NameStr(found[i].name), name) == 0)
+			return found[i].table;
+	}
+	listen_for_changes();
+	table = get_relname_relid(name, get_namespace_oid("msgstore", false));
+	if (OidIsValid(table) && nfound < KNOWN_TABLES)
+	{
+		namestrcpy(&found[nfound].name, name);
+		found[nfound++].table = table;
+	}
+	return table;
+}
+
+static void
+listen_for_changes(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	registered = true;
 }
 
 bool
@@ -80,7 +122,6 @@ tables_open_index(Relation table, const char *name)
 static bool
 is_distributed(Oid table)
 {
-	static bool registered = false;
 	bool distributed;
 	int i;
 
@@ -89,9 +130,7 @@ is_distributed(Oid table)
 		if (known[i].table == table)
 			return known[i].distributed;
 	}
-	if (!registered)
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
-	registered = true;
+	listen_for_changes();
 	distributed = find_distributed(table);
 	if (nknown < KNOWN_TABLES)
 	{
@@ -139,5 +178,10 @@ forget(Datum arg, Oid table)
 	{
 		if (!OidIsValid(table) || known[i].table == table)
 			nknown = 0;
+	}
+	for (i = 0; i < nfound; i++)
+	{
+		if (!OidIsValid(table) || found[i].table == table)
+			nfound = 0;
 	}
 }

@@ -224,6 +224,17 @@ set_to(purge_events_after => 0);
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 0');
 $node->reload;
 wait_for_workers($node, 'store', 0);
+
+# A pass of several batches is followed by the next one within seconds.
+set_to(purge_events_after => '1h', purge_batch_size => 4);
+sql("SELECT ingest_many('busy-', 10); SELECT msgstore.process();
+	SELECT backdate('busy-_', now() - interval '2 h'), backdate('busy-10', now() - interval '59 minutes 59 seconds')");
+is_deeply([ map { turn() } 1 .. 2 ], [ 0, 0 ], 'two full batches of nine events');
+my $pause = turn();
+ok($pause > 0 && $pause <= 5000, 'then a short pause');
+is(ages(), 'busy-1 1', 'and only the young event is left');
+set_to(purge_events_after => 0, purge_batch_size => 1000);
+
 sql("INSERT INTO msgstore.purge_skipped VALUES ('', 'events', msgstore.uuid7())");
 my $rows = "SELECT md5(string_agg(t, '' ORDER BY t COLLATE \"C\")) FROM (
 	SELECT o::text AS t FROM msgstore.operations_log o
