@@ -177,8 +177,11 @@ BEGIN
     INTO items
     FROM msgstore._newest_conversations(
         place.at, place.id, place.skip, place.page_size + 1) n
-    JOIN msgstore.conversation_rows c
-        ON c.tenant_id = n.tenant_id AND c.id = n.conversation_id;
+    -- LIMIT: one index probe for each, whatever the planner expects.
+    CROSS JOIN LATERAL (
+        SELECT * FROM msgstore.conversation_rows c
+        WHERE c.tenant_id = n.tenant_id AND c.id = n.conversation_id
+        LIMIT 1) c;
 
     RETURN msgstore._cut_page(items, place.page, place.page_size, total,
                               'last_activity_at');

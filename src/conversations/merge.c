@@ -28,8 +28,8 @@
 #include "server/tables.h"
 #include "wake/changes.h"
 
-/* Changes merged in one transaction: a short one. */
-#define CHANGES_AT_ONCE 10000
+/* Changes merged in one transaction, which are all but after a long pause. */
+#define CHANGES_AT_ONCE 100000
 
 /* A session merges after so many rows of its own. */
 #define ROWS_PER_SESSION 64

@@ -68,6 +68,18 @@ typedef struct Pending
 	text *tenant_id; /* whose they are; NULL: those of all tenants */
 } Pending;
 
+/* Where a page begins in the list, and how many conversations it needs. */
+typedef struct Place
+{
+	TimestampTz before;
+	pg_uuid_t *before_id;
+	int64 most;
+	bool is_cut; /* set: some conversations were not read */
+} Place;
+
+/* Changes looked at for each conversation needed: some have several. */
+#define CHANGES_PER_PLACE 4
+
 /* The operator is qualified: callers may have any search_path. */
 #define READ_CHANGES                                                           \
 	"SELECT c.tenant_id, c.changes FROM msgstore.conversation_changes c"
@@ -81,11 +93,15 @@ static Statement read_tenant = {.sql = READ_CHANGES
 static Statement read_all = {.sql = READ_CHANGES, .read_only = true};
 
 static const PendingSum *find(FunctionCallInfo fcinfo);
-static Pending *read_pending(MemoryContext memory, const text *tenant_id);
-static void add_row(Pending *pending, text *tenant_id, bytea *changes);
+static Pending *
+read_pending(MemoryContext memory, const text *tenant_id, Place *newest);
+static TimestampTz find_threshold(const Place *newest);
+static void keep_newest(Pending *pending, TimestampTz least);
+static void
+add_row(Pending *pending, text *tenant_id, bytea *changes, bool all);
 static uint64 hash_tenant(const text *tenant_id);
-static binaryheap *
-select_newest(Pending *pending, TimestampTz before, pg_uuid_t *id, int64 most);
+static int compare_times(Datum a, Datum b, void *arg);
+static binaryheap *select_newest(Pending *pending, const Place *place);
 static int compare_places(const PendingSum *sum, TimestampTz at, pg_uuid_t *id);
 static int compare_sums(Datum a, Datum b, void *arg);
 
@@ -118,15 +134,19 @@ Datum
 msgstore_newest_pending(PG_FUNCTION_ARGS)
 {
 	text *scope = PG_GETARG_TEXT_PP(0);
+	const text *tenant_id = VARSIZE_ANY_EXHDR(scope) == 0 ? NULL : scope;
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Pending *pending =
-		read_pending(CurrentMemoryContext,
-					 VARSIZE_ANY_EXHDR(scope) == 0 ? NULL : scope);
-	binaryheap *newest = select_newest(pending,
-									   PG_GETARG_TIMESTAMPTZ(1),
-									   PG_GETARG_UUID_P(2),
-									   PG_GETARG_INT64(3));
+	Place place = {.before = PG_GETARG_TIMESTAMPTZ(1),
+				   .before_id = PG_GETARG_UUID_P(2),
+				   .most = PG_GETARG_INT64(3)};
+	binaryheap *newest =
+		select_newest(read_pending(CurrentMemoryContext, tenant_id, &place),
+					  &place);
 
+	if (place.is_cut && newest->bh_size < place.most)
+		newest =
+			select_newest(read_pending(CurrentMemoryContext, tenant_id, NULL),
+						  &place);
 	InitMaterializedSRF(fcinfo, 0);
 	while (!binaryheap_empty(newest))
 	{
@@ -157,18 +177,22 @@ find(FunctionCallInfo fcinfo)
 					  .tenant = hash_tenant(tenant_id)};
 
 	if (pending == NULL)
-		pending = read_pending(fcinfo->flinfo->fn_mcxt, tenant_id);
+		pending = read_pending(fcinfo->flinfo->fn_mcxt, tenant_id, NULL);
 	else if (pending->tenant_id != NULL &&
 			 address_compare(pending->tenant_id, tenant_id) != 0)
-		pending = read_pending(fcinfo->flinfo->fn_mcxt, NULL);
+		pending = read_pending(fcinfo->flinfo->fn_mcxt, NULL, NULL);
 	fcinfo->flinfo->fn_extra = pending;
 	return pending_lookup(pending->sums, key);
 }
 
-/* Of all tenants if tenant_id is NULL. */
+/*
+ * Of all tenants if tenant_id is NULL. If newest is given, may leave out
+ * conversations that have no change among the newest before that place.
+ */
 static Pending *
-read_pending(MemoryContext memory, const text *tenant_id)
+read_pending(MemoryContext memory, const text *tenant_id, Place *newest)
 {
+	TimestampTz least = DT_NOBEGIN;
 	MemoryContext caller = MemoryContextSwitchTo(memory);
 	Pending *pending = palloc0(sizeof(Pending));
 	Datum values[1];
@@ -183,21 +207,113 @@ read_pending(MemoryContext memory, const text *tenant_id)
 					  values,
 					  NULL);
 	MemoryContextSwitchTo(memory);
+	if (newest != NULL)
+	{
+		least = find_threshold(newest);
+		newest->is_cut = least != DT_NOBEGIN;
+		if (newest->is_cut)
+			keep_newest(pending, least);
+	}
 	for (row = 0; row < SPI_processed; row++)
 	{
 		bool isnull;
 
 		add_row(pending,
 				DatumGetTextPCopy(statement_value(row, 1, &isnull)),
-				DatumGetByteaPP(statement_value(row, 2, &isnull)));
+				DatumGetByteaPP(statement_value(row, 2, &isnull)),
+				least == DT_NOBEGIN);
 	}
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	return pending;
 }
 
+/*
+ * Returns the time of the last of the newest changes that are looked at, or
+ * DT_NOBEGIN if all are. The latest rows come first: most changes of the others
+ * are older, and are passed over by one comparison.
+ */
+static TimestampTz
+find_threshold(const Place *newest)
+{
+	int n = (int) Max(Min(newest->most, 10000), 1) * CHANGES_PER_PLACE;
+	binaryheap *times = binaryheap_allocate(n, compare_times, NULL);
+	uint64 row;
+
+	for (row = SPI_processed; row-- > 0;)
+	{
+		bool isnull;
+		bytea *changes = DatumGetByteaPP(statement_value(row, 2, &isnull));
+		const char *bytes = VARDATA_ANY(changes);
+		const char *end = bytes + VARSIZE_ANY_EXHDR(changes);
+
+		for (; bytes < end; bytes += CHANGE_BYTES)
+		{
+			Change change;
+			Datum at;
+
+			change_read(bytes, &change);
+			at = Int64GetDatum(change.last_activity_at);
+			if (change.last_activity_at > newest->before)
+				continue;
+			if (times->bh_size < n)
+				binaryheap_add(times, at);
+			else if (change.last_activity_at >
+					 DatumGetInt64(binaryheap_first(times)))
+				binaryheap_replace_first(times, at);
+		}
+	}
+	return times->bh_size < n ? DT_NOBEGIN
+							  : DatumGetInt64(binaryheap_first(times));
+}
+
+/* For a heap whose first element is the least. */
+static int
+compare_times(Datum a, Datum b, void *arg)
+{
+	int64 left = DatumGetInt64(a);
+	int64 right = DatumGetInt64(b);
+
+	(void) arg;
+	return (left < right) - (left > right);
+}
+
+/* Makes an empty sum for each conversation that has a change since then. */
 static void
-add_row(Pending *pending, text *tenant_id, bytea *changes)
+keep_newest(Pending *pending, TimestampTz least)
+{
+	uint64 row;
+
+	for (row = 0; row < SPI_processed; row++)
+	{
+		bool isnull;
+		text *tenant_id = DatumGetTextPP(statement_value(row, 1, &isnull));
+		bytea *changes = DatumGetByteaPP(statement_value(row, 2, &isnull));
+		const char *bytes = VARDATA_ANY(changes);
+		const char *end = bytes + VARSIZE_ANY_EXHDR(changes);
+		PendingKey key = {.tenant = hash_tenant(tenant_id)};
+
+		for (; bytes < end; bytes += CHANGE_BYTES)
+		{
+			PendingSum *sum;
+			Change change;
+			bool found;
+
+			change_read(bytes, &change);
+			if (change.last_activity_at < least)
+				continue;
+			key.conversation_id = change.conversation_id;
+			sum = pending_insert(pending->sums, key, &found);
+			sum->tenant_id = NULL;
+			sum->message_count = 0;
+			sum->last_activity_at = DT_NOBEGIN;
+		}
+	}
+}
+
+/* Adds the changes; unless all, only to the sums that there are. */
+static void
+add_row(Pending *pending, text *tenant_id, bytea *changes, bool all)
 {
 	const char *bytes = VARDATA_ANY(changes);
 	int n = VARSIZE_ANY_EXHDR(changes) / CHANGE_BYTES;
@@ -208,17 +324,22 @@ add_row(Pending *pending, text *tenant_id, bytea *changes)
 	{
 		PendingSum *sum;
 		Change change;
-		bool found;
+		bool found = true;
 
 		change_read(bytes + i * CHANGE_BYTES, &change);
 		key.conversation_id = change.conversation_id;
-		sum = pending_insert(pending->sums, key, &found);
+		if (all)
+			sum = pending_insert(pending->sums, key, &found);
+		else
+			sum = pending_lookup(pending->sums, key);
+		if (sum == NULL)
+			continue;
 		if (!found)
 		{
-			sum->tenant_id = tenant_id;
 			sum->message_count = 0;
 			sum->last_activity_at = change.last_activity_at;
 		}
+		sum->tenant_id = tenant_id;
 		sum->message_count += change.message_count;
 		sum->last_activity_at =
 			Max(sum->last_activity_at, change.last_activity_at);
@@ -235,9 +356,9 @@ hash_tenant(const text *tenant_id)
 
 /* Returns a heap whose first element is the newest. */
 static binaryheap *
-select_newest(Pending *pending, TimestampTz before, pg_uuid_t *id, int64 most)
+select_newest(Pending *pending, const Place *place)
 {
-	int n = (int) Min(most, (int64) pending->sums->members);
+	int n = (int) Min(place->most, (int64) pending->sums->members);
 	bool oldest_first = true;
 	binaryheap *kept =
 		binaryheap_allocate(Max(n, 1), compare_sums, &oldest_first);
@@ -248,7 +369,7 @@ select_newest(Pending *pending, TimestampTz before, pg_uuid_t *id, int64 most)
 	pending_start_iterate(pending->sums, &all);
 	while ((sum = pending_iterate(pending->sums, &all)) != NULL)
 	{
-		if (n == 0 || compare_places(sum, before, id) >= 0)
+		if (n == 0 || compare_places(sum, place->before, place->before_id) >= 0)
 			continue;
 		if (kept->bh_size < n)
 			binaryheap_add(kept, PointerGetDatum(sum));

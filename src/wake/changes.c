@@ -20,7 +20,7 @@
 #include "wake/shared.h"
 
 /* Changes that are merged at once, and after how long any: milliseconds. */
-#define MOST_CHANGES 20000
+#define MOST_CHANGES 50000
 #define MERGE_DELAY 1000
 
 /* What the current transaction will count at commit. */

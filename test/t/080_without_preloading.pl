@@ -32,6 +32,13 @@ is( sql("SELECT duplicate FROM msgstore.send('sms', event(NULL))"),
 is( sql("SELECT msgstore.list_messages('1') -> 'meta' ->> 'total'"),
 	10, 'lists work');
 
+# Sessions merge the changes of conversations.
+sql("SELECT count(msgstore.send('sms', event(NULL, body => n::text))) FROM generate_series(1, 300) n");
+cmp_ok(sql('SELECT count(*) FROM msgstore.conversation_changes'), '<', 100,
+	'what messages change does not pile up');
+is( sql('SELECT sum(message_count), (SELECT count(*) FROM msgstore.messages) FROM msgstore.conversations'),
+	'351|351', 'and is counted once');
+
 # Metrics: a session sees its own counts, and the current numbers of rows.
 is( sql("SELECT ingest_many('b', 7); SELECT msgstore.process(5);
 		SELECT m ->> 'events_ingested', m ->> 'worker_processed', m ->> 'worker_queued'
