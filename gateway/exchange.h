@@ -24,8 +24,12 @@
 #define CURSOR_MAX 1024
 #define RESPONSE_ID_MAX 255
 
+/* As much of a path as the log shows. */
+#define PATH_SHOWN_MAX 512
+
 struct Connection;
 struct Gateway;
+struct Server;
 
 /* The answer; reply_send writes it to the client. */
 typedef struct Reply
@@ -48,15 +52,17 @@ typedef struct Reply
 typedef struct Request
 {
 	struct Gateway *gateway;
-	struct mg_connection *conn;
-	const struct mg_request_info *info;
-	struct Connection *connection; /* NULL: no memory for one */
+	struct Server *server;
+	struct mg_connection *conn;			/* NULL once it is deferred */
+	const struct mg_request_info *info; /* likewise */
+	struct Connection *connection;		/* NULL: no memory for one */
 	int64_t started_us;
 	char id[REQUEST_ID_MAX + 1];
 	char traceparent[56]; /* "" if missing or invalid */
 	char client[48];	  /* address, for rate limits and the log */
 	Scope scope;		  /* what its route requires of a key */
 	Caller caller;		  /* what the request's key stands for */
+	const char *method;	  /* never NULL */
 	const char *path;	  /* without the query; never NULL */
 	/* The path's variable segment, decoded; otherwise its last one. */
 	char segment[PATH_SEGMENT_MAX + 1];
@@ -64,11 +70,19 @@ typedef struct Request
 	Text body;
 	bool body_read;		/* no byte of it is left in the connection */
 	bool close;			/* close the connection after the answer */
+	bool persistent;	/* unless close is set, the connection stays open */
+	bool deferred;		/* the answer is sent by server_answer */
+	int route;			/* its number, once it is known */
+	bool guarded;		/* has entered the breaker of its route */
 	bool mock;			/* mark the log line */
 	bool for_channel;	/* segment names a channel: 404 if there is none */
 	LimitTicket sender; /* counted for the sender, returned unless 2xx */
 	MemoryShare memory; /* what body and reply take, if that is much */
 	Reply reply;
+
+	/* Copies for method and path of a deferred request. */
+	char kept_method[8];
+	char kept_path[PATH_SHOWN_MAX + 1];
 } Request;
 
 #endif /* EXCHANGE_H */

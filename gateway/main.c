@@ -242,7 +242,10 @@ static bool
 start_server(Gateway *gateway, Text *error)
 {
 	if (start_guard(gateway, error))
-		gateway->server = server_start(gateway, routes_dispatch, error);
+		gateway->server =
+			server_start(gateway,
+						 (RequestHandler){routes_dispatch, routes_finish},
+						 error);
 	return gateway->server != NULL;
 }
 

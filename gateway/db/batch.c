@@ -2,10 +2,12 @@
  * batch.c: stores events of concurrent requests in one transaction.
  *
  * A commit costs a disk flush, and one flush can serve hundreds of events. So
- * request threads only append their item to a queue and wait. A batcher thread
- * takes all items of the queue, makes one call and hands out the results. There
- * is no timer: while one batcher waits for its commit, the other one collects,
- * so a single request is not delayed, and concurrent ones share a commit.
+ * request threads only append their item to a queue. A batcher thread takes all
+ * items of the queue, makes one call and hands out the results. There is no
+ * timer: while one batcher waits for its commit, the others collect, so that
+ * concurrent requests share a commit. When nothing is in flight, a request
+ * thread stores its item by itself: waking up another thread would only delay
+ * a single request.
  *
  * Events of several tenants share the transaction and its flush: it contains
  * one call for each tenant, with that tenant set. All transactions process
@@ -21,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "db/batch.h"
@@ -28,7 +31,13 @@
 /* Limits of one call: larger ones gain nothing and use memory twice. */
 #define BATCH_MAX_ITEMS 500
 #define BATCH_MAX_BYTES (4u << 20)
-#define BATCHERS 2
+
+/*
+ * Batchers for each two processors: as many sessions of the server are busy.
+ * Two are needed even on one processor, because one waits for the disk.
+ */
+#define BATCHERS_MIN 2
+#define BATCHERS_MAX 8
 
 static const char ingest_sql[] =
 	"SELECT ordinal, event_id, duplicate, error_code, error_message,"
@@ -57,8 +66,9 @@ struct Batch
 	Log *log;
 	Metrics *metrics;
 	Pool *pool;
-	pthread_t batchers[BATCHERS];
+	pthread_t batchers[BATCHERS_MAX];
 	int batcher_count;
+	atomic_int in_flight; /* calls; changed under the mutex */
 
 	pthread_mutex_t mutex; /* guards the members below */
 	pthread_cond_t filled; /* the queue is not empty, or we stop */
@@ -67,6 +77,10 @@ struct Batch
 	bool stopping;
 };
 
+static int count_batchers(void);
+static bool enter_idle(Batch *batch);
+static void leave(Batch *batch);
+static void append(Batch *batch, BatchItem *item);
 static void *run_batcher(void *argument);
 static BatchItem *take_waiting(Batch *batch);
 static void store_items(Batch *batch, BatchItem *items);
@@ -96,6 +110,7 @@ Batch *
 batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
 {
 	Batch *batch = calloc(1, sizeof(*batch));
+	int wanted;
 
 	if (batch == NULL)
 		return NULL;
@@ -106,7 +121,8 @@ batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
 	batch->last = &batch->first;
 	pthread_mutex_init(&batch->mutex, NULL);
 	pthread_cond_init(&batch->filled, NULL);
-	while (config->batch && batch->batcher_count < BATCHERS)
+	wanted = config->batch ? count_batchers() : 0;
+	while (batch->batcher_count < wanted)
 	{
 		if (pthread_create(&batch->batchers[batch->batcher_count],
 						   NULL,
@@ -124,24 +140,38 @@ batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
 void
 batch_store(Batch *batch, BatchItem *item)
 {
-	item->next = NULL;
-	item->alone = false;
+	item->done = NULL;
 	if (!batch->config->batch)
 	{
+		item->next = NULL;
 		store_items(batch, item);
+		return;
+	}
+	if (enter_idle(batch))
+	{
+		item->next = NULL;
+		store_items(batch, item);
+		leave(batch);
 		return;
 	}
 	/* One semaphore each, so that a batch does not wake up into one lock. */
 	sem_init(&item->finished, 0, 0);
-	pthread_mutex_lock(&batch->mutex);
-	*batch->last = item;
-	batch->last = &item->next;
-	pthread_cond_signal(&batch->filled);
-	pthread_mutex_unlock(&batch->mutex);
-	metrics_add(batch->metrics, METRIC_BATCH_WAITING, 1);
+	append(batch, item);
 	while (sem_wait(&item->finished) != 0)
 		continue;
 	sem_destroy(&item->finished);
+}
+
+void
+batch_submit(Batch *batch, BatchItem *item)
+{
+	append(batch, item);
+}
+
+bool
+batch_is_idle(const Batch *batch)
+{
+	return !batch->config->batch || batch->in_flight == 0;
 }
 
 void
@@ -158,6 +188,50 @@ batch_stop(Batch *batch)
 	free(batch);
 }
 
+static int
+count_batchers(void)
+{
+	long half = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+
+	if (half < BATCHERS_MIN)
+		return BATCHERS_MIN;
+	return half > BATCHERS_MAX ? BATCHERS_MAX : (int) half;
+}
+
+/* Counts a call, unless others are in flight or waiting. */
+static bool
+enter_idle(Batch *batch)
+{
+	bool idle;
+
+	pthread_mutex_lock(&batch->mutex);
+	idle = batch->in_flight == 0 && batch->first == NULL;
+	if (idle)
+		batch->in_flight++;
+	pthread_mutex_unlock(&batch->mutex);
+	return idle;
+}
+
+static void
+leave(Batch *batch)
+{
+	pthread_mutex_lock(&batch->mutex);
+	batch->in_flight--;
+	pthread_mutex_unlock(&batch->mutex);
+}
+
+static void
+append(Batch *batch, BatchItem *item)
+{
+	item->next = NULL;
+	pthread_mutex_lock(&batch->mutex);
+	*batch->last = item;
+	batch->last = &item->next;
+	pthread_cond_signal(&batch->filled);
+	pthread_mutex_unlock(&batch->mutex);
+	metrics_add(batch->metrics, METRIC_BATCH_WAITING, 1);
+}
+
 static void *
 run_batcher(void *argument)
 {
@@ -167,12 +241,16 @@ run_batcher(void *argument)
 	while ((items = take_waiting(batch)) != NULL)
 	{
 		store_items(batch, items);
+		leave(batch);
 		while (items != NULL)
 		{
-			/* After sem_post the item, on its owner's stack, may be gone. */
+			/* Its owner may free an item as soon as it has the result. */
 			BatchItem *next = items->next;
 
-			sem_post(&items->finished);
+			if (items->done != NULL)
+				items->done(items);
+			else
+				sem_post(&items->finished);
 			items = next;
 		}
 	}
@@ -206,6 +284,7 @@ take_waiting(Batch *batch)
 	else
 		pthread_cond_signal(&batch->filled);
 	*end = NULL;
+	batch->in_flight += items != NULL;
 	pthread_mutex_unlock(&batch->mutex);
 	metrics_add(batch->metrics, METRIC_BATCH_WAITING, -taken);
 	return sort_by_tenant(items);

@@ -15,14 +15,13 @@
 
 typedef struct Batch Batch;
 
-/*
- * One event; lives on the stack of the thread that waits for it. The caller
- * fills in json and tenant; the batch owns the rest until batch_store returns.
- */
+/* One event. The caller fills in the first members. */
 typedef struct BatchItem
 {
 	Text json;			/* an element for ingest_batch; freed by the caller */
 	const char *tenant; /* "": the role's own, or none */
+	/* Called by another thread with the result; for batch_submit only. */
+	void (*done)(struct BatchItem *item);
 
 	char event_id[40]; /* set on success */
 	bool duplicate;	   /* nothing was stored, event_id is the first event's */
@@ -40,7 +39,16 @@ batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool);
 /* Returns when the item is committed, refused, or its outcome unknown. */
 void batch_store(Batch *batch, BatchItem *item);
 
-/* Ends the threads. No thread may be inside batch_store. */
+/* The same without waiting: calls item->done, which may free the item. */
+void batch_submit(Batch *batch, BatchItem *item);
+
+/*
+ * Would batch_store store an item at once, without another thread? The answer
+ * can be out of date, and batch_store then waits.
+ */
+bool batch_is_idle(const Batch *batch);
+
+/* Ends the threads. All items must have their results. */
 void batch_stop(Batch *batch);
 
 #endif /* BATCH_H */

@@ -17,6 +17,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,8 @@ struct Connection
 	atomic_uint keeps_port; /* the peer's port; 0: not protected */
 	int socket; /* -1: not looked for yet; set before the first watch */
 	WatchKind kind;
+	sem_t idle; /* 1: no request is being answered */
+	Request request;
 	_Atomic int64_t deadline_us; /* the timekeeper changes it to CUT_OFF */
 	_Atomic int64_t crowded_us;	 /* the same while there are too many */
 
@@ -144,6 +147,7 @@ connections_add(Connections *connections, const struct mg_connection *conn)
 	connection->all = connections;
 	connection->conn = conn;
 	connection->socket = -1;
+	sem_init(&connection->idle, 0, 1);
 	pthread_mutex_lock(&connections->mutex);
 	connection->refused =
 		connections->count >= connections->config->max_connections;
@@ -161,7 +165,8 @@ connections_add(Connections *connections, const struct mg_connection *conn)
 }
 
 /*
- * The socket is still open, so the timekeeper, which holds the mutex, cannot
+ * Waits until the last request is answered. The socket is still open, so the
+ * timekeeper, which holds the mutex, cannot
  * shut down another connection that got the same file number.
  */
 void
@@ -169,11 +174,13 @@ connections_remove(Connection *connection)
 {
 	Connections *connections = connection->all;
 
+	connection_begin(connection);
 	pthread_mutex_lock(&connections->mutex);
 	connection->previous->next = connection->next;
 	connection->next->previous = connection->previous;
 	connections->count--;
 	pthread_mutex_unlock(&connections->mutex);
+	sem_destroy(&connection->idle);
 	free(connection);
 	metrics_add(connections->metrics, METRIC_HTTP_CONNECTIONS, -1);
 }
@@ -182,6 +189,37 @@ bool
 connection_is_refused(const Connection *connection)
 {
 	return connection->refused;
+}
+
+Request *
+connection_begin(Connection *connection)
+{
+	while (sem_wait(&connection->idle) != 0)
+		continue;
+	return &connection->request;
+}
+
+void
+connection_end(Connection *connection)
+{
+	sem_post(&connection->idle);
+}
+
+bool
+connection_can_send(Connection *connection)
+{
+	return socket_of(connection) >= 0;
+}
+
+void
+connection_send(Connection *connection, const Text *answer)
+{
+	if (answer->failed ||
+		send(connection->socket,
+			 answer->data,
+			 answer->length,
+			 MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t) answer->length)
+		shutdown(connection->socket, SHUT_RDWR);
 }
 
 void

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "exchange.h"
 #include "log.h"
 #include "metrics.h"
 
@@ -39,6 +40,22 @@ void connections_remove(Connection *connection);
 
 /* True if the connection exceeds HTTP_MAX_CONNECTIONS: answer 503. */
 bool connection_is_refused(const Connection *connection);
+
+/*
+ * The requests of a connection are answered one after the other. Waits for the
+ * end of the previous one and returns memory for the next, until
+ * connection_end, which another thread may call.
+ */
+Request *connection_begin(Connection *connection);
+void connection_end(Connection *connection);
+
+/*
+ * Writes a complete answer without waiting, from any thread between
+ * connection_begin and connection_end. If that is not possible, because the
+ * client does not read or the text is incomplete, the connection is shut down.
+ */
+bool connection_can_send(Connection *connection);
+void connection_send(Connection *connection, const Text *answer);
 
 /*
  * While the limit is reached, connections that are not protected are closed.

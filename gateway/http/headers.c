@@ -52,9 +52,7 @@ request_find_repeated(const Request *request)
 bool
 request_is_head(const Request *request)
 {
-	const char *method = request->info->request_method;
-
-	return method != NULL && strcmp(method, "HEAD") == 0;
+	return strcmp(request->method, "HEAD") == 0;
 }
 
 bool

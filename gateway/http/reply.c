@@ -77,7 +77,6 @@ static void add_header(Text *out, const char *name, const char *value);
 static const char *current_date(void);
 static void add_security_headers(const Request *request, Text *out);
 static void count_status(Request *request);
-static bool stays_open(const Request *request);
 
 void
 reply_accepted(Request *request, const char *id, bool duplicate)
@@ -225,19 +224,19 @@ reply_send(Request *request)
 		text_add(&out, reply->body.data, length);
 		text_add_string(&out, body_end(reply));
 	}
-	if (out.failed)
-	{
-		mg_disable_connection_keep_alive(request->conn);
-		text_free(&out);
-		return;
-	}
-	count_status(request);
-	if (request->close)
-		mg_disable_connection_keep_alive(request->conn);
-	if (small)
-		mg_write(request->conn, out.data, out.length);
+	if (!out.failed)
+		count_status(request);
+	if (request->deferred)
+		connection_send(request->connection, &out);
 	else
-		send_large(request, &out, &reply->body);
+	{
+		if (request->close || out.failed)
+			mg_disable_connection_keep_alive(request->conn);
+		if (small && !out.failed)
+			mg_write(request->conn, out.data, out.length);
+		else if (!out.failed)
+			send_large(request, &out, &reply->body);
+	}
 	text_free(&out);
 }
 
@@ -427,7 +426,9 @@ add_headers(const Request *request, Text *out)
 				   reply->content_type != NULL ? reply->content_type
 											   : "application/json");
 	}
-	add_header(out, "Connection", stays_open(request) ? "keep-alive" : "close");
+	add_header(out,
+			   "Connection",
+			   request->persistent && !request->close ? "keep-alive" : "close");
 	add_header(out, "X-Request-Id", request->id);
 	if (request->traceparent[0] != '\0')
 		add_header(out, "traceparent", request->traceparent);
@@ -507,18 +508,4 @@ count_status(Request *request)
 				: status < 500 ? METRIC_HTTP_4XX
 							   : METRIC_HTTP_5XX,
 				1);
-}
-
-/* Predicts what civetweb does, so that the header says the same. */
-static bool
-stays_open(const Request *request)
-{
-	const char *wish = request_header(request, "Connection");
-	const char *version = request->info->http_version;
-
-	if (request->close)
-		return false;
-	if (wish != NULL)
-		return strcasestr(wish, "keep-alive") != NULL;
-	return version != NULL && strcmp(version, "1.1") == 0;
 }

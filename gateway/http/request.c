@@ -27,6 +27,7 @@ static void read_traceparent(Request *request);
 static void read_client(Request *request);
 static bool is_loopback(const char *address);
 static bool copy_address(const char *value, char *out, size_t size);
+static bool is_persistent(const Request *request);
 static bool declares_body(const Request *request);
 
 void
@@ -43,10 +44,33 @@ request_open(Request *request, Gateway *gateway, struct mg_connection *conn)
 	 */
 	request->path =
 		request->info->request_uri != NULL ? request->info->request_uri : "";
+	request->method = request->info->request_method != NULL
+						  ? request->info->request_method
+						  : "-";
+	request->persistent = is_persistent(request);
 	request->body_read = !declares_body(request);
 	read_request_id(request);
 	read_traceparent(request);
 	read_client(request);
+}
+
+void
+request_detach(Request *request)
+{
+	snprintf(request->kept_method,
+			 sizeof(request->kept_method),
+			 "%.7s",
+			 request->method);
+	snprintf(request->kept_path,
+			 sizeof(request->kept_path),
+			 "%.*s",
+			 PATH_SHOWN_MAX,
+			 request->path);
+	request->method = request->kept_method;
+	request->path = request->kept_path;
+	request->conn = NULL;
+	request->info = NULL;
+	text_free(&request->body);
 }
 
 void
@@ -290,6 +314,18 @@ copy_address(const char *value, char *out, size_t size)
 		return false;
 	snprintf(out, size, "%s", address);
 	return true;
+}
+
+/* Predicts what civetweb does, so that the answer says the same. */
+static bool
+is_persistent(const Request *request)
+{
+	const char *wish = request_header(request, "Connection");
+	const char *version = request->info->http_version;
+
+	if (wish != NULL)
+		return strcasestr(wish, "keep-alive") != NULL;
+	return version != NULL && strcmp(version, "1.1") == 0;
 }
 
 static bool

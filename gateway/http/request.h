@@ -13,6 +13,13 @@
 void
 request_open(Request *request, Gateway *gateway, struct mg_connection *conn);
 
+/*
+ * Makes the request independent of civetweb, which reads the next one into the
+ * same memory. Only what the answer and the log need is kept; the body is
+ * freed.
+ */
+void request_detach(Request *request);
+
 /* Frees the request's body and its answer. */
 void request_close(Request *request);
 

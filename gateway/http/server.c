@@ -60,7 +60,11 @@ static long count_files(const Config *config);
 static int open_connection(const struct mg_connection *conn, void **data);
 static void close_connection(const struct mg_connection *conn);
 static int handle_request(struct mg_connection *conn);
-static void answer_request(Server *server, Request *request, bool entered);
+static Request *begin_request(struct mg_connection *conn,
+							  Connection *connection,
+							  Request *without);
+static void end_request(Request *request);
+static void answer_request(Request *request, bool entered);
 static int handle_broken_request(struct mg_connection *conn,
 								 int status,
 								 const char *message);
@@ -272,33 +276,86 @@ close_connection(const struct mg_connection *conn)
 static int
 handle_request(struct mg_connection *conn)
 {
-	Server *server = server_of(conn);
 	Connection *connection = mg_get_user_connection_data(conn);
-	bool entered = enter_request(server);
-	Request request;
+	Request without; /* memory for a connection */
+	Request *request = begin_request(conn, connection, &without);
+	bool entered = enter_request(request->server);
 	int status;
 
-	wire_pause();
 	wire_next_request();
-	request_open(&request, server->gateway, conn);
-	request.connection = connection;
 	if (connection != NULL)
-		connection_protect(connection, (unsigned) request.info->remote_port);
-	answer_request(server, &request, entered);
-	finish_request(&request);
-	status = request.reply.status;
-	/* Where keys are required, a client without one has not earned a place. */
-	if (connection != NULL && server->gateway->keys != NULL &&
-		request.caller.prefix[0] == '\0')
-		connection_expose(connection);
-	request_close(&request);
+		connection_protect(connection, (unsigned) request->info->remote_port);
+	answer_request(request, entered);
+	if (request->deferred)
+		status = 202;
+	else
+	{
+		status = request->reply.status;
+		end_request(request);
+	}
 	wire_resume();
-	leave_request(server);
 	return status;
 }
 
+bool
+server_can_defer(const Request *request)
+{
+	/* One thread at a time may use a TLS session. */
+	return request->connection != NULL && !request->close &&
+		   request->gateway->tls == NULL &&
+		   connection_can_send(request->connection);
+}
+
+void
+server_defer(Request *request)
+{
+	request_detach(request);
+	request->deferred = true;
+}
+
+void
+server_answer(Request *request)
+{
+	request->server->handler.finish(request);
+	end_request(request);
+}
+
+static Request *
+begin_request(struct mg_connection *conn,
+			  Connection *connection,
+			  Request *without)
+{
+	Server *server = server_of(conn);
+	Request *request =
+		connection != NULL ? connection_begin(connection) : without;
+
+	wire_pause();
+	request_open(request, server->gateway, conn);
+	request->server = server;
+	request->connection = connection;
+	return request;
+}
+
+/* Sends the answer; afterwards the request's memory belongs to the next one. */
 static void
-answer_request(Server *server, Request *request, bool entered)
+end_request(Request *request)
+{
+	Server *server = request->server;
+	Connection *connection = request->connection;
+
+	finish_request(request);
+	/* Where keys are required, a client without one has not earned a place. */
+	if (connection != NULL && server->gateway->keys != NULL &&
+		request->caller.prefix[0] == '\0')
+		connection_expose(connection);
+	request_close(request);
+	leave_request(server);
+	if (connection != NULL)
+		connection_end(connection);
+}
+
+static void
+answer_request(Request *request, bool entered)
 {
 	Connection *connection = request->connection;
 	const char *fault;
@@ -319,7 +376,7 @@ answer_request(Server *server, Request *request, bool entered)
 		reply_error(request, 400, fault);
 	}
 	else
-		server->handler(request);
+		request->server->handler.handle(request);
 }
 
 /* Answers what civetweb refuses by itself: requests that are not HTTP. */
@@ -328,28 +385,24 @@ handle_broken_request(struct mg_connection *conn,
 					  int status,
 					  const char *message)
 {
-	Server *server = server_of(conn);
-	Request request;
+	Request without;
+	Request *request =
+		begin_request(conn, mg_get_user_connection_data(conn), &without);
 
 	(void) message;
-	wire_pause();
-	enter_request(server);
-	request_open(&request, server->gateway, conn);
-	request.connection = mg_get_user_connection_data(conn);
-	request.close = true;
-	request.body_read = false;
+	enter_request(request->server);
+	request->close = true;
+	request->body_read = false;
 	/* The path may be incomplete. */
-	request.path = "";
+	request->path = "";
 	if (status == 404)
-		reply_error(&request, 404, "path does not exist");
+		reply_error(request, 404, "path does not exist");
 	else
-		reply_error(&request,
+		reply_error(request,
 					400,
 					"request is malformed, incomplete or too large");
-	finish_request(&request);
-	request_close(&request);
+	end_request(request);
 	wire_resume();
-	leave_request(server);
 	return 0;
 }
 
@@ -420,7 +473,6 @@ finish_request(Request *request)
 static void
 log_request(const Request *request)
 {
-	const char *method = request->info->request_method;
 	Log *log = request->gateway->log;
 	int status = request->reply.status;
 	LogLevel level = status == 500	? LOG_ERROR
@@ -431,9 +483,7 @@ log_request(const Request *request)
 	if (!log_is_on(log, level))
 		return;
 	text_add_string(&line, "\"method\":");
-	text_add_json(&line,
-				  method != NULL ? method : "-",
-				  method != NULL ? strnlen(method, 32) : 1);
+	text_add_json(&line, request->method, strnlen(request->method, 32));
 	text_add_string(&line, ",\"path\":");
 	add_path(&line, request->path);
 	text_addf(&line,
@@ -463,7 +513,7 @@ static void
 add_path(Text *line, const char *path)
 {
 	static const char sources[] = "/api/webhooks/wh_";
-	size_t shown = strnlen(path, 512);
+	size_t shown = strnlen(path, PATH_SHOWN_MAX);
 
 	if (strncmp(path, sources, strlen(sources)) == 0 &&
 		shown > strlen(sources) + 8)

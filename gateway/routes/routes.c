@@ -26,7 +26,7 @@
 #include "routes/webhooks.h"
 #include "text.h"
 
-static void dispatch(Request *request, int found);
+static void dispatch(Request *request);
 static bool check_repeated(Request *request);
 static bool admit(Request *request, Scope scope);
 static int find_route(Request *request);
@@ -35,7 +35,7 @@ static bool match_method(const Request *request, const char *method);
 static void add_allowed(Request *request, const char *method);
 static bool accept_answer(Request *request, const Route *route);
 static bool accept_body(Request *request, const Route *route);
-static void run_guarded(Request *request, int route);
+static void run_guarded(Request *request);
 static bool take_limits(Request *request);
 static bool take_ip_limit(Request *request, long limit);
 static bool take_sender_limit(Request *request, long limit);
@@ -43,21 +43,40 @@ static bool take_sender_limit(Request *request, long limit);
 void
 routes_dispatch(Request *request)
 {
-	int found = find_route(request);
-
-	if (found < 0)
+	request->route = find_route(request);
+	if (request->route < 0)
 		return;
-	dispatch(request, found);
-	if (routes[found].handler == post_webhook ||
-		routes[found].handler == post_webhook_status ||
-		routes[found].handler == receive_webhook)
+	dispatch(request);
+	if (!request->deferred)
+		routes_finish(request);
+}
+
+void
+routes_finish(Request *request)
+{
+	Limits *limits = request->gateway->limits;
+	const Route *route = &routes[request->route];
+	int status = request->reply.status;
+
+	if (request->guarded)
+	{
+		/* A simulated failure is not a failure of the route. */
+		limits_leave_breaker(limits,
+							 request->route,
+							 request->reply.simulated ? 503 : status);
+		if (status >= 300)
+			limits_give_back(limits, &request->sender);
+	}
+	if (route->handler == post_webhook ||
+		route->handler == post_webhook_status ||
+		route->handler == receive_webhook)
 		webhook_count_refusal(request);
 }
 
 static void
-dispatch(Request *request, int found)
+dispatch(Request *request)
 {
-	const Route *route = &routes[found];
+	const Route *route = &routes[request->route];
 
 	request->scope = route->scope;
 	if (!check_repeated(request) || !admit(request, route->scope))
@@ -70,7 +89,7 @@ dispatch(Request *request, int found)
 	if (route->query != NULL && !request_check_query(request, route->query))
 		return;
 	if (route->guarded)
-		run_guarded(request, found);
+		run_guarded(request);
 	else
 		route->handler(request);
 }
@@ -179,7 +198,7 @@ match_path(Request *request, const char *pattern)
 static bool
 match_method(const Request *request, const char *method)
 {
-	return strcmp(request->info->request_method, method) == 0 ||
+	return strcmp(request->method, method) == 0 ||
 		   (request_is_head(request) && strcmp(method, "GET") == 0);
 }
 
@@ -227,28 +246,19 @@ accept_body(Request *request, const Route *route)
 }
 
 static void
-run_guarded(Request *request, int route)
+run_guarded(Request *request)
 {
-	Limits *limits = request->gateway->limits;
 	long retry_after = 0;
-	int status;
 
-	if (!limits_enter_breaker(limits, route, &retry_after))
-	{
+	request->guarded = limits_enter_breaker(request->gateway->limits,
+											request->route,
+											&retry_after);
+	if (!request->guarded)
 		reply_unavailable(request,
 						  "route failed repeatedly and is paused",
 						  retry_after);
-		return;
-	}
-	if (take_limits(request))
-		routes[route].handler(request);
-	status = request->reply.status;
-	/* A simulated failure is not a failure of the route. */
-	limits_leave_breaker(limits,
-						 route,
-						 request->reply.simulated ? 503 : status);
-	if (status >= 300)
-		limits_give_back(limits, &request->sender);
+	else if (take_limits(request))
+		routes[request->route].handler(request);
 }
 
 static bool

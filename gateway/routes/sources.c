@@ -57,13 +57,13 @@ receive_webhook(Request *request)
 		reply_unavailable(request, "out of memory", 1);
 	else
 	{
-		const char *values[] = {
-			path.data,
-			request_is_head(request) ? "GET" : request->info->request_method,
-			url.data,
-			headers.data,
-			body.data,
-			request->id};
+		const char *values[] = {path.data,
+								request_is_head(request) ? "GET"
+														 : request->method,
+								url.data,
+								headers.data,
+								body.data,
+								request->id};
 
 		row = call_database(request, receive_sql, 6, values, true);
 		if (row != NULL)

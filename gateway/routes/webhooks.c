@@ -1,30 +1,90 @@
 /*
  * webhooks.c: inbound events, stored in batches with those of other requests.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "db/batch.h"
 #include "gateway.h"
 #include "http/reply.h"
+#include "http/server.h"
 #include "metrics.h"
 #include "routes/handlers.h"
 #include "routes/webhooks.h"
 
+/* An event whose answer is deferred. */
+typedef struct Webhook
+{
+	BatchItem item;
+	Request *request;
+} Webhook;
+
+static void submit_inbound(Request *request);
+static void finish_inbound(BatchItem *item);
+static bool
+make_item(Request *request, const char *channel, bool mock, BatchItem *item);
+static void set_answer(Request *request, const BatchItem *item);
 static void add_member(Text *json, const char *name, const char *value);
 
 void
 post_webhook(Request *request)
 {
 	request->for_channel = true;
-	store_inbound(request, request->segment, false);
+	if (server_can_defer(request) && !batch_is_idle(request->gateway->batch))
+		submit_inbound(request);
+	else
+		store_inbound(request, request->segment, false);
 }
 
 void
 store_inbound(Request *request, const char *channel, bool mock)
 {
-	BatchItem item = {.tenant = request->caller.tenant};
-	Text *json = &item.json;
+	BatchItem item = {0};
 
+	if (!make_item(request, channel, mock, &item))
+		return;
+	batch_store(request->gateway->batch, &item);
+	set_answer(request, &item);
+	text_free(&item.json);
+}
+
+static void
+submit_inbound(Request *request)
+{
+	Webhook *webhook = calloc(1, sizeof(*webhook));
+
+	if (webhook == NULL)
+		reply_unavailable(request, "out of memory", 1);
+	else if (make_item(request, request->segment, false, &webhook->item))
+	{
+		webhook->item.done = finish_inbound;
+		webhook->request = request;
+		server_defer(request);
+		batch_submit(request->gateway->batch, &webhook->item);
+	}
+	else
+		free(webhook);
+}
+
+static void
+finish_inbound(BatchItem *item)
+{
+	Webhook *webhook = (Webhook *) item;
+	Request *request = webhook->request;
+
+	set_answer(request, item);
+	text_free(&item->json);
+	free(webhook);
+	server_answer(request);
+}
+
+/* Returns false after answering. */
+static bool
+make_item(Request *request, const char *channel, bool mock, BatchItem *item)
+{
+	Text *json = &item->json;
+
+	item->tenant = request->caller.tenant;
 	/* The body is inserted as text: it is known to be one JSON object. */
 	text_add_string(json, "{\"payload\":");
 	text_add(json, request->body.data, request->body.length);
@@ -34,22 +94,24 @@ store_inbound(Request *request, const char *channel, bool mock)
 		add_member(json, "idempotency_key", request->key);
 	add_member(json, "correlation_id", request->id);
 	text_add_string(json, mock ? ",\"mock\":true}" : "}");
-	if (json->failed)
-	{
-		text_free(json);
-		reply_unavailable(request, "out of memory", 1);
-		return;
-	}
-	batch_store(request->gateway->batch, &item);
+	if (!json->failed)
+		return true;
 	text_free(json);
-	if (strcmp(item.sqlstate, "00000") == 0)
-		reply_accepted(request, item.event_id, item.duplicate);
+	reply_unavailable(request, "out of memory", 1);
+	return false;
+}
+
+static void
+set_answer(Request *request, const BatchItem *item)
+{
+	if (strcmp(item->sqlstate, "00000") == 0)
+		reply_accepted(request, item->event_id, item->duplicate);
 	else
 		reply_sqlstate(request,
-					   item.sqlstate,
-					   item.message,
-					   item.detail[0] != '\0' ? item.detail : NULL,
-					   item.alone);
+					   item->sqlstate,
+					   item->message,
+					   item->detail[0] != '\0' ? item->detail : NULL,
+					   item->alone);
 }
 
 /*
