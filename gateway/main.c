@@ -99,7 +99,9 @@ main(int argc, char **argv)
 	metrics_init(&metrics);
 	memory_init(&memory, (size_t) config.max_buffer_bytes);
 	provider_init(&provider, &config);
-	started = prepare_threads(&signals) && start_gateway(&gateway, &error);
+	started = prepare_threads(&signals);
+	log_start_writer(&log);
+	started = started && start_gateway(&gateway, &error);
 	if (started && !start_sender(&gateway, &error))
 	{
 		server_stop(gateway.server);
@@ -124,6 +126,7 @@ main(int argc, char **argv)
 				  LOG_ERROR,
 				  "%s",
 				  error.data != NULL ? error.data : "out of memory or threads");
+	log_stop_writer(&log);
 	text_free(&error);
 	memory_free(&memory);
 	metrics_free(&metrics);

@@ -74,6 +74,10 @@ def service(floor):
     return Listener('Fastify service', floor, lambda: [*node.program('service.mjs'), str(PORT)])
 
 
+def usual_service(floor):
+    return Listener('Fastify service, usual table', floor, lambda: [*node.program('service.mjs'), str(PORT), 'usual'])
+
+
 def gateway(own, *flags, pool=10):
     program = own.server.program('msgstore-gateway')
 

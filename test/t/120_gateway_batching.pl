@@ -135,8 +135,44 @@ for my $flag ('--batch', '--no-batch')
 	is(($gateway->stop)[0], 0, "$flag: exit code 0");
 }
 
-# Idempotency keys work on four POST routes, and across a restart.
+# While a call is in flight, answers are sent by the thread that makes the next
+# one. A connection's requests are still answered in order, also after the client
+# has sent all that it has to send; and a client that leaves disturbs nobody.
 my $gateway = MsgstoreGateway->new($node);
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE msgstore.event_log IN ACCESS EXCLUSIVE MODE');
+my $first = $gateway->connection;
+MsgstoreGateway::syswrite_all($first, webhook(inbound_sms('in-flight')));
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'"), 'one call is in flight');
+my $pipeline = $gateway->connection;
+MsgstoreGateway::syswrite_all(
+	$pipeline,
+	join '',
+	map {
+		$_ == 3
+		  ? "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: pipe-3\r\n\r\n"
+		  : $_ == 4 ? webhook('{}', 'X-Request-Id' => 'pipe-4')
+		  : webhook(inbound_sms("pipe-$_"), 'X-Request-Id' => "pipe-$_", Connection => $_ == 6 ? 'close' : undef)
+	} 1 .. 6);
+my $half = $gateway->connection;
+MsgstoreGateway::syswrite_all($half, webhook(inbound_sms('half-closed')));
+shutdown($half, 1);
+my $gone = $gateway->connection;
+MsgstoreGateway::syswrite_all($gone, webhook(inbound_sms('gone')));
+close $gone;
+ok($node->poll_query_until('postgres', "SELECT count(*) > 1 FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'"), 'others are in flight');
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+is($gateway->read_answer($first)->{status}, 202, 'the first is answered');
+is($gateway->read_answer($half)->{status}, 202, 'so is one whose client sends no more');
+my $all = do { local $/; <$pipeline> };
+is(join(' ', $all =~ m{HTTP/1\.1 (\d+)}g), '202 202 200 400 202 202', 'pipelined requests have their answers');
+is(join(' ', $all =~ /^X-Request-Id: pipe-(\d)/mg), '1 2 3 4 5 6', 'in order');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM msgstore.inbound_events WHERE provider_message_id = 'gone'"), 'the event of the client that left is stored');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+# Idempotency keys work on four POST routes, and across a restart.
+$gateway = MsgstoreGateway->new($node);
 my %posts = (
 	'/api/messages/sms' => sms(body => 'keyed'),
 	'/api/messages/email' => email(body => 'keyed'),

@@ -285,6 +285,22 @@ like(
 	qr/"message":"stopping on signal TERM"\}\n.*"message":"stopped"\}\n\z/s,
 	'start and stop are logged');
 
+# Lines are written in batches, but none is lost when a signal ends the process.
+# The line of a request is added after its answer and before the next request.
+for my $signal ('SEGV', 'ABRT', 'QUIT')
+{
+	$gateway = MsgstoreGateway->new($node);
+	my $socket = $gateway->connection;
+	for my $n (1 .. 10)
+	{
+		MsgstoreGateway::syswrite_all($socket, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: $signal-$n\r\n\r\n");
+		$gateway->read_answer($socket);
+	}
+	kill $signal, $gateway->{pid};
+	cmp_ok($gateway->wait_exit, '>', 128, "$signal ends the gateway");
+	is((grep { ($_->{request_id} // '') =~ /^$signal-[1-9]$/ } $gateway->log_lines), 9, 'its last lines are written');
+}
+
 # A level hides the lines below it.
 $gateway =
   MsgstoreGateway->new($node, wait => 0, env => { LOG_LEVEL => 'ERROR' });
