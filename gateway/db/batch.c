@@ -336,6 +336,7 @@ store_items(Batch *batch, BatchItem *items)
 		set_all_errors(items, "08001", why);
 		return;
 	}
+	pool_prepare(connection, ingest_sql);
 	store_on(batch, connection, items);
 	pool_return(batch->pool, connection);
 }

@@ -239,6 +239,12 @@ pool_return(Pool *pool, PoolConnection *connection)
 	pthread_mutex_unlock(&pool->mutex);
 }
 
+void
+pool_prepare(PoolConnection *connection, const char *sql)
+{
+	session_prepare(&connection->session, sql);
+}
+
 QueryOutcome
 pool_query(PoolConnection *connection,
 		   const char *tenant,
@@ -295,7 +301,8 @@ pool_transaction(PoolConnection *connection,
 static void
 judge(PoolConnection *connection, const QueryOutcome *outcome)
 {
-	connection->broken |= strncmp(outcome->sqlstate, "08", 2) == 0 ||
+	connection->broken |= connection->session.stale ||
+						  strncmp(outcome->sqlstate, "08", 2) == 0 ||
 						  PQresultMemorySize(outcome->result) > BLOATED_BYTES;
 }
 

@@ -74,6 +74,9 @@ QueryOutcome pool_query(PoolConnection *connection,
 						int count,
 						const char *const *values);
 
+/* Like session_prepare, for the next calls on this connection. */
+void pool_prepare(PoolConnection *connection, const char *sql);
+
 /* Like session_transaction, for statements that may set a tenant. */
 QueryOutcome pool_transaction(PoolConnection *connection,
 							  const Statement *statements,

@@ -20,6 +20,8 @@
 /* How late an attempt to connect may notice that its owner stops. */
 #define STOPPING_US (SECOND_US / 20)
 
+static const char prepared_name[] = "msgstore_gateway";
+
 static bool finish_connecting(Session *session, int64_t deadline);
 static bool
 wait_connecting(const Session *session, short events, int64_t deadline);
@@ -31,7 +33,15 @@ static bool send_all(PGconn *pg, int64_t deadline);
 static PGresult *receive_last(PGconn *pg, int64_t deadline);
 static bool needs_settings(const Session *session);
 static int send_settings(Session *session);
-static bool send_pipeline(PGconn *pg, const Statement *statements, int count);
+static QueryOutcome run_query(Session *session, const Statement *statement);
+static QueryOutcome run_transaction(Session *session,
+									const Statement *statements,
+									int count,
+									PGresult **results);
+static bool send_statement(Session *session, const Statement *statement);
+static bool is_stale(Session *session, const QueryOutcome *outcome);
+static bool
+send_pipeline(Session *session, const Statement *statements, int count);
 static PGresult *receive_pipeline(PGconn *pg,
 								  int settings,
 								  int count,
@@ -91,22 +101,36 @@ session_close(Session *session)
 	session->pg = NULL;
 }
 
+void
+session_prepare(Session *session, const char *sql)
+{
+	int64_t deadline =
+		clock_us() + session->config->pool_connect_timeout * SECOND_US;
+	PGresult *result = NULL;
+
+	if (session->pooled || session->prepared == sql)
+		return;
+	if (PQsendPrepare(session->pg, prepared_name, sql, 0, NULL) &&
+		send_all(session->pg, deadline))
+		result = receive_last(session->pg, deadline);
+	/* After a failure the call itself shows what is wrong. */
+	if (PQresultStatus(result) == PGRES_COMMAND_OK)
+		session->prepared = sql;
+	PQclear(result);
+}
+
 QueryOutcome
 session_query(Session *session,
 			  const char *sql,
 			  int count,
 			  const char *const *values)
 {
-	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
-	PGconn *pg = session->pg;
-	int64_t deadline = clock_us() + SERVER_GRACE_US +
-					   session->config->query_timeout * SECOND_US;
+	const Statement statement = {sql, count, values};
+	QueryOutcome outcome = {.result = NULL};
+	PGresult *result;
 
 	if (needs_settings(session))
 	{
-		const Statement statement = {sql, count, values};
-		PGresult *result;
-
 		outcome = session_transaction(session, &statement, 1, &result);
 		if (strcmp(outcome.sqlstate, "00000") == 0)
 		{
@@ -115,17 +139,62 @@ session_query(Session *session,
 		}
 		return outcome;
 	}
+	do
+	{
+		PQclear(outcome.result);
+		outcome = run_query(session, &statement);
+	} while (is_stale(session, &outcome));
+	return outcome;
+}
 
-	/*
-	 * Not prepared: parsing and planning took 0.06 ms when measured, once for
-	 * a whole batch, and a prepared statement could be invalidated by a pooler
-	 * or by a new version of the extension.
-	 */
-	if (PQsendQueryParams(pg, sql, count, NULL, values, NULL, NULL, 0) &&
-		send_all(pg, deadline))
-		outcome.result = receive_last(pg, deadline);
+static QueryOutcome
+run_query(Session *session, const Statement *statement)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
+	int64_t deadline = clock_us() + SERVER_GRACE_US +
+					   session->config->query_timeout * SECOND_US;
+
+	if (send_statement(session, statement) && send_all(session->pg, deadline))
+		outcome.result = receive_last(session->pg, deadline);
 	take_outcome(session, &outcome);
 	return outcome;
+}
+
+static bool
+send_statement(Session *session, const Statement *statement)
+{
+	if (statement->sql == session->prepared)
+		return PQsendQueryPrepared(session->pg,
+								   prepared_name,
+								   statement->count,
+								   statement->values,
+								   NULL,
+								   NULL,
+								   0);
+	return PQsendQueryParams(session->pg,
+							 statement->sql,
+							 statement->count,
+							 NULL,
+							 statement->values,
+							 NULL,
+							 NULL,
+							 0);
+}
+
+/*
+ * Did the call fail because the prepared statement is gone, or because a new
+ * version of the extension returns other columns? It has changed nothing then,
+ * and is repeated without.
+ */
+static bool
+is_stale(Session *session, const QueryOutcome *outcome)
+{
+	if (session->prepared == NULL || (strcmp(outcome->sqlstate, "26000") != 0 &&
+									  strcmp(outcome->sqlstate, "0A000") != 0))
+		return false;
+	session->prepared = NULL;
+	session->stale = true;
+	return true;
 }
 
 /*
@@ -139,18 +208,33 @@ session_transaction(Session *session,
 					int count,
 					PGresult **results)
 {
+	QueryOutcome outcome = {.result = NULL};
+
+	do
+	{
+		PQclear(outcome.result);
+		outcome = run_transaction(session, statements, count, results);
+	} while (is_stale(session, &outcome));
+	return outcome;
+}
+
+static QueryOutcome
+run_transaction(Session *session,
+				const Statement *statements,
+				int count,
+				PGresult **results)
+{
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
 	PGconn *pg = session->pg;
 	int64_t deadline = clock_us() + SERVER_GRACE_US +
 					   session->config->query_timeout * SECOND_US;
-
 	int settings = -1;
 
 	for (int i = 0; i < count; i++)
 		results[i] = NULL;
 	if (PQenterPipelineMode(pg))
 		settings = send_settings(session);
-	if (settings >= 0 && send_pipeline(pg, statements, count) &&
+	if (settings >= 0 && send_pipeline(session, statements, count) &&
 		send_all(pg, deadline))
 		outcome.result =
 			receive_pipeline(pg, settings, count, results, deadline);
@@ -219,21 +303,14 @@ send_settings(Session *session)
 }
 
 static bool
-send_pipeline(PGconn *pg, const Statement *statements, int count)
+send_pipeline(Session *session, const Statement *statements, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
-		if (!PQsendQueryParams(pg,
-							   statements[i].sql,
-							   statements[i].count,
-							   NULL,
-							   statements[i].values,
-							   NULL,
-							   NULL,
-							   0))
+		if (!send_statement(session, &statements[i]))
 			return false;
 	}
-	return PQpipelineSync(pg);
+	return PQpipelineSync(session->pg);
 }
 
 /*
@@ -404,6 +481,8 @@ prepare_session(Session *session, int64_t deadline)
 	session->pooled = done && strcmp(PQgetvalue(result, 0, 0), "t") != 0;
 	session->scoped = done && strcmp(PQgetvalue(result, 0, 1), "t") == 0;
 	session->lock_timeout = NULL;
+	session->prepared = NULL;
+	session->stale = false;
 	PQclear(result);
 	return done;
 }

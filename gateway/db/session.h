@@ -22,6 +22,8 @@ typedef struct Session
 	bool scoped; /* the module is preloaded, so msgstore.tenant_id is safe */
 	bool pooled; /* behind a pooler: settings must end with a transaction */
 	const char *lock_timeout; /* of the next calls; NULL: the role's */
+	const char *prepared;	  /* the statement that is prepared, or NULL */
+	bool stale; /* a prepared statement became invalid: to be closed */
 } Session;
 
 /* The outcome of a call; the SQLSTATE alone says whether it succeeded. */
@@ -38,6 +40,14 @@ typedef struct QueryOutcome
  */
 bool session_open(Session *session, const char *name, LogLevel level);
 void session_close(Session *session);
+
+/*
+ * Prepares a statement, which then is not parsed and planned in each call: a
+ * third of the time of a single event. It is known by its address, and there is
+ * one in each session. Does nothing behind a pooler, where another session may
+ * serve the next call.
+ */
+void session_prepare(Session *session, const char *sql);
 
 /* A statement with text parameters. */
 typedef struct Statement

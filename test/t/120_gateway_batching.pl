@@ -171,6 +171,25 @@ is(join(' ', $all =~ /^X-Request-Id: pipe-(\d)/mg), '1 2 3 4 5 6', 'in order');
 ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM msgstore.inbound_events WHERE provider_message_id = 'gone'"), 'the event of the client that left is stored');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
+# The statement is prepared, and a new version of the extension that returns other
+# types does not fail a request.
+$gateway = MsgstoreGateway->new($node);
+is($gateway->post('/api/webhooks/sms', inbound_sms("prepared-$_"))->{status}, 202, 'stored') for 1 .. 2;
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/execute msgstore_gateway: SELECT ordinal/, 'by a prepared statement');
+query(
+	q{ALTER EXTENSION msgstore DROP FUNCTION msgstore.ingest_batch(jsonb);
+	ALTER FUNCTION msgstore.ingest_batch(jsonb) RENAME TO ingest_batch_before;
+	CREATE FUNCTION msgstore.ingest_batch(items jsonb)
+		RETURNS TABLE (ordinal int, event_id text, duplicate boolean, error_code text, error_message text, error_detail text)
+		LANGUAGE sql AS $$SELECT ordinal, event_id::text, duplicate, error_code, error_message, error_detail FROM msgstore.ingest_batch_before(items)$$});
+is($gateway->post('/api/webhooks/sms', inbound_sms("changed-$_"))->{status}, 202, 'stored by the new version') for 1 .. 2;
+query(
+	q{DROP FUNCTION msgstore.ingest_batch(jsonb);
+	ALTER FUNCTION msgstore.ingest_batch_before(jsonb) RENAME TO ingest_batch;
+	ALTER EXTENSION msgstore ADD FUNCTION msgstore.ingest_batch(jsonb)});
+is($gateway->post('/api/webhooks/sms', inbound_sms('changed-back'))->{status}, 202, 'and by the old one');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
 # Idempotency keys work on four POST routes, and across a restart.
 $gateway = MsgstoreGateway->new($node);
 my %posts = (
