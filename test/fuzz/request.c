@@ -159,23 +159,25 @@ static bool
 parse_first_line(char *line, struct mg_request_info *info)
 {
 	char *rest;
+	char *path;
 	char *query;
 
 	if (line == NULL ||
 		(info->request_method = strtok_r(line, " ", &rest)) == NULL ||
-		(info->local_uri = strtok_r(NULL, " ", &rest)) == NULL ||
-		info->local_uri[0] != '/' || strncmp(rest, "HTTP/", 5) != 0)
+		(path = strtok_r(NULL, " ", &rest)) == NULL || path[0] != '/' ||
+		strncmp(rest, "HTTP/", 5) != 0)
 		return false;
 	info->http_version = rest + 5;
-	query = strchr(info->local_uri, '?');
+	query = strchr(path, '?');
 	if (query != NULL)
 	{
 		*query = '\0';
 		info->query_string = query + 1;
 	}
 	/* In civetweb they differ: local_uri is decoded and normalized. */
-	info->request_uri = info->local_uri;
-	info->local_uri_raw = info->local_uri;
+	info->request_uri = path;
+	info->local_uri = path;
+	info->local_uri_raw = path;
 	return true;
 }
 
