@@ -86,6 +86,7 @@ static void handle_signal(int signal_number,
 						  void (*handler)(int, siginfo_t *, void *));
 static void terminate(int signal_number, siginfo_t *info, void *context);
 static void quit(int signal_number, siginfo_t *info, void *context);
+static bool is_excuse(pid_t sender);
 static bool is_other_backend(pid_t pid);
 static void end_recording(int code, Datum arg);
 static bool open_file(void);
@@ -126,8 +127,7 @@ static void
 terminate(int signal_number, siginfo_t *info, void *context)
 {
 	(void) context;
-	if (info->si_pid == PostmasterPid ||
-		(!in_handler && is_other_backend(info->si_pid)))
+	if (is_excuse(info->si_pid))
 		excused = true;
 #if PG_VERSION_NUM >= 190000
 	die(signal_number,
@@ -146,6 +146,21 @@ quit(int signal_number, siginfo_t *info, void *context)
 	if (info->si_pid == PostmasterPid && file >= 0)
 		(void) unlink(path);
 	_exit(2);
+}
+
+/*
+ * A session may have ended before its signal arrives. A program that the event
+ * started is still there: as long as it was not waited for, its id is in use.
+ */
+static bool
+is_excuse(pid_t sender)
+{
+	int saved_errno = errno;
+	bool gone = kill(sender, 0) != 0 && errno == ESRCH;
+
+	errno = saved_errno;
+	return sender == PostmasterPid ||
+		   (!in_handler && (gone || is_other_backend(sender)));
 }
 
 /* Safe in a signal handler: takes no lock. */

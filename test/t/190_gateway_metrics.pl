@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $docs = "$FindBin::Bin/../../docs";
-my $node = start_cluster('prometheus', "msgstore.workers = 1\n");
+my $node = start_cluster('prometheus', "msgstore.workers = 1\nmsgstore.backoff_base = '1 h'\n");
 my $gateway = MsgstoreGateway->new($node);
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
@@ -94,7 +94,6 @@ is($samples->{'msgstore_event_latency_seconds_bucket{le="+Inf"}'},
 # Counters by tenant and channel; a tenant's name may contain any character.
 my $body = encode_json(inbound_sms('labels'));
 sql(<<"SQL");
-ALTER DATABASE postgres SET msgstore.backoff_base = '1 h';
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \$\$
 BEGIN
     IF NEW.body = 'poison' THEN RAISE 'poisonous'; END IF;

@@ -231,8 +231,13 @@ $node->safe_psql('postgres', 'ALTER DATABASE store RESET msgstore.tenant_id');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 1');
 $node->reload;
 wait_for_workers($node, 'store', 1);
-sql("CREATE FUNCTION nap(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
-	\$\$ BEGIN PERFORM pg_sleep(0.4); END \$\$;
+sql("CREATE TABLE alarms (id text);
+	CREATE FUNCTION nap(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
+	\$\$ BEGIN
+	    WHILE NOT EXISTS (SELECT FROM public.alarms WHERE id = m.provider_message_id) LOOP
+	        PERFORM pg_sleep(0.1);
+	    END LOOP;
+	END \$\$;
 	SELECT msgstore.add_handler('sms', 'nap')");
 for my $i (1 .. 5)
 {
@@ -240,6 +245,7 @@ for my $i (1 .. 5)
 	ok(eventually(sub { sql($hung) }, 20), 'a handler sleeps');
 	sql("SELECT msgstore.ingest('email', '{\"xillio_id\": \"during-$i\", \"from\": \"a\@x.io\",
 		\"to\": \"b\@x.io\", \"body\": \"x\", \"timestamp\": \"2024-11-01T14:00:00Z\"}')");
+	sql("INSERT INTO alarms VALUES ('nap-$i')");
 	wait_for_processed($node, 'store', 'what comes meanwhile is processed then', 10);
 }
 sql("SELECT msgstore.remove_handler('sms', 'nap'), msgstore.remove_handler('pigeon', 'slow')");

@@ -124,7 +124,11 @@ SQL
 sql("SELECT msgstore.ingest('sms', event('slow', body => 'wait'))");
 my $worker;
 ok(eventually(sub { $worker = sql($waiting) }), 'a trigger waits');
-sql("SELECT pg_terminate_backend($worker)");
+# The session that terminates it is gone when the signal arrives.
+kill 'STOP', $worker;
+my $session = sql("SELECT pg_backend_pid() FROM pg_terminate_backend($worker)");
+ok(eventually(sub { !kill 0, $session }), 'the session that terminates the worker ends');
+kill 'CONT', $worker;
 ok(eventually(sub { my $next = sql($waiting); $next && $next ne $worker }, 60), 'it is called again');
 is(sql("SELECT attempt_count FROM msgstore.inbound_events WHERE provider_message_id = 'slow'"),
 	0, 'terminating a worker in a trigger is not the fault of the event');
