@@ -12,6 +12,7 @@
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "address/address.h"
 #include "conversations/changes.h"

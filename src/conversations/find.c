@@ -35,6 +35,7 @@
 #include "conversations/touch.h"
 #include "server/statement.h"
 #include "server/tables.h"
+#include "server/versions.h"
 #include "wake/lanes.h"
 
 /* The columns that are read of conversation_rows. */
@@ -205,11 +206,7 @@ look_up(Touch *touches, int n, Touch **doubtful)
 	/* After the lanes: who had a row locked before has committed. */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	slot = table_slot_create(table, NULL);
-#if PG_VERSION_NUM >= 180000
-	scan = index_beginscan(table, index, GetActiveSnapshot(), NULL, 2, 0);
-#else
-	scan = index_beginscan(table, index, GetActiveSnapshot(), 2, 0);
-#endif
+	scan = index_beginscan(table, index, GetActiveSnapshot(), NULL, 2, 0, 0);
 	for (i = 0; i < n; i++)
 	{
 		if (!probe(&touches[i], scan, slot))

@@ -14,15 +14,15 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
+#include "server/jsonb_state.h"
 #include "sources/form.h"
 
 static Jsonb *make_object(List *fields, FormBytes charsets);
-static void push_text(JsonbParseState **state,
+static void push_text(JsonbInState *state,
 					  JsonbIteratorToken token,
 					  FormBytes bytes,
 					  int encoding);
@@ -30,7 +30,7 @@ static FormBytes make_valid(FormBytes bytes, int encoding);
 static bool convert(FormBytes bytes, int encoding, FormBytes *converted);
 static FormBytes replace_invalid(FormBytes bytes);
 static int find_charset(FormBytes charsets, FormBytes name);
-static void push_file(JsonbParseState **state, const FormField *field);
+static void push_file(JsonbInState *state, const FormField *field);
 static bool same_name(FormBytes a, FormBytes b);
 
 PG_FUNCTION_INFO_V1(msgstore_decode_form);
@@ -55,7 +55,7 @@ msgstore_decode_multipart(PG_FUNCTION_ARGS)
 	bytea *body = PG_GETARG_BYTEA_PP(1);
 	FormBytes charsets = {"", 0};
 	FormBytes charsets_name = {"charsets", 8};
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbValue key = {.type = jbvString};
 	JsonbValue object;
 	List *fields;
@@ -94,15 +94,15 @@ msgstore_decode_multipart(PG_FUNCTION_ARGS)
 			push_file(&state, field);
 	}
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	PG_RETURN_JSONB_P(
-		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
 
 /* A field that occurs several times becomes an array, in the order sent. */
 static Jsonb *
 make_object(List *fields, FormBytes charsets)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	int i;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -137,11 +137,12 @@ make_object(List *fields, FormBytes charsets)
 		}
 		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 static void
-push_text(JsonbParseState **state,
+push_text(JsonbInState *state,
 		  JsonbIteratorToken token,
 		  FormBytes bytes,
 		  int encoding)
@@ -271,7 +272,7 @@ find_charset(FormBytes charsets, FormBytes name)
 
 /* {"field", "name", "type", "size"} */
 static void
-push_file(JsonbParseState **state, const FormField *field)
+push_file(JsonbInState *state, const FormField *field)
 {
 	FormBytes names[] = {{"field", 5}, {"name", 4}, {"type", 4}, {"size", 4}};
 	JsonbValue size = {.type = jbvNumeric};

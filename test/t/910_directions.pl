@@ -144,11 +144,42 @@ foreach my $part ([ 'src', 'Order of the extension\'s folders' ], [ 'gateway', '
 	is_deeply([ circles(\%includes) ], [], "$root: no files include each other in a circle");
 }
 
+# Names of newer versions of PostgreSQL, which older ones have by these headers.
+my %header_of = (
+	pushJsonbValue => 'server/jsonb_state.h',
+	JsonbInState => 'server/jsonb_state.h',
+	index_beginscan => 'server/versions.h',
+	ShmemInitHash => 'server/versions.h',
+	tuplestore_putvalues => 'utils/tuplestore.h',
+	tuplestore_puttuple => 'utils/tuplestore.h');
+sub slurp
+{
+	my ($file) = @_;
+	open(my $source, '<', $file) or die "$file: $!";
+	local $/ = undef;
+	return scalar <$source>;
+}
+
+sub without_header
+{
+	my ($file, $text) = @_;
+	$text .= slurp($file =~ s/c$/h/r) if $file =~ /c$/ && -e $file =~ s/c$/h/r;
+	return map { "$file uses $_ without $header_of{$_}" }
+	  grep { $text =~ /\b$_\b/ && $text !~ /^#include "\Q$header_of{$_}\E"/m } sort keys %header_of;
+}
+{
+	my @sources = grep { !m{^src/server/(versions|jsonb_state)\.h$} } glob 'src/*/*.[ch]';
+	is_deeply([ map { without_header($_, slurp($_)) } @sources ], [], 'names of newer versions come from their headers');
+	is_deeply([ grep { slurp($_) =~ /JsonbParseState/ } @sources ], [], 'no type that newer versions do not have');
+}
+
 # The checks themselves find what they are for.
 is_deeply(
 	[ against_order({ 'low/a.c' => ['high/b.h'], 'high/b.c' => ['low/a.h'] }, 'high', 'low') ],
 	['low/a.c includes high/b.h'],
 	'an include against the order is found');
+is_deeply([ without_header('new/a.c', 'x = index_beginscan(') ],
+	['new/a.c uses index_beginscan without server/versions.h'], 'a missing header is found');
 is_deeply([ circles({ 'a.h' => ['b.h'], 'b.c' => ['c.h'], 'c.h' => ['a.h'] }) ], ['a -> b -> c -> a'], 'a circle is found');
 is_deeply([ against_order({ 'new/a.c' => [] }, 'high') ], ['new/a.c is in no place of the order'], 'a folder that is not in the order is found');
 
