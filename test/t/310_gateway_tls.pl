@@ -7,6 +7,7 @@ use FindBin;
 use IPC::Open2;
 use lib "$FindBin::Bin/..";
 use MsgstoreGateway;
+use MsgstoreServer qw(eventually);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -198,12 +199,14 @@ sub serve_database
 	return;
 }
 
+# A gateway that has just started may not be connected yet.
 sub connected
 {
-	my ($ca) = @_;
+	my ($ca, $expected) = @_;
 	my $url = 'postgresql://127.0.0.1:' . $node->port . "/postgres?sslmode=verify-full&sslrootcert=$directory/$ca.crt";
 	my $gateway = MsgstoreGateway->new($node, env => { DATABASE_URL => $url });
-	my $status = $gateway->get('/readyz')->{status};
+	my $status;
+	eventually(sub { ($status = $gateway->get('/readyz')->{status}) == $expected });
 	my $secret = $status == 200
 	  && $node->safe_psql('postgres',
 		"SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'msgstore-gateway'");
@@ -213,12 +216,12 @@ sub connected
 my $user = (getpwuid $>)[0];
 $node->append_conf('pg_hba.conf', "hostssl all $user 127.0.0.1/32 trust");
 serve_database('database');
-is_deeply([ (connected('ca1'))[ 0, 1 ] ], [ 200, 't' ], 'verify-full: connected and encrypted');
-my ($status, undef, $log) = connected('ca2');
+is_deeply([ (connected('ca1', 200))[ 0, 1 ] ], [ 200, 't' ], 'verify-full: connected and encrypted');
+my ($status, undef, $log) = connected('ca2', 503);
 is($status, 503, 'a certificate of another CA: not connected');
 like($log, qr/certificate verify failed/, 'the log says why');
 serve_database('elsewhere');
-($status, undef, $log) = connected('ca1');
+($status, undef, $log) = connected('ca1', 503);
 is($status, 503, 'a certificate of another host: not connected');
 like($log, qr/does not match host name/, 'the log says why');
 
