@@ -116,4 +116,4 @@ release:
 	@./release make
 begin:
 	@./release begin '$(VERSION)'
-.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare man deb test-deb sanitized format lint dist release begin
+.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare test-images man deb test-deb sanitized format lint dist release begin
