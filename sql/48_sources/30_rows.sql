@@ -2,7 +2,7 @@
 
 -- The custom row of a name, else the built-in one.
 CREATE FUNCTION msgstore._provider(name text) RETURNS msgstore.providers
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
@@ -23,7 +23,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._scheme(name text) RETURNS msgstore.signature_schemes
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
@@ -45,7 +45,7 @@ $$;
 -- A mapping of the source, else the custom rules of its provider, else the built-in.
 CREATE FUNCTION msgstore._rules(source msgstore.sources)
     RETURNS SETOF msgstore.provider_rules
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT r.*
@@ -66,7 +66,7 @@ CREATE FUNCTION msgstore._rules(source msgstore.sources)
 
 -- A session without a tenant sees all sources. It must not guess.
 CREATE FUNCTION msgstore._source(name text) RETURNS msgstore.sources
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column

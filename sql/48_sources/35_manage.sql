@@ -2,7 +2,7 @@
 
 -- Raises MS400 for a mapping that cannot work, while someone is there to read it.
 CREATE FUNCTION msgstore._check_mapping(mapping jsonb) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -41,7 +41,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._check_answers(answers jsonb) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -83,7 +83,7 @@ $$;
 
 -- A complete URL, or only scheme and host of one.
 CREATE FUNCTION msgstore._complete_url(public_url text, path text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
@@ -237,7 +237,7 @@ CREATE FUNCTION msgstore.list_sources()
         secrets int,
         next_secret_end timestamptz,
         created_at timestamptz)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 100
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER ROWS 100
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column

@@ -1,20 +1,20 @@
 -- sources: the body of a webhook as jsonb.
 
 CREATE FUNCTION msgstore._decode_form(body bytea) RETURNS jsonb
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_decode_form';
 
 CREATE FUNCTION msgstore._decode_multipart(content_type text, body bytea) RETURNS jsonb
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_decode_multipart';
 
 CREATE FUNCTION msgstore._html_to_text(html text) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_html_to_text';
 
 -- With the names in lower case, as the rules have them.
 CREATE FUNCTION msgstore._lower_names(headers jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(jsonb_object_agg(lower(h.key), h.value), '{}')
@@ -22,7 +22,7 @@ CREATE FUNCTION msgstore._lower_names(headers jsonb) RETURNS jsonb
     $$;
 
 CREATE FUNCTION msgstore._query_of(url text) RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT msgstore._decode_form(
@@ -31,7 +31,7 @@ CREATE FUNCTION msgstore._query_of(url text) RETURNS jsonb
 
 -- MediaUrl0, MediaUrl1, ... become an array of objects.
 CREATE FUNCTION msgstore._collect_numbered(body jsonb, numbered jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT body || coalesce((
@@ -50,7 +50,7 @@ CREATE FUNCTION msgstore._collect_numbered(body jsonb, numbered jsonb) RETURNS j
 
 -- Fields of a form that hold JSON. What is not JSON remains text.
 CREATE FUNCTION msgstore._decode_json_fields(body jsonb, names text[]) RETURNS jsonb
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -76,7 +76,7 @@ CREATE FUNCTION msgstore._decode_body(
     body bytea,
     query jsonb)
     RETURNS jsonb
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE

@@ -11,13 +11,13 @@ CREATE FUNCTION msgstore._check_signature(
     at timestamptz,
     tolerance_s double precision)
     RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_check_signature';
 
 -- What the provider signed: the source's own URL with the query of the request, or
 -- the request's URL for a source without one.
 CREATE FUNCTION msgstore._signed_url(source msgstore.sources, url text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE
@@ -35,7 +35,7 @@ CREATE FUNCTION msgstore._signature_values(
     options jsonb,
     document jsonb)
     RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(jsonb_object_agg(f.key, v.value), '{}')
@@ -63,7 +63,7 @@ CREATE FUNCTION msgstore._verify(
     body bytea,
     at timestamptz)
     RETURNS text
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
@@ -92,7 +92,7 @@ $$;
 CREATE FUNCTION msgstore._is_token_used(
     source msgstore.sources, token text)
     RETURNS boolean
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_variable
@@ -105,7 +105,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._describe_reason(reason text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     RETURN CASE reason
         WHEN 'missing' THEN 'The request has no signature, or lacks a value that is signed.'
         WHEN 'malformed' THEN 'The signature or its timestamp cannot be read.'
@@ -125,7 +125,7 @@ CREATE FUNCTION msgstore.verify_signature(
     OUT verified boolean,
     OUT reason text,
     OUT detail text)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE

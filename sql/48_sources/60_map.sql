@@ -3,7 +3,7 @@
 -- The value of a field: spec is a jsonpath, an array of which the first that finds
 -- something counts, or an object with further steps. Null for what is blank.
 CREATE FUNCTION msgstore._field(spec jsonb, item jsonb, variables jsonb) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -45,7 +45,7 @@ $$;
 -- Providers that leave out the "+" of an international number mean one anyway; a
 -- short code or a name is no such number.
 CREATE FUNCTION msgstore._finish_field(spec jsonb, value text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE
@@ -62,7 +62,7 @@ CREATE FUNCTION msgstore._finish_field(spec jsonb, value text) RETURNS text
 CREATE FUNCTION msgstore._field_values(
     spec jsonb, item jsonb, variables jsonb, every boolean)
     RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -96,7 +96,7 @@ $$;
 -- milliseconds or microseconds, and a date and time in the given zone. Null for
 -- anything else, and outside the years 1 to 9999.
 CREATE FUNCTION msgstore._read_time(value text, zone text) RETURNS timestamptz
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET DateStyle = 'ISO, DMY'
     AS $$
@@ -130,7 +130,7 @@ $$;
 -- providers use for them unless the rule says other ones.
 CREATE FUNCTION msgstore._attachments(fields jsonb, item jsonb, variables jsonb)
     RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(jsonb_agg(
@@ -153,7 +153,7 @@ CREATE FUNCTION msgstore._attachments(fields jsonb, item jsonb, variables jsonb)
 
 -- An id that an index entry can hold.
 CREATE FUNCTION msgstore._fit_id(id text) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE WHEN octet_length(id) <= 255 THEN id
@@ -168,7 +168,7 @@ CREATE FUNCTION msgstore._recipients(
     item jsonb,
     variables jsonb)
     RETURNS text[]
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -206,7 +206,7 @@ CREATE FUNCTION msgstore._message_payload(
     media jsonb,
     received_at timestamptz)
     RETURNS jsonb
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -248,7 +248,7 @@ CREATE FUNCTION msgstore._map_message(
     variables jsonb,
     received_at timestamptz)
     RETURNS TABLE (channel text, provider_message_id text, payload jsonb, problem text)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -299,7 +299,7 @@ $$;
 -- The status that a word of the provider stands for, if it means another one with
 -- this provider than with the channel's.
 CREATE FUNCTION msgstore._provider_status(provider text, reported text) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce((
@@ -316,7 +316,7 @@ CREATE FUNCTION msgstore._map_status(
     variables jsonb)
     RETURNS TABLE (channel text, provider_message_id text, payload jsonb, status text,
                    problem text)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -354,7 +354,7 @@ CREATE FUNCTION msgstore._map_document(
     received_at timestamptz)
     RETURNS TABLE (item int, kind text, channel text, provider_message_id text,
                    status text, payload jsonb, problem text)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_variable
@@ -424,7 +424,7 @@ CREATE FUNCTION msgstore._choose_rule(
     item jsonb,
     variables jsonb)
     RETURNS msgstore.provider_rules
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT r.*
@@ -442,7 +442,7 @@ CREATE FUNCTION msgstore.test_source(
     url text DEFAULT NULL)
     RETURNS TABLE (item int, kind text, channel text, provider_message_id text,
                    status text, payload jsonb, problem text)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 10
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE

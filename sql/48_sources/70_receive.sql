@@ -1,7 +1,7 @@
 -- sources: what the gateway calls for a webhook.
 
 CREATE FUNCTION msgstore._source_of_path(path text) RETURNS msgstore.sources
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
@@ -26,7 +26,7 @@ $$;
 CREATE FUNCTION msgstore._answer(
     source msgstore.sources, provider msgstore.providers, outcome text)
     RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT ('{"accepted": {"status": 202}, "refused": {"status": 400},
@@ -65,7 +65,7 @@ $$;
 -- Meta's verification of a path.
 CREATE FUNCTION msgstore._answer_challenge(source msgstore.sources, query jsonb)
     RETURNS text
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_variable
@@ -89,7 +89,7 @@ $$;
 CREATE FUNCTION msgstore._status_channel(
     tenant text, suggested text, provider_message_id text)
     RETURNS text
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN

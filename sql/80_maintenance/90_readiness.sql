@@ -186,7 +186,7 @@ CREATE FUNCTION msgstore._gateway_functions()
     FROM (VALUES
         ('ingest', 'error', '{ingest_batch,has_api_keys,authenticate,tenant_limit}'),
         ('ingest', 'warning', '{
-            send,record_status,save_response,cancel_response}'),
+            send,receive_webhook,record_status,save_response,cancel_response}'),
         ('read', 'warning', '{
             list_conversations,list_messages,
             get_response,get_response_for_chain,response_chain,list_responses,
