@@ -79,6 +79,7 @@ SELECT msgstore.append_host_events(h, jsonb_build_array(jsonb_build_object('type
 :responses
 SELECT msgstore.requeue_dead_letters(dry_run => true), msgstore.erase_address('sms', '+19999999');
 SELECT msgstore.create_api_key(:'t', '{ingest}');
+SELECT msgstore.create_source('source-' || :'t', 'mailgun-routes', 'secret');
 \o
 SQL
 
@@ -130,6 +131,7 @@ sql("SELECT setval('msgstore.conversations_number_seq', 500, false)", 'shared');
 sql("UPDATE msgstore.conversation_rows SET number = number + 100000", 'shared');
 sql("SELECT setval('msgstore.conversations_number_seq', 1, false)", 'shared');
 sql("SELECT msgstore.set_tenant_limit('b', 7)", 'shared');
+sql("SELECT msgstore._use_token(s, 'once', now() + interval '1 day') FROM msgstore.sources s", 'shared');
 # Some changes of its conversations are merged, some are not.
 sql('SELECT msgstore._merge_changes(2)', 'shared');
 # Everything that b has in progress is overdue.
@@ -300,6 +302,14 @@ SELECT aggregate_id, seq FROM msgstore.append_host_batch('[{"aggregate_id": "hos
 SELECT events_before, events_after FROM msgstore.compact_host('host-b');
 SELECT msgstore.compact_host('host-c');
 :responses
+SELECT name, provider, signed FROM msgstore.list_sources();
+SELECT msgstore.verify_signature('source-b', '{}', '');
+SELECT msgstore.test_source('source-b', '{}', '');
+SELECT msgstore.rotate_source_secret('source-b', 'stolen');
+SELECT msgstore.drop_source('source-b');
+SELECT status FROM msgstore.receive_webhook('wh_' || repeat('0', 40), 'POST', 'http://x/', '{}', '');
+SELECT path ~ '^wh_' FROM msgstore.create_source('source-b', 'twilio', 'of a');
+SELECT msgstore.drop_source('source-b');
 SELECT msgstore.add_handler('sms', 'pg_catalog.now');
 SELECT msgstore.remove_handler('sms', 'pg_catalog.now');
 SELECT msgstore.requeue_dead_letters(), msgstore.process();
