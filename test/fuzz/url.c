@@ -49,7 +49,10 @@ check_settings(const Config *config)
 	PROMISE(config->pool_connect_timeout >= 1);
 }
 
-/* The log shows no password, unless it equals part of something else. */
+/*
+ * The log shows no password, unless it equals part of something else. With
+ * characters that are escaped there, this could not be told.
+ */
 static void
 check_shown(const Config *config)
 {
@@ -71,6 +74,7 @@ check_shown(const Config *config)
 			shown.data[shown.length - 1] == '"');
 	PROMISE(memchr(shown.data, '\n', shown.length) == NULL);
 	if (password != NULL && strlen(password) >= PASSWORD_BYTES_MIN &&
+		strpbrk(password, "\\'\"") == NULL &&
 		strstr(others.data, password) == NULL)
 		PROMISE(strstr(shown.data, password) == NULL ||
 				strstr("password=*** min_connections=1 max_connections=10 "
