@@ -78,11 +78,12 @@ CREATE TABLE msgstore.conversation_counts (
 ) WITH (fillfactor = 50);
 
 -- No foreign keys: a session that inserts a message has just created its
--- conversation or keeps it from being removed, and holds the queue row of its event. A foreign key to
--- event_log would lock rows of it, that is write to a table that processing
--- never writes to: a third more WAL per event. One to conversations cost a
--- seventh of the worker's throughput, and made pg_restore with several jobs
--- fail, because pg_dump records no order in which to load an extension's tables.
+-- conversation or keeps it from being removed, and holds the queue row of its
+-- event. A foreign key to event_log would lock rows of it, that is write to a
+-- table that processing never writes to: a third more WAL per event. One to
+-- conversations cost a seventh of the worker's throughput, and made pg_restore
+-- with several jobs fail, because pg_dump records no order in which to load an
+-- extension's tables.
 CREATE TABLE msgstore.messages (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
