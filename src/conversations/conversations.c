@@ -68,7 +68,7 @@ static int create_missing(Touch *touches, int n, bool wait);
 static int create(Touch *touches, int n);
 static bool take_created(Touch *touch, uint64 row);
 static bool is_same(uint64 row, int column, const text *value);
-static void find_overtaken(Touch *touches, int n, bool wait);
+static bool find_overtaken(Touch *touches, int n, bool wait);
 pg_noreturn static void refuse_overtaken(void);
 static void assign(const Touch *touches, int n, ConversationMessage **sorted);
 static void log_assignment(const ConversationMessage *message, bool is_new);
@@ -182,12 +182,16 @@ create_missing(Touch *touches, int n, bool wait)
 	}
 	if (nmissing == 0)
 		return 0;
-	created = create(missing, nmissing);
-	if (created < nmissing)
+	while ((created = create(missing, nmissing)) < nmissing)
 	{
 		if (wait && n > 1)
 			refuse_overtaken();
-		find_overtaken(missing, nmissing, wait);
+		if (find_overtaken(missing, nmissing, wait))
+			break;
+		/* One was removed again. Who holds no other can start over. */
+		if (!wait)
+			refuse_overtaken();
+		CHECK_FOR_INTERRUPTS();
 	}
 	for (i = 0, k = 0; i < n; i++)
 	{
@@ -256,8 +260,8 @@ is_same(uint64 row, int column, const text *value)
 	return !isnull && address_compare(DatumGetTextPP(stored), value) == 0;
 }
 
-/* Finds those that other sessions have created meanwhile. */
-static void
+/* Whether it found all that other sessions have created meanwhile. */
+static bool
 find_overtaken(Touch *touches, int n, bool wait)
 {
 	Touch *others = palloc(sizeof(Touch) * n);
@@ -280,9 +284,9 @@ find_overtaken(Touch *touches, int n, bool wait)
 			continue;
 		if (triggers_may_alter("conversation_rows", TRIGGER_TYPE_INSERT))
 			triggers_report("conversation_rows", TRIGGER_TYPE_INSERT);
-		/* It was removed again. */
-		refuse_overtaken();
+		return false;
 	}
+	return true;
 }
 
 static void
