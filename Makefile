@@ -74,7 +74,7 @@ deps:
 	@test/deps
 demo run test soak bench:
 	@test/deps build run $(patsubst soak,test,$(filter test soak bench,$@))
-	@$(MAKE) --no-print-directory -q all || echo 'building the extension and the gateway'
+	@{ $(MAKE) -q GATEWAY=no all && $(MAKE) --no-print-directory -q -C gateway all; } || echo 'building the extension and the gateway'
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(if $(filter test,$@),sanitized WERROR=1)
 	@$(if $(filter bench,$@),bench/bench,test/$@)
 # Both build with the sanitizers, by the clang that the server was built with.
