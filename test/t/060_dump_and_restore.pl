@@ -72,14 +72,14 @@ restore('again', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-
 is(content_of($node, 'again'), $content, 'the copy of the copy is the same');
 
 # With workers running, the restored queue is processed once the first event
-# arrives.
+# arrives. Until the restore commits, the worker sees nothing of it.
 sql("SELECT ingest_many('late-', 50, 5)");
 dump_as('-Fc');
 sql("SELECT msgstore.complete('outside', array_agg(event_id)) FROM msgstore.event_claims");
 $node->append_conf('postgresql.conf', 'msgstore.workers = 1');
 $node->reload;
 wait_for_processed($node, 'store', 'the worker is on');
-restore('served', 'pg_restore', '-e', $dump);
+restore('served', 'pg_restore', '-e', '--single-transaction', $dump);
 wait_for_workers($node, 'served', 1, 'a restored database has a worker');
 sql("SELECT ingest_many('first-', 1)", 'served');
 wait_for_processed($node, 'served', 'which processes the events that the dump had queued');
