@@ -11,7 +11,7 @@
 #include "log.h"
 
 /* The number of settings in the table of options.c. */
-#define CONFIG_OPTION_COUNT 41
+#define CONFIG_OPTION_COUNT 42
 
 /* What the command line asks for. */
 typedef enum ConfigAction
@@ -46,6 +46,7 @@ typedef struct Config
 	long max_connections;
 	long max_header_bytes;
 	long max_body_bytes;
+	long responses_max_body_bytes;
 	long max_buffer_bytes;
 	long request_timeout; /* seconds */
 	long keep_alive;	  /* seconds */

@@ -30,6 +30,7 @@ static const char invalid_text_sql[] =
 	"SELECT CASE pg_catalog.current_setting('msgstore.replace_invalid_text',"
 	" true) WHEN 'replace' THEN pg_catalog.getdatabaseencoding() END";
 
+static size_t body_limit(const Request *request);
 static bool wants_continue(const Request *request);
 static bool read_parts(Request *request, size_t limit, bool *full);
 static bool count_body(Request *request);
@@ -40,7 +41,7 @@ static void reply_json_fault(Request *request, const JsonFault *fault);
 bool
 request_read_body(Request *request)
 {
-	size_t limit = (size_t) request->gateway->config->max_body_bytes;
+	size_t limit = body_limit(request);
 	bool full = false;
 	bool arrived;
 	bool complete;
@@ -135,6 +136,20 @@ request_body_member(const Request *request,
 		snprintf(value, size, "%s", member->valuestring);
 	cJSON_Delete(body);
 	return found;
+}
+
+/* One client gets half of the memory, and a body is counted twice. */
+static size_t
+body_limit(const Request *request)
+{
+	const Config *config = request->gateway->config;
+	long most = config->max_buffer_bytes / 4;
+
+	if (request->scope != SCOPE_RESPONSES)
+		return (size_t) config->max_body_bytes;
+	return (size_t) (config->responses_max_body_bytes < most
+						 ? config->responses_max_body_bytes
+						 : most);
 }
 
 /* HTTP/1.0 has no interim answers. */

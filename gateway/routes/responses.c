@@ -20,10 +20,7 @@ static const char save_sql[] =
 	" FROM (SELECT msgstore.save_response($1::jsonb) AS id) s";
 static const char get_sql[] = "SELECT true, msgstore.get_response($1)";
 static const char get_chain_sql[] =
-	"SELECT true, msgstore.get_response_for_chain($1)"
-	" || pg_catalog.jsonb_build_object('chain', (SELECT"
-	" pg_catalog.jsonb_agg(pg_catalog.to_jsonb(c) ORDER BY c.depth DESC)"
-	" FROM msgstore.response_chain($1) c))";
+	"SELECT true, msgstore.response_with_chain($1)";
 static const char delete_sql[] =
 	"SELECT true, coalesce(msgstore.cancel_response($1),"
 	" pg_catalog.jsonb_build_object('id', $1, 'object', 'response.deleted',"

@@ -91,21 +91,21 @@ COMMENT ON COLUMN msgstore.responses.input IS
 COMMENT ON COLUMN msgstore.responses.output IS
     'Output items, a JSON array; empty for a failed response';
 COMMENT ON COLUMN msgstore.responses.usage_input_tokens IS
-    'Number of input tokens';
+    'Number of input tokens, at most 2147483647; a greater number is in extensions';
 COMMENT ON COLUMN msgstore.responses.usage_output_tokens IS
-    'Number of output tokens';
+    'Number of output tokens, at most 2147483647; a greater number is in extensions';
 COMMENT ON COLUMN msgstore.responses.usage_total_tokens IS
-    'Total number of tokens';
+    'Total number of tokens, at most 2147483647; a greater number is in extensions';
 COMMENT ON COLUMN msgstore.responses.error IS
     'Error of the response, any JSON value; null if there is none';
 COMMENT ON COLUMN msgstore.responses.extensions IS
     'Fields of the document that have no column, as saved; null if there are none';
 COMMENT ON COLUMN msgstore.responses.created_at IS
-    'Creation time in Unix seconds';
+    'Creation time in Unix seconds, rounded down; a time with a fraction is in extensions';
 COMMENT ON COLUMN msgstore.responses.ended_at IS
     'Time, by the clock of the server, at which the response was first stored as neither queued nor in_progress; null before. msgstore.response_ttl counts from here';
 COMMENT ON COLUMN msgstore.responses.completed_at IS
-    'Completion time in Unix seconds, or null';
+    'Completion time in Unix seconds, rounded down, or null; a time with a fraction is in extensions';
 COMMENT ON COLUMN msgstore.responses.deleted_at IS
     'Time of the soft delete; null for a response that is not deleted';
 COMMENT ON COLUMN msgstore.responses.background IS

@@ -26,6 +26,10 @@ CREATE FUNCTION msgstore._memory_is_there() RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_memory_is_there';
 
+CREATE FUNCTION msgstore._memory_has_background() RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_memory_has_background';
+
 CREATE FUNCTION msgstore._memory_responses()
     RETURNS TABLE (
         id text,
@@ -47,6 +51,14 @@ CREATE FUNCTION msgstore._forget_response(id text, version bigint)
     RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_forget_response';
+
+CREATE FUNCTION msgstore._document_bytes(document jsonb) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_document_bytes';
+
+CREATE FUNCTION msgstore._max_page_bytes() RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_max_page_bytes';
 
 CREATE FUNCTION msgstore._response_document(id text) RETURNS jsonb
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -92,8 +104,11 @@ REVOKE ALL ON FUNCTION msgstore._response_scope() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._owner_allows(text, boolean, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_response_move(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_is_there() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._memory_has_background() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_responses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._forget_response(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._document_bytes(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._max_page_bytes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_document(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._durable_document(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.save_response(jsonb) FROM PUBLIC;
@@ -110,10 +125,16 @@ COMMENT ON FUNCTION msgstore._check_response_move(text, text) IS
     'Raises MS400 if a response cannot move from the old status to the new one';
 COMMENT ON FUNCTION msgstore._memory_is_there() IS
     'Returns whether the in-memory store exists, that is, whether msgstore was preloaded';
+COMMENT ON FUNCTION msgstore._memory_has_background() IS
+    'Returns whether this database has background responses in memory, whichever store the session uses';
 COMMENT ON FUNCTION msgstore._memory_responses() IS
     'Returns this database''s responses in memory, without their documents. No rows in a session that uses the durable store';
 COMMENT ON FUNCTION msgstore._forget_response(text, bigint) IS
     'Removes a response from memory if it still has this version. Returns whether it did';
+COMMENT ON FUNCTION msgstore._document_bytes(jsonb) IS
+    'Returns about the number of bytes that a document takes when it is printed';
+COMMENT ON FUNCTION msgstore._max_page_bytes() IS
+    'Returns the number of bytes after which a page or a chain ends, msgstore.max_response_bytes';
 COMMENT ON FUNCTION msgstore._response_document(text) IS
     'Returns the document of a response of any tenant or owner, deleted or not; null if there is none';
 COMMENT ON FUNCTION msgstore._durable_document(text, boolean) IS

@@ -140,6 +140,11 @@ DECLARE
     place_id text := coalesce(after, before);
     place bigint := msgstore._response_place(place_id);
     ids text[] := '{}';
+    documents jsonb[] := '{}';
+    document jsonb;
+    bytes bigint := 0;
+    n int := 0;
+    found text;
     data jsonb;
 BEGIN
     IF place_id IS NULL OR place IS NOT NULL THEN
@@ -147,15 +152,23 @@ BEGIN
             place, place_id, page.descending <> backwards, page.size + 1,
             model, status, background);
     END IF;
+    FOREACH found IN ARRAY ids[:page.size] LOOP
+        document := msgstore._response_document(found);
+        bytes := bytes + coalesce(msgstore._document_bytes(document), 0);
+        -- At least one, so that a walk over all pages comes to an end.
+        EXIT WHEN cardinality(documents) > 0
+            AND bytes > msgstore._max_page_bytes();
+        n := n + 1;
+        IF document IS NOT NULL THEN
+            documents := documents || document;
+        END IF;
+    END LOOP;
     SELECT jsonb_agg(d.document
-                     ORDER BY CASE WHEN backwards THEN -i.n ELSE i.n END)
+                     ORDER BY CASE WHEN backwards THEN -d.n ELSE d.n END)
     INTO data
-    FROM unnest(ids[:page.size]) WITH ORDINALITY i (id, n)
-    CROSS JOIN LATERAL (
-        SELECT msgstore._response_document(i.id) AS document) d
-    WHERE d.document IS NOT NULL;
+    FROM unnest(documents) WITH ORDINALITY d (document, n);
     RETURN msgstore._response_list(coalesce(data, '[]'),
-                                   cardinality(ids) > page.size);
+                                   cardinality(ids) > n);
 END
 $$;
 
@@ -228,6 +241,6 @@ COMMENT ON FUNCTION msgstore._response_list(jsonb, boolean) IS
 COMMENT ON FUNCTION msgstore._response_page(int, text) IS
     'Returns the page size, limited to the allowed range, and the sort direction. Raises MS400 for an invalid sort order';
 COMMENT ON FUNCTION msgstore.list_responses(text, text, int, text, text, text, boolean) IS
-    'Returns one page of responses by creation time and ID: {object, data, first_id, last_id, has_more}. The cursors after and before are IDs; after takes precedence. max_results is limited to 100, and 20 if it is null or less than 1. Raises MS400 for an invalid sort order';
+    'Returns one page of responses by creation time and ID: {object, data, first_id, last_id, has_more}. The cursors after and before are IDs; after takes precedence. max_results is limited to 100, and 20 if it is null or less than 1; a page ends early where its documents exceed msgstore.max_response_bytes. Raises MS400 for an invalid sort order';
 COMMENT ON FUNCTION msgstore.response_input_items(text, text, text, int, text) IS
     'Returns one page of the input items of a response, in the order they were saved, as {object, data, first_id, last_id, has_more}. Cursors and limits are those of list_responses. Raises MS400 for an invalid sort order, MS404';

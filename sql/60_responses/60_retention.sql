@@ -182,9 +182,7 @@ CREATE FUNCTION msgstore._response_turn() RETURNS bigint
 BEGIN
     PERFORM msgstore._response_housekeeping();
     IF EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
-        OR (msgstore._memory_is_there()
-            AND EXISTS (SELECT FROM msgstore._memory_responses() m
-                        WHERE m.background))
+        OR msgstore._memory_has_background()
     THEN
         RETURN 60000;
     END IF;

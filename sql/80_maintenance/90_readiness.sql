@@ -189,7 +189,7 @@ CREATE FUNCTION msgstore._gateway_functions()
             send,receive_webhook,record_status,save_response,cancel_response}'),
         ('read', 'warning', '{
             list_conversations,list_messages,
-            get_response,get_response_for_chain,response_chain,list_responses,
+            get_response,response_with_chain,list_responses,
             response_input_items,metrics,metrics_detail}')
     ) AS g (level, severity, names),
     pg_catalog.unnest(g.names::name[]) AS n (name)

@@ -33,6 +33,7 @@ CREATE FUNCTION msgstore._access_rights()
             host_by_ip_and_hostname,search_hosts,hosts_at,hosts_health,
             _uuid_to_ulid,_host_change,_host_time_field,
             get_response,get_response_for_chain,response_chain,chain_items,
+            response_with_chain,
             branches,list_responses,response_input_items,
             metrics,metrics_detail,channel_metrics,latency_histogram}'),
         ('{read}', 'table', '{

@@ -20,6 +20,7 @@
 #include "utils/tuplestore.h"
 
 #include "responses/compose.h"
+#include "responses/document.h"
 #include "responses/durable.h"
 #include "responses/fields.h"
 #include "responses/memory.h"
@@ -48,8 +49,21 @@ typedef struct Ahead
 	int size; /* number asked for */
 } Ahead;
 
-static List *
-walk(const char *id, int max_steps, bool only_items, int max_items);
+/* How much of a chain to read, and in what form. */
+typedef struct Extent
+{
+	int max_depth; /* steps back from the response */
+	int max_steps; /* responses */
+	int max_items; /* of all inputs and outputs */
+	int64 max_bytes;
+	bool only_items; /* instead of whole documents */
+} Extent;
+
+static List *walk(const char *id, const Extent *extent);
+static bool is_within(const Extent *extent, int steps, int64 items, Size bytes);
+static void
+report_cut(const Extent *extent, const List *steps, const char *id, Size bytes);
+static Size step_bytes(const Step *step);
 static Response *find_step(Ahead *ahead, const char *id, int max_steps);
 static Step *make_step(const char *id,
 					   const Response *response,
@@ -71,17 +85,18 @@ Datum
 msgstore_response_chain(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int max_items = read_limit(fcinfo, 1, "max_items");
-	int max_depth = read_limit(fcinfo, 2, "max_depth");
+	Extent extent = {.max_steps = read_limit(fcinfo, 1, "max_items"),
+					 .max_depth = read_limit(fcinfo, 2, "max_depth"),
+					 .max_items = INT_MAX,
+					 .max_bytes = PG_INT64_MAX};
 	List *steps;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || max_items == 0)
+	if (PG_NARGS() > 3)
+		extent.max_bytes = PG_GETARG_INT64(3);
+	if (PG_ARGISNULL(0) || extent.max_steps == 0)
 		return (Datum) 0;
-	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				 max_depth < max_items ? max_depth + 1 : max_items,
-				 false,
-				 INT_MAX);
+	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)), &extent);
 	for (int depth = list_length(steps) - 1; depth >= 0; depth--)
 		put_step(result, list_nth(steps, depth), depth);
 	return (Datum) 0;
@@ -91,18 +106,18 @@ msgstore_response_chain(PG_FUNCTION_ARGS)
 Datum
 msgstore_chain_items(PG_FUNCTION_ARGS)
 {
-	int max_items = read_limit(fcinfo, 1, "max_items");
-	int max_depth = read_limit(fcinfo, 2, "max_depth");
+	Extent extent = {.max_items = read_limit(fcinfo, 1, "max_items"),
+					 .max_depth = read_limit(fcinfo, 2, "max_depth"),
+					 .max_steps = INT_MAX,
+					 .max_bytes = PG_INT64_MAX,
+					 .only_items = true};
 	JsonbInState state = {0};
 	List *steps;
 	int skip = 0;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				 max_depth < INT_MAX ? max_depth + 1 : max_depth,
-				 true,
-				 max_items);
+	steps = walk(text_to_cstring(PG_GETARG_TEXT_PP(0)), &extent);
 	for (int i = 0; i < list_length(steps); i++)
 	{
 		Step *step = list_nth(steps, i);
@@ -116,7 +131,7 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 		else
 			skip += JB_ROOT_COUNT(step->input) + JB_ROOT_COUNT(step->output);
 	}
-	skip = Max(skip - max_items, 0);
+	skip = Max(skip - extent.max_items, 0);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = list_length(steps) - 1; i >= 0; i--)
 	{
@@ -131,9 +146,9 @@ msgstore_chain_items(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
 
-/* The steps back, the response itself first; stops after max_items items. */
+/* The steps back, the response itself first. */
 static List *
-walk(const char *id, int max_steps, bool only_items, int max_items)
+walk(const char *id, const Extent *extent)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller,
@@ -145,9 +160,9 @@ walk(const char *id, int max_steps, bool only_items, int max_items)
 	HTAB *seen = make_set();
 	List *steps = NIL;
 	int64 items = 0;
+	Size bytes = 0;
 
-	while (id != NULL && list_length(steps) < max_steps &&
-		   (steps == NIL || items < max_items))
+	while (id != NULL && is_within(extent, list_length(steps), items, bytes))
 	{
 		Response *response;
 		Step *step;
@@ -157,25 +172,53 @@ walk(const char *id, int max_steps, bool only_items, int max_items)
 		(void) hash_search(seen, id, HASH_ENTER, &again);
 		if (again)
 			refuse_cycle(id);
-		response = find_step(&ahead, id, max_steps - list_length(steps));
+		response =
+			find_step(&ahead, id, extent->max_steps - list_length(steps));
 		if (response == NULL
 				? steps == NIL
 				: !responses_allow(response->tenant_id, response->owner, false))
 			responses_refuse_unknown(id);
 		MemoryContextSwitchTo(context);
-		step = make_step(id, response, only_items, caller);
+		step = make_step(id, response, extent->only_items, caller);
 		id = response != NULL && response->previous_response_id != NULL
 				 ? MemoryContextStrdup(caller, response->previous_response_id)
 				 : NULL;
 		MemoryContextSwitchTo(caller);
 		steps = lappend(steps, step);
 		items += count_items(step);
+		bytes += step_bytes(step);
 		MemoryContextReset(context);
 	}
+	if (id != NULL)
+		report_cut(extent, steps, id, bytes);
 	MemoryContextDelete(context);
 	MemoryContextDelete(ahead.context);
 	hash_destroy(seen);
 	return steps;
+}
+
+/* The response itself is always within. */
+static bool
+is_within(const Extent *extent, int steps, int64 items, Size bytes)
+{
+	return steps == 0 ||
+		   (steps < extent->max_steps && steps - 1 < extent->max_depth &&
+			items < extent->max_items && bytes < (Size) extent->max_bytes);
+}
+
+/* Not if the caller got the number of responses or items it asked for. */
+static void
+report_cut(const Extent *extent, const List *steps, const char *id, Size bytes)
+{
+	if (list_length(steps) - 1 < extent->max_depth &&
+		bytes < (Size) extent->max_bytes)
+		return;
+	ereport(NOTICE,
+			(errmsg_plural("response chain was cut after %d response",
+						   "response chain was cut after %d responses",
+						   list_length(steps),
+						   list_length(steps)),
+			 errdetail("It goes on with response \"%s\".", id)));
 }
 
 /* Reads ahead from the table: 10 at first, then up to 250 at once. */
@@ -237,6 +280,12 @@ count_items(const Step *step)
 	return step->input == NULL ? 0
 							   : (int) (JB_ROOT_COUNT(step->input) +
 										JB_ROOT_COUNT(step->output));
+}
+
+static Size
+step_bytes(const Step *step)
+{
+	return step->document != NULL ? responses_measure(step->document) : 0;
 }
 
 static Jsonb *

@@ -24,7 +24,7 @@
 #define NOT_SAID PG_INT64_MIN
 
 /* The greatest integer that every JSON reader keeps exact. */
-#define LAST_SECOND INT64CONST(9007199254740991)
+#define LAST_INTEGER INT64CONST(9007199254740991)
 
 /* Stores a field in its column. */
 typedef void (*FieldReader)(Response *response, const JsonbValue *value);
@@ -170,6 +170,13 @@ responses_check_size(Jsonb *document)
 	check_bytes(inbox_measure_numbers(document, msgstore_max_response_bytes));
 }
 
+Size
+responses_measure(Jsonb *document)
+{
+	return VARSIZE(document) +
+		   inbox_measure_numbers(document, msgstore_max_response_bytes);
+}
+
 static void
 check_bytes(Size bytes)
 {
@@ -254,8 +261,12 @@ is_key(const JsonbValue *key, const char *name)
 static bool
 needs_extension(const JsonbValue *key, const JsonbValue *value)
 {
-	if (is_key(key, "previous_response_id") || is_key(key, "completed_at"))
+	if (is_key(key, "previous_response_id"))
 		return value->type == jbvNull;
+	if (is_key(key, "created_at"))
+		return responses_is_fraction(value);
+	if (is_key(key, "completed_at"))
+		return value->type == jbvNull || responses_is_fraction(value);
 	if (is_key(key, "background"))
 		return value->type != jbvBool || !value->val.boolean;
 	if (is_key(key, "usage"))
@@ -263,7 +274,7 @@ needs_extension(const JsonbValue *key, const JsonbValue *value)
 	return false;
 }
 
-/* The three numbers, not all zero, and nothing else. */
+/* The three numbers, not all zero and none too large, and nothing else. */
 static bool
 is_plain_usage(const JsonbValue *value)
 {
@@ -275,14 +286,17 @@ is_plain_usage(const JsonbValue *value)
 	for (int i = 0; i < RESPONSES_USAGES; i++)
 	{
 		JsonbValue number;
+		int64 tokens;
 
 		if (getKeyJsonValueFromContainer(container,
 										 responses_usage_names[i],
 										 strlen(responses_usage_names[i]),
 										 &number) == NULL)
 			return false;
-		if (responses_read_integer("usage", &number, 0, PG_INT32_MAX) > 0)
-			has_tokens = true;
+		tokens = responses_read_integer("usage", &number, 0, LAST_INTEGER);
+		if (tokens > PG_INT32_MAX)
+			return false;
+		has_tokens = has_tokens || tokens > 0;
 	}
 	return has_tokens;
 }
@@ -330,7 +344,9 @@ read_previous(Response *response, const JsonbValue *value)
 static void
 read_input(Response *response, const JsonbValue *value)
 {
-	response->input = responses_read_array("input", value);
+	response->input = value->type == jbvString
+						  ? responses_make_message(value)
+						  : responses_read_array("input", value);
 }
 
 static void
@@ -360,10 +376,10 @@ read_usage(Response *response, const JsonbValue *value)
 										 strlen(responses_usage_names[i]),
 										 &number) != NULL)
 			response->usage[i] =
-				(int32) responses_read_integer(responses_usage_names[i],
-											   &number,
-											   0,
-											   PG_INT32_MAX);
+				responses_read_integer(responses_usage_names[i],
+									   &number,
+									   0,
+									   LAST_INTEGER);
 	}
 }
 
@@ -379,7 +395,7 @@ read_created_at(Response *response, const JsonbValue *value)
 {
 	if (value->type != jbvNull)
 		response->created_at =
-			responses_read_integer("created_at", value, 0, LAST_SECOND);
+			responses_read_seconds("created_at", value, 0, LAST_INTEGER);
 }
 
 static void
@@ -388,7 +404,7 @@ read_completed_at(Response *response, const JsonbValue *value)
 	response->completed_at =
 		value->type == jbvNull
 			? 0
-			: responses_read_integer("completed_at", value, 1, LAST_SECOND);
+			: responses_read_seconds("completed_at", value, 1, LAST_INTEGER);
 }
 
 static void

@@ -15,6 +15,9 @@ extern Response *responses_take_document(Jsonb *document);
 extern void responses_apply_patch(Response *response, Jsonb *patch);
 extern void responses_check_size(Jsonb *document);
 
+/* About the number of bytes that the document takes when it is printed. */
+extern Size responses_measure(Jsonb *document);
+
 /* Does the document have this boolean field, with this value? */
 extern bool
 responses_says(const Response *response, const char *name, bool what);

@@ -381,11 +381,14 @@ put_jsonb(Row *row, const Jsonb *jsonb)
 	put(row, PointerGetDatum(jsonb), jsonb == NULL);
 }
 
+/* The exact value of a number beyond the column is in the extensions. */
 static void
 put_usage(Row *row, const Response *response)
 {
 	for (int i = 0; i < RESPONSES_USAGES; i++)
-		put(row, Int32GetDatum(response->usage[i]), false);
+		put(row,
+			Int32GetDatum((int32) Min(response->usage[i], PG_INT32_MAX)),
+			false);
 }
 
 static void

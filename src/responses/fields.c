@@ -11,6 +11,13 @@
 #include "server/errors.h"
 #include "server/jsonb_state.h"
 
+static int64 read_number(const char *field,
+						 const JsonbValue *value,
+						 const char *expected,
+						 int64 least,
+						 int64 greatest);
+static char *print_number(const JsonbValue *value);
+
 void
 responses_refuse_field(const char *field,
 					   const char *what,
@@ -79,29 +86,71 @@ responses_read_integer(const char *field,
 					   int64 greatest)
 {
 	static const char expected[] = "The field must be an integer.";
-	char *digits;
-	char *end;
+	int64 number = read_number(field, value, expected, least, greatest);
+
+	if (responses_is_fraction(value))
+		responses_refuse_field(field, "is not an integer", expected);
+	return number;
+}
+
+int64
+responses_read_seconds(const char *field,
+					   const JsonbValue *value,
+					   int64 least,
+					   int64 greatest)
+{
+	return read_number(field,
+					   value,
+					   "The field must be a number of seconds.",
+					   least,
+					   greatest);
+}
+
+bool
+responses_is_fraction(const JsonbValue *value)
+{
+	const char *point;
+
+	if (value->type != jbvNumeric)
+		return false;
+	point = strchr(print_number(value), '.');
+	return point != NULL && point[1 + strspn(point + 1, "0")] != '\0';
+}
+
+/* The number without its fraction. */
+static int64
+read_number(const char *field,
+			const JsonbValue *value,
+			const char *expected,
+			int64 least,
+			int64 greatest)
+{
 	int64 number;
+	char *end;
 
 	if (value->type != jbvNumeric)
 		responses_refuse_field(field, "is not a number", expected);
-	digits = DatumGetCString(
-		DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 	errno = 0;
-	number = strtoll(digits, &end, 10);
-	if (*end == '.')
-		end += 1 + strspn(end + 1, "0");
-	if (*end != '\0' || errno != 0)
+	number = strtoll(print_number(value), &end, 10);
+	if (*end != '\0' && *end != '.')
 		responses_refuse_field(field, "is not an integer", expected);
-	if (number < least || number > greatest)
+	if (errno != 0 || number < least || number > greatest)
 		responses_refuse_field(field,
 							   "is out of range",
-							   psprintf("The field must be an integer "
+							   psprintf("The field must be a number "
 										"from " INT64_FORMAT " to " INT64_FORMAT
 										".",
 										least,
 										greatest));
 	return number;
+}
+
+/* Without an exponent. */
+static char *
+print_number(const JsonbValue *value)
+{
+	return DatumGetCString(
+		DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 }
 
 Jsonb *

@@ -30,6 +30,15 @@ extern int64 responses_read_integer(const char *field,
 									int64 least,
 									int64 greatest);
 
+/* Rounds down. */
+extern int64 responses_read_seconds(const char *field,
+									const JsonbValue *value,
+									int64 least,
+									int64 greatest);
+
+/* Is the value a number that is not an integer? */
+extern bool responses_is_fraction(const JsonbValue *value);
+
 extern Jsonb *responses_wrap_jsonb(const JsonbValue *value);
 extern Jsonb *responses_empty_array(void);
 

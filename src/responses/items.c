@@ -9,6 +9,7 @@
 
 #include "responses/fields.h"
 #include "responses/items.h"
+#include "server/jsonb_state.h"
 
 static const char expected_items[] =
 	"The field must be an array of objects. Their IDs must be non-blank "
@@ -16,6 +17,8 @@ static const char expected_items[] =
 
 static char *read_id(const char *field, JsonbContainer *item, int position);
 static int compare_ids(const void *a, const void *b);
+static void
+push_string(JsonbInState *state, JsonbIteratorToken token, const char *string);
 
 void
 responses_check_items(const char *field, Jsonb *items)
@@ -68,4 +71,40 @@ static int
 compare_ids(const void *a, const void *b)
 {
 	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+Jsonb *
+responses_make_message(const JsonbValue *text)
+{
+	JsonbInState state = {0};
+	JsonbValue copy = *text;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, WJB_KEY, "type");
+	push_string(&state, WJB_VALUE, "message");
+	push_string(&state, WJB_KEY, "role");
+	push_string(&state, WJB_VALUE, "user");
+	push_string(&state, WJB_KEY, "content");
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, WJB_KEY, "type");
+	push_string(&state, WJB_VALUE, "input_text");
+	push_string(&state, WJB_KEY, "text");
+	pushJsonbValue(&state, WJB_VALUE, &copy);
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(state.result);
+}
+
+static void
+push_string(JsonbInState *state, JsonbIteratorToken token, const char *string)
+{
+	JsonbValue value = {.type = jbvString,
+						.val.string.val = unconstify(char *, string),
+						.val.string.len = (int) strlen(string)};
+
+	pushJsonbValue(state, token, &value);
 }

@@ -13,4 +13,7 @@
  */
 extern void responses_check_items(const char *field, Jsonb *items);
 
+/* The one message that an input stands for which is a string. */
+extern Jsonb *responses_make_message(const JsonbValue *text);
+
 #endif /* RESPONSES_ITEMS_H */

@@ -41,6 +41,7 @@ static Response *make_response(const BlockHead *head, char **parts);
 static Header *copy_headers(uint64 *n);
 
 PG_FUNCTION_INFO_V1(msgstore_memory_is_there);
+PG_FUNCTION_INFO_V1(msgstore_memory_has_background);
 PG_FUNCTION_INFO_V1(msgstore_memory_responses);
 PG_FUNCTION_INFO_V1(msgstore_forget_response);
 
@@ -49,6 +50,25 @@ msgstore_memory_is_there(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_BOOL(blocks_are_there());
+}
+
+/* For the worker, whose own setting may name the other store. */
+Datum
+msgstore_memory_has_background(PG_FUNCTION_ARGS)
+{
+	BlockScan scan;
+	uint32 block;
+	bool found = false;
+
+	(void) fcinfo;
+	if (!blocks_are_there())
+		PG_RETURN_BOOL(false);
+	blocks_start_scan(&scan);
+	blocks_lock(LW_SHARED);
+	while (!found && (block = blocks_next(&scan)) != NO_BLOCK)
+		found = blocks_head(block)->background;
+	blocks_unlock();
+	PG_RETURN_BOOL(found);
 }
 
 /* Does not return documents. */

@@ -35,7 +35,7 @@ typedef struct Response
 	Jsonb *output;
 	Jsonb *error;	   /* or NULL */
 	Jsonb *extensions; /* the document's other fields, or NULL */
-	int32 usage[RESPONSES_USAGES];
+	int64 usage[RESPONSES_USAGES];
 	int64 created_at;	/* Unix seconds */
 	int64 completed_at; /* Unix seconds; 0 for none */
 	bool background;

@@ -47,6 +47,8 @@ static bool mark_deleted(Response *response, void *arg);
 
 PG_FUNCTION_INFO_V1(msgstore_response_scope);
 PG_FUNCTION_INFO_V1(msgstore_response_document);
+PG_FUNCTION_INFO_V1(msgstore_document_bytes);
+PG_FUNCTION_INFO_V1(msgstore_max_page_bytes);
 PG_FUNCTION_INFO_V1(msgstore_response_place);
 PG_FUNCTION_INFO_V1(msgstore_save_response);
 PG_FUNCTION_INFO_V1(msgstore_save_background);
@@ -83,6 +85,20 @@ msgstore_response_document(PG_FUNCTION_ARGS)
 	if (response == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(responses_make_document(response));
+}
+
+/* For a page of documents, whose size is limited. */
+Datum
+msgstore_document_bytes(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64) responses_measure(PG_GETARG_JSONB_P(0)));
+}
+
+Datum
+msgstore_max_page_bytes(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT64(msgstore_max_response_bytes);
 }
 
 Datum

@@ -32,6 +32,7 @@ static const char *const moves[][2] = {
 	{"queued", "in_progress"},
 	{"queued", "cancelled"},
 	{"in_progress", "completed"},
+	{"in_progress", "incomplete"},
 	{"in_progress", "failed"},
 	{"in_progress", "cancelled"},
 	{"in_progress", "requires_action"},
@@ -75,8 +76,8 @@ responses_check_move(const char *from, const char *to)
 			(errcode(ERRCODE_MS_BAD_REQUEST),
 			 errmsg("invalid transition from %s to %s", from, to),
 			 errdetail("A response can move from queued to in_progress or "
-					   "cancelled, and from in_progress to completed, failed, "
-					   "cancelled or requires_action."),
+					   "cancelled, and from in_progress to completed, "
+					   "incomplete, failed, cancelled or requires_action."),
 			 err_generic_string(PG_DIAG_COLUMN_NAME, "status")));
 }
 

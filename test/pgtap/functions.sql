@@ -82,6 +82,8 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('chain_items', 'id text, max_items integer DEFAULT NULL::integer, max_depth integer DEFAULT 1000', 'jsonb',
      'volatile', false, 'unsafe', true),
+    ('response_with_chain', 'id text', 'jsonb',
+     'volatile', true, 'unsafe', true),
     ('branches', 'id text', 'TABLE(id text, deleted boolean, response jsonb)',
      'volatile', true, 'unsafe', true),
     ('update_response', 'id text, patch jsonb, worker_id text DEFAULT NULL::text', 'jsonb',

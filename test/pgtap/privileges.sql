@@ -87,6 +87,7 @@ INSERT INTO calls VALUES
     ('get_response_for_chain', $$SELECT msgstore.get_response_for_chain('pgtap')$$),
     ('response_chain', $$SELECT msgstore.response_chain('pgtap')$$),
     ('chain_items', $$SELECT msgstore.chain_items('pgtap')$$),
+    ('response_with_chain', $$SELECT msgstore.response_with_chain('pgtap')$$),
     ('branches', $$SELECT msgstore.branches('pgtap')$$),
     ('list_responses', 'SELECT msgstore.list_responses()'),
     ('response_input_items', $$SELECT msgstore.response_input_items('pgtap')$$),

@@ -80,7 +80,7 @@ SELECT set_eq(
       -- These call functions that do.
       SELECT unnest(ARRAY['list_messages', 'claim', 'sent', 'send_failed', 'record_status',
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
-        'list_responses', 'branches', 'response_input_items', 'metrics_detail',
+        'list_responses', 'branches', 'response_input_items', 'response_with_chain', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
         'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness',
         'verify_signature', 'test_source', 'rotate_source_secret', 'drop_source'])$$,

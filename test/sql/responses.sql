@@ -93,16 +93,15 @@ SELECT d, pg_temp.refusal(format('SELECT save_response(%L)', d)) FROM (VALUES
     ('{"id": "a", "status": null, "model": "m"}'),
     ('{"id": "a", "status": "completed", "model": 5}'),
     ('{"id": "a", "status": "completed", "model": "m", "object": "message"}'),
-    ('{"id": "a", "status": "completed", "model": "m", "input": "hi"}'),
     ('{"id": "a", "status": "completed", "model": "m", "input": {}}'),
     ('{"id": "a", "status": "completed", "model": "m", "output": 1}'),
     ('{"id": "a", "status": "completed", "model": "m", "usage": []}'),
     ('{"id": "a", "status": "completed", "model": "m", "usage": 3}'),
     ('{"id": "a", "status": "completed", "model": "m", "usage": {"input_tokens": "1"}}'),
     ('{"id": "a", "status": "completed", "model": "m", "usage": {"input_tokens": -1}}'),
-    ('{"id": "a", "status": "completed", "model": "m", "usage": {"total_tokens": 2147483648}}'),
+    ('{"id": "a", "status": "completed", "model": "m", "usage": {"total_tokens": 9007199254740992}}'),
+    ('{"id": "a", "status": "completed", "model": "m", "usage": {"total_tokens": 1.5}}'),
     ('{"id": "a", "status": "completed", "model": "m", "created_at": "now"}'),
-    ('{"id": "a", "status": "completed", "model": "m", "created_at": 1.5}'),
     ('{"id": "a", "status": "completed", "model": "m", "created_at": 1e30}'),
     ('{"id": "a", "status": "completed", "model": "m", "created_at": -1}'),
     ('{"id": "a", "status": "completed", "model": "m", "completed_at": 0}'),
@@ -120,6 +119,17 @@ SELECT save_response(NULL), get_response(NULL), delete_response(NULL), update_re
 -- An integer may be written with a fraction of zeros.
 SELECT save_response('{"id": "resp_float", "status": "completed", "model": "m", "created_at": 1730469600.0}');
 SELECT get_response('resp_float') -> 'created_at';
+-- A time may have a fraction, and a number of tokens may exceed its column.
+SELECT save_response('{"id": "resp_fraction", "status": "completed", "model": "m", "created_at": 1730469600.25,
+    "completed_at": 1730469601.5, "usage": {"input_tokens": 3000000000, "output_tokens": 1, "total_tokens": 3000000001}}');
+SELECT get_response('resp_fraction');
+SELECT update_response('resp_fraction', '{"completed_at": 1730469602}') -> 'completed_at',
+    get_response('resp_fraction') -> 'usage' -> 'total_tokens';
+-- An input that is a string is one message of the user.
+SELECT save_response('{"id": "resp_text", "status": "completed", "model": "m", "input": "Is this \"on\"?"}');
+SELECT get_response('resp_text') -> 'input', response_input_items('resp_text') -> 'data';
+-- A text that jsonb cannot hold is refused, or read as the setting says.
+SELECT pg_temp.refusal($$SELECT save_response(read_payload('{"id": "nul", "status": "completed", "model": "a\u0000b"}'))$$);
 -- Large documents are accepted up to the limit.
 SELECT save_response(jsonb_build_object('id', 'resp_large', 'status', 'completed', 'model', 'm',
     'output', jsonb_build_array(jsonb_build_object('text', repeat('a 👋🏽', 1000000)))));
@@ -185,6 +195,16 @@ SELECT id FROM branches('unknown');
 SELECT count(save_response(pg_temp.finished('long' || i, 'long' || nullif(i - 1, -1)))) FROM generate_series(0, 1000) i;
 SELECT count(*), max(depth), min(id) FILTER (WHERE depth = 1000) FROM response_chain('long1000');
 SELECT count(*) FROM response_chain('long1000', max_depth => 999);
+SELECT count(save_response(pg_temp.finished('long' || i, 'long' || i - 1))) FROM generate_series(1001, 1002) i;
+-- A chain that is cut says so, unless it has as many responses or items as asked for.
+SELECT count(*), min(id) FILTER (WHERE depth = 1000) FROM response_chain('long1002');
+SELECT jsonb_array_length(chain_items('long1002')), jsonb_array_length(chain_items('long1002', 10)), count(*)
+FROM response_chain('long1002', 10);
+SELECT r -> 'chain_truncated', jsonb_array_length(r -> 'chain'), r -> 'chain' -> 0 ->> 'depth'
+FROM response_with_chain('long1002') r;
+SELECT r ->> 'id', r -> 'chain_truncated', (SELECT string_agg(concat(c ->> 'id', ' ', c ->> 'deleted'), ', ') FROM jsonb_array_elements(r -> 'chain') c)
+FROM response_with_chain('C') r;
+SELECT pg_temp.refusal($$SELECT response_with_chain('unknown')$$), pg_temp.refusal($$SELECT response_with_chain('ring1')$$);
 SELECT jsonb_array_length(chain_items('long1000')), chain_items('long1000') -> 0, chain_items('long1000', 1);
 
 --
@@ -321,6 +341,17 @@ BEGIN
 END
 $$;
 SELECT jsonb_array_length(list_responses(max_results => n) -> 'data') FROM unnest(ARRAY[NULL, -1, 0, 1, 100, 500]) n;
+-- A page and a chain end where their documents exceed msgstore.max_response_bytes.
+SET msgstore.tenant_id = 'large';
+SELECT count(save_response(pg_temp.finished('large' || i, 'large' || nullif(i - 1, 0), i) || jsonb_build_object('text', repeat('x', 50000))))
+FROM generate_series(1, 5) i;
+SET msgstore.max_response_bytes = 120000;
+SELECT pg_temp.ids(list_responses()), pg_temp.ids(list_responses('large4')), pg_temp.ids(list_responses(before => 'large2')),
+    pg_temp.ids(list_responses('large2'));
+SELECT r -> 'chain_truncated', r #>> '{chain,0,id}' FROM response_with_chain('large5') r;
+SET msgstore.max_response_bytes = 10000;
+SELECT pg_temp.ids(list_responses()), pg_temp.ids(list_responses('large2'));
+RESET msgstore.max_response_bytes;
 RESET msgstore.tenant_id;
 
 -- Input items, in the order they were saved.

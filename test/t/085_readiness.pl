@@ -59,11 +59,11 @@ is( findings('SET ROLE "Level process";'),
 is(findings('SET ROLE "Level operate";'), '', 'operate: includes the others');
 is( sql('SET ROLE "Level ingest"; SELECT detail, hint FROM msgstore.readiness()'),
 	'Role "Level ingest" has no EXECUTE privilege on msgstore.get_response(text), '
-	  . 'msgstore.get_response_for_chain(text), msgstore.list_conversations(integer,integer,text), '
+	  . 'msgstore.list_conversations(integer,integer,text), '
 	  . join(', ', sort(split(/\n/, sql(<<'SQL'))))
 SELECT oid::regprocedure FROM pg_proc
 WHERE pronamespace = 'msgstore'::regnamespace AND proname IN ('list_messages', 'list_responses',
-    'metrics', 'metrics_detail', 'response_chain', 'response_input_items')
+    'metrics', 'metrics_detail', 'response_input_items', 'response_with_chain')
 SQL
 	  . ".|Run SELECT msgstore.grant_access('\"Level ingest\"', 'read').",
 	'each function is named, and the level that grants it');

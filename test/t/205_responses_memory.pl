@@ -139,6 +139,20 @@ $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-p', $node->port, '
 is( $node->safe_psql('copy', 'SELECT count(msgstore.get_response_for_chain(r.id)) FROM msgstore.responses r'),
 	101, 'with all responses');
 
+# The worker keeps looking after the responses in memory, whatever its own
+# setting, and stops when there are none.
+sql('ALTER DATABASE store RESET msgstore.response_store');
+my $memory = 'SET msgstore.response_store = memory;';
+sql('DELETE FROM msgstore.responses WHERE background');
+is(sql("$memory SELECT count(*) FROM msgstore._memory_responses() WHERE background"), 0, 'nothing in the background');
+is(sql('SELECT msgstore._response_turn()'), -1, 'the worker has nothing to do');
+sql(qq{$memory SELECT save('plain'), msgstore.save_background('{"id": "waits", "status": "queued", "model": "m", "background": true}', '{}')});
+is(sql('SELECT msgstore._response_turn()'), 60000, 'it looks again in a minute');
+sql("$memory SELECT msgstore.cancel_response('waits')");
+is(sql("$memory SELECT msgstore._forget_response(id, version) FROM msgstore._memory_responses() WHERE id = 'waits'"), 't', 'removed');
+is(sql('SELECT msgstore._response_turn()'), -1, 'and no more');
+sql('ALTER DATABASE store SET msgstore.response_store = memory');
+
 # The worker fails stale responses in both stores.
 $node->safe_psql('postgres', $_)
   for 'ALTER SYSTEM SET msgstore.workers = 1', q{ALTER SYSTEM SET msgstore.response_stale_after = '1s'};

@@ -110,6 +110,7 @@ sub run_suite
 		'oldest first, with deleted responses marked');
 	is($answer->{json}{chain}[0]{response}{metadata}{k},
 		"h\x{e9}llo \x{1F44B}", 'with whole documents');
+	ok(!$answer->{json}{chain_truncated}, 'to its beginning');
 	ok( !exists $gateway->get('/v1/responses/resp_C?include_chain=false')
 		  ->{json}{chain},
 		'include_chain=false omits it');
@@ -209,7 +210,8 @@ refused($gateway->post('/v1/responses', $_->[0]), 400, $_->[1], $_->[2])
   for [ '{}', 'field "id" is missing', 'id' ],
   [ '{"id":"a","status":"done","model":"m"}', 'invalid status "done"', 'status' ],
   [ '{"id":"a","status":"completed"}', 'field "model" is missing', 'model' ],
-  [ '{"id":"a","status":"completed","model":"m","input":"hi"}', 'field "input" is not an array', 'input' ];
+  [ '{"id":"a","status":"completed","model":"a\\u0000b"}', 'body has the character \\u0000 at position 42', undef ],
+  [ '{"id":"a","status":"completed","model":"m","input":{}}', 'field "input" is not an array', 'input' ];
 is($gateway->post('/v1/responses', '{')->{json}{error}{code}, 'bad_request', 'not JSON');
 refused($gateway->request('POST', '/v1/responses', {}, '{}'), 415,
 	'Content-Type must be application/json', undef);
@@ -217,8 +219,14 @@ $answer = $gateway->request('PATCH', '/v1/responses/resp_A');
 refused($answer, 405, 'method is not allowed for this path', undef);
 is($answer->{headers}{allow}, 'GET, HEAD, DELETE', 'Allow');
 refused($gateway->get('/v1/nothing'), 404, 'path does not exist', undef);
+is($gateway->post('/v1/responses', response('resp_big', text => 'x' x 300_000))->{status},
+	201, 'a response may be larger than a message');
+is($gateway->request('DELETE', '/v1/responses/resp_big')->{status}, 200, 'deleted');
+$gateway->stop;
+$gateway = MsgstoreGateway->new($node,
+	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 100000, RESPONSES_MAX_BODY_BYTES => 100_000 });
 refused($gateway->post('/v1/responses', response('resp_big', text => 'x' x 300_000)),
-	413, 'body is larger than 262144 bytes', undef);
+	413, 'body is larger than 100000 bytes', undef);
 is($gateway->request('HEAD', '/v1/responses/resp_A')->{status}, 200, 'HEAD');
 is($gateway->get('/api/nothing')->{json}{code}, 'not_found', 'other routes keep their own error format');
 
@@ -229,7 +237,7 @@ $gateway = MsgstoreGateway->new($node,
 	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 100000 });
 run_suite('memory');
 is(sql('SET msgstore.response_store = durable; SELECT count(*) FROM msgstore.responses'),
-	30, 'the table did not change');
+	31, 'the table did not change');
 
 # The role of the gateway needs the functions and no table.
 my $grants = PostgreSQL::Test::Utils::slurp_file("$FindBin::Bin/../../docker/gateway_role.sql");
