@@ -3,9 +3,9 @@
  *
  * Readers add up the changes that are not merged, so their number is bounded.
  * The worker that runs the periodic tasks merges them: when a commit makes them
- * more than MOST_CHANGES, and otherwise a second after the first one. Each
- * merge pays for a conversation once, however many changes it has, so it should
- * not come too early.
+ * too many, and otherwise after a while, see wake/changes.c. Each merge pays
+ * for a conversation once, however many changes it has, so it should not come
+ * too early.
  *
  * Without a worker, sessions merge at the end of a call, after so many rows of
  * their own. In case each session adds only a few, some calls also merge when
@@ -90,7 +90,8 @@ merge_turn(void)
 	merged = merge();
 	if (merged < 0)
 		return HELD_PAUSE;
-	return merged == 0 ? -1 : 0;
+	/* What commits have added since is counted: see wake/changes.c. */
+	return merged < CHANGES_AT_ONCE ? -1 : 0;
 }
 
 /* A transaction-wide snapshot does not show the rows that others have added. */

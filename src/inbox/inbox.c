@@ -245,8 +245,6 @@ store_new(InboxItem **items, int n)
 	{
 		int known = insert_events(items, n);
 
-		if (known < n)
-			wake_at_commit();
 		n = known > 0 ? find_duplicates(items, known) : 0;
 		if (n > 0 && IsolationUsesXactSnapshot())
 			ereport(

@@ -7,6 +7,9 @@
  * and when they become too many. The commits in between cost a lock and an
  * addition. The count may be wrong after a worker has ended: a new one merges
  * at once.
+ *
+ * While changes keep coming, the worker lets them gather: a merge writes each
+ * conversation once, so fewer merges write less.
  */
 #include "postgres.h"
 
@@ -19,15 +22,24 @@
 #include "wake/outbox.h"
 #include "wake/shared.h"
 
-/* Changes that are merged at once, and after how long any: milliseconds. */
+/* Changes that are merged at once. */
 #define MOST_CHANGES 50000
-#define MERGE_DELAY 1000
+
+/* Fewer are merged when none were added for so long, or so long after the
+ * first: milliseconds. */
+#define QUIET_DELAY 1000
+#define MERGE_DELAY 10000
 
 /* What the current transaction will count at commit. */
 static int added = 0;
 
-/* In the worker: when the first changes that it has not merged were noticed. */
+/*
+ * In the worker: when the first and the last changes that it has not merged
+ * were noticed, and how many there were then.
+ */
 static TimestampTz noticed_at = 0;
+static TimestampTz grown_at = 0;
+static int64 noticed = 0;
 
 static void at_transaction_end(XactEvent event, void *arg);
 static void count(int changes);
@@ -70,14 +82,16 @@ wake_changes_due(void)
 	unmerged = slot != NULL ? slot->unmerged : 0;
 	LWLockRelease(wake_shared->lock);
 	if (unmerged == 0)
-		noticed_at = 0;
-	else if (noticed_at == 0)
-		noticed_at = now;
-	if (unmerged == 0)
 		return DT_NOEND;
-	return unmerged >= MOST_CHANGES
-			   ? now
-			   : TimestampTzPlusMilliseconds(noticed_at, MERGE_DELAY);
+	if (unmerged >= MOST_CHANGES)
+		return DT_NOBEGIN;
+	if (noticed == 0)
+		noticed_at = now;
+	if (unmerged != noticed)
+		grown_at = now;
+	noticed = unmerged;
+	return Min(TimestampTzPlusMilliseconds(noticed_at, MERGE_DELAY),
+			   TimestampTzPlusMilliseconds(grown_at, QUIET_DELAY));
 }
 
 void
@@ -85,7 +99,7 @@ wake_take_changes(void)
 {
 	WorkerSlot *slot;
 
-	noticed_at = 0;
+	noticed = 0;
 	LWLockAcquire(wake_shared->lock, LW_EXCLUSIVE);
 	slot = find_slot();
 	if (slot != NULL)

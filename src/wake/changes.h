@@ -16,8 +16,9 @@ extern void wake_for_changes(int changes);
 extern bool wake_merges_changes(void);
 
 /*
- * For that worker: when the changes counted are to be merged, DT_NOEND for
- * never; and, before it merges, takes those counted until now.
+ * For that worker: when the changes counted are to be merged, DT_NOBEGIN for
+ * at once, DT_NOEND for never; and, before it merges, takes those counted until
+ * now.
  */
 extern TimestampTz wake_changes_due(void);
 extern void wake_take_changes(void);

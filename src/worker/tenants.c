@@ -6,6 +6,11 @@
  * it would have to pass, one by one, the entries of deleted rows that an old
  * transaction could still see. So a tenant is listed until its last entry is
  * cleaned up, which costs callers one probe more.
+ *
+ * Entries that are known to be dead are passed over, to reach a tenant that has
+ * events behind many tenants that have none. But those of the tenant that the
+ * list ends with are as good as others: a worker lists up to the tenant that it
+ * served last, and has itself left thousands of dead entries behind.
  */
 #include "postgres.h"
 
@@ -26,6 +31,8 @@
 #include "worker/tenants.h"
 
 static IndexScanDesc begin_scan(Relation table, Relation index);
+static text *
+find_next(IndexScanDesc scan, const text *after, const text *until);
 static text *next_tenant(IndexScanDesc scan, const text *after);
 
 int
@@ -43,10 +50,9 @@ worker_list_tenants(const text *after,
 
 	while (n < most)
 	{
-		text *tenant = next_tenant(scan, after);
+		text *tenant = find_next(scan, after, until);
 
-		if (tenant == NULL ||
-			(until != NULL && address_compare(tenant, until) > 0))
+		if (tenant == NULL)
 			break;
 		tenants[n++] = tenant;
 		after = tenant;
@@ -61,6 +67,25 @@ static IndexScanDesc
 begin_scan(Relation table, Relation index)
 {
 	return index_beginscan(table, index, GetActiveSnapshot(), NULL, 1, 0, 0);
+}
+
+/* Returns NULL if there is none, or the next one is greater than until. */
+static text *
+find_next(IndexScanDesc scan, const text *after, const text *until)
+{
+	text *tenant;
+
+	if (until == NULL)
+		return next_tenant(scan, after);
+	if (after != NULL && address_compare(after, until) >= 0)
+		return NULL;
+	scan->ignore_killed_tuples = false;
+	tenant = next_tenant(scan, after);
+	scan->ignore_killed_tuples = true;
+	if (tenant != NULL && address_compare(tenant, until) < 0)
+		tenant = next_tenant(scan, after);
+	return tenant != NULL && address_compare(tenant, until) <= 0 ? tenant
+																 : NULL;
 }
 
 /* The smallest tenant is '', so without a bound the scan includes it. */

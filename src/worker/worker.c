@@ -88,7 +88,6 @@ typedef struct Task
 static Task tasks[] = {{merge_turn, DT_NOBEGIN},
 					   {maintenance_purge_turn, DT_NOBEGIN},
 					   {responses_housekeeping_turn, DT_NOBEGIN}};
-static Task *const merge_task = &tasks[0];
 
 /* Set when a setting or a table that the tasks depend on may have changed. */
 static bool tasks_changed = false;
@@ -102,6 +101,7 @@ static long run_turn(bool *more);
 static void begin_turn(void);
 static void end_turn(void);
 static TimestampTz run_tasks(TimestampTz now);
+static TimestampTz due_time(const Task *task);
 static void run_task(Task *task);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
 static bool settle_death(TimestampTz due);
@@ -364,17 +364,23 @@ run_tasks(TimestampTz now)
 	TimestampTz next = DT_NOEND;
 	Size i;
 
-	merge_task->next = Min(merge_task->next, wake_changes_due());
 	for (i = 0; i < lengthof(tasks); i++)
 	{
 		Task *task = &tasks[i];
 
-		if (tasks_changed || task->next <= now)
+		if (tasks_changed || due_time(task) <= now)
 			run_task(task);
-		next = Min(next, task->next);
+		next = Min(next, due_time(task));
 	}
 	tasks_changed = false;
 	return next;
+}
+
+static TimestampTz
+due_time(const Task *task)
+{
+	return task->run == merge_turn ? Min(task->next, wake_changes_due())
+								   : task->next;
 }
 
 static void

@@ -81,6 +81,13 @@ ok( eventually(
 	'the changes of conversations are merged');
 is(sql('SELECT sum(message_count) FROM msgstore.conversation_activity'), 600, 'all of them');
 
+# They wait for others for a second or more: a merge writes one row here.
+is( sql(q{SELECT n_tup_ins + n_tup_upd
+			<= 2 + extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())
+		FROM pg_stat_user_tables WHERE relname = 'conversation_activity'}),
+	't',
+	'many at once');
+
 # An idle worker runs no queries and holds no locks.
 ok(eventually(sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' }),
 	'the worker sleeps');
