@@ -19,8 +19,6 @@ from rows import drain, growth, held, http, ingest, latency, purge, slow_flush, 
 
 HERE = pathlib.Path(__file__).parent
 
-# Run only when named.
-UNASKED = ('held',)
 # Skipped by default after this many minutes.
 IF_TIME = {'streams': 26, 'responses': 27}
 
@@ -66,7 +64,7 @@ def main():
     for part in named:
         if part not in parts:
             sys.exit(f'bench: unknown part "{part}"; parts are: {", ".join(parts)}')
-    for part in named or [part for part in parts if part not in UNASKED]:
+    for part in named or parts:
         if not named and part in IF_TIME and time.monotonic() - started > IF_TIME[part] * 60:
             report.note(f'## bench/{part}\n\nskipped because the time is up; run it with ONLY={part}')
             continue

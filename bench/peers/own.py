@@ -30,6 +30,8 @@ class Own(Side):
 
     def wait_for(self, database, before, events):
         """Reads the gauge, because counting the messages of a large store would take
-        both processors from the worker."""
+        both processors from the worker. What the messages change is part of the work."""
         wait_until(600, 'all events are processed',
                    lambda: database.sql("SELECT msgstore.metrics() ->> 'worker_queued'") == '0', 0.2)
+        wait_until(30, 'all changes are merged', lambda: database.sql(
+            'SELECT EXISTS (SELECT FROM msgstore.conversation_changes)') == 'f', 0.2)

@@ -1,6 +1,6 @@
 """Measures ingest, processing and a page of each list in stores of different sizes.
 
-ingest_batch and the worker fill a store. One event in a hundred belongs to the same,
+ingest_batch and the worker fill a store. One event in fifty belongs to the same,
 long conversation; the others are spread over one conversation per ten events. The
 measured events touch the same number of conversations in each store, spread over all
 of them."""
@@ -49,7 +49,7 @@ def make_stores(own):
     with own.fresh() as database:
         stored = 0
         for size in SIZES:
-            peer = f'CASE WHEN random() < 0.01 THEN 0 ELSE (1 + random() * {size // 10 - 1})::int END'
+            peer = f'CASE WHEN random() < 0.02 THEN 0 ELSE (1 + random() * {size // 10 - 1})::int END'
             server.set_workers(2)
             own.fill(database, size - stored, peer)
             stored = size

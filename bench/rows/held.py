@@ -1,29 +1,45 @@
-"""Measures the worker while an idle transaction, older than the events, prevents the
-removal of dead rows: with these events, and then with a quarter as many more."""
-import contextlib
+"""Measures what a transaction that is held open costs others.
 
-from harness.measure import EVENTS, announced, in_turn
+An old snapshot prevents the removal of dead rows: the worker processes many events of
+few conversations, and is measured with the next ones. A session that has sent a message
+and is idle in its transaction is measured by the time of another send to the same
+conversation."""
+import contextlib
+import time
+
+from harness.measure import EVENTS, ROUNDS, announced, in_turn, percentile
 from harness.server import Session
 
-UNIT = 'events/s'
+MEASURED = EVENTS * 3 // 10
+PILED_UP = 4 * MEASURED
+CONVERSATIONS = max(MEASURED // 12, 1)
+SENDS = 200
+# The same message again would be a duplicate.
+SEND = """SELECT message_id FROM msgstore.send('sms', jsonb_build_object('from', '+12016661234', 'to', '+15551',
+    'type', 'sms', 'body', random()::text, 'attachments', null, 'timestamp', now()))"""
 
 
 def measure(report, own):
-    row = 'drain, 1 worker, beside a transaction that is held'
+    row = (f'worker, {MEASURED:,} events of {CONVERSATIONS:,} conversations after {PILED_UP:,}, '
+           'while a snapshot is held')
     with announced(row):
-        samples = in_turn({held: lambda held=held: rates(own, held) for held in (False, True)})
-    for which, words in enumerate((row, f'{row}, a quarter more after them')):
-        report.add(words, UNIT, {
-            name: samples[held] if isinstance(samples[held], str) else [pair[which] for pair in samples[held]]
-            for held, name in ((False, 'none is held'), (True, 'held'))}, base='none is held')
+        report.add(row, 'CPU µs/event', in_turn({
+            'none is held': lambda: cost(own, False), 'held': lambda: cost(own, True)},
+            rounds=min(ROUNDS, 2)), 'cpu_us', base='none is held')
+    row = 'send, while a transaction that sent to the same conversation is open'
+    with announced(row):
+        report.add(row, 'ms', in_turn({
+            'none is open': lambda: sends(own, False), 'open': lambda: sends(own, True)}), 'p50_ms',
+            base='none is open')
 
 
-def rates(own, held):
+def cost(own, held):
+    peer = f'(1 + random() * {CONVERSATIONS - 1})::int'
     with own.fresh() as database, old_transaction(database) if held else contextlib.nullcontext():
-        own.fill(database, EVENTS)
-        first = own.drained(database, EVENTS, 1)
-        own.fill(database, EVENTS // 4)
-        return first, own.drained(database, EVENTS // 4, 1)
+        own.fill(database, PILED_UP, peer)
+        own.drained(database, PILED_UP, 1)
+        own.fill(database, MEASURED, peer)
+        return own.drained(database, MEASURED, 1)
 
 
 @contextlib.contextmanager
@@ -35,3 +51,17 @@ def old_transaction(database):
         yield
     finally:
         session.close()
+
+
+def sends(own, is_open):
+    with own.fresh() as database, contextlib.closing(Session(database.server, database.name)) as other:
+        database.sql(SEND)
+        if is_open:
+            other.sql('BEGIN')
+            other.sql(SEND)
+        times = []
+        for _ in range(SENDS):
+            start = time.monotonic()
+            database.sql(SEND)
+            times.append((time.monotonic() - start) * 1000)
+        return {'p50_ms': percentile(times, 0.5), 'p99_ms': percentile(times, 0.99)}
