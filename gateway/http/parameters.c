@@ -94,6 +94,27 @@ request_query_text(Request *request,
 	return false;
 }
 
+bool
+request_query_boolean(Request *request,
+					  const char *name,
+					  char *value,
+					  bool *given)
+{
+	char message[64];
+
+	if (!request_query_text(request, name, value, BOOLEAN_MAX + 1, given))
+		return false;
+	if (!*given || strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+		return true;
+	snprintf(request->reply.param, sizeof(request->reply.param), "%s", name);
+	snprintf(message,
+			 sizeof(message),
+			 "parameter \"%s\" is not true or false",
+			 name);
+	reply_error(request, 400, message);
+	return false;
+}
+
 /* Names are compared as mg_get_var does: not decoded, in any case. */
 bool
 request_check_query(Request *request, const char *names)

@@ -11,6 +11,8 @@
 
 #include "exchange.h"
 
+#define BOOLEAN_MAX 7
+
 /* Sets request->key; "" if the header is missing or blank. */
 bool request_read_key(Request *request);
 
@@ -27,6 +29,12 @@ bool request_query_text(Request *request,
 						char *value,
 						size_t size,
 						bool *given);
+
+/* Reads "true" or "false" into a value of BOOLEAN_MAX + 1 bytes. */
+bool request_query_boolean(Request *request,
+						   const char *name,
+						   char *value,
+						   bool *given);
 
 /*
  * Checks that the query has no other parameters than these: a list of names

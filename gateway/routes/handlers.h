@@ -20,6 +20,10 @@ void post_webhook_status(Request *request);
 
 /* conversations.c */
 void get_conversations(Request *request);
+void get_conversation(Request *request);
+void patch_conversation(Request *request);
+void post_conversation_read(Request *request);
+void post_conversation_unread(Request *request);
 void get_conversation_messages(Request *request);
 
 /* responses.c */

@@ -52,8 +52,6 @@ answer(Request *request, const char *sql, int count, const char *const *values);
 static bool check_id(Request *request);
 static bool read_list_query(Request *request, ListQuery *query);
 static bool check_limit(Request *request, const char *limit);
-static bool
-read_boolean(Request *request, const char *name, char *value, bool *given);
 static void
 refuse(Request *request, const char *parameter, const char *message);
 
@@ -69,11 +67,11 @@ post_response(Request *request)
 void
 get_response(Request *request)
 {
-	char value[8];
+	char value[BOOLEAN_MAX + 1];
 	bool given;
 
 	if (!check_id(request) ||
-		!read_boolean(request, "include_chain", value, &given))
+		!request_query_boolean(request, "include_chain", value, &given))
 		return;
 	answer(request,
 		   given && strcmp(value, "true") == 0 ? get_chain_sql : get_sql,
@@ -101,7 +99,7 @@ get_responses(Request *request)
 	ListQuery query;
 	char model[CURSOR_MAX + 1];
 	char status[64];
-	char background[8];
+	char background[BOOLEAN_MAX + 1];
 	bool has_model;
 	bool has_status;
 	bool has_background;
@@ -117,7 +115,10 @@ get_responses(Request *request)
 							status,
 							sizeof(status),
 							&has_status) ||
-		!read_boolean(request, "background", background, &has_background))
+		!request_query_boolean(request,
+							   "background",
+							   background,
+							   &has_background))
 		return;
 	answer(request,
 		   list_sql,
@@ -222,23 +223,6 @@ check_limit(Request *request, const char *limit)
 		strspn(limit, "0") < length)
 		return true;
 	refuse(request, "limit", "parameter \"limit\" is not a positive number");
-	return false;
-}
-
-static bool
-read_boolean(Request *request, const char *name, char *value, bool *given)
-{
-	char message[64];
-
-	if (!request_query_text(request, name, value, 8, given))
-		return false;
-	if (!*given || strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
-		return true;
-	snprintf(message,
-			 sizeof(message),
-			 "parameter \"%s\" is not true or false",
-			 name);
-	refuse(request, name, message);
 	return false;
 }
 

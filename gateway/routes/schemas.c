@@ -188,7 +188,8 @@ const Schema schemas[] = {
 {"Conversation", JSON({
 	"type": "object",
 	"required": ["id", "number", "key", "channel", "participant_a", "participant_b",
-		"message_count", "last_activity_at"],
+		"message_count", "inbound_count", "last_activity_at", "state", "assignee",
+		"contact_name", "labels"],
 	"properties": {
 		"id": {"type": "string", "format": "uuid"},
 		"number": {"type": "integer"},
@@ -197,9 +198,57 @@ const Schema schemas[] = {
 		"participant_a": {"type": "string"},
 		"participant_b": {"type": "string"},
 		"message_count": {"type": "integer"},
-		"last_activity_at": {"type": "string", "format": "date-time"}
+		"inbound_count": {"type": "integer", "description": "Inbound messages"},
+		"last_activity_at": {"type": "string", "format": "date-time"},
+		"state": {"$ref": "#/components/schemas/ConversationState"},
+		"assignee": {"type": ["string", "null"]},
+		"contact_name": {"type": ["string", "null"]},
+		"labels": {"type": "array", "items": {"type": "string"}},
+		"unread_count": {"type": "integer",
+			"description": "Inbound messages that the reader has not read, if a reader is given"}
 	},
 	"additionalProperties": false
+})},
+{"ConversationState", JSON({
+	"enum": ["open", "closed"],
+	"description": "An inbound message opens a closed conversation again"
+})},
+{"ConversationChanges", JSON({
+	"type": "object",
+	"description": "What is missing stays as it is.",
+	"properties": {
+		"state": {"$ref": "#/components/schemas/ConversationState"},
+		"up_to": {"type": "string", "format": "uuid",
+			"description": "Id of the last message seen: a conversation with a later inbound message stays open"},
+		"assignee": {"type": ["string", "null"], "maxLength": 255},
+		"contact_name": {"type": ["string", "null"], "maxLength": 255},
+		"labels": {"$ref": "#/components/schemas/Labels"},
+		"add_labels": {"$ref": "#/components/schemas/Labels"},
+		"remove_labels": {"$ref": "#/components/schemas/Labels"}
+	},
+	"examples": [{"state": "closed", "assignee": "ann", "add_labels": ["refund"]}]
+})},
+{"Labels", JSON({
+	"type": "array", "maxItems": 50,
+	"items": {"type": "string", "minLength": 1, "maxLength": 64}
+})},
+{"ReadMark", JSON({
+	"type": "object",
+	"required": ["reader"],
+	"properties": {
+		"reader": {"type": "string", "minLength": 1, "maxLength": 255},
+		"message": {"type": ["string", "null"], "format": "uuid",
+			"description": "Id of the last message read; without it, all are"}
+	},
+	"examples": [{"reader": "ann"}]
+})},
+{"UnreadMark", JSON({
+	"type": "object",
+	"required": ["reader"],
+	"properties": {
+		"reader": {"type": "string", "minLength": 1, "maxLength": 255}
+	},
+	"examples": [{"reader": "ann"}]
 })},
 {"MessagePage", JSON({
 	"type": "object",
@@ -409,6 +458,23 @@ static const Schema parameters[] = {
 {"order", JSON({
 	"schema": {"enum": ["asc", "desc"]}, "example": "asc"})},
 {"model", JSON({"schema": {"type": "string"}, "example": "model-1"})},
+{"state", JSON({
+	"schema": {"$ref": "#/components/schemas/ConversationState"},
+	"example": "open"})},
+{"assignee", JSON({"schema": {"type": "string"}, "example": "ann"})},
+{"unassigned", JSON({
+	"description": "Only conversations without an assignee, if true",
+	"schema": {"type": "boolean"}, "example": true})},
+{"label", JSON({"schema": {"type": "string"}, "example": "refund"})},
+{"contact_name", JSON({
+	"description": "Any part of the contact name, in any case",
+	"schema": {"type": "string"}, "example": "ann"})},
+{"reader", JSON({
+	"description": "Whose unread_count the answer shows",
+	"schema": {"type": "string"}, "example": "ann"})},
+{"unread", JSON({
+	"description": "Only conversations that the reader has not read, if true",
+	"schema": {"type": "boolean"}})},
 {"status", JSON({
 	"schema": {"$ref": "#/components/schemas/ResponseStatus"},
 	"example": "queued"})},

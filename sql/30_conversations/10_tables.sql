@@ -39,10 +39,13 @@ CREATE TABLE msgstore.conversation_activity (
     tenant_id text COLLATE "C" NOT NULL,
     conversation_id uuid NOT NULL,
     message_count int NOT NULL,
+    inbound_count int NOT NULL,
     last_activity_at timestamptz NOT NULL,
     CONSTRAINT conversation_activity_pkey
         PRIMARY KEY (tenant_id, conversation_id),
-    CONSTRAINT conversation_activity_message_count CHECK (message_count >= 0)
+    CONSTRAINT conversation_activity_message_count CHECK (message_count >= 0),
+    CONSTRAINT conversation_activity_inbound_count
+        CHECK (inbound_count BETWEEN 0 AND message_count)
 );
 
 CREATE INDEX conversation_activity_order_idx
@@ -152,6 +155,8 @@ COMMENT ON COLUMN msgstore.conversation_activity.conversation_id IS
     'Id of the conversation';
 COMMENT ON COLUMN msgstore.conversation_activity.message_count IS
     'Number of messages merged';
+COMMENT ON COLUMN msgstore.conversation_activity.inbound_count IS
+    'Number of inbound messages merged';
 COMMENT ON COLUMN msgstore.conversation_activity.last_activity_at IS
     'Greatest timestamp of the messages merged';
 COMMENT ON TABLE msgstore.conversation_changes IS

@@ -144,7 +144,13 @@ $$;
 CREATE FUNCTION msgstore.list_conversations(
     page int DEFAULT 1,
     page_size int DEFAULT 50,
-    after text DEFAULT NULL)
+    after text DEFAULT NULL,
+    state text DEFAULT NULL,
+    assignee text DEFAULT NULL,
+    label text DEFAULT NULL,
+    contact_name text DEFAULT NULL,
+    reader text DEFAULT NULL,
+    unread boolean DEFAULT false)
     RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -153,35 +159,50 @@ CREATE FUNCTION msgstore.list_conversations(
     AS $$
 DECLARE
     place CONSTANT record := msgstore._read_page(page, page_size, after);
+    filter CONSTANT jsonb := msgstore._read_list_filter(
+        state, assignee, label, contact_name, reader, unread);
     total bigint;
     items jsonb[];
 BEGIN
-    SELECT coalesce(sum(c.n), 0) INTO total
-    FROM msgstore.conversation_counts c
-    WHERE msgstore._tenant_scope() IN ('', c.tenant_id);
+    IF filter = '{}' THEN
+        SELECT coalesce(sum(c.n), 0) INTO total
+        FROM msgstore.conversation_counts c
+        WHERE msgstore._tenant_scope() IN ('', c.tenant_id);
+    ELSE
+        total := msgstore._count_matching(filter);
+    END IF;
     IF NOT msgstore._is_in_reach(place.page, place.page_size, place.skip, total) THEN
         RETURN msgstore._cut_page(items, place.page, place.page_size, total,
                                   'last_activity_at');
     END IF;
 
-    SELECT array_agg(jsonb_build_object(
-               'id', c.id,
-               'number', c.number,
-               'key', c.key,
-               'channel', c.channel,
-               'participant_a', c.participant_a,
-               'participant_b', c.participant_b,
-               'message_count', n.message_count,
-               'last_activity_at', n.last_activity_at)
+    SELECT array_agg(msgstore._show_conversation(
+               c, n.message_count, n.inbound_count, n.last_activity_at, s,
+               list_conversations.reader, r.inbound_count)
                ORDER BY n.last_activity_at DESC, n.conversation_id DESC)
     INTO items
-    FROM msgstore._newest_conversations(
-        place.at, place.id, place.skip, place.page_size + 1) n
+    FROM (
+        SELECT * FROM msgstore._newest_conversations(
+            place.at, place.id, place.skip, place.page_size + 1)
+        WHERE filter = '{}'
+        UNION ALL
+        SELECT * FROM msgstore._matching_conversations(
+            filter, place.at, place.id, place.skip, place.page_size + 1, total)
+        WHERE filter <> '{}') n
     -- LIMIT: one index probe for each, whatever the planner expects.
     CROSS JOIN LATERAL (
         SELECT * FROM msgstore.conversation_rows c
         WHERE c.tenant_id = n.tenant_id AND c.id = n.conversation_id
-        LIMIT 1) c;
+        LIMIT 1) c
+    LEFT JOIN LATERAL (
+        SELECT * FROM msgstore.conversation_states s
+        WHERE s.tenant_id = n.tenant_id AND s.conversation_id = n.conversation_id
+        LIMIT 1) s ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM msgstore.read_marks r
+        WHERE r.tenant_id = n.tenant_id AND r.conversation_id = n.conversation_id
+            AND r.reader = list_conversations.reader
+        LIMIT 1) r ON true;
 
     RETURN msgstore._cut_page(items, place.page, place.page_size, total,
                               'last_activity_at');
@@ -314,7 +335,7 @@ REVOKE ALL ON FUNCTION msgstore._read_page(int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_in_reach(int, int, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_conversation(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.list_conversations(int, int, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_conversations(int, int, text, text, text, text, text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_messages(bigint, int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._identity(text, text, text) FROM PUBLIC;
@@ -333,8 +354,8 @@ COMMENT ON FUNCTION msgstore._is_in_reach(int, int, bigint, bigint) IS
     'Returns whether the page has items, given how many rows precede it. Raises MS400 if it is too far from the first page to be asked for by number';
 COMMENT ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) IS
     'Returns the result of a list, given the items of the page and, if there are more, the item after them';
-COMMENT ON FUNCTION msgstore.list_conversations(int, int, text) IS
-    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Raises MS400 for an invalid cursor, and for a page beyond the first 10,000 items';
+COMMENT ON FUNCTION msgstore.list_conversations(int, int, text, text, text, text, text, text, boolean) IS
+    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Filters: state (open or closed), assignee (an empty string means nobody), label, contact_name (any part of it, in any case), and unread, what the reader has not read. With a reader, items have unread_count. Raises MS400 for an invalid cursor or filter, and for a page beyond the first 10,000 items';
 COMMENT ON FUNCTION msgstore._find_conversation(text) IS
     'Returns the conversation with this id or number among those that the session sees. Raises MS404';
 COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS

@@ -91,13 +91,48 @@ BEGIN
         RETURNING c.tenant_id, c.id, c.changes)
     INSERT INTO msgstore.conversation_changes (tenant_id, id, changes)
     SELECT g.tenant_id, msgstore.uuid7(),
-           string_agg(uuid_send(r.conversation_id) || int4send(r.message_count)
+           string_agg(uuid_send(r.conversation_id)
+                      || int2send(r.message_count::int2)
+                      || int2send(r.inbound_count::int2)
                       || timestamptz_send(r.last_activity_at), '')
     FROM gone g
     CROSS JOIN msgstore._read_changes(g.changes) r
     WHERE (g.tenant_id, r.conversation_id) NOT IN (
         SELECT * FROM unnest(tenants, conversation_ids))
     GROUP BY g.tenant_id, g.id;
+END
+$$;
+
+-- Messages that were removed were read and answered: without this, as many new ones
+-- would not open their conversation again.
+CREATE FUNCTION msgstore._fit_states(tenants text[], conversation_ids uuid[])
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    counted record;
+BEGIN
+    SELECT array_agg(r.tenant_id) AS tenants, array_agg(r.id) AS ids,
+           array_agg(coalesce(a.inbound_count, 0)) AS inbound
+    INTO counted
+    FROM (SELECT DISTINCT * FROM unnest(tenants, conversation_ids)) AS r (tenant_id, id)
+    LEFT JOIN msgstore.conversation_activity a
+        ON a.tenant_id = r.tenant_id AND a.conversation_id = r.id;
+    UPDATE msgstore.conversation_states s
+    SET closed_inbound_count = c.inbound_count
+    FROM unnest(counted.tenants, counted.ids, counted.inbound)
+        AS c (tenant_id, conversation_id, inbound_count)
+    WHERE s.tenant_id = c.tenant_id AND s.conversation_id = c.conversation_id
+        AND s.closed_inbound_count > c.inbound_count;
+    UPDATE msgstore.read_marks r
+    SET inbound_count = c.inbound_count
+    FROM unnest(counted.tenants, counted.ids, counted.inbound)
+        AS c (tenant_id, conversation_id, inbound_count)
+    WHERE r.tenant_id = c.tenant_id AND r.conversation_id = c.conversation_id
+        AND r.inbound_count > c.inbound_count;
+    PERFORM msgstore._clear_flags(counted.tenants, counted.ids, counted.inbound);
 END
 $$;
 
@@ -115,20 +150,25 @@ BEGIN
     PERFORM msgstore._drop_changes(tenants, conversation_ids);
 
     INSERT INTO msgstore.conversation_activity AS a
-    SELECT c.tenant_id, c.id, m.n, m.last
+    SELECT c.tenant_id, c.id, m.n, m.inbound, m.last
     FROM (SELECT DISTINCT * FROM unnest(tenants, conversation_ids)) AS r (tenant_id, id)
     JOIN msgstore.conversation_rows c USING (tenant_id, id)
     CROSS JOIN LATERAL (
-        SELECT count(*)::int AS n, max(m."timestamp") AS last
+        SELECT count(*)::int AS n,
+               (count(*) FILTER (WHERE m.direction = 'inbound'))::int AS inbound,
+               max(m."timestamp") AS last
         FROM msgstore.messages m
         WHERE m.tenant_id = c.tenant_id AND m.conversation_id = c.id) m
     WHERE m.n > 0
     ON CONFLICT ON CONSTRAINT conversation_activity_pkey DO UPDATE
     SET message_count = excluded.message_count,
+        inbound_count = excluded.inbound_count,
         last_activity_at = excluded.last_activity_at
-    WHERE (a.message_count, a.last_activity_at) IS DISTINCT FROM
-          (excluded.message_count, excluded.last_activity_at);
+    WHERE (a.message_count, a.inbound_count, a.last_activity_at) IS DISTINCT FROM
+          (excluded.message_count, excluded.inbound_count,
+           excluded.last_activity_at);
 
+    PERFORM msgstore._fit_states(tenants, conversation_ids);
     DELETE FROM msgstore.conversation_activity a
     USING unnest(tenants, conversation_ids) AS r (tenant_id, id)
     WHERE a.tenant_id = r.tenant_id AND a.conversation_id = r.id
@@ -146,6 +186,18 @@ BEGIN
             WHERE m.tenant_id = r.tenant_id AND m.conversation_id = r.id)
         AND msgstore._is_empty_now(c.tenant_id, c.id);
     GET DIAGNOSTICS removed = ROW_COUNT;
+    DELETE FROM msgstore.conversation_states s
+    USING unnest(tenants, conversation_ids) AS r (tenant_id, id)
+    WHERE s.tenant_id = r.tenant_id AND s.conversation_id = r.id
+        AND NOT EXISTS (
+            SELECT FROM msgstore.conversation_rows c
+            WHERE c.tenant_id = r.tenant_id AND c.id = r.id);
+    DELETE FROM msgstore.read_marks m
+    USING unnest(tenants, conversation_ids) AS r (tenant_id, id)
+    WHERE m.tenant_id = r.tenant_id AND m.conversation_id = r.id
+        AND NOT EXISTS (
+            SELECT FROM msgstore.conversation_rows c
+            WHERE c.tenant_id = r.tenant_id AND c.id = r.id);
     RETURN removed;
 END
 $$;
@@ -285,6 +337,7 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conversation_rows[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_changes(text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._fit_states(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recount_held(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recount_conversations(text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._drop_work(text, uuid) FROM PUBLIC;
@@ -296,10 +349,12 @@ COMMENT ON FUNCTION msgstore._hold_conversations(text[], uuid[], msgstore.conver
     'Locks these conversations and, creating them if needed, those with the tenants and keys of the wanted ones. Returns the keys of all of them';
 COMMENT ON FUNCTION msgstore._drop_changes(text[], uuid[]) IS
     'Deletes the changes of these conversations from conversation_changes';
+COMMENT ON FUNCTION msgstore._fit_states(text[], uuid[]) IS
+    'Brings conversation_states and read_marks of these conversations in line with their recounted messages';
 COMMENT ON FUNCTION msgstore._recount_held(text[], uuid[]) IS
-    'Recomputes message_count and last_activity_at of these conversations, which the transaction holds, and deletes those without messages. Returns the number deleted';
+    'Recomputes counts and last activity of these conversations, which the transaction holds, and deletes those without messages. Returns the number deleted';
 COMMENT ON FUNCTION msgstore._recount_conversations(text[], uuid[]) IS
-    'Locks these conversations, recomputes message_count and last_activity_at, and deletes those without messages. Returns the number deleted';
+    'Locks these conversations, recomputes counts and last activity, and deletes those without messages. Returns the number deleted';
 COMMENT ON FUNCTION msgstore._drop_work(text, uuid) IS
     'Removes an event from the queue, with its claim and its hold on its conversation';
 COMMENT ON FUNCTION msgstore._drop_dead_letter(text, uuid) IS

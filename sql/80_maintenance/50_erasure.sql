@@ -148,6 +148,15 @@ BEGIN
     removed := coalesce(msgstore._recount_held(
         tenants || gone.tenants, conversation_ids || gone.ids), 0);
     RETURN NEXT;
+    -- Of conversations that are not empty: a message came after all.
+    what := 'contact_names';
+    UPDATE msgstore.conversation_states s
+    SET contact_name = NULL
+    FROM unnest(tenants, conversation_ids) AS c (tenant_id, id)
+    WHERE s.tenant_id = c.tenant_id AND s.conversation_id = c.id
+        AND s.contact_name IS NOT NULL;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
     what := 'deliveries';
     WITH gone AS (
         DELETE FROM msgstore.deliveries d

@@ -12,25 +12,29 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT CASE WHEN m.n IS NULL THEN 'conversation without messages'
-                WHEN m.n <> c.message_count THEN 'wrong message count'
+                WHEN (m.n, m.inbound) <> (c.message_count, c.inbound_count)
+                    THEN 'wrong message count'
                 ELSE 'wrong last activity' END,
            format('conversation %s', c.id),
-           format('Stored: %s messages, last activity %s. Actual: %s, %s.',
-                  c.message_count, coalesce(c.last_activity_at::text, 'none'),
-                  coalesce(m.n, 0), coalesce(m.last::text, 'none')),
+           format('Stored: %s messages, %s of them inbound, last activity %s. Actual: %s, %s, %s.',
+                  c.message_count, c.inbound_count,
+                  coalesce(c.last_activity_at::text, 'none'),
+                  coalesce(m.n, 0), coalesce(m.inbound, 0),
+                  coalesce(m.last::text, 'none')),
            format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
                   c.tenant_id, c.id)
     FROM msgstore.conversations c
     LEFT JOIN (
         SELECT m.tenant_id, m.conversation_id, count(*) AS n,
+               count(*) FILTER (WHERE m.direction = 'inbound') AS inbound,
                max(m."timestamp") AS last
         FROM msgstore.messages m
         WHERE scope IN ('', m.tenant_id)
         GROUP BY m.tenant_id, m.conversation_id) m
         ON m.tenant_id = c.tenant_id AND m.conversation_id = c.id
     WHERE scope IN ('', c.tenant_id)
-        AND (m.n, m.last) IS DISTINCT FROM
-            (c.message_count::bigint, c.last_activity_at);
+        AND (m.n, m.inbound, m.last) IS DISTINCT FROM
+            (c.message_count::bigint, c.inbound_count::bigint, c.last_activity_at);
 
     RETURN QUERY
     SELECT 'activity without conversation', format('conversation %s', a.id),

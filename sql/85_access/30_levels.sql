@@ -17,13 +17,15 @@ CREATE FUNCTION msgstore._access_rights()
         ('{ingest,process}', 'function', '{record_status}'),
         ('{ingest}', 'function', '{
             ingest,ingest_batch,read_payload,send,receive_webhook,
+            update_conversation,
             append,append_batch,save_snapshot,
             new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
             append_host_events,append_host_batch,
             save_response,save_background,save_background_request,
             delete_response,cancel_response}'),
         ('{read}', 'function', '{
-            list_conversations,list_messages,
+            list_conversations,list_messages,get_conversation,
+            mark_read,mark_unread,
             read_stream,read_stream_backwards,read_category,read_all,
             wait_for_events,stream_version,count_events,last_event,list_streams,
             latest_position,latest_event_id,stream_state,stream_category,
@@ -46,7 +48,8 @@ CREATE FUNCTION msgstore._access_rights()
         -- to them, too; the reader needs their tables.
         ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),
         ('{read}', 'table', '{
-            conversation_rows,conversation_activity,conversation_changes}'),
+            conversation_rows,conversation_activity,conversation_changes,
+            conversation_states,read_marks}'),
         ('{process}', 'function', '{
             process,claim,heartbeat,complete,fail,reap_stale,
             claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,

@@ -37,6 +37,7 @@ typedef struct ChangeRow
 	bytea *changes;
 } ChangeRow;
 
+static const Touch *split_large(const Touch *touches, int *n);
 static int fill_row(const Touch *touches, int n, ChangeRow *row);
 static void read_row(const void *rows, int i, Datum *values, bool *nulls);
 
@@ -55,14 +56,15 @@ msgstore_read_changes(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (i = 0; i < n; i++)
 	{
-		bool nulls[3] = {false};
-		Datum values[3];
+		bool nulls[4] = {false};
+		Datum values[4];
 		Change change;
 
 		change_read(bytes + i * CHANGE_BYTES, &change);
 		values[0] = UUIDPGetDatum(&change.conversation_id);
 		values[1] = Int32GetDatum(change.message_count);
-		values[2] = TimestampTzGetDatum(change.last_activity_at);
+		values[2] = Int32GetDatum(change.inbound_count);
+		values[3] = TimestampTzGetDatum(change.last_activity_at);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -71,14 +73,48 @@ msgstore_read_changes(PG_FUNCTION_ARGS)
 void
 conversations_put_changes(const Touch *touches, int n)
 {
-	ChangeRow *rows = palloc(sizeof(ChangeRow) * n);
+	ChangeRow *rows;
 	int nrows = 0;
 	int done = 0;
 
+	touches = split_large(touches, &n);
+	rows = palloc(sizeof(ChangeRow) * n);
 	while (done < n)
 		done += fill_row(touches + done, n - done, &rows[nrows++]);
 	row_insert_any("conversation_changes", COLUMNS, read_row, rows, nrows);
 	merge_note_changes(n, nrows);
+}
+
+/* Returns touches that have at most as many messages as fit into a change. */
+static const Touch *
+split_large(const Touch *touches, int *n)
+{
+	Touch *parts;
+	int nparts = 0;
+	int i;
+
+	for (i = 0; i < *n; i++)
+		nparts += (touches[i].message_count - 1) / CHANGE_MOST_MESSAGES + 1;
+	if (nparts == *n)
+		return touches;
+	parts = palloc(sizeof(Touch) * nparts);
+	for (i = 0, nparts = 0; i < *n; i++)
+	{
+		Touch rest = touches[i];
+
+		while (rest.message_count > 0)
+		{
+			Touch *part = &parts[nparts++];
+
+			*part = rest;
+			part->message_count = Min(rest.message_count, CHANGE_MOST_MESSAGES);
+			part->inbound_count = Min(rest.inbound_count, part->message_count);
+			rest.message_count -= part->message_count;
+			rest.inbound_count -= part->inbound_count;
+		}
+	}
+	*n = nparts;
+	return parts;
 }
 
 /* Returns the number of touches that are in the row: all are of one tenant. */
@@ -101,6 +137,7 @@ fill_row(const Touch *touches, int n, ChangeRow *row)
 	{
 		Change change = {.conversation_id = touches[i].id,
 						 .message_count = touches[i].message_count,
+						 .inbound_count = touches[i].inbound_count,
 						 .last_activity_at = touches[i].last_activity_at};
 
 		change_write(&change, VARDATA(row->changes) + i * CHANGE_BYTES);
@@ -122,23 +159,25 @@ read_row(const void *rows, int i, Datum *values, bool *nulls)
 void
 change_write(const Change *change, char *bytes)
 {
-	uint32 count = pg_hton32((uint32) change->message_count);
+	uint16 counts[2] = {pg_hton16((uint16) change->message_count),
+						pg_hton16((uint16) change->inbound_count)};
 	uint64 at = pg_hton64((uint64) change->last_activity_at);
 
 	memcpy(bytes, &change->conversation_id, UUID_LEN);
-	memcpy(bytes + UUID_LEN, &count, sizeof(count));
-	memcpy(bytes + UUID_LEN + sizeof(count), &at, sizeof(at));
+	memcpy(bytes + UUID_LEN, counts, sizeof(counts));
+	memcpy(bytes + UUID_LEN + sizeof(counts), &at, sizeof(at));
 }
 
 void
 change_read(const char *bytes, Change *change)
 {
-	uint32 count;
+	uint16 counts[2];
 	uint64 at;
 
 	memcpy(&change->conversation_id, bytes, UUID_LEN);
-	memcpy(&count, bytes + UUID_LEN, sizeof(count));
-	memcpy(&at, bytes + UUID_LEN + sizeof(count), sizeof(at));
-	change->message_count = (int32) pg_ntoh32(count);
+	memcpy(counts, bytes + UUID_LEN, sizeof(counts));
+	memcpy(&at, bytes + UUID_LEN + sizeof(counts), sizeof(at));
+	change->message_count = pg_ntoh16(counts[0]);
+	change->inbound_count = pg_ntoh16(counts[1]);
 	change->last_activity_at = (TimestampTz) pg_ntoh64(at);
 }

@@ -13,11 +13,16 @@ typedef struct Change
 {
 	pg_uuid_t conversation_id;
 	int32 message_count;
+	int32 inbound_count;		  /* of these, the inbound ones */
 	TimestampTz last_activity_at; /* the greatest timestamp of the messages */
 } Change;
 
-/* The bytes of a change; the numbers are in network order. */
+/*
+ * The bytes of a change; the numbers are in network order. Each count has two
+ * bytes: more messages are several changes.
+ */
 #define CHANGE_BYTES 28
+#define CHANGE_MOST_MESSAGES 32767
 
 /* So many fit into a row that fits into a page. */
 #define CHANGES_PER_ROW 250

@@ -142,6 +142,7 @@ gather(ConversationMessage **sorted, int n, Touch *touches)
 			begin_touch(&touches[ntouches++], sorted[i]);
 		last = &touches[ntouches - 1];
 		last->message_count++;
+		last->inbound_count += sorted[i]->inbound;
 		last->last_activity_at =
 			Max(last->last_activity_at, sorted[i]->timestamp);
 	}
@@ -162,6 +163,7 @@ begin_touch(Touch *touch, const ConversationMessage *message)
 	touch->is_known = false;
 	touch->is_created = false;
 	touch->message_count = 0;
+	touch->inbound_count = 0;
 	touch->last_activity_at = message->timestamp;
 }
 

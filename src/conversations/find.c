@@ -66,6 +66,14 @@ static Statement find_message = {
 	.table = "messages",
 	.read_only = true};
 
+static Statement count_inbound = {
+	.sql = "SELECT c.inbound_count FROM msgstore.conversations c"
+		   " WHERE c.tenant_id = $1 AND c.id = $2",
+	.nargs = 2,
+	.argtypes = {TEXTOID, UUIDOID},
+	.table = "conversation_rows",
+	.read_only = true};
+
 static int take_array(ArrayType *array, Datum **elements);
 static void lock(Touch **touches, int n, bool wait);
 static int look_up(Touch *touches, int n, Touch **doubtful);
@@ -74,6 +82,7 @@ static bool is_free(TupleTableSlot *slot);
 
 PG_FUNCTION_INFO_V1(msgstore_wait_for_adders);
 PG_FUNCTION_INFO_V1(msgstore_is_empty_now);
+PG_FUNCTION_INFO_V1(msgstore_inbound_now);
 
 /*
  * Waits for the transactions that may have found one of these conversations
@@ -114,6 +123,26 @@ msgstore_is_empty_now(PG_FUNCTION_ARGS)
 	PopActiveSnapshot();
 	SPI_finish();
 	PG_RETURN_BOOL(is_empty);
+}
+
+/* _inbound_now(tenant_id, conversation_id): as _is_empty_now() */
+Datum
+msgstore_inbound_now(PG_FUNCTION_ARGS)
+{
+	Datum values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	bool isnull = true;
+	Datum count = (Datum) 0;
+
+	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
+	statement_execute(&count_inbound, values, NULL);
+	if (SPI_processed == 1)
+		count = statement_value(0, 1, &isnull);
+	PopActiveSnapshot();
+	SPI_finish();
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(count);
 }
 
 static int

@@ -53,16 +53,32 @@ static Statement merge_changes = {.sql = "SELECT msgstore._merge_changes($1)",
 /* Rows that this session has added since it last merged. */
 static int own_rows = 0;
 
+static bool lock_changes(LOCKMODE mode, bool wait);
 static bool is_due(void);
 static int merge(void);
 
 PG_FUNCTION_INFO_V1(msgstore_hold_changes);
+PG_FUNCTION_INFO_V1(msgstore_share_changes);
 
 /* _hold_changes(wait) */
 Datum
 msgstore_hold_changes(PG_FUNCTION_ARGS)
 {
-	bool wait = PG_GETARG_BOOL(0);
+	PG_RETURN_BOOL(lock_changes(ExclusiveLock, PG_GETARG_BOOL(0)));
+}
+
+/* _share_changes() */
+Datum
+msgstore_share_changes(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	(void) lock_changes(ShareLock, true);
+	PG_RETURN_VOID();
+}
+
+static bool
+lock_changes(LOCKMODE mode, bool wait)
+{
 	LOCKTAG tag;
 
 	SET_LOCKTAG_ADVISORY(tag,
@@ -70,8 +86,7 @@ msgstore_hold_changes(PG_FUNCTION_ARGS)
 						 CHANGES_LOCK_CLASS,
 						 0,
 						 CHANGES_LOCK_SUBID);
-	PG_RETURN_BOOL(LockAcquire(&tag, ExclusiveLock, false, !wait) !=
-				   LOCKACQUIRE_NOT_AVAIL);
+	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void

@@ -38,6 +38,7 @@ typedef struct PendingSum
 	text *tenant_id;
 	TimestampTz last_activity_at;
 	int32 message_count;
+	int32 inbound_count;
 	char status; /* of simplehash */
 } PendingSum;
 
@@ -107,6 +108,7 @@ static int compare_places(const PendingSum *sum, TimestampTz at, pg_uuid_t *id);
 static int compare_sums(Datum a, Datum b, void *arg);
 
 PG_FUNCTION_INFO_V1(msgstore_pending_count);
+PG_FUNCTION_INFO_V1(msgstore_pending_inbound);
 PG_FUNCTION_INFO_V1(msgstore_pending_activity);
 PG_FUNCTION_INFO_V1(msgstore_newest_pending);
 
@@ -117,6 +119,15 @@ msgstore_pending_count(PG_FUNCTION_ARGS)
 	const PendingSum *sum = find(fcinfo);
 
 	PG_RETURN_INT32(sum == NULL ? 0 : sum->message_count);
+}
+
+/* _pending_inbound(tenant_id, conversation_id) */
+Datum
+msgstore_pending_inbound(PG_FUNCTION_ARGS)
+{
+	const PendingSum *sum = find(fcinfo);
+
+	PG_RETURN_INT32(sum == NULL ? 0 : sum->inbound_count);
 }
 
 /* _pending_activity(tenant_id, conversation_id) */
@@ -153,13 +164,14 @@ msgstore_newest_pending(PG_FUNCTION_ARGS)
 	{
 		PendingSum *sum =
 			(PendingSum *) DatumGetPointer(binaryheap_remove_first(newest));
-		bool nulls[4] = {false};
-		Datum values[4];
+		bool nulls[5] = {false};
+		Datum values[5];
 
 		values[0] = PointerGetDatum(sum->tenant_id);
 		values[1] = UUIDPGetDatum(&sum->key.conversation_id);
 		values[2] = Int32GetDatum(sum->message_count);
-		values[3] = TimestampTzGetDatum(sum->last_activity_at);
+		values[3] = Int32GetDatum(sum->inbound_count);
+		values[4] = TimestampTzGetDatum(sum->last_activity_at);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -307,6 +319,7 @@ keep_newest(Pending *pending, TimestampTz least)
 			sum = pending_insert(pending->sums, key, &found);
 			sum->tenant_id = NULL;
 			sum->message_count = 0;
+			sum->inbound_count = 0;
 			sum->last_activity_at = DT_NOBEGIN;
 		}
 	}
@@ -338,10 +351,12 @@ add_row(Pending *pending, text *tenant_id, bytea *changes, bool all)
 		if (!found)
 		{
 			sum->message_count = 0;
+			sum->inbound_count = 0;
 			sum->last_activity_at = change.last_activity_at;
 		}
 		sum->tenant_id = tenant_id;
 		sum->message_count += change.message_count;
+		sum->inbound_count += change.inbound_count;
 		sum->last_activity_at =
 			Max(sum->last_activity_at, change.last_activity_at);
 	}

@@ -17,6 +17,7 @@ typedef struct Touch
 	bool is_known; /* existed before */
 	bool is_created;
 	int message_count;
+	int inbound_count; /* of these, the inbound ones */
 	TimestampTz last_activity_at;
 } Touch;
 

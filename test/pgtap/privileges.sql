@@ -17,7 +17,7 @@ SELECT set_eq(
     ARRAY['normalize_phone', 'normalize_email', 'normalize_address',
           'conversation_key', 'snippet', 'uuid7', 'version', '_tenant_scope', '_owner_scope',
           -- These read with the rights of the caller.
-          '_pending_count', '_pending_activity'],
+          '_pending_count', '_pending_inbound', '_pending_activity'],
     'PUBLIC can execute only functions that neither read nor write');
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
@@ -79,6 +79,14 @@ INSERT INTO calls VALUES
     ('record_status', $$SELECT msgstore.record_status('sms', 'p-1', 'read')$$),
     ('reap_outbound', 'SELECT msgstore.reap_outbound()'),
     ('list_conversations', 'SELECT msgstore.list_conversations()'),
+    ('get_conversation', $$DO 'BEGIN PERFORM msgstore.get_conversation(''0'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('update_conversation', $$DO 'BEGIN PERFORM msgstore.update_conversation(''0'', ''{}'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('mark_read', $$DO 'BEGIN PERFORM msgstore.mark_read(''0'', ''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('mark_unread', $$DO 'BEGIN PERFORM msgstore.mark_unread(''0'', ''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
     ('list_messages', $$SELECT msgstore.list_messages(
         msgstore.list_conversations() #>> '{items,0,number}')$$),
     ('save_response', $$SELECT msgstore.save_response(
@@ -189,7 +197,7 @@ INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
 FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversation_rows', 'msgstore.conversation_activity',
-        'msgstore.conversation_changes', 'msgstore.channels',
+        'msgstore.conversation_changes', 'msgstore.conversation_states', 'msgstore.read_marks', 'msgstore.channels',
         'msgstore.stream_events', 'msgstore.stream_subscriptions',
         'msgstore.stream_consumers', 'msgstore.parked_events',
         'msgstore.snapshots', 'msgstore.host_entries', 'msgstore.host_log',
@@ -274,14 +282,14 @@ SELECT set_eq(
     $$SELECT l.level, p.proname FROM levels l, pg_proc p
       WHERE p.pronamespace = 'msgstore'::regnamespace
         AND p.proname IN ('ingest', 'ingest_batch', 'send', 'append', 'save_response',
-            'list_conversations', 'list_messages', 'read_all', 'get_response',
+            'list_conversations', 'list_messages', 'update_conversation', 'mark_read', 'read_all', 'get_response',
             'process', 'claim', 'complete', 'sent', 'requeue_dead_letters', 'replay',
             'purge', 'erase_address', 'add_handler', 'create_api_key', 'set_tenant_limit',
             'grant_access', 'install_message_store')
         AND has_function_privilege(l.role, p.oid, 'EXECUTE')$$,
-    $$VALUES ('ingest', 'ingest'), ('ingest', 'ingest_batch'), ('ingest', 'send'),
+    $$VALUES ('ingest', 'ingest'), ('ingest', 'ingest_batch'), ('ingest', 'send'), ('ingest', 'update_conversation'),
         ('ingest', 'append'), ('ingest', 'save_response'),
-        ('read', 'list_conversations'), ('read', 'list_messages'), ('read', 'read_all'),
+        ('read', 'list_conversations'), ('read', 'list_messages'), ('read', 'mark_read'), ('read', 'read_all'),
         ('read', 'get_response'),
         ('process', 'process'), ('process', 'claim'), ('process', 'complete'), ('process', 'sent'),
         ('operate', 'requeue_dead_letters'), ('operate', 'replay'), ('operate', 'purge'),

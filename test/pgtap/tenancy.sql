@@ -78,7 +78,7 @@ SELECT set_eq(
       WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant|_response_scope|_tenants_in_scope|_log_tenant'
       EXCEPT
       -- These call functions that do.
-      SELECT unnest(ARRAY['list_messages', 'claim', 'sent', 'send_failed', 'record_status',
+      SELECT unnest(ARRAY['list_messages', 'get_conversation', 'update_conversation', 'mark_read', 'mark_unread', 'claim', 'sent', 'send_failed', 'record_status',
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
         'list_responses', 'branches', 'response_input_items', 'response_with_chain', 'metrics_detail',
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',

@@ -185,7 +185,7 @@ for my $path (
 	'/',
 	'/api',
 	'/api/conversations/',
-	'/api/conversations/1',
+	'/api/conversations/1/',
 	'/api/conversations//messages',
 	'/api/conversations/1/messages/',
 	'/api/conversations/1/2/messages',
