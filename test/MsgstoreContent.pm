@@ -40,6 +40,8 @@ SELECT msgstore.process();
 SELECT * FROM msgstore.send('sms', event(NULL, '+18045550001', 'sent'));
 SELECT * FROM msgstore.send('sms', event(NULL, '+18045550002', 'with a key'), 'key-1', 'trace-1');
 SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft 7', 'coo'));
+SELECT msgstore.update_conversation('1', '{"state": "closed", "assignee": "ann", "labels": ["vip"], "contact_name": "ünïcode"}');
+SELECT msgstore.mark_read('1', 'ann');
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003'), 'key-2', 'trace-2');
 -- A duplicate with different content, and a refused event.
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003', 'different'));

@@ -62,6 +62,9 @@ SELECT msgstore.ingest('sms', jsonb_build_object('from', '+15550001', 'to', '+15
 SELECT msgstore.send('sms', jsonb_build_object('from', '+15550002', 'to', '+15550001', 'timestamp', '2024-11-01T14:00:00Z',
     'body', 'secret ' || n), 'send-' || n) FROM generate_series(1, 5) n;
 SELECT msgstore.send('email', jsonb_build_object('from', 'a@x.org', 'to', :'t' || '@x.org', 'timestamp', '2024-11-01T14:00:00Z', 'body', 'secret'));
+SELECT msgstore.update_conversation(c ->> 'id', jsonb_build_object('assignee', 'ann', 'labels', ARRAY['vip', :'t'], 'contact_name', 'secret'), 'ann'),
+    msgstore.mark_read(c ->> 'id', 'ann')
+FROM jsonb_array_elements(msgstore.list_conversations() -> 'items') c;
 SELECT msgstore.sent(message_id, 'prov-1', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.sent(message_id, 'prov-' || :'t', 'sender-' || :'t') FROM msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.send_failed(message_id, 'E', 'secret', 'sender-' || :'t', true) FROM msgstore.claim_outbound('sender-' || :'t', 1);
@@ -198,6 +201,9 @@ cmp_ok(sql("SET msgstore.tenant_id = 'b'; SELECT count(DISTINCT finding) FROM ms
 # a calls every function, first those that read.
 my $probes = <<'SQL';
 SELECT msgstore.list_conversations(), msgstore.list_conversations(1, 1), msgstore.list_conversations(1, 50, :'page');
+SELECT msgstore.list_conversations(label => 'vip', reader => 'ann'), msgstore.list_conversations(state => 'open', assignee => 'ann');
+SELECT msgstore.list_conversations(label => 'b'), msgstore.list_conversations(contact_name => 'secret', reader => 'ann', unread => true);
+SELECT msgstore.get_conversation(c, 'ann') FROM unnest(ARRAY[:'conversation', :'number']) c;
 SELECT msgstore.list_messages(c) FROM unnest(ARRAY[:'conversation', :'number', 'nothing']) c;
 SELECT msgstore.list_messages(:'conversation');
 SELECT msgstore.list_messages('1', 1, 50, :'place');
@@ -255,6 +261,10 @@ SELECT msgstore.ingest('sms', '{"from": "+1555", "to": "+1556", "timestamp": "20
 SELECT * FROM msgstore.ingest_batch('[{"channel": "sms", "payload": {"from": "+1555", "to": "+1556", "timestamp": "2024-11-01T14:00:00Z", "body": "b", "messaging_provider_id": "late-b"}},
     {"channel": "sms", "payload": {"messaging_provider_id": "only-b"}}]');
 SELECT msgstore.send('sms', '{"from": "+15550002", "to": "+15550001", "timestamp": "2024-11-01T14:00:00Z", "body": "secret 1"}', 'send-b');
+SELECT msgstore.update_conversation(:'conversation', '{"state": "closed"}');
+SELECT msgstore.update_conversation(:'number', '{"state": "closed"}');
+SELECT msgstore.mark_read(:'conversation', 'ann');
+SELECT msgstore.mark_unread(:'number', 'ann');
 SELECT msgstore.read_payload('{}'), msgstore.resubmit_refused(:'refused');
 SELECT msgstore.requeue(:'dead'), msgstore.requeue(:'event');
 SELECT msgstore.requeue_dead_letters(event_ids => ARRAY[:'dead'::uuid]);
