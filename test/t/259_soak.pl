@@ -454,7 +454,7 @@ sql(join '', (map { "\\copy answers FROM '$_'\n" } @files), 'ANALYZE;');
 my $lost = sql('SELECT * FROM lost');
 my $doubled = sql('SELECT * FROM doubled');
 my $findings = sql('SELECT * FROM violations
-	WHERE violation NOT LIKE \'work without event%\'
+	WHERE violation NOT LIKE \'message without event%\'
 	UNION ALL SELECT c::text FROM msgstore.check() c');
 is($lost, '', 'nothing acknowledged is lost');
 is($doubled, '', 'nothing is doubled');
