@@ -53,6 +53,9 @@ SELECT * FROM msgstore.append_batch('[{"stream": "account-2", "type": "Opened", 
     "metadata": {"by": "ünïcode"}, "event_id": "00000000-0000-4000-8000-000000000001"}]');
 SELECT msgstore.save_snapshot('{"entries": [{"owner": "ann"}], "event_log_position": 1}');
 SELECT msgstore.create_subscription('reader', 'account', 2);
+CREATE FUNCTION ignore_event(e msgstore.stream_event) RETURNS void LANGUAGE sql AS '';
+SELECT msgstore.create_projection('ignored', 'account', 'ignore_event');
+SELECT msgstore.pause_projection('ignored');
 SELECT msgstore.park('reader', 1, 'later');
 SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_address": "10.0.0.1",
     "hostname": "h", "tags": ["a", "b"], "comment": "ünïcode"}]');

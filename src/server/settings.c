@@ -29,6 +29,7 @@ int msgstore_max_retries;
 int msgstore_memory_max_responses;
 int msgstore_memory_size;
 char *msgstore_owner;
+int msgstore_projection_timeout;
 int msgstore_purge_batch_size;
 int msgstore_purge_dead_letters_after;
 int msgstore_purge_events_after;
@@ -163,6 +164,14 @@ static const NumberSetting number_settings[] = {
 	 INT_MAX,
 	 PGC_SUSET,
 	 0},
+	{"msgstore.projection_timeout",
+	 "Maximum time of one call of a projection's function in a worker; 0 means no limit.",
+	 &msgstore_projection_timeout,
+	 5000,
+	 0,
+	 INT_MAX,
+	 PGC_SIGHUP,
+	 GUC_UNIT_MS},
 	{"msgstore.purge_batch_size",
 	 "Number of rows of each kind that a worker purges in one transaction.",
 	 &msgstore_purge_batch_size,

@@ -37,6 +37,7 @@ extern int msgstore_max_retries;			  /* failed retries */
 extern int msgstore_memory_max_responses;	  /* 0: no limit */
 extern int msgstore_memory_size;			  /* kB */
 extern char *msgstore_owner;				  /* "" means no scoping */
+extern int msgstore_projection_timeout;		  /* milliseconds */
 extern int msgstore_purge_batch_size;		  /* rows */
 extern int msgstore_purge_dead_letters_after; /* seconds, 0: never */
 extern int msgstore_purge_events_after;		  /* seconds, 0: never */
