@@ -14,7 +14,7 @@ from peers.floor import Floor
 from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
-from rows import drain, growth, held, http, ingest, latency, purge, slow_flush, wal
+from rows import drain, growth, held, http, ingest, latency, projections, purge, slow_flush, wal
 
 
 HERE = pathlib.Path(__file__).parent
@@ -51,6 +51,7 @@ def main():
         'wal': lambda: wal.measure(report, own),
         'held': lambda: held.measure(report, own),
         'purge': lambda: purge.measure(report, own),
+        'projections': lambda: projections.measure(report, own),
         'latency': lambda: latency.measure(report, own, [graphile, boss, pgq]),
         'http': lambda: http.measure(report, [constant, gateway, one_by_one, service],
                                      at_64=[listeners.usual_service(floor)]),

@@ -65,6 +65,8 @@ CREATE FUNCTION msgstore._access_rights()
             seek,rename_subscription,
             create_projection,pause_projection,resume_projection,rebuild_projection,
             retry_parked,list_projections,
+            set_stream_retention,list_stream_retention,truncate_stream,tombstone_stream,
+            erase_events,seal_log,verify_log,
             compact_stream,compact_host,delete_snapshot,apply_snapshot_retention,
             cleanup_responses,purge_responses,
             create_api_key,revoke_api_key,list_api_keys,

@@ -40,6 +40,7 @@ int msgstore_response_cleanup_batch;
 int msgstore_response_stale_after;
 int msgstore_response_store;
 int msgstore_response_ttl;
+int msgstore_seal_interval;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
@@ -227,6 +228,14 @@ static const NumberSetting number_settings[] = {
 	 0,
 	 INT_MAX,
 	 PGC_SUSET,
+	 GUC_UNIT_S},
+	{"msgstore.seal_interval",
+	 "Time between two seals of new events of streams; 0 means never.",
+	 &msgstore_seal_interval,
+	 0,
+	 0,
+	 86400,
+	 PGC_SIGHUP,
 	 GUC_UNIT_S},
 	{"msgstore.snippet_length",
 	 "Length of the snippets in lists, in grapheme clusters.",

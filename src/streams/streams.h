@@ -55,6 +55,9 @@ extern void streams_check_expected(const StreamEvent *event);
 /* The stream's name up to its first '-', or all of it; palloc'd. */
 extern text *streams_category(const text *stream);
 
+/* Raises MS409 if the stream's version is that of a tombstone. */
+extern void streams_check_not_ended(const StreamEvent *event, int64 current);
+
 /* Raises the error for another version than the expected one. */
 extern void streams_raise_conflict(const StreamEvent *event,
 								   int64 current,

@@ -45,6 +45,7 @@
 #include "server/settings.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
+#include "streams/upkeep.h"
 #include "streams/watch.h"
 #include "wake/changes.h"
 #include "wake/lanes.h"
@@ -90,6 +91,8 @@ typedef struct Task
 static Task tasks[] = {{merge_turn, DT_NOBEGIN},
 					   {maintenance_purge_turn, DT_NOBEGIN},
 					   {responses_housekeeping_turn, DT_NOBEGIN},
+					   {streams_retention_turn, DT_NOBEGIN},
+					   {streams_seal_turn, DT_NOBEGIN},
 					   {projections_turn, DT_NOBEGIN}};
 
 /* Set when a setting or a table that the tasks depend on may have changed. */

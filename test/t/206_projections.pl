@@ -84,6 +84,7 @@ my $open = $node->background_psql('store');
 $open->query_safe(q{BEGIN; SELECT msgstore.append('one-2', 'x', '{"what": "count"}')});
 append('one-1', 'count');
 $open->query_safe('COMMIT');
+$open->quit;
 is(sql("SELECT msgstore.wait_for('one', msgstore.latest_position(), '180 s')"), 't',
 	'the end of an open append wakes it');
 is(sql(q{SELECT count(*) FROM counts WHERE category = 'one'}), '12', 'no event is missing');
@@ -120,6 +121,7 @@ is(sql(q{SELECT sum(n) - sum(distinct_n) FROM (SELECT count(*) AS n, 2 * count(D
 	FROM counts WHERE category = 'one' GROUP BY n HAVING count(*) > 2 AND n > 1) c}), '', 'nothing is applied twice');
 
 # Locks of a user hold up the projection only, and do not count as failures.
+$open = $node->background_psql('store');
 $open->query_safe('BEGIN; LOCK TABLE counts');
 append('one-1', 'count');
 sql(q{SELECT msgstore.ingest('sms', event('while-locked'))});

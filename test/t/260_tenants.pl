@@ -38,6 +38,7 @@ for my $database (qw(alone shared))
 {
 	add_database($node, $database);
 	sql("SELECT msgstore.grant_access('tenant_$_', 'operate')", $database) for qw(a b);
+	sql("CREATE FUNCTION public.ignore_event(e msgstore.stream_event) RETURNS void LANGUAGE sql AS ''", $database);
 	sql("INSERT INTO msgstore.channels (name, address_kind, strict_order) VALUES ('strict', 'opaque', true)", $database);
 }
 
@@ -76,7 +77,10 @@ SELECT msgstore.append(s, 'Opened', jsonb_build_object('of', 'secret of ' || :'t
 SELECT msgstore.append('order-1', 'Changed', '{"more": 1}', event_id => '11111111-1111-4111-8111-111111111111');
 SELECT msgstore.create_subscription(s, 'order', 2) FROM unnest(ARRAY['sub', 'sub-' || :'t']) s;
 SELECT msgstore.park('sub', msgstore.latest_position(), 'secret');
-CREATE OR REPLACE FUNCTION public.ignore_event(e msgstore.stream_event) RETURNS void LANGUAGE sql AS '';
+SELECT msgstore.set_stream_retention('kept' || :'t', '1 year');
+SELECT msgstore.append('gone-1', 'x', '{}') FROM generate_series(1, 2);
+SELECT msgstore.seal_log();
+SELECT msgstore.truncate_stream('gone-1', 2);
 SELECT msgstore.create_projection('projection-' || :'t', 'order', 'public.ignore_event');
 SELECT msgstore.save_snapshot(jsonb_build_object('snapshot_id', s, 'hosts_content', 'secret')) FROM unnest(ARRAY['snap', 'snap-' || :'t']) s;
 SELECT msgstore.append_host_events(h, jsonb_build_array(jsonb_build_object('type', 'HostCreated',
@@ -304,7 +308,14 @@ SELECT * FROM msgstore.compact_stream('order-b', '{}');
 SELECT * FROM msgstore.compact_stream('onlyb-2', '{}');
 SELECT msgstore.seek('sub-b', 0);
 SELECT msgstore.rename_subscription('sub-b', 'sub-c');
-SELECT msgstore.list_projections();
+SELECT msgstore.list_projections() IS NOT NULL;
+SELECT msgstore.list_stream_retention();
+SELECT msgstore.set_stream_retention('keptb');
+SELECT msgstore.truncate_stream('onlyb-1', 2);
+SELECT msgstore.tombstone_stream('onlyb-1');
+SELECT msgstore.erase_events('onlyb-1'), msgstore.erase_events(data => '{"of": "secret of b"}');
+SELECT intact, seals, events, removed, unsealed, problem FROM msgstore.verify_log();
+SELECT msgstore.seal_log();
 SELECT msgstore.pause_projection('sub-b');
 SELECT msgstore.resume_projection('sub');
 SELECT msgstore.rebuild_projection('sub-b');
