@@ -41,7 +41,7 @@ ifeq ($(shell command -v $(or $(CLANG),$(shell sed -n 's/^CLANG *= *//p' $(dir $
 override with_llvm = no
 endif
 include $(PGXS)
-else ifneq ($(filter-out deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare test-images deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -98,6 +98,11 @@ SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch] gateway/*.[ch] gateway/*/*.[
 format lint:
 	@test/deps lint
 	@$(if $(filter format,$@),clang-format -i,test/lint) $(SOURCES)
+# Of the console, for the documentation.
+screenshots:
+	@test/deps build run test
+	@$(MAKE) --no-print-directory -s all
+	@test/screenshots
 # The man pages go to the directory "man", the packages to the directory "deb".
 man: gateway
 	@mkdir -p $@
@@ -116,4 +121,4 @@ release:
 	@./release make
 begin:
 	@./release begin '$(VERSION)'
-.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz test-sanitize test-versions test-pg-upgrade test-bare test-images man deb test-deb sanitized format lint dist release begin
+.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images man deb test-deb sanitized format lint dist release begin

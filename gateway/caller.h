@@ -10,6 +10,9 @@
 #define TENANT_MAX 255
 #define KEY_PREFIX_MAX 31
 
+/* Longer than any key; longer ones are refused before they are hashed. */
+#define KEY_MAX 128
+
 /* What a key allows; a set of scopes is their sum. */
 typedef enum Scope
 {
@@ -18,9 +21,7 @@ typedef enum Scope
 	SCOPE_SEND = 2,
 	SCOPE_READ = 4,
 	SCOPE_RESPONSES = 8,
-	SCOPE_OPERATE = 16,
-	SCOPE_APPEND = 32,
-	SCOPE_CONSUME = 64
+	SCOPE_OPERATE = 16
 } Scope;
 
 /* All zeros: no key; the tenant, if any, is the database role's. */

@@ -39,15 +39,18 @@ typedef struct Reply
 	const char *content_type; /* NULL: JSON */
 	char allow[64];			  /* for 405 */
 	const char *challenge;	  /* for 401 and 403; NULL: no header */
-	const char *codings;	  /* accepted ones, for 415; NULL: no header */
-	long retry_after;		  /* seconds; 0: no header */
-	long limit;				  /* that was exceeded; 0: no headers */
-	long limit_reset;		  /* seconds */
-	bool simulated;			  /* produced by the mock provider */
-	bool created;			  /* the request stored something new */
-	bool by_database;		  /* the database refused the request */
-	char param[64];			  /* field at fault, for /v1; "" if unknown */
-	char etag[24];			  /* without quotes; "": no header */
+	Text headers;			  /* further lines */
+	const char *policy;		  /* Content-Security-Policy; NULL: the setting's */
+	bool cached;		 /* clients may keep it and ask whether it changed */
+	bool open_ended;	 /* reply_head leaves out the length */
+	const char *codings; /* accepted ones, for 415; NULL: no header */
+	long retry_after;	 /* seconds; 0: no header */
+	long limit;			 /* that was exceeded; 0: no headers */
+	long limit_reset;	 /* seconds */
+	bool simulated;		 /* produced by the mock provider */
+	bool created;		 /* the request stored something new */
+	bool by_database;	 /* the database refused the request */
+	char param[64];		 /* field at fault, for /v1; "" if unknown */
 } Reply;
 
 typedef struct Request
@@ -73,11 +76,11 @@ typedef struct Request
 	bool close;			/* close the connection after the answer */
 	bool persistent;	/* unless close is set, the connection stays open */
 	bool deferred;		/* the answer is sent by server_answer */
+	bool given_away;	/* the answer is sent by somebody else */
 	int route;			/* its number, once it is known */
 	bool guarded;		/* has entered the breaker of its route */
 	bool mock;			/* mark the log line */
 	bool for_channel;	/* segment names a channel: 404 if there is none */
-	bool conditional;	/* If-Match or If-None-Match: 412, not 409 */
 	LimitTicket sender; /* counted for the sender, returned unless 2xx */
 	MemoryShare memory; /* what body and reply take, if that is much */
 	Reply reply;

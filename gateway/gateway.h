@@ -24,6 +24,7 @@ typedef struct Gateway
 	struct Provider *provider;
 	struct Sender *sender; /* NULL: no mock sender */
 	struct Tls *tls;	   /* NULL: plain HTTP */
+	struct Feed *feed;	   /* NULL: no listeners allowed */
 	struct Server *server;
 } Gateway;
 

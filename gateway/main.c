@@ -27,6 +27,7 @@
 #include "guard/own_limit.h"
 #include "http/server.h"
 #include "http/tls.h"
+#include "live/feed.h"
 #include "log.h"
 #include "memory.h"
 #include "metrics.h"
@@ -50,6 +51,7 @@ static int answer(const Config *config);
 static int check(Gateway *gateway, Config *config);
 static bool start_gateway(Gateway *gateway, Text *error);
 static bool start_server(Gateway *gateway, Text *error);
+static bool start_feed(Gateway *gateway, Text *error);
 static bool start_guard(Gateway *gateway, Text *error);
 static bool check_keys(Gateway *gateway, Text *error);
 static int await_signal(const sigset_t *signals);
@@ -244,12 +246,26 @@ start_gateway(Gateway *gateway, Text *error)
 static bool
 start_server(Gateway *gateway, Text *error)
 {
-	if (start_guard(gateway, error))
+	if (start_guard(gateway, error) && start_feed(gateway, error))
 		gateway->server =
 			server_start(gateway,
 						 (RequestHandler){routes_dispatch, routes_finish},
 						 error);
 	return gateway->server != NULL;
+}
+
+static bool
+start_feed(Gateway *gateway, Text *error)
+{
+	if (gateway->config->max_listeners == 0)
+		return true;
+	gateway->feed = feed_create(gateway->config,
+								gateway->log,
+								gateway->metrics,
+								gateway->keys);
+	if (gateway->feed == NULL)
+		text_add_string(error, "out of memory or threads");
+	return gateway->feed != NULL;
 }
 
 /* TLS, keys and the limit. On failure error says why. */
@@ -344,6 +360,8 @@ stop_gateway(Gateway *gateway)
 		sender_refuse(gateway->sender);
 	if (pthread_create(&enforcer, NULL, enforce_stop, gateway) == 0)
 		pthread_detach(enforcer);
+	if (gateway->feed != NULL)
+		feed_stop(gateway->feed);
 	calm = server_drain(gateway->server, DRAIN_US);
 	if (!calm)
 		log_event(gateway->log, LOG_WARN, "cancelling running queries");
@@ -359,6 +377,8 @@ stop_gateway(Gateway *gateway)
 static void
 free_gateway(Gateway *gateway)
 {
+	if (gateway->feed != NULL)
+		feed_free(gateway->feed);
 	if (gateway->sender != NULL)
 		sender_stop(gateway->sender);
 	if (gateway->batch != NULL)

@@ -14,6 +14,7 @@
 #include "storage/lwlock.h"
 
 #include "inbox/payload.h"
+#include "live/live.h"
 #include "responses/responses.h"
 #include "server/settings.h"
 #include "stats/stats.h"
@@ -39,6 +40,7 @@ _PG_init(void)
 {
 	settings_define(inbox_assign_redact_keys);
 	stats_init();
+	live_init();
 	streams_init();
 	wake_init();
 	wake_outbox_init();
@@ -58,6 +60,7 @@ request_shmem(void)
 	if (next_shmem_request)
 		next_shmem_request();
 	responses_shmem_request();
+	live_shmem_request();
 	stats_shmem_request();
 	streams_shmem_request();
 	wake_shmem_request();
@@ -71,6 +74,7 @@ start_shmem(void)
 		next_shmem_startup();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	responses_shmem_startup();
+	live_shmem_startup();
 	stats_shmem_startup();
 	streams_shmem_startup();
 	wake_shmem_startup();

@@ -11,7 +11,7 @@
 #include "log.h"
 
 /* The number of settings in the table of options.c. */
-#define CONFIG_OPTION_COUNT 42
+#define CONFIG_OPTION_COUNT 44
 
 /* What the command line asks for. */
 typedef enum ConfigAction
@@ -44,6 +44,7 @@ typedef struct Config
 	char *tls_cert; /* files; "": no TLS */
 	char *tls_key;
 	long max_connections;
+	long max_listeners;
 	long max_header_bytes;
 	long max_body_bytes;
 	long responses_max_body_bytes;
@@ -59,6 +60,7 @@ typedef struct Config
 	long breaker_error_threshold;
 	long breaker_open; /* seconds */
 	long breaker_half_open_successes;
+	bool console;
 	bool security_headers;
 	char *csp_default_src;
 	bool hsts;

@@ -3,8 +3,15 @@
  *
  * This check comes before anything that costs something: without a valid key
  * no body is read, and the answer says only that the key is missing or
- * invalid. A key is accepted in one header only. It is never logged or sent
- * back; the log shows its prefix, which is public.
+ * invalid. A key is accepted in one header, or in the cookie that
+ * POST /api/session sets for the console. It is never logged or sent back; the
+ * log shows its prefix, which is public.
+ *
+ * A browser adds the cookie to requests by itself, so that another site could
+ * try to make it act. The cookie is SameSite=Strict, and a request with it that
+ * changes something must have a header that only a script of the same site can
+ * add: no other site gets permission for it, because the gateway never answers
+ * a preflight.
  */
 #include <string.h>
 #include <strings.h>
@@ -14,10 +21,9 @@
 #include "guard/keys.h"
 #include "guard/own_limit.h"
 
-/* Longer than any key; longer ones are refused before they are hashed. */
-#define KEY_MAX 128
-
-static bool read_key(const Request *request, char *key, const char **why);
+static bool read_cookie(const Request *request, char *key);
+static bool is_forged(const Request *request);
+static bool copy_key(const char *value, size_t length, char *key);
 
 AuthVerdict
 auth_check(Request *request, Scope scope, const char **why)
@@ -32,8 +38,14 @@ auth_check(Request *request, Scope scope, const char **why)
 		own_limit_get(gateway->own_limit, &request->caller);
 		return AUTH_ADMITTED;
 	}
-	if (!read_key(request, key, why))
+	if (!auth_read_key(request, key, why))
 		return AUTH_UNAUTHORIZED;
+	if (is_forged(request))
+	{
+		*why = "a request with the session's cookie needs the header "
+			   "\"X-Requested-With\"";
+		return AUTH_FORBIDDEN;
+	}
 	switch (keys_identify(gateway->keys, key, &request->caller, why))
 	{
 		case KEY_GOOD:
@@ -50,9 +62,8 @@ auth_check(Request *request, Scope scope, const char **why)
 	return AUTH_FORBIDDEN;
 }
 
-/* Reads "Authorization: Bearer KEY": one such header with one key. */
-static bool
-read_key(const Request *request, char *key, const char **why)
+bool
+auth_read_key(const Request *request, char *key, const char **why)
 {
 	const char *value = NULL;
 	size_t length;
@@ -71,16 +82,55 @@ read_key(const Request *request, char *key, const char **why)
 		value = request->info->http_headers[i].value;
 	}
 	if (value == NULL)
-		return false;
+		return read_cookie(request, key);
 	*why = "header \"Authorization\" must be \"Bearer KEY\"";
 	if (strncasecmp(value, "Bearer ", 7) != 0)
 		return false;
 	value += 7 + strspn(value + 7, " ");
 	length = strcspn(value, " \t");
-	if (length == 0 || length > KEY_MAX ||
-		value[length + strspn(value + length, " \t")] != '\0')
+	return value[length + strspn(value + length, " \t")] == '\0' &&
+		   copy_key(value, length, key);
+}
+
+/* The cookies are "name=value; name=value"; a key has no ";". */
+static bool
+read_cookie(const Request *request, char *key)
+{
+	static const char name[] = AUTH_COOKIE "=";
+	const char *cookies = mg_get_header(request->conn, "Cookie");
+
+	while (cookies != NULL && *cookies != '\0')
+	{
+		size_t length;
+
+		cookies += strspn(cookies, "; ");
+		length = strcspn(cookies, ";");
+		if (strncmp(cookies, name, strlen(name)) == 0)
+			return copy_key(cookies + strlen(name), length - strlen(name), key);
+		cookies += length;
+	}
+	return false;
+}
+
+static bool
+is_forged(const Request *request)
+{
+	const char *site = mg_get_header(request->conn, "Sec-Fetch-Site");
+
+	if (mg_get_header(request->conn, "Authorization") != NULL ||
+		strcmp(request->method, "GET") == 0 ||
+		strcmp(request->method, "HEAD") == 0)
 		return false;
-	/* Keys are printable ASCII; other bytes may not even be valid text. */
+	return mg_get_header(request->conn, "X-Requested-With") == NULL ||
+		   (site != NULL && strcmp(site, "same-origin") != 0);
+}
+
+/* Keys are printable ASCII; other bytes may not even be valid text. */
+static bool
+copy_key(const char *value, size_t length, char *key)
+{
+	if (length == 0 || length > KEY_MAX)
+		return false;
 	for (size_t i = 0; i < length; i++)
 	{
 		if (value[i] < '!' || value[i] > '~')

@@ -21,4 +21,13 @@ typedef enum AuthVerdict
  */
 AuthVerdict auth_check(Request *request, Scope scope, const char **why);
 
+/* The cookie of a session of the console; its value is the key. */
+#define AUTH_COOKIE "msgstore_key"
+
+/*
+ * Copies the key of the request, of at most KEY_MAX bytes. Returns false if it
+ * has none; *why is then a constant for the client.
+ */
+bool auth_read_key(const Request *request, char *key, const char **why);
+
 #endif /* AUTH_H */

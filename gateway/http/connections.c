@@ -14,6 +14,7 @@
  * arrive at a reasonable speed.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -28,6 +29,7 @@
 #include "clock.h"
 #include "http/connections.h"
 #include "http/crowd.h"
+#include "http/wire.h"
 
 /* The timekeeper's period: how late a connection may be shut down. */
 #define TICK_US (SECOND_US / 4)
@@ -220,6 +222,18 @@ connection_send(Connection *connection, const Text *answer)
 			 answer->length,
 			 MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t) answer->length)
 		shutdown(connection->socket, SHUT_RDWR);
+}
+
+int
+connection_give_away(Connection *connection)
+{
+	int file = socket_of(connection) >= 0
+				   ? fcntl(connection->socket, F_DUPFD_CLOEXEC, 3)
+				   : -1;
+
+	if (file >= 0)
+		wire_give_away();
+	return file;
 }
 
 void

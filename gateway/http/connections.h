@@ -58,6 +58,13 @@ bool connection_can_send(Connection *connection);
 void connection_send(Connection *connection, const Text *answer);
 
 /*
+ * Gives the connection to the caller, who owns the socket that is returned.
+ * civetweb then closes the connection for itself and its thread is free.
+ * Returns -1 if that is not possible.
+ */
+int connection_give_away(Connection *connection);
+
+/*
  * While the limit is reached, connections that are not protected are closed.
  * A request protects its connection; one without a required key takes the
  * protection away again.

@@ -44,6 +44,7 @@ static const Status statuses[] = {
 	{201, "Created", NULL},
 	{202, "Accepted", NULL},
 	{204, "No Content", NULL},
+	{304, "Not Modified", NULL},
 	{400, "Bad Request", "bad_request"},
 	{401, "Unauthorized", "unauthorized"},
 	{403, "Forbidden", "forbidden"},
@@ -52,7 +53,6 @@ static const Status statuses[] = {
 	{406, "Not Acceptable", "not_acceptable"},
 	{408, "Request Timeout", "request_timeout"},
 	{409, "Conflict", "conflict"},
-	{412, "Precondition Failed", "precondition_failed"},
 	{413, "Payload Too Large", "payload_too_large"},
 	{415, "Unsupported Media Type", "unsupported_media_type"},
 	{429, "Too Many Requests", "rate_limited"},
@@ -176,16 +176,20 @@ reply_sqlstate(Request *request,
 			   const char *detail,
 			   bool content)
 {
-	static const char version_conflict[] = "version conflict";
 	int status = status_of_sqlstate(sqlstate, content);
 
 	request->reply.by_database = true;
+	if (request->scope == SCOPE_OPERATE && strcmp(sqlstate, "42501") == 0)
+	{
+		set_error_body(request,
+					   403,
+					   "the gateway's database role may not do this",
+					   "Grant it the access level \"operate\".");
+		return;
+	}
 	if (status == 400 && request->for_channel &&
 		is_about_channel(message, request->segment))
 		status = 404;
-	if (status == 409 && request->conditional &&
-		strncmp(message, version_conflict, strlen(version_conflict)) == 0)
-		status = 412;
 	if (strncmp(sqlstate, "MS", 2) == 0 && status != 500)
 	{
 		set_error_body(request, status, message, detail);
@@ -213,6 +217,16 @@ reply_sqlstate(Request *request,
 }
 
 void
+reply_head(Request *request, const char *content_type, Text *out)
+{
+	request->close = true;
+	request->reply.status = 200;
+	request->reply.content_type = content_type;
+	request->reply.open_ended = true;
+	add_headers(request, out);
+}
+
+void
 reply_send(Request *request)
 {
 	Reply *reply = &request->reply;
@@ -220,6 +234,12 @@ reply_send(Request *request)
 	bool small = length <= SMALL_ANSWER_BYTES;
 	Text out = {0};
 
+	if (request->given_away)
+	{
+		mg_disable_connection_keep_alive(request->conn);
+		count_status(request);
+		return;
+	}
 	/* Bytes left of an unread body must not be taken for the next request. */
 	if (!request->body_read)
 		request->close = true;
@@ -416,16 +436,18 @@ add_headers(const Request *request, Text *out)
 	const Reply *reply = &request->reply;
 
 	text_addf(out,
-			  "HTTP/1.1 %d %s\r\nCache-Control: no-store\r\n",
+			  "HTTP/1.1 %d %s\r\nCache-Control: %s\r\n",
 			  reply->status,
-			  find_status(reply->status)->phrase);
+			  find_status(reply->status)->phrase,
+			  reply->cached ? "no-cache" : "no-store");
 	add_header(out, "Date", current_date());
 	/* An answer without content has no length either (RFC 9110, 8.6). */
-	if (reply->status != 204)
+	if (reply->status != 204 && reply->status != 304)
 	{
-		text_addf(out,
-				  "Content-Length: %zu\r\n",
-				  reply->body.length + strlen(body_end(reply)));
+		if (!reply->open_ended)
+			text_addf(out,
+					  "Content-Length: %zu\r\n",
+					  reply->body.length + strlen(body_end(reply)));
 		add_header(out,
 				   "Content-Type",
 				   reply->content_type != NULL ? reply->content_type
@@ -443,8 +465,6 @@ add_headers(const Request *request, Text *out)
 		add_header(out, "Allow", reply->allow);
 	if (reply->codings != NULL)
 		add_header(out, "Accept-Encoding", reply->codings);
-	if (reply->etag[0] != '\0')
-		text_addf(out, "ETag: \"%s\"\r\n", reply->etag);
 	if (reply->retry_after > 0)
 		text_addf(out, "Retry-After: %ld\r\n", reply->retry_after);
 	if (reply->limit > 0)
@@ -452,8 +472,10 @@ add_headers(const Request *request, Text *out)
 				  "X-RateLimit-Limit: %ld\r\nX-RateLimit-Reset: %ld\r\n",
 				  reply->limit,
 				  reply->limit_reset);
+	text_add(out, reply->headers.data, reply->headers.length);
 	add_security_headers(request, out);
-	text_add_string(out, "\r\n");
+	if (!reply->open_ended)
+		text_add_string(out, "\r\n");
 }
 
 static void
@@ -494,8 +516,11 @@ add_security_headers(const Request *request, Text *out)
 					"X-Content-Type-Options: nosniff\r\n"
 					"X-Frame-Options: DENY\r\n"
 					"Referrer-Policy: no-referrer\r\n"
-					"Content-Security-Policy: default-src ");
-	text_add_string(out, config->csp_default_src);
+					"Content-Security-Policy: ");
+	if (request->reply.policy != NULL)
+		text_add_string(out, request->reply.policy);
+	else
+		text_addf(out, "default-src %s", config->csp_default_src);
 	text_add_string(out, "\r\n");
 	if (config->hsts)
 		text_add_string(out,

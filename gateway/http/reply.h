@@ -58,6 +58,12 @@ void reply_sqlstate(Request *request,
 /* The words of a status that the gateway answers with. */
 const char *reply_phrase(int status);
 
+/*
+ * The head of an answer of 200 that somebody else sends, without a length and
+ * the blank line at its end. The connection is closed after it.
+ */
+void reply_head(Request *request, const char *content_type, Text *out);
+
 /* Writes the answer to the client. */
 void reply_send(Request *request);
 

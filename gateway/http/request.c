@@ -78,6 +78,7 @@ request_close(Request *request)
 {
 	text_free(&request->body);
 	text_free(&request->reply.body);
+	text_free(&request->reply.headers);
 	memory_resize(request->gateway->memory,
 				  &request->memory,
 				  request->client,

@@ -247,12 +247,12 @@ raise_file_limit(const Config *config, Text *error)
 	return false;
 }
 
-/* Two for every thread: its connection and its wake-up event. */
+/* Two for every thread: its connection and its wake-up event; and listeners. */
 static long
 count_files(const Config *config)
 {
 	return 2 * (config->max_connections + SPARE_THREADS) + config->pool_max +
-		   OTHER_FILES;
+		   config->max_listeners + OTHER_FILES;
 }
 
 static int

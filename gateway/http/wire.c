@@ -8,6 +8,9 @@
  * on. For the same reason the state belongs to the thread: there is nothing
  * else to find it by.
  *
+ * A connection can be given away while civetweb closes it: then shutdown(),
+ * which civetweb calls before it closes its own file, does nothing.
+ *
  * If a civetweb reads in another way, requests are read as civetweb can:
  * wire_is_at_end then tells that the connection must be closed.
  */
@@ -38,21 +41,24 @@ typedef struct Wire
 	bool open;
 	bool tls;
 	bool paused;
+	bool given_away; /* until the next connection */
 } Wire;
 
 /* Other names, because the header can define recv() as a macro or inline. */
 ssize_t
 wire_recv(int file, void *buffer, size_t size, int flags) __asm__("recv");
 int wire_ssl_read(SSL *ssl, void *buffer, int size) __asm__("SSL_read");
+int wire_shutdown(int file, int how) __asm__("shutdown");
 
 static bool is_reading(bool tls, size_t size);
 static bool await_more(int file, int64_t until_us);
-static void find_ssl_read(void);
+static void find_replaced(void);
 
 static _Thread_local Wire wire;
 
-static pthread_once_t ssl_read_once = PTHREAD_ONCE_INIT;
+static pthread_once_t replaced_once = PTHREAD_ONCE_INIT;
 static int (*ssl_read)(SSL *ssl, void *buffer, int size);
+static int (*real_shutdown)(int file, int how);
 
 void
 wire_open(bool tls)
@@ -82,6 +88,12 @@ void
 wire_next_request(void)
 {
 	wire.requests++;
+}
+
+void
+wire_give_away(void)
+{
+	wire.given_away = true;
 }
 
 bool
@@ -120,11 +132,20 @@ wire_recv(int file, void *buffer, size_t size, int flags)
 }
 
 int
+wire_shutdown(int file, int how)
+{
+	if (wire.given_away)
+		return 0;
+	pthread_once(&replaced_once, find_replaced);
+	return real_shutdown(file, how);
+}
+
+int
 wire_ssl_read(SSL *ssl, void *buffer, int size)
 {
 	int64_t until_us = 0;
 
-	pthread_once(&ssl_read_once, find_ssl_read);
+	pthread_once(&replaced_once, find_replaced);
 	if (!is_reading(true, (size_t) size))
 		return ssl_read(ssl, buffer, size);
 	for (;;)
@@ -167,7 +188,8 @@ await_more(int file, int64_t until_us)
 }
 
 static void
-find_ssl_read(void)
+find_replaced(void)
 {
 	*(void **) &ssl_read = dlsym(RTLD_NEXT, "SSL_read");
+	*(void **) &real_shutdown = dlsym(RTLD_NEXT, "shutdown");
 }

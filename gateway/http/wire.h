@@ -16,6 +16,12 @@ void wire_close(void);
 void wire_pause(void);
 void wire_resume(void);
 
+/*
+ * Another thread has a duplicate of the connection's socket: civetweb closes
+ * its own, and the connection stays open.
+ */
+void wire_give_away(void);
+
 /* Call it once for each request, before its body is read. */
 void wire_next_request(void);
 

@@ -82,9 +82,6 @@ class_of(const Request *request)
 			return POOL_READ;
 		case SCOPE_RESPONSES:
 			return POOL_RESPONSES;
-		case SCOPE_APPEND:
-		case SCOPE_CONSUME:
-			return POOL_STREAMS;
 		case SCOPE_NONE:
 		case SCOPE_OPERATE:
 			break;

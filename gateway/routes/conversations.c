@@ -17,7 +17,8 @@ static const char conversations_sql[] =
 	"SELECT msgstore.list_conversations($1::int, $2::int, $3, $4, $5, $6, $7,"
 	" $8, $9::boolean)";
 static const char messages_sql[] =
-	"SELECT msgstore.list_messages($4, $1::int, $2::int, $3)";
+	"SELECT msgstore.list_messages($4, $1::int, $2::int, $3,"
+	" newest_first => $5::text = 'desc')";
 static const char get_sql[] = "SELECT msgstore.get_conversation($1, $2)";
 static const char update_sql[] =
 	"SELECT msgstore.update_conversation($1, $3::jsonb, $2)";
@@ -92,16 +93,25 @@ void
 get_conversation_messages(Request *request)
 {
 	Page page;
+	char order[8];
+	bool has_order;
 
-	if (!read_page(request, &page))
+	if (!read_page(request, &page) ||
+		!request_query_text(request, "order", order, sizeof(order), &has_order))
 		return;
+	if (has_order && strcmp(order, "asc") != 0 && strcmp(order, "desc") != 0)
+	{
+		reply_error(request, 400, "parameter \"order\" is not asc or desc");
+		return;
+	}
 	answer(request,
 		   messages_sql,
-		   4,
+		   5,
 		   (const char *[]){page.page,
 							page.size,
 							page.has_after ? page.after : NULL,
-							request->segment},
+							request->segment,
+							has_order ? order : "asc"},
 		   false);
 }
 

@@ -26,6 +26,26 @@ void post_conversation_read(Request *request);
 void post_conversation_unread(Request *request);
 void get_conversation_messages(Request *request);
 
+/* console.c */
+void get_console(Request *request);
+void get_console_file(Request *request);
+
+/* events.c */
+void get_events(Request *request);
+
+/* operations.c */
+void get_dead_letters(Request *request);
+void post_dead_letters_requeue(Request *request);
+void get_workers(Request *request);
+void get_sources(Request *request);
+void get_checks(Request *request);
+void get_operations(Request *request);
+
+/* session.c */
+void get_session(Request *request);
+void post_session(Request *request);
+void delete_session(Request *request);
+
 /* responses.c */
 void post_response(Request *request);
 void get_response(Request *request);
@@ -33,15 +53,6 @@ void delete_response(Request *request);
 void post_response_cancel(Request *request);
 void get_responses(Request *request);
 void get_response_items(Request *request);
-
-/* streams.c */
-void post_stream(Request *request);
-void post_streams(Request *request);
-void get_stream(Request *request);
-void get_streams(Request *request);
-void get_subscriptions(Request *request);
-void post_fetch(Request *request);
-void post_ack(Request *request);
 
 /* provider.c */
 void post_mock_inbound(Request *request);

@@ -165,6 +165,15 @@ const MetricName metric_names[] = {
 				"http_buffer_refused",
 				NULL,
 				"Requests refused because too much data was in flight."),
+	[METRIC_LISTENERS] = GAUGE("listeners",
+							   "listeners",
+							   NULL,
+							   "Clients that follow /api/events."),
+	[METRIC_LISTENERS_DROPPED] =
+		COUNTER("listeners_dropped",
+				"listeners_dropped",
+				NULL,
+				"Clients of /api/events dropped because they did not read."),
 	[METRIC_BATCHES] =
 		COUNTER("batches", "batches", NULL, "Batches sent to ingest_batch."),
 	[METRIC_BATCHES_SPLIT] = COUNTER("batches_split",
@@ -215,7 +224,6 @@ const MetricName metric_names[] = {
 	POOL_CLASS("read"),
 	POOL_CLASS("send"),
 	POOL_CLASS("responses"),
-	POOL_CLASS("streams"),
 
 	DATABASE_GAUGE("worker_queued",
 				   "queued_events",

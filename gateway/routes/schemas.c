@@ -46,6 +46,102 @@ const Schema schemas[] = {
 	},
 	"additionalProperties": false
 })},
+{"Changes", JSON({
+	"type": "object",
+	"required": ["changes", "next"],
+	"properties": {
+		"changes": {"type": "array", "items": {
+			"type": "object",
+			"required": ["kind"],
+			"properties": {
+				"kind": {"enum": ["message", "status", "conversation",
+					"dead_letter", "operation", "reset"]},
+				"id": {"type": "string", "format": "uuid"},
+				"conversation_id": {"type": "string", "format": "uuid"},
+				"channel": {"type": "string"},
+				"direction": {"enum": ["inbound", "outbound"]},
+				"timestamp": {"type": "string", "format": "date-time"},
+				"status": {"type": "string"},
+				"error_code": {"type": "string"},
+				"present": {"type": "boolean",
+					"description": "Whether it is a dead letter now"},
+				"operation": {"type": "string"},
+				"event_count": {"type": "integer"}
+			},
+			"additionalProperties": false
+		}},
+		"next": {"type": "string",
+			"description": "Pass it as \"after\" to get what follows"}
+	},
+	"additionalProperties": false
+})},
+{"Session", JSON({
+	"type": "object",
+	"required": ["keys", "open", "tenant", "scopes"],
+	"properties": {
+		"keys": {"type": "boolean",
+			"description": "Whether the gateway requires keys"},
+		"open": {"type": "boolean",
+			"description": "Whether this request may use the API"},
+		"tenant": {"type": "string"},
+		"scopes": {"type": "array", "items": {
+			"enum": ["ingest", "send", "read", "responses", "operate"]}}
+	},
+	"additionalProperties": false
+})},
+{"DeadLetters", JSON({
+	"type": "object",
+	"required": ["items", "total"],
+	"properties": {
+		"items": {"type": "array", "items": {
+			"type": "object",
+			"properties": {
+				"id": {"type": "string", "format": "uuid"},
+				"direction": {"enum": ["inbound", "outbound"]},
+				"channel": {"type": ["string", "null"]},
+				"from": {"type": ["string", "null"]},
+				"to": {"type": ["string", "null"]},
+				"body": {"type": ["string", "null"],
+					"description": "Its first 200 characters"},
+				"attempt_count": {"type": "integer"},
+				"error_code": {"type": "string"},
+				"error_message": {"type": "string"},
+				"attempts": {"type": "array"},
+				"created_at": {"type": ["string", "null"], "format": "date-time"},
+				"died_at": {"type": "string", "format": "date-time"}
+			},
+			"additionalProperties": false
+		}},
+		"total": {"type": "integer"}
+	},
+	"additionalProperties": false
+})},
+{"Requeue", JSON({
+	"type": "object",
+	"properties": {
+		"ids": {"type": "array", "items": {"type": "string", "format": "uuid"}},
+		"channel": {"type": "string"},
+		"error_code": {"type": "string"},
+		"dry_run": {"type": "boolean",
+			"description": "Only count those that match all of the others"}
+	},
+	"additionalProperties": false,
+	"examples": [{"channel": "sms", "dry_run": true}]
+})},
+{"Requeued", JSON({
+	"type": "object",
+	"required": ["count"],
+	"properties": {"count": {"type": "integer"}},
+	"additionalProperties": false
+})},
+{"Rows", JSON({
+	"type": "object",
+	"required": ["items"],
+	"properties": {
+		"items": {"type": "array", "items": {"type": "object"}}
+	},
+	"additionalProperties": false
+})},
 {"Accepted", JSON({
 	"type": "object",
 	"required": ["status", "id"],
@@ -383,155 +479,6 @@ const Schema schemas[] = {
 		"has_more": {"type": "boolean"}
 	}
 })},
-{"NewEvent", JSON({
-	"type": "object",
-	"required": ["type", "data"],
-	"properties": {
-		"type": {"type": "string", "maxLength": 1000},
-		"data": {"description": "Any JSON"},
-		"metadata": {"description": "Any JSON"},
-		"event_id": {"type": "string", "format": "uuid",
-			"description": "An event with the same id and content is stored once"},
-		"created_by": {"type": "string"},
-		"expected_version": {"type": "integer", "minimum": 0,
-			"description": "Version of the stream before the event; 0: no events. Another version is a conflict"}
-	},
-	"additionalProperties": false,
-	"examples": [{"type": "Placed", "data": {"amount": 10}}]
-})},
-{"NewEvents", JSON({
-	"type": "object",
-	"required": ["events"],
-	"properties": {
-		"events": {
-			"type": "array",
-			"items": {
-				"allOf": [{"$ref": "#/components/schemas/NewEventOfStream"}]
-			}
-		}
-	},
-	"examples": [{"events": [{"stream": "order-1", "type": "Placed", "data": {"amount": 10}}]}]
-})},
-{"NewEventOfStream", JSON({
-	"type": "object",
-	"required": ["stream", "type", "data"],
-	"properties": {
-		"stream": {"type": "string", "maxLength": 1000},
-		"type": {"type": "string", "maxLength": 1000},
-		"data": {"description": "Any JSON"},
-		"metadata": {"description": "Any JSON"},
-		"event_id": {"type": "string", "format": "uuid"},
-		"created_by": {"type": "string"},
-		"expected_version": {"type": "integer", "minimum": 0}
-	},
-	"additionalProperties": false
-})},
-{"AppendedEvent", JSON({
-	"type": "object",
-	"required": ["stream", "version", "position"],
-	"properties": {
-		"stream": {"type": "string"},
-		"version": {"type": "integer", "description": "In the stream, from 1"},
-		"position": {"type": "integer", "description": "Among all events"}
-	},
-	"additionalProperties": false
-})},
-{"Appended", JSON({
-	"type": "object",
-	"required": ["events"],
-	"properties": {
-		"events": {"type": "array", "items": {"$ref": "#/components/schemas/AppendedEvent"}}
-	},
-	"additionalProperties": false
-})},
-{"Event", JSON({
-	"type": "object",
-	"required": ["stream", "version", "position", "event_id", "type", "data", "metadata",
-		"created_at", "created_by"],
-	"properties": {
-		"stream": {"type": "string"},
-		"version": {"type": "integer"},
-		"position": {"type": "integer"},
-		"event_id": {"type": "string", "format": "uuid"},
-		"type": {"type": "string"},
-		"data": {},
-		"metadata": {},
-		"created_at": {"type": "string", "format": "date-time"},
-		"created_by": {"type": ["string", "null"]}
-	},
-	"additionalProperties": false
-})},
-{"EventPage", JSON({
-	"type": "object",
-	"required": ["events", "next"],
-	"properties": {
-		"events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
-		"next": {"type": "integer", "description": "The position for the next page"}
-	},
-	"additionalProperties": false
-})},
-{"FetchedPage", JSON({
-	"type": "object",
-	"required": ["events", "next"],
-	"properties": {
-		"events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
-		"next": {"type": ["integer", "null"],
-			"description": "The position to acknowledge; null without events"}
-	},
-	"additionalProperties": false
-})},
-{"StreamPage", JSON({
-	"type": "object",
-	"required": ["stream", "version", "events"],
-	"properties": {
-		"stream": {"type": "string"},
-		"version": {"type": "integer", "description": "Of its last event"},
-		"events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}}
-	},
-	"additionalProperties": false
-})},
-{"Fetch", JSON({
-	"type": "object",
-	"properties": {
-		"max_events": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-		"member": {"type": "integer", "minimum": 0, "default": 0},
-		"wait": {"type": "number", "minimum": 0, "default": 0,
-			"description": "Seconds to wait for events"}
-	},
-	"additionalProperties": false,
-	"examples": [{"max_events": 10}]
-})},
-{"Acknowledgement", JSON({
-	"type": "object",
-	"required": ["position"],
-	"properties": {
-		"position": {"type": "integer"},
-		"member": {"type": "integer", "minimum": 0, "default": 0}
-	},
-	"additionalProperties": false,
-	"examples": [{"position": 0}]
-})},
-{"Acknowledged", JSON({
-	"type": "object",
-	"required": ["position"],
-	"properties": {"position": {"type": "integer"}},
-	"additionalProperties": false
-})},
-{"SubscriptionList", JSON({
-	"type": "object",
-	"required": ["subscriptions"],
-	"properties": {
-		"subscriptions": {
-			"type": "array",
-			"items": {
-				"type": "object",
-				"required": ["tenant_id", "name", "category", "position", "head", "lag_events",
-					"lag_seconds", "parked_events"]
-			}
-		}
-	},
-	"additionalProperties": false
-})},
 {"Health", JSON({
 	"type": "object",
 	"required": ["status"],
@@ -601,6 +548,13 @@ static const Schema parameters[] = {
 {"before", JSON({
 	"description": "Cursor: return what precedes it; not together with after",
 	"schema": {"type": "string"}})},
+{"kinds", JSON({
+	"description": "Kinds of changes, separated by commas",
+	"schema": {"type": "string"}, "example": "message,status"})},
+{"timeout", JSON({
+	"description": "Seconds that a request without server-sent events waits",
+	"schema": {"type": "integer", "minimum": 0, "maximum": 60, "default": 25},
+	"example": 0})},
 {"limit", JSON({
 	"description": "Maximum number of items, at most 100",
 	"schema": {"type": "integer", "minimum": 1, "default": 20}, "example": 10})},
@@ -637,36 +591,6 @@ static const Schema parameters[] = {
 {"include[]", JSON({
 	"description": "The same as include",
 	"schema": {"type": "string"}, "example": "all"})},
-{"stream", JSON({
-	"description": "Name of the stream, at most 256 bytes",
-	"schema": {"type": "string"}, "example": "order-1"})},
-{"subscription", JSON({
-	"description": "Name of the subscription",
-	"schema": {"type": "string"}, "example": "mailer"})},
-{"category", JSON({
-	"description": "Category of streams; without it, the events of all",
-	"schema": {"type": "string"}, "example": "order"})},
-{"after_position", JSON({
-	"description": "Return the events after it",
-	"schema": {"type": "integer", "minimum": 0, "default": 0}, "example": 0})},
-{"from_version", JSON({
-	"description": "Begin with this version",
-	"schema": {"type": "integer"}, "example": 1})},
-{"max_events", JSON({
-	"schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-	"example": 10})},
-{"backwards", JSON({
-	"description": "Return the newest events first",
-	"schema": {"type": "boolean"}, "example": true})},
-{"wait", JSON({
-	"description": "Seconds to wait for events if there are none",
-	"schema": {"type": "number", "minimum": 0, "default": 0}, "example": 0})},
-{"If-Match", JSON({
-	"description": "The version that the stream must have, in quotes, as in ETag",
-	"schema": {"type": "string"}})},
-{"If-None-Match", JSON({
-	"description": "* if the stream must have no events",
-	"schema": {"type": "string"}})},
 {"Idempotency-Key", JSON({
 	"description": "A second request with the same key and body stores nothing and is answered with the first id; with another body it is a conflict",
 	"schema": {"type": "string", "maxLength": 255}, "example": "key-1"})},

@@ -241,7 +241,8 @@ CREATE FUNCTION msgstore.list_messages(
     conversation text,
     page int DEFAULT 1,
     page_size int DEFAULT 50,
-    after text DEFAULT NULL)
+    after text DEFAULT NULL,
+    newest_first boolean DEFAULT false)
     RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -289,14 +290,26 @@ BEGIN
                ORDER BY m."timestamp", m.id)
     INTO items
     FROM (
-        SELECT * FROM msgstore.messages m
-        WHERE m.tenant_id = parent.tenant_id
-            AND m.conversation_id = parent.id
-            AND (m."timestamp", m.id)
-                > (coalesce(place.at, '-infinity'),
-                   coalesce(place.id, '00000000-0000-0000-0000-000000000000'))
-        ORDER BY m."timestamp", m.id
-        LIMIT place.page_size + 1 OFFSET place.skip
+        -- The planner drops the branch that is not asked for.
+        (SELECT * FROM msgstore.messages m
+         WHERE NOT newest_first
+             AND m.tenant_id = parent.tenant_id
+             AND m.conversation_id = parent.id
+             AND (m."timestamp", m.id)
+                 > (coalesce(place.at, '-infinity'),
+                    coalesce(place.id, '00000000-0000-0000-0000-000000000000'))
+         ORDER BY m."timestamp", m.id
+         LIMIT place.page_size + 1 OFFSET place.skip)
+        UNION ALL
+        (SELECT * FROM msgstore.messages m
+         WHERE newest_first
+             AND m.tenant_id = parent.tenant_id
+             AND m.conversation_id = parent.id
+             AND (m."timestamp", m.id)
+                 < (coalesce(place.at, 'infinity'),
+                    coalesce(place.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+         ORDER BY m."timestamp" DESC, m.id DESC
+         LIMIT place.page_size + 1 OFFSET place.skip)
     ) AS m
     LEFT JOIN msgstore.deliveries d
         ON d.tenant_id = m.tenant_id AND d.message_id = m.id
@@ -304,6 +317,10 @@ BEGIN
         ON o.tenant_id = m.tenant_id AND o.message_id = m.id
     LEFT JOIN msgstore.dead_letters l
         ON l.tenant_id = m.tenant_id AND l.event_id = m.id;
+    IF newest_first THEN
+        SELECT array_agg(i.item ORDER BY i.n DESC) INTO items
+        FROM unnest(items) WITH ORDINALITY i (item, n);
+    END IF;
 
     RETURN msgstore._cut_page(items, place.page, place.page_size,
                               parent.message_count, 'timestamp');
@@ -314,12 +331,13 @@ CREATE FUNCTION msgstore.list_messages(
     conversation bigint,
     page int DEFAULT 1,
     page_size int DEFAULT 50,
-    after text DEFAULT NULL)
+    after text DEFAULT NULL,
+    newest_first boolean DEFAULT false)
     RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT msgstore.list_messages($1::text, $2, $3, $4)
+    SELECT msgstore.list_messages($1::text, $2, $3, $4, $5)
 $$;
 
 CREATE FUNCTION msgstore._identity(channel text, given text, stored text)
@@ -336,8 +354,8 @@ REVOKE ALL ON FUNCTION msgstore._is_in_reach(int, int, bigint, bigint) FROM PUBL
 REVOKE ALL ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_conversation(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_conversations(int, int, text, text, text, text, text, text, boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.list_messages(bigint, int, int, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_messages(text, int, int, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.list_messages(bigint, int, int, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._identity(text, text, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.send(text, jsonb, text, text) IS
@@ -358,9 +376,9 @@ COMMENT ON FUNCTION msgstore.list_conversations(int, int, text, text, text, text
     'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Filters: state (open or closed), assignee (an empty string means nobody), label, contact_name (any part of it, in any case), and unread, what the reader has not read. With a reader, items have unread_count. Raises MS400 for an invalid cursor or filter, and for a page beyond the first 10,000 items';
 COMMENT ON FUNCTION msgstore._find_conversation(text) IS
     'Returns the conversation with this id or number among those that the session sees. Raises MS404';
-COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text) IS
-    'Returns a page of the messages of a conversation, given by id or number, oldest first, in the format of list_conversations(). Raises MS404 if the conversation does not exist, MS400 for an invalid cursor and for a page beyond the first 10,000 items';
-COMMENT ON FUNCTION msgstore.list_messages(bigint, int, int, text) IS
+COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text, boolean) IS
+    'Returns a page of the messages of a conversation, given by id or number, oldest first unless newest_first is true, in the format of list_conversations(). Raises MS404 if the conversation does not exist, MS400 for an invalid cursor and for a page beyond the first 10,000 items';
+COMMENT ON FUNCTION msgstore.list_messages(bigint, int, int, text, boolean) IS
     'Is list_messages() for a conversation that is given by its number';
 COMMENT ON FUNCTION msgstore._identity(text, text, text) IS
     'Returns the given address as the channel normalizes it now, or stored if the channel finds no valid address in it; null for a channel that does not exist';

@@ -172,6 +172,10 @@ BEGIN
         read_at = excluded.read_at
     WHERE r.inbound_count < excluded.inbound_count
         OR NOT r.is_current AND r.inbound_count >= inbound_now;
+    IF FOUND THEN
+        PERFORM msgstore._note_changes(
+            'conversation', ARRAY[parent.tenant_id], ARRAY[parent.id]);
+    END IF;
     RETURN msgstore.get_conversation(parent.id::text, mark_read.reader);
 END
 $$;
@@ -193,6 +197,10 @@ BEGIN
         is_current = parent.inbound_count = 0
     WHERE r.tenant_id = parent.tenant_id AND r.reader = mark_unread.reader
         AND r.conversation_id = parent.id;
+    IF FOUND THEN
+        PERFORM msgstore._note_changes(
+            'conversation', ARRAY[parent.tenant_id], ARRAY[parent.id]);
+    END IF;
     RETURN msgstore.get_conversation(parent.id::text, mark_unread.reader);
 END
 $$;

@@ -137,6 +137,10 @@ BEGIN
         updated_at = now()
     WHERE s.tenant_id = parent.tenant_id AND s.conversation_id = parent.id
         AND new IS DISTINCT FROM old;
+    IF FOUND THEN
+        PERFORM msgstore._note_changes(
+            'conversation', ARRAY[parent.tenant_id], ARRAY[parent.id]);
+    END IF;
     RETURN msgstore.get_conversation(parent.id::text, reader);
 END
 $$;

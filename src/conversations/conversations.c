@@ -29,6 +29,7 @@
 #include "conversations/insert.h"
 #include "conversations/touch.h"
 #include "inbox/uuid7.h"
+#include "live/live.h"
 #include "server/statement.h"
 #include "server/triggers.h"
 #include "server/versions.h"
@@ -60,6 +61,7 @@ static const Oid make_types[] =
 /* Whether the last call raised the error of refuse_overtaken(). */
 static bool overtaken = false;
 
+static void tell_readers(const ConversationMessage *messages, int n);
 static void set_key(ConversationMessage *message);
 static int compare_keys(const void *a, const void *b);
 static int gather(ConversationMessage **sorted, int n, Touch *touches);
@@ -95,7 +97,22 @@ conversations_add(ConversationMessage *messages, int n, bool wait)
 	assign(touches, ntouches, sorted);
 	conversations_insert(messages, n);
 	conversations_put_changes(touches, ntouches);
+	tell_readers(messages, n);
 	return created;
+}
+
+static void
+tell_readers(const ConversationMessage *messages, int n)
+{
+	LiveChange *changes = palloc(sizeof(LiveChange) * n);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		changes[i].tenant_id = messages[i].tenant_id;
+		changes[i].id = messages[i].id;
+	}
+	live_put("message", changes, n);
 }
 
 bool

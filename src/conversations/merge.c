@@ -24,6 +24,7 @@
 #include "utils/rel.h"
 
 #include "conversations/merge.h"
+#include "live/live.h"
 #include "server/statement.h"
 #include "server/tables.h"
 #include "wake/changes.h"
@@ -144,6 +145,7 @@ merge(void)
 	Datum values[1] = {Int32GetDatum(CHANGES_AT_ONCE)};
 	bool isnull;
 
+	live_purge();
 	statement_execute(&merge_changes, values, NULL);
 	return DatumGetInt32(statement_value(0, 1, &isnull));
 }

@@ -55,8 +55,7 @@ static const char *const state_names[] = {"stopped",
 										  "claiming",
 										  "applying",
 										  "retrying one by one",
-										  "purging",
-										  "projecting"};
+										  "purging"};
 
 static StatsWorker *workers = NULL;
 
@@ -67,8 +66,7 @@ static const char *const activities[] = {"stopped",
 										 "claiming events",
 										 "applying a batch of events",
 										 "applying events one by one",
-										 "purging",
-										 "applying projections"};
+										 "purging"};
 
 /* This process's entry. */
 static StatsWorker *own = NULL;

@@ -38,6 +38,7 @@ INSERT INTO expected VALUES
     ('provider_rules', 'provider text, position integer, kind text, outer_path jsonpath, item_path jsonpath, condition jsonpath, channel text, media_channel text, recipients text, fields jsonb, origin text'),
     ('signature_schemes', 'name text, method text, find jsonb, options jsonb, reads_body boolean, page text, page_date date, origin text'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
+    ('live_changes', 'tenant_id text, xid xid8, id uuid, kind text, ids bytea'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text, provider_id_fields text[], volatile_fields text[]');
 CREATE TEMP VIEW expected_columns AS
 SELECT e.relation, split_part(c, ' ', 1) AS name,
@@ -91,7 +92,7 @@ SELECT set_eq(
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
     ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress',
-          'providers', 'provider_rules', 'signature_schemes'],
+          'providers', 'provider_rules', 'signature_schemes', 'live_horizon'],
     'only tables of the operator have no tenant_id');
 
 -- Unique constraints behind the guarantees.
@@ -134,13 +135,14 @@ SELECT is_empty(
         AND a.attcollation NOT IN (0, 'pg_catalog."C"'::regcollation)$$,
     'every indexed text column has the collation C');
 
--- Dumps include all tables but conversation_counts, which a restore recomputes.
+-- Dumps include all tables but conversation_counts, which a restore recomputes,
+-- and unlogged ones.
 -- All objects have comments.
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace
         AND c.relkind IN ('r', 'p', 'S')
-        AND c.relname !~ '^conversation_counts'
+        AND c.relname !~ '^conversation_counts' AND c.relpersistence = 'p'
         AND NOT EXISTS (SELECT FROM pg_extension e
             WHERE e.extname = 'msgstore' AND c.oid = ANY (e.extconfig))$$,
     'every table and sequence is registered for dumps');

@@ -232,7 +232,7 @@ for my $case (
 	[ '/api/conversations', 'limit=10', 'limit' ],
 	[ '/api/conversations', 'cursor', 'cursor' ],
 	[ '/api/conversations', '=1', '' ],
-	[ '/api/conversations/1/messages', 'order=asc', 'order' ],
+	[ '/api/conversations/1/messages', 'sort=asc', 'sort' ],
 	[ '/v1/responses', 'page=1', 'page' ],
 	[ '/v1/responses/resp_x', 'stream=true', 'stream' ],
 	[ '/v1/responses/resp_x/input_items', 'page=2', 'page' ],

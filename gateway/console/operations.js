@@ -1,0 +1,255 @@
+// operations.js: plots and tables for operators.
+import {h, replace, time, bdi, say, later} from './dom.js';
+import {get, post, follow} from './api.js';
+import {plot} from './plot.js';
+import {snippet} from './message.js';
+
+const EVERY_MS = 2000;
+const POINTS = 450;
+
+const number = (value) => (value === null || value === undefined ? '–' : Math.round(value).toLocaleString());
+const rate = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString()}/s`;
+function duration(us) {
+  if (us < 1000) return `${Math.round(us)} µs`;
+  if (us < 1e6) return `${(us / 1000).toFixed(us < 1e4 ? 1 : 0)} ms`;
+  return us < 12e7 ? `${(us / 1e6).toFixed(1)} s` : `${Math.round(us / 6e7).toLocaleString()} min`;
+}
+
+// The history outlives a visit to another page.
+const history = [];
+let before = null;
+
+export function operations(main, session) {
+  const numbers = h('dl', {class: 'numbers'});
+  const plots = [
+    {plot: plot('Processed', rate), value: (point) => point.processed},
+    {plot: plot('Received', rate), value: (point) => point.received},
+    {plot: plot('Queue', number), value: (point) => point.queued},
+    {plot: plot('Age of the oldest event', duration), value: (point) => point.age},
+    {plot: plot('Latency, 95th percentile', duration), value: (point) => point.latency},
+    {plot: plot('Dead letters', number), value: (point) => point.dead},
+  ];
+  const workers = card('Workers');
+  const dead = deadLetters(session);
+  const sources = card('Sources');
+  const log = card('Operations');
+  const checks = card('Verify the data', h('button', {type: 'button', onclick: check}, 'Run check()'));
+  const fault = h('p', {class: 'fault', role: 'alert'});
+  replace(main, h('div', {class: 'operations'}, h('h1', {}, 'Operations'), fault, numbers,
+    h('section', {class: 'plots', 'aria-label': 'Plots'}, plots.map((each) => each.plot.element)),
+    dead.element, session.tenant === '' && workers.element, sources.element, log.element, checks.element));
+
+  const readLater = later(readTables, 300);
+  const end = session.scopes.includes('read') ? follow(({ready, changes}) => {
+    if (ready || changes?.some((change) => change.kind === 'dead_letter' || change.kind === 'operation')) readLater();
+  }) : () => {};
+  let timer = null;
+  let ended = false;
+  tick();
+  readTables();
+
+  async function tick() {
+    try {
+      take(await get('/metrics'));
+      replace(fault);
+    } catch (error) {
+      replace(fault, `No metrics: ${error.message}.`);
+      before = null;
+      history.push({at: Date.now(), processed: null, received: null, queued: null, age: null, latency: null, dead: null});
+    }
+    draw();
+    if (!ended) timer = setTimeout(tick, EVERY_MS);
+  }
+
+  function take(metrics) {
+    const now = {at: Date.now(), metrics};
+    const seconds = before ? (now.at - before.at) / 1000 : 0;
+    const per = (...names) => {
+      if (!before) return null;
+      const change = names.reduce((sum, name) => sum + (metrics[name] ?? 0) - (before.metrics[name] ?? 0), 0);
+      return change < 0 ? null : change / seconds;
+    };
+    history.push({
+      at: now.at,
+      processed: per('worker_processed'),
+      received: per('events_ingested'),
+      queued: metrics.worker_queued ?? null,
+      age: metrics.oldest_event_age_us ?? null,
+      latency: metrics.worker_latency_p95_us ?? null,
+      dead: metrics.dead_letters ?? metrics.worker_dead_letter ?? null,
+    });
+    if (history.length > POINTS) history.shift();
+    before = now;
+    show(metrics);
+  }
+
+  function show(metrics) {
+    const shown = [
+      ['Queued', metrics.worker_queued], ['Processed', metrics.worker_processed],
+      ['Errors', metrics.worker_error, true], ['Dead letters', metrics.dead_letters, true],
+      ['Messages sent', metrics.messages_sent], ['Workers', metrics.workers_running],
+      ['HTTP connections', metrics.http_connections], ['Live listeners', metrics.listeners],
+      ['Refused webhooks', Object.entries(metrics).filter(([name]) => name.startsWith('webhooks_refused'))
+        .reduce((sum, [, value]) => sum + value, 0), true],
+    ].filter(([, value]) => value !== undefined);
+    replace(numbers, shown.map(([name, value, bad]) =>
+      h('div', {class: bad && value > 0 ? 'bad' : ''}, h('dt', {}, name), h('dd', {}, number(value)))));
+  }
+
+  function draw() {
+    for (const each of plots) each.plot.set(history.map((point) => ({at: point.at, value: each.value(point)})));
+  }
+
+  function readTables() {
+    return Promise.all([
+      dead.read(),
+      session.tenant === '' && fill(workers, '/api/workers', ['worker', 'state', 'batch', 'batches', 'processed', 'errors', 'last_error', 'started_at'], 'No worker runs.'),
+      fill(sources, '/api/sources', ['name', 'provider', 'scheme', 'signed', 'secrets', 'next_secret_end', 'created_at'], 'There are no sources.'),
+      fill(log, '/api/operations', ['happened_at', 'operation', 'event_count', 'performed_by', 'filter'], 'Nothing was done yet.'),
+    ]);
+  }
+
+  async function check() {
+    replace(checks.body, h('p', {role: 'status'}, 'Checking…'));
+    await fill(checks, '/api/checks', ['finding', 'subject', 'detail', 'repair'], 'No findings.');
+  }
+
+  return {
+    leave() {
+      ended = true;
+      clearTimeout(timer);
+      readLater.cancel();
+      end();
+    },
+  };
+}
+
+function card(title, ...bar) {
+  const body = h('div', {class: 'table', tabindex: '0', role: 'region', 'aria-label': `${title}: content`});
+  const id = `card-${title.toLowerCase().replace(/\W+/g, '-')}`;
+  const element = h('section', {class: 'card', 'aria-labelledby': id},
+    h('div', {class: 'bar'}, h('h2', {id}, title), bar), body);
+  return {element, body};
+}
+
+async function fill({body}, path, columns, nothing) {
+  try {
+    const {items} = await get(path);
+    replace(body, items.length === 0 ? h('p', {class: 'hint', role: 'status'}, nothing) : table(columns, items));
+  } catch (error) {
+    replace(body, h('p', {class: 'fault'}, `${error.message}. ${error.details ?? ''}`));
+  }
+}
+
+function table(columns, items) {
+  return h('table', {},
+    h('thead', {}, h('tr', {}, columns.map((name) => h('th', {scope: 'col'}, name.replaceAll('_', ' '))))),
+    h('tbody', {}, items.map((item) => h('tr', {}, columns.map((name) => cell(item[name]))))));
+}
+
+function cell(value) {
+  if (value === null || value === undefined) return h('td', {}, '');
+  if (typeof value === 'number') return h('td', {class: 'number'}, value.toLocaleString());
+  if (typeof value === 'boolean') return h('td', {}, value ? 'yes' : 'no');
+  if (typeof value === 'object') return h('td', {}, h('code', {}, JSON.stringify(value)));
+  if (/^\d{4}-\d\d-\d\dT/.test(value)) return h('td', {}, time(value));
+  return h('td', {}, bdi(value));
+}
+
+// Dead letters with their attempts. Those that are chosen are requeued, after a
+// dry run has said how many.
+function deadLetters() {
+  const chosen = new Set();
+  let items = [];
+  let total = 0;
+  const button = h('button', {type: 'button', class: 'primary', disabled: true, onclick: () => requeue({ids: [...chosen]})}, 'Requeue');
+  const all = h('button', {type: 'button', onclick: () => requeue({})}, 'Requeue all');
+  const {element, body} = card('Dead letters', button, all);
+
+  async function read() {
+    try {
+      ({items, total} = await get('/api/dead-letters'));
+      for (const id of chosen) if (!items.some((item) => item.id === id)) chosen.delete(id);
+      render();
+    } catch (error) {
+      replace(body, h('p', {class: 'fault'}, `${error.message}. ${error.details ?? ''}`));
+    }
+  }
+
+  async function more() {
+    const page = await get('/api/dead-letters', {after: items.at(-1).id});
+    items = [...items, ...page.items];
+    render();
+  }
+
+  function render() {
+    all.disabled = total === 0;
+    choose();
+    if (items.length === 0) {
+      replace(body, h('p', {class: 'hint'}, 'There are none.'));
+      return;
+    }
+    replace(body, h('table', {},
+      h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, h('span', {class: 'visually-hidden'}, 'Choose')),
+        ['When', 'Channel', 'From', 'To', 'Error', 'Attempts'].map((name) => h('th', {scope: 'col'}, name)))),
+      h('tbody', {}, items.map(row))),
+    items.length < total && h('button', {type: 'button', class: 'more', onclick: more}, `Show more of ${total.toLocaleString()}`));
+  }
+
+  function row(item) {
+    return h('tr', {},
+      h('td', {}, h('input', {
+        type: 'checkbox', 'aria-label': `Choose the dead letter from ${item.from}`, checked: chosen.has(item.id),
+        onchange: (event) => {
+          if (event.target.checked) chosen.add(item.id);
+          else chosen.delete(item.id);
+          choose();
+        },
+      })),
+      h('td', {}, time(item.died_at)), h('td', {}, item.channel, ' ', item.direction),
+      h('td', {}, bdi(item.from ?? '')), h('td', {}, bdi(item.to ?? '')),
+      h('td', {}, h('code', {}, item.error_code), ' ', bdi(item.error_message), item.body && h('p', {class: 'hint', dir: 'auto'}, snippet(item.body))),
+      h('td', {}, h('details', {}, h('summary', {}, String(item.attempt_count)), h('pre', {}, JSON.stringify(item.attempts, null, 1)))));
+  }
+
+  function choose() {
+    button.disabled = chosen.size === 0;
+    button.textContent = chosen.size ? `Requeue ${chosen.size}` : 'Requeue';
+  }
+
+  async function requeue(filter) {
+    try {
+      const {count} = await post('/api/dead-letters/requeue', {...filter, dry_run: true});
+      if (count === 0 || !(await confirmed(count))) return;
+      const done = await post('/api/dead-letters/requeue', filter);
+      chosen.clear();
+      say(`Requeued ${done.count.toLocaleString()}.`);
+      await read();
+    } catch (error) {
+      say(`Could not requeue: ${error.message}`, 'fault');
+    }
+  }
+
+  function confirmed(count) {
+    return new Promise((resolve) => {
+      const dialog = h('dialog', {'aria-labelledby': 'requeue-title'},
+        h('h2', {id: 'requeue-title'}, `Requeue ${count.toLocaleString()} ${count === 1 ? 'dead letter' : 'dead letters'}?`),
+        h('p', {}, 'They will be tried again from the first attempt on.'),
+        h('div', {class: 'actions'}, h('button', {type: 'button', onclick: () => dialog.close()}, 'Cancel'),
+          h('button', {
+            type: 'button', class: 'primary', onclick: () => {
+              resolve(true);
+              dialog.close();
+            },
+          }, 'Requeue')));
+      dialog.addEventListener('close', () => {
+        resolve(false);
+        dialog.remove();
+      });
+      document.body.append(dialog);
+      dialog.showModal();
+    });
+  }
+
+  return {element, read};
+}
