@@ -14,7 +14,7 @@ from peers.floor import Floor
 from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
-from rows import drain, growth, held, http, ingest, latency, live, purge, slow_flush, wal
+from rows import drain, growth, held, http, ingest, latency, live, projections, purge, slow_flush, wal
 
 
 HERE = pathlib.Path(__file__).parent
@@ -52,6 +52,7 @@ def main():
         'held': lambda: held.measure(report, own),
         'live': lambda: live.measure(report, gateway),
         'purge': lambda: purge.measure(report, own),
+        'projections': lambda: projections.measure(report, own),
         'latency': lambda: latency.measure(report, own, [graphile, boss, pgq]),
         'http': lambda: http.measure(report, [constant, gateway, one_by_one, service],
                                      at_64=[listeners.usual_service(floor)]),

@@ -21,7 +21,9 @@ typedef enum Scope
 	SCOPE_SEND = 2,
 	SCOPE_READ = 4,
 	SCOPE_RESPONSES = 8,
-	SCOPE_OPERATE = 16
+	SCOPE_OPERATE = 16,
+	SCOPE_APPEND = 32,
+	SCOPE_CONSUME = 64
 } Scope;
 
 /* All zeros: no key; the tenant, if any, is the database role's. */

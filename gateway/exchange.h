@@ -51,6 +51,7 @@ typedef struct Reply
 	bool created;		 /* the request stored something new */
 	bool by_database;	 /* the database refused the request */
 	char param[64];		 /* field at fault, for /v1; "" if unknown */
+	char etag[24];		 /* without quotes; "": no header */
 } Reply;
 
 typedef struct Request
@@ -81,6 +82,7 @@ typedef struct Request
 	bool guarded;		/* has entered the breaker of its route */
 	bool mock;			/* mark the log line */
 	bool for_channel;	/* segment names a channel: 404 if there is none */
+	bool conditional;	/* If-Match or If-None-Match: 412, not 409 */
 	LimitTicket sender; /* counted for the sender, returned unless 2xx */
 	MemoryShare memory; /* what body and reply take, if that is much */
 	Reply reply;

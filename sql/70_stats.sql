@@ -192,6 +192,13 @@ BEGIN
                 to_jsonb(w) || jsonb_build_object('up', w.pid IS NOT NULL)
                 ORDER BY w.worker), '[]')
             FROM msgstore.stat_worker w),
+        'subscriptions', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'tenant_id', s.tenant_id, 'name', s.name,
+                'lag_events', s.lag_events, 'lag_seconds', s.lag_seconds,
+                'parked_events', s.parked_events,
+                'last_fetch', coalesce(extract(epoch FROM s.last_fetch_at), 0))), '[]')
+            FROM msgstore.list_subscriptions() s),
         'latency', (
             SELECT coalesce(jsonb_agg(h ORDER BY h.le_us), '[]')
             FROM msgstore.latency_histogram() h));
@@ -224,7 +231,7 @@ COMMENT ON COLUMN msgstore.stat_worker.worker IS
 COMMENT ON COLUMN msgstore.stat_worker.pid IS
     'Process ID; null if the worker is not running';
 COMMENT ON COLUMN msgstore.stat_worker.state IS
-    'starting, idle, claiming, applying, retrying one by one, purging or stopped';
+    'starting, idle, claiming, applying, retrying one by one, purging, projecting or stopped';
 COMMENT ON COLUMN msgstore.stat_worker.batch IS
     'Number of events in the current batch; 0 when idle';
 COMMENT ON COLUMN msgstore.stat_worker.batches IS
@@ -272,6 +279,6 @@ COMMENT ON FUNCTION msgstore.channel_metrics() IS
 COMMENT ON FUNCTION msgstore.latency_histogram() IS
     'Returns, for each limit le_us, the number of events processed within le_us microseconds of their acceptance since the server started. The last row counts all events. Returns no rows for a session with a tenant';
 COMMENT ON FUNCTION msgstore.metrics_detail() IS
-    'Returns a JSON object with the arrays channels (channel_metrics), workers (stat_worker) and latency (latency_histogram). The last two are empty for a session with a tenant';
+    'Returns a JSON object with the arrays channels (channel_metrics), workers (stat_worker), subscriptions (list_subscriptions) and latency (latency_histogram). Workers and latency are empty for a session with a tenant';
 COMMENT ON FUNCTION msgstore.recount() IS
     'Discards the cached base of worker_queued and dead_letters, so that the next reading counts the rows. Use it after the tables were changed by hand';

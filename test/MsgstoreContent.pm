@@ -10,7 +10,7 @@ use Test::More;
 
 our @EXPORT = qw(add_handler_functions add_content content_of lives_on);
 
-# What the handlers of the database need besides the extension.
+# What the handlers and projections of the database need besides the extension.
 sub add_handler_functions
 {
 	my ($node, $database) = @_;
@@ -18,6 +18,7 @@ sub add_handler_functions
 CREATE TABLE handled (n serial, event text);
 CREATE FUNCTION handle(m msgstore.messages) RETURNS void LANGUAGE sql AS
 $$ INSERT INTO public.handled (event) VALUES (m.provider_message_id) $$;
+CREATE FUNCTION ignore_event(e msgstore.stream_event) RETURNS void LANGUAGE sql AS '';
 SQL
 	return;
 }
@@ -53,6 +54,12 @@ SELECT * FROM msgstore.append_batch('[{"stream": "account-2", "type": "Opened", 
     "metadata": {"by": "ünïcode"}, "event_id": "00000000-0000-4000-8000-000000000001"}]');
 SELECT msgstore.save_snapshot('{"entries": [{"owner": "ann"}], "event_log_position": 1}');
 SELECT msgstore.create_subscription('reader', 'account', 2);
+SELECT msgstore.create_projection('ignored', 'account', 'ignore_event');
+SELECT msgstore.pause_projection('ignored');
+SELECT msgstore.set_stream_retention('account', '1 year');
+SELECT msgstore.append('gone-1', 'x', '{}'), msgstore.append('gone-1', 'x', '{}');
+SELECT msgstore.seal_log();
+SELECT msgstore.truncate_stream('gone-1', 2);
 SELECT msgstore.park('reader', 1, 'later');
 SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_address": "10.0.0.1",
     "hostname": "h", "tags": ["a", "b"], "comment": "ünïcode"}]');

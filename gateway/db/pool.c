@@ -42,11 +42,8 @@ typedef enum SlotState
 	SLOT_LENT
 } SlotState;
 
-const char *const pool_class_names[POOL_CLASSES] = {"ingest",
-													"service",
-													"read",
-													"send",
-													"responses"};
+const char *const pool_class_names[POOL_CLASSES] =
+	{"ingest", "service", "read", "send", "responses", "streams"};
 
 const char pool_tenant_sql[] =
 	"SELECT pg_catalog.set_config('msgstore.tenant_id', $1, true)";
@@ -379,7 +376,8 @@ reserve(Pool *pool)
 									  POOL_SEND,
 									  POOL_RESPONSES,
 									  POOL_INGEST,
-									  POOL_READ};
+									  POOL_READ,
+									  POOL_STREAMS};
 	const long count = sizeof(turns) / sizeof(turns[0]);
 	long shared = 1 + pool->config->pool_max / 5;
 

@@ -24,6 +24,7 @@ typedef enum PoolClass
 	POOL_READ,
 	POOL_SEND, /* waits for locks only briefly, see pool.c */
 	POOL_RESPONSES,
+	POOL_STREAMS,
 	POOL_CLASSES
 } PoolClass;
 

@@ -326,6 +326,8 @@ read_scopes(const char *names)
 				 {"send", SCOPE_SEND},
 				 {"read", SCOPE_READ},
 				 {"responses", SCOPE_RESPONSES},
+				 {"append", SCOPE_APPEND},
+				 {"consume", SCOPE_CONSUME},
 				 {"operate", SCOPE_OPERATE}};
 	unsigned scopes = SCOPE_NONE;
 

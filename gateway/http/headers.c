@@ -31,15 +31,17 @@ request_find_repeated(const Request *request)
 {
 	static const char *const single[] = {"Authorization",
 										 "Content-Type",
-										 "Idempotency-Key"};
-	int lines[3] = {0};
+										 "Idempotency-Key",
+										 "If-Match",
+										 "If-None-Match"};
+	int lines[5] = {0};
 
 	for (int i = 0; i < request->info->num_headers; i++)
 	{
 		const char *name = request->info->http_headers[i].name;
 
 		/* Most headers have another first letter. */
-		for (int j = 0; j < 3; j++)
+		for (int j = 0; j < 5; j++)
 		{
 			if ((name[0] | 0x20) == (single[j][0] | 0x20) &&
 				strcasecmp(name, single[j]) == 0 && ++lines[j] > 1)

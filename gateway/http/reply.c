@@ -53,6 +53,7 @@ static const Status statuses[] = {
 	{406, "Not Acceptable", "not_acceptable"},
 	{408, "Request Timeout", "request_timeout"},
 	{409, "Conflict", "conflict"},
+	{412, "Precondition Failed", "precondition_failed"},
 	{413, "Payload Too Large", "payload_too_large"},
 	{415, "Unsupported Media Type", "unsupported_media_type"},
 	{429, "Too Many Requests", "rate_limited"},
@@ -176,6 +177,7 @@ reply_sqlstate(Request *request,
 			   const char *detail,
 			   bool content)
 {
+	static const char version_conflict[] = "version conflict";
 	int status = status_of_sqlstate(sqlstate, content);
 
 	request->reply.by_database = true;
@@ -190,6 +192,9 @@ reply_sqlstate(Request *request,
 	if (status == 400 && request->for_channel &&
 		is_about_channel(message, request->segment))
 		status = 404;
+	if (status == 409 && request->conditional &&
+		strncmp(message, version_conflict, strlen(version_conflict)) == 0)
+		status = 412;
 	if (strncmp(sqlstate, "MS", 2) == 0 && status != 500)
 	{
 		set_error_body(request, status, message, detail);
@@ -465,6 +470,8 @@ add_headers(const Request *request, Text *out)
 		add_header(out, "Allow", reply->allow);
 	if (reply->codings != NULL)
 		add_header(out, "Accept-Encoding", reply->codings);
+	if (reply->etag[0] != '\0')
+		text_addf(out, "ETag: \"%s\"\r\n", reply->etag);
 	if (reply->retry_after > 0)
 		text_addf(out, "Retry-After: %ld\r\n", reply->retry_after);
 	if (reply->limit > 0)

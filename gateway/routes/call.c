@@ -82,6 +82,9 @@ class_of(const Request *request)
 			return POOL_READ;
 		case SCOPE_RESPONSES:
 			return POOL_RESPONSES;
+		case SCOPE_APPEND:
+		case SCOPE_CONSUME:
+			return POOL_STREAMS;
 		case SCOPE_NONE:
 		case SCOPE_OPERATE:
 			break;

@@ -54,6 +54,15 @@ void post_response_cancel(Request *request);
 void get_responses(Request *request);
 void get_response_items(Request *request);
 
+/* streams.c */
+void post_stream(Request *request);
+void post_streams(Request *request);
+void get_stream(Request *request);
+void get_streams(Request *request);
+void get_subscriptions(Request *request);
+void post_fetch(Request *request);
+void post_ack(Request *request);
+
 /* provider.c */
 void post_mock_inbound(Request *request);
 void get_mock_config(Request *request);

@@ -224,6 +224,7 @@ const MetricName metric_names[] = {
 	POOL_CLASS("read"),
 	POOL_CLASS("send"),
 	POOL_CLASS("responses"),
+	POOL_CLASS("streams"),
 
 	DATABASE_GAUGE("worker_queued",
 				   "queued_events",

@@ -1,6 +1,7 @@
 /*
  * metrics_detail.c: the part of the Prometheus text that has labels: metrics by
- * tenant and channel and by worker, and the histogram of latencies.
+ * tenant and channel, by worker and by subscription, and the histogram of
+ * latencies.
  *
  * The HELP and TYPE lines of a metric are written even if it has no samples,
  * so that a dashboard finds every metric on a new server.
@@ -102,6 +103,28 @@ static const Sample worker_samples[] = {
 	 "idle_us",
 	 1e6}};
 
+static const Sample subscription_samples[] = {
+	{"subscription_lag_events",
+	 "gauge",
+	 "Events that the subscription has not acknowledged, up to 100000.",
+	 "lag_events",
+	 1},
+	{"subscription_lag_seconds",
+	 "gauge",
+	 "Age of the oldest event that it has not acknowledged.",
+	 "lag_seconds",
+	 1},
+	{"subscription_parked_events",
+	 "gauge",
+	 "Events that it has parked.",
+	 "parked_events",
+	 1},
+	{"subscription_last_fetch_timestamp_seconds",
+	 "gauge",
+	 "Unix time of its last fetch, 0 if there was none.",
+	 "last_fetch",
+	 1}};
+
 static void write_samples(const cJSON *rows,
 						  const Sample *samples,
 						  size_t count,
@@ -109,6 +132,7 @@ static void write_samples(const cJSON *rows,
 						  Text *out);
 static void label_channel(const cJSON *channel, Text *out);
 static void label_worker(const cJSON *worker, Text *out);
+static void label_subscription(const cJSON *subscription, Text *out);
 static void write_tenants(const cJSON *channels, Text *out);
 static void write_latencies(const cJSON *latencies, double sum_us, Text *out);
 static void
@@ -130,6 +154,11 @@ metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out)
 				  worker_samples,
 				  LENGTH(worker_samples),
 				  label_worker,
+				  out);
+	write_samples(cJSON_GetObjectItem(detail, "subscriptions"),
+				  subscription_samples,
+				  LENGTH(subscription_samples),
+				  label_subscription,
 				  out);
 	write_latencies(cJSON_GetObjectItem(detail, "latency"),
 					number_of(all, "worker_latency_sum_us"),
@@ -188,6 +217,14 @@ static void
 label_worker(const cJSON *worker, Text *out)
 {
 	text_addf(out, "worker=\"%.0f\"", number_of(worker, "worker"));
+}
+
+static void
+label_subscription(const cJSON *subscription, Text *out)
+{
+	write_label("tenant", subscription, "tenant_id", out);
+	text_add_string(out, ",");
+	write_label("subscription", subscription, "name", out);
 }
 
 /* Channels of a tenant are adjacent; some of them have the tenant's age. */

@@ -156,6 +156,11 @@ write_parameters(const Route *route, Text *out)
 	write_query(route->query != NULL ? route->query : "", out, &first);
 	if (route->keyed)
 		write_parameter("Idempotency-Key", 15, "header", out, &first);
+	if (route->conditional)
+	{
+		write_parameter("If-Match", 8, "header", out, &first);
+		write_parameter("If-None-Match", 13, "header", out, &first);
+	}
 	write_parameter("X-Request-Id", 12, "header", out, &first);
 }
 
@@ -199,7 +204,7 @@ static void
 write_statuses(const Route *route, Text *out)
 {
 	static const int refusals[] =
-		{400, 401, 403, 404, 406, 408, 409, 413, 415, 429, 500, 503, 504};
+		{400, 401, 403, 404, 406, 408, 409, 412, 413, 415, 429, 500, 503, 504};
 
 	text_add_string(out, "\"responses\":{");
 	for (int i = 0; i < ROUTE_STATUSES && route->statuses[i] != 0; i++)
@@ -291,6 +296,8 @@ write_security(const Config *config, Scope scope, Text *out)
 				 {SCOPE_SEND, "send"},
 				 {SCOPE_READ, "read"},
 				 {SCOPE_RESPONSES, "responses"},
+				 {SCOPE_APPEND, "append"},
+				 {SCOPE_CONSUME, "consume"},
 				 {SCOPE_OPERATE, "operate"}};
 
 	if (!config->auth)

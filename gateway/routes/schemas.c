@@ -479,6 +479,155 @@ const Schema schemas[] = {
 		"has_more": {"type": "boolean"}
 	}
 })},
+{"NewEvent", JSON({
+	"type": "object",
+	"required": ["type", "data"],
+	"properties": {
+		"type": {"type": "string", "maxLength": 1000},
+		"data": {"description": "Any JSON"},
+		"metadata": {"description": "Any JSON"},
+		"event_id": {"type": "string", "format": "uuid",
+			"description": "An event with the same id and content is stored once"},
+		"created_by": {"type": "string"},
+		"expected_version": {"type": "integer", "minimum": 0,
+			"description": "Version of the stream before the event; 0: no events. Another version is a conflict"}
+	},
+	"additionalProperties": false,
+	"examples": [{"type": "Placed", "data": {"amount": 10}}]
+})},
+{"NewEvents", JSON({
+	"type": "object",
+	"required": ["events"],
+	"properties": {
+		"events": {
+			"type": "array",
+			"items": {
+				"allOf": [{"$ref": "#/components/schemas/NewEventOfStream"}]
+			}
+		}
+	},
+	"examples": [{"events": [{"stream": "order-1", "type": "Placed", "data": {"amount": 10}}]}]
+})},
+{"NewEventOfStream", JSON({
+	"type": "object",
+	"required": ["stream", "type", "data"],
+	"properties": {
+		"stream": {"type": "string", "maxLength": 1000},
+		"type": {"type": "string", "maxLength": 1000},
+		"data": {"description": "Any JSON"},
+		"metadata": {"description": "Any JSON"},
+		"event_id": {"type": "string", "format": "uuid"},
+		"created_by": {"type": "string"},
+		"expected_version": {"type": "integer", "minimum": 0}
+	},
+	"additionalProperties": false
+})},
+{"AppendedEvent", JSON({
+	"type": "object",
+	"required": ["stream", "version", "position"],
+	"properties": {
+		"stream": {"type": "string"},
+		"version": {"type": "integer", "description": "In the stream, from 1"},
+		"position": {"type": "integer", "description": "Among all events"}
+	},
+	"additionalProperties": false
+})},
+{"Appended", JSON({
+	"type": "object",
+	"required": ["events"],
+	"properties": {
+		"events": {"type": "array", "items": {"$ref": "#/components/schemas/AppendedEvent"}}
+	},
+	"additionalProperties": false
+})},
+{"Event", JSON({
+	"type": "object",
+	"required": ["stream", "version", "position", "event_id", "type", "data", "metadata",
+		"created_at", "created_by"],
+	"properties": {
+		"stream": {"type": "string"},
+		"version": {"type": "integer"},
+		"position": {"type": "integer"},
+		"event_id": {"type": "string", "format": "uuid"},
+		"type": {"type": "string"},
+		"data": {},
+		"metadata": {},
+		"created_at": {"type": "string", "format": "date-time"},
+		"created_by": {"type": ["string", "null"]}
+	},
+	"additionalProperties": false
+})},
+{"EventPage", JSON({
+	"type": "object",
+	"required": ["events", "next"],
+	"properties": {
+		"events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
+		"next": {"type": "integer", "description": "The position for the next page"}
+	},
+	"additionalProperties": false
+})},
+{"FetchedPage", JSON({
+	"type": "object",
+	"required": ["events", "next"],
+	"properties": {
+		"events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
+		"next": {"type": ["integer", "null"],
+			"description": "The position to acknowledge; null without events"}
+	},
+	"additionalProperties": false
+})},
+{"StreamPage", JSON({
+	"type": "object",
+	"required": ["stream", "version", "events"],
+	"properties": {
+		"stream": {"type": "string"},
+		"version": {"type": "integer", "description": "Of its last event"},
+		"events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}}
+	},
+	"additionalProperties": false
+})},
+{"Fetch", JSON({
+	"type": "object",
+	"properties": {
+		"max_events": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+		"member": {"type": "integer", "minimum": 0, "default": 0},
+		"wait": {"type": "number", "minimum": 0, "default": 0,
+			"description": "Seconds to wait for events"}
+	},
+	"additionalProperties": false,
+	"examples": [{"max_events": 10}]
+})},
+{"Acknowledgement", JSON({
+	"type": "object",
+	"required": ["position"],
+	"properties": {
+		"position": {"type": "integer"},
+		"member": {"type": "integer", "minimum": 0, "default": 0}
+	},
+	"additionalProperties": false,
+	"examples": [{"position": 0}]
+})},
+{"Acknowledged", JSON({
+	"type": "object",
+	"required": ["position"],
+	"properties": {"position": {"type": "integer"}},
+	"additionalProperties": false
+})},
+{"SubscriptionList", JSON({
+	"type": "object",
+	"required": ["subscriptions"],
+	"properties": {
+		"subscriptions": {
+			"type": "array",
+			"items": {
+				"type": "object",
+				"required": ["tenant_id", "name", "category", "position", "head", "lag_events",
+					"lag_seconds", "parked_events"]
+			}
+		}
+	},
+	"additionalProperties": false
+})},
 {"Health", JSON({
 	"type": "object",
 	"required": ["status"],
@@ -591,6 +740,36 @@ static const Schema parameters[] = {
 {"include[]", JSON({
 	"description": "The same as include",
 	"schema": {"type": "string"}, "example": "all"})},
+{"stream", JSON({
+	"description": "Name of the stream, at most 256 bytes",
+	"schema": {"type": "string"}, "example": "order-1"})},
+{"subscription", JSON({
+	"description": "Name of the subscription",
+	"schema": {"type": "string"}, "example": "mailer"})},
+{"category", JSON({
+	"description": "Category of streams; without it, the events of all",
+	"schema": {"type": "string"}, "example": "order"})},
+{"after_position", JSON({
+	"description": "Return the events after it",
+	"schema": {"type": "integer", "minimum": 0, "default": 0}, "example": 0})},
+{"from_version", JSON({
+	"description": "Begin with this version",
+	"schema": {"type": "integer"}, "example": 1})},
+{"max_events", JSON({
+	"schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+	"example": 10})},
+{"backwards", JSON({
+	"description": "Return the newest events first",
+	"schema": {"type": "boolean"}, "example": true})},
+{"wait", JSON({
+	"description": "Seconds to wait for events if there are none",
+	"schema": {"type": "number", "minimum": 0, "default": 0}, "example": 0})},
+{"If-Match", JSON({
+	"description": "The version that the stream must have, in quotes, as in ETag",
+	"schema": {"type": "string"}})},
+{"If-None-Match", JSON({
+	"description": "* if the stream must have no events",
+	"schema": {"type": "string"}})},
 {"Idempotency-Key", JSON({
 	"description": "A second request with the same key and body stores nothing and is answered with the first id; with another body it is a conflict",
 	"schema": {"type": "string", "maxLength": 255}, "example": "key-1"})},

@@ -29,6 +29,7 @@ typedef struct Route
 	const char *name;
 	const char *summary;
 	bool keyed;					  /* an idempotency key has an effect */
+	bool conditional;			  /* If-Match and If-None-Match have */
 	const char *answer;			  /* schema of the answer */
 	int statuses[ROUTE_STATUSES]; /* of that answer */
 	int refusals[ROUTE_STATUSES]; /* besides those of the common checks */

@@ -57,6 +57,7 @@ CREATE TABLE msgstore.stream_consumers (
     member bigint NOT NULL,
     group_size bigint NOT NULL,
     position bigint NOT NULL,
+    fetched_at timestamptz,
     CONSTRAINT stream_consumers_pkey
         PRIMARY KEY (tenant_id, subscription, generation, member)
 ) WITH (fillfactor = 50);
@@ -70,6 +71,31 @@ CREATE TABLE msgstore.parked_events (
     CONSTRAINT parked_events_pkey
         PRIMARY KEY (tenant_id, subscription, global_position)
 );
+
+-- A projection is a subscription of the same name. Functions are stored by name
+-- and not by oid, so that they survive a dump and their re-creation.
+CREATE TABLE msgstore.projections (
+    tenant_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    function text COLLATE "C" NOT NULL,
+    reset_function text COLLATE "C",
+    created_by regrole NOT NULL,
+    search_path text NOT NULL,
+    batch_size int NOT NULL,
+    paused boolean NOT NULL DEFAULT false,
+    one_by_one int NOT NULL DEFAULT 0,
+    attempts int NOT NULL DEFAULT 0,
+    trying boolean NOT NULL DEFAULT false,
+    next_attempt_at timestamptz,
+    error_code text,
+    error_message text,
+    applied_at timestamptz,
+    turn_at timestamptz,
+    rebuild_until bigint,
+    rebuild_started_at timestamptz,
+    rebuilt_at timestamptz,
+    CONSTRAINT projections_pkey PRIMARY KEY (tenant_id, name)
+) WITH (fillfactor = 50);
 
 CREATE TABLE msgstore.snapshots (
     tenant_id text COLLATE "C" NOT NULL,
@@ -93,6 +119,7 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_events', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_subscriptions', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_consumers', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.parked_events', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.projections', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.snapshots', '');
 
 COMMENT ON SEQUENCE msgstore.stream_events_position_seq IS
@@ -171,6 +198,8 @@ COMMENT ON COLUMN msgstore.stream_consumers.group_size IS
     'Number of consumers in this generation';
 COMMENT ON COLUMN msgstore.stream_consumers.position IS
     'Global position up to which the consumer has acknowledged its events';
+COMMENT ON COLUMN msgstore.stream_consumers.fetched_at IS
+    'Time of the last fetch(), noted at most once a second; null: never';
 COMMENT ON TABLE msgstore.parked_events IS
     'Events that a subscription has set aside to handle later';
 COMMENT ON COLUMN msgstore.parked_events.tenant_id IS
@@ -183,6 +212,46 @@ COMMENT ON COLUMN msgstore.parked_events.reason IS
     'Reason given to park()';
 COMMENT ON COLUMN msgstore.parked_events.parked_at IS
     'Time at which the event was last parked';
+COMMENT ON TABLE msgstore.projections IS
+    'Subscriptions whose events the worker applies by calling a function';
+COMMENT ON COLUMN msgstore.projections.tenant_id IS
+    'Tenant that owns the projection';
+COMMENT ON COLUMN msgstore.projections.name IS
+    'Name of the projection and of its subscription';
+COMMENT ON COLUMN msgstore.projections.function IS
+    'Function that applies events, with schema and argument types';
+COMMENT ON COLUMN msgstore.projections.reset_function IS
+    'Function that empties what the projection maintains; null: none';
+COMMENT ON COLUMN msgstore.projections.created_by IS
+    'Role that created the projection and whose rights its functions run with';
+COMMENT ON COLUMN msgstore.projections.search_path IS
+    'search_path of the session that created the projection, in effect while its functions run';
+COMMENT ON COLUMN msgstore.projections.batch_size IS
+    'Maximum number of events that are applied in one transaction';
+COMMENT ON COLUMN msgstore.projections.paused IS
+    'Whether the worker leaves the projection alone';
+COMMENT ON COLUMN msgstore.projections.one_by_one IS
+    'Number of events to be applied one by one, after a failed batch or a start of the worker';
+COMMENT ON COLUMN msgstore.projections.attempts IS
+    'Failed attempts to apply the next event, and the one in progress';
+COMMENT ON COLUMN msgstore.projections.trying IS
+    'Whether an attempt to apply the next event has begun';
+COMMENT ON COLUMN msgstore.projections.next_attempt_at IS
+    'Time of the next attempt; null: at once';
+COMMENT ON COLUMN msgstore.projections.error_code IS
+    'SQLSTATE of the last error, MS500 for the end of a process; null: no error yet';
+COMMENT ON COLUMN msgstore.projections.error_message IS
+    'Message of the last error, at most 1000 characters';
+COMMENT ON COLUMN msgstore.projections.applied_at IS
+    'Time at which events were last applied; null: never';
+COMMENT ON COLUMN msgstore.projections.turn_at IS
+    'Time of the last turn in which there was something to do; null: none';
+COMMENT ON COLUMN msgstore.projections.rebuild_until IS
+    'Position of the last event when the last rebuild began; null: no event, or no rebuild';
+COMMENT ON COLUMN msgstore.projections.rebuild_started_at IS
+    'Start of the last rebuild; null: none';
+COMMENT ON COLUMN msgstore.projections.rebuilt_at IS
+    'Time at which the last rebuild reached the end of the log; null: not yet, or no rebuild';
 COMMENT ON TABLE msgstore.snapshots IS
     'Snapshots of the state that events lead to, stored by the caller';
 COMMENT ON COLUMN msgstore.snapshots.tenant_id IS

@@ -56,6 +56,22 @@ CREATE FUNCTION msgstore.wait_for_events(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_wait_for_events';
 
+CREATE FUNCTION msgstore._find_event(category text, after_position bigint)
+    RETURNS int
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'msgstore_find_event';
+
+-- Not SECURITY DEFINER and without settings: otherwise the server would not let
+-- it release its snapshot.
+CREATE PROCEDURE msgstore.await_events(
+    category text,
+    after_position bigint,
+    timeout interval DEFAULT '30 s',
+    INOUT found boolean DEFAULT NULL)
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'msgstore_await_events';
+
 CREATE FUNCTION msgstore.stream_version(stream text) RETURNS bigint
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -196,6 +212,8 @@ REVOKE ALL ON FUNCTION msgstore.read_stream_backwards(text, bigint, bigint) FROM
 REVOKE ALL ON FUNCTION msgstore.read_category(text, bigint, bigint, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.wait_for_events(text, bigint, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._find_event(text, bigint) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE msgstore.await_events(text, bigint, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.stream_version(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.count_events(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.last_event(text, text) FROM PUBLIC;
@@ -217,6 +235,10 @@ COMMENT ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint) IS
     'Like read_category(), for all categories. Raises MS400 for an invalid argument';
 COMMENT ON FUNCTION msgstore.wait_for_events(text, bigint, interval) IS
     'Waits until read_category() (read_all() if category is null) returns an event after the position, and returns true; returns false after the timeout (null: none). Raises MS400 if the timeout is negative or the transaction is not READ COMMITTED';
+COMMENT ON FUNCTION msgstore._find_event(text, bigint) IS
+    'Returns 2 if read_category() returns an event after the position, 1 if there is one that is not settled, otherwise 0';
+COMMENT ON PROCEDURE msgstore.await_events(text, bigint, interval, boolean) IS
+    'Like wait_for_events(), without a snapshot while it waits: it does not keep vacuum from removing dead rows. Raises MS400 like it';
 COMMENT ON FUNCTION msgstore.stream_version(text) IS
     'Returns the version of the last event of a stream, 0 if there are none';
 COMMENT ON FUNCTION msgstore.count_events(text) IS

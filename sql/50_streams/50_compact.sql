@@ -50,6 +50,7 @@ CREATE FUNCTION msgstore.compact_stream(
 DECLARE
     tenant text := msgstore._tenant_scope();
     locked bigint;
+    removed bigint[];
 BEGIN
     IF stream IS NULL OR jsonb_typeof(seed) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'argument "%" is %',
@@ -88,9 +89,14 @@ BEGIN
     IF events_before <= 1 THEN
         RETURN;
     END IF;
-    DELETE FROM msgstore.stream_events e
-    WHERE e.tenant_id = tenant AND e.stream = compact_stream.stream
-        AND e.version <= compact_stream.version;
+    WITH removed AS (
+        DELETE FROM msgstore.stream_events e
+        WHERE e.tenant_id = tenant AND e.stream = compact_stream.stream
+            AND e.version <= compact_stream.version
+        RETURNING e.global_position)
+    SELECT array_agg(r.global_position ORDER BY r.global_position) INTO removed
+    FROM removed r;
+    PERFORM msgstore._note_removal(tenant, 'compaction', removed);
     PERFORM msgstore._append_seed(stream, version, seed);
 END
 $$;

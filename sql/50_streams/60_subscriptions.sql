@@ -1,3 +1,7 @@
+CREATE FUNCTION msgstore._wake_for_ack(subscription text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_wake_for_ack';
+
 CREATE FUNCTION msgstore._raise_no_subscription(name text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -17,20 +21,26 @@ CREATE FUNCTION msgstore._lock_consumer(
     OUT category text,
     OUT generation int,
     OUT group_size bigint,
-    OUT "position" bigint)
+    OUT "position" bigint,
+    OUT fetched_at timestamptz)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    SELECT s.category, s.generation, s.group_size
-    INTO category, generation, group_size
-    FROM msgstore.stream_subscriptions s
-    WHERE s.tenant_id = msgstore._tenant_scope() AND s.name = subscription
-    FOR SHARE;
-    IF NOT FOUND THEN
+    -- While this waits for the row, it may get another name, and another row
+    -- this one: the second look has a newer snapshot.
+    FOR attempt IN 1..2 LOOP
+        SELECT s.category, s.generation, s.group_size
+        INTO category, generation, group_size
+        FROM msgstore.stream_subscriptions s
+        WHERE s.tenant_id = msgstore._tenant_scope() AND s.name = subscription
+        FOR SHARE;
+        EXIT WHEN FOUND;
+    END LOOP;
+    IF generation IS NULL THEN
         PERFORM msgstore._raise_no_subscription(subscription);
     END IF;
-    SELECT c.position INTO "position"
+    SELECT c.position, c.fetched_at INTO "position", fetched_at
     FROM msgstore.stream_consumers c
     WHERE c.tenant_id = msgstore._tenant_scope()
         AND c.subscription = _lock_consumer.subscription
@@ -108,6 +118,9 @@ BEGIN
     DELETE FROM msgstore.parked_events p
     WHERE p.tenant_id = msgstore._tenant_scope()
         AND p.subscription = drop_subscription.name;
+    DELETE FROM msgstore.projections p
+    WHERE p.tenant_id = msgstore._tenant_scope()
+        AND p.name = drop_subscription.name;
 END
 $$;
 
@@ -123,6 +136,15 @@ DECLARE
     lowest bigint;
 BEGIN
     PERFORM msgstore._check_group_size(group_size);
+    IF group_size > 1 AND EXISTS (
+        SELECT FROM msgstore.projections p
+        WHERE p.tenant_id = msgstore._tenant_scope()
+            AND p.name = resize_subscription.name)
+    THEN
+        RAISE EXCEPTION 'projection "%" cannot have several members', name
+            USING ERRCODE = 'MS409',
+                  DETAIL = 'One worker applies its events.';
+    END IF;
     UPDATE msgstore.stream_subscriptions s
     SET generation = s.generation + 1, group_size = resize_subscription.group_size
     WHERE s.tenant_id = msgstore._tenant_scope()
@@ -170,6 +192,15 @@ BEGIN
         RAISE EXCEPTION 'argument "max_events" must be positive, not %',
             coalesce(max_events::text, 'null')
             USING ERRCODE = 'MS400';
+    END IF;
+    -- A second is exact enough for an operator, and saves a row version each.
+    IF coalesce(consumer.fetched_at, '-infinity') < now() - interval '1 s' THEN
+        UPDATE msgstore.stream_consumers c
+        SET fetched_at = now()
+        WHERE c.tenant_id = msgstore._tenant_scope()
+            AND c.subscription = "fetch".name
+            AND c.generation = consumer.generation
+            AND c.member = "fetch".member;
     END IF;
     LOOP
         IF consumer.category IS NULL THEN
@@ -223,6 +254,7 @@ BEGIN
         AND c.subscription = ack.name
         AND c.generation = consumer.generation
         AND c.member = ack.member;
+    PERFORM msgstore._wake_for_ack(name);
 END
 $$;
 
@@ -291,7 +323,10 @@ $$;
 -- Events are unparked with the caller's transaction; after a rollback they are
 -- still parked. Two sessions get different events. Events that were replaced by
 -- a compaction are not returned.
-CREATE FUNCTION msgstore.replay_parked(name text, max_events bigint DEFAULT 100)
+CREATE FUNCTION msgstore.replay_parked(
+    name text,
+    max_events bigint DEFAULT 100,
+    "position" bigint DEFAULT NULL)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -305,6 +340,8 @@ BEGIN
             FROM msgstore.parked_events p
             WHERE p.tenant_id = msgstore._tenant_scope()
                 AND p.subscription = replay_parked.name
+                AND (replay_parked.position IS NULL
+                    OR p.global_position = replay_parked.position)
             ORDER BY p.global_position
             LIMIT max_events
             FOR UPDATE SKIP LOCKED
@@ -326,6 +363,7 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._wake_for_ack(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._raise_no_subscription(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._lock_consumer(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_group_size(bigint) FROM PUBLIC;
@@ -337,8 +375,10 @@ REVOKE ALL ON FUNCTION msgstore.ack(text, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_subscription(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.park(text, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_parked(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.replay_parked(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.replay_parked(text, bigint, bigint) FROM PUBLIC;
 
+COMMENT ON FUNCTION msgstore._wake_for_ack(text) IS
+    'At commit, wakes the sessions that wait_for() the subscription';
 COMMENT ON FUNCTION msgstore._raise_no_subscription(text) IS
     'Raises MS404 for a subscription that does not exist';
 COMMENT ON FUNCTION msgstore._lock_consumer(text, bigint) IS
@@ -350,7 +390,7 @@ COMMENT ON FUNCTION msgstore.create_subscription(text, text, bigint, bigint) IS
 COMMENT ON FUNCTION msgstore.drop_subscription(text) IS
     'Removes a subscription with its positions and parked events. Raises MS404 if it does not exist';
 COMMENT ON FUNCTION msgstore.resize_subscription(text, bigint) IS
-    'Changes the number of consumers of a subscription; no event is lost or handled twice. Waits for open transactions that have called fetch() or ack(). Raises MS400 if group_size is not between 1 and 1000, MS404 if the subscription does not exist';
+    'Changes the number of consumers of a subscription; no event is lost or handled twice. Waits for open transactions that have called fetch() or ack(). Raises MS400 if group_size is not between 1 and 1000, MS404 if the subscription does not exist, MS409 for a projection';
 COMMENT ON FUNCTION msgstore.fetch(text, bigint, bigint) IS
     'Returns the next events of a consumer (member, from 0), at most max_events, and locks the consumer until the transaction ends. Call ack() to advance. Raises MS400 if max_events is not positive, MS404 if the subscription or the member does not exist';
 COMMENT ON FUNCTION msgstore.ack(text, bigint, bigint) IS
@@ -361,5 +401,5 @@ COMMENT ON FUNCTION msgstore.park(text, bigint, text) IS
     'Sets an event aside with a reason, so that the subscription can continue after it. Raises MS404 if the subscription does not exist or has no event at the position';
 COMMENT ON FUNCTION msgstore.list_parked(text) IS
     'Returns the parked events of a subscription, by position. Raises MS404 if it does not exist';
-COMMENT ON FUNCTION msgstore.replay_parked(text, bigint) IS
-    'Unparks at most max_events (null: no limit) events in the caller''s transaction and returns them, by position, to be handled again. Raises MS404 if the subscription does not exist';
+COMMENT ON FUNCTION msgstore.replay_parked(text, bigint, bigint) IS
+    'Unparks at most max_events (null: no limit) events, or the one at the position, in the caller''s transaction and returns them, by position, to be handled again. Raises MS404 if the subscription does not exist';

@@ -16,6 +16,7 @@ DECLARE
     own_stream text := msgstore._host_stream(aggregate_id);
     latest uuid := msgstore._lock_hosts();
     entry msgstore.host_entries;
+    removed bigint[];
 BEGIN
     SELECT * INTO version, event_version FROM msgstore._host_head(aggregate_id);
     version := coalesce(version, 0);
@@ -27,8 +28,13 @@ BEGIN
         RETURN;
     END IF;
     events_after := 1;
-    DELETE FROM msgstore.stream_events s
-    WHERE s.tenant_id = tenant AND s.stream = own_stream;
+    WITH removed AS (
+        DELETE FROM msgstore.stream_events s
+        WHERE s.tenant_id = tenant AND s.stream = own_stream
+        RETURNING s.global_position)
+    SELECT array_agg(r.global_position ORDER BY r.global_position) INTO removed
+    FROM removed r;
+    PERFORM msgstore._note_removal(tenant, 'compaction', removed);
     latest := msgstore._next_ulid(latest);
     PERFORM msgstore._append_seed(own_stream, version, jsonb_build_object(
         'type', 'HostCompacted',

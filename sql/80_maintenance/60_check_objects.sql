@@ -279,6 +279,40 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION msgstore._check_projections()
+    RETURNS TABLE (finding text, subject text, detail text, repair text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT 'unusable projection', format('%s of projection %s', f.name, p.name), w.why, NULL::text
+    FROM msgstore.projections p
+    CROSS JOIN LATERAL unnest(ARRAY[p.function, p.reset_function]) f (name)
+    LEFT JOIN pg_roles r ON r.oid = p.created_by
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN to_regprocedure(f.name) IS NULL THEN 'The function does not exist.'
+            WHEN r.oid IS NULL THEN 'The role that created the projection does not exist.'
+            WHEN NOT has_function_privilege(r.oid, to_regprocedure(f.name)::oid, 'EXECUTE')
+                THEN 'The role that created the projection has no EXECUTE privilege on it.'
+        END AS why) w
+    WHERE f.name IS NOT NULL AND w.why IS NOT NULL
+        AND msgstore._tenant_scope() IN ('', p.tenant_id)
+    UNION ALL
+    SELECT 'projection without subscription', format('projection %s', p.name),
+        'The worker cannot apply its events.',
+        format('DELETE FROM msgstore.projections WHERE tenant_id = %L AND name = %L',
+               p.tenant_id, p.name)
+    FROM msgstore.projections p
+    WHERE msgstore._tenant_scope() IN ('', p.tenant_id) AND NOT EXISTS (
+        SELECT FROM msgstore.stream_subscriptions s
+        WHERE s.tenant_id = p.tenant_id AND s.name = p.name);
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._check_projections() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._present_objects() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._note_objects() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._as_one_statement(text[]) FROM PUBLIC;
@@ -304,5 +338,7 @@ COMMENT ON FUNCTION msgstore._check_objects() IS
     'Finds missing objects, disabled row security, changed view options, and invalid indexes';
 COMMENT ON FUNCTION msgstore._check_sequences() IS
     'Finds sequences that are behind the column that they number';
+COMMENT ON FUNCTION msgstore._check_projections() IS
+    'Finds projections that cannot run, because a function, its privilege, its role or the subscription is missing';
 COMMENT ON FUNCTION msgstore._check_handlers() IS
     'Finds handlers that cannot run, because the function, its privilege or its role is missing';

@@ -21,6 +21,7 @@ BEGIN
         WHERE i.type = 'table' AND to_regclass(i.identity) IS NULL) THEN
         RETURN;
     END IF;
+    RETURN QUERY SELECT * FROM msgstore._check_projections();
     RETURN QUERY SELECT * FROM msgstore._check_conversations();
     RETURN QUERY SELECT * FROM msgstore._check_events();
     RETURN QUERY SELECT * FROM msgstore._check_queue();

@@ -33,7 +33,7 @@ CREATE FUNCTION msgstore._same_bytes(a bytea, b bytea) RETURNS boolean
 
 CREATE FUNCTION msgstore._key_scopes() RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN '{ingest,send,read,responses,operate}'::text[];
+    RETURN '{ingest,send,read,responses,append,consume,operate}'::text[];
 
 -- The key appears in expressions only, never in a statement, so that nothing
 -- that logs the statements of functions records it.
@@ -58,7 +58,7 @@ BEGIN
         RAISE EXCEPTION 'invalid API key scopes %',
             coalesce('"' || left(scopes::text, 100) || '"', 'null')
             USING ERRCODE = 'MS400',
-                  DETAIL = 'Scopes must be one or more of "ingest", "send", "read", "responses" and "operate".';
+                  DETAIL = 'Scopes must be one or more of "ingest", "send", "read", "responses", "append", "consume" and "operate".';
     END IF;
     IF expires_at <= clock_timestamp() THEN
         RAISE EXCEPTION 'value % of "expires_at" is in the past', expires_at
@@ -248,7 +248,7 @@ COMMENT ON COLUMN msgstore.api_keys.prefix IS
 COMMENT ON COLUMN msgstore.api_keys.key_hash IS
     'SHA-256 of the whole key, 32 bytes';
 COMMENT ON COLUMN msgstore.api_keys.scopes IS
-    'What the key may be used for: ingest, send, read, responses, operate';
+    'What the key may be used for: ingest, send, read, responses, append, consume, operate';
 COMMENT ON COLUMN msgstore.api_keys.created_at IS
     'Creation time';
 COMMENT ON COLUMN msgstore.api_keys.expires_at IS
@@ -266,7 +266,7 @@ COMMENT ON FUNCTION msgstore._key_scopes() IS
 COMMENT ON FUNCTION msgstore.create_api_key(text, text, timestamptz) IS
     'Is create_api_key() for scopes that are given as text: one, or several separated by commas';
 COMMENT ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) IS
-    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, operate. A null expires_at means that it does not expire. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
+    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, append, consume, operate. A null expires_at means that it does not expire. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
 COMMENT ON FUNCTION msgstore.revoke_api_key(text) IS
     'Revokes the API key with this prefix. Returns false if there is no such key or it is revoked already';
 COMMENT ON FUNCTION msgstore.list_api_keys() IS

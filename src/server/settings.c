@@ -30,6 +30,7 @@ int msgstore_max_retries;
 int msgstore_memory_max_responses;
 int msgstore_memory_size;
 char *msgstore_owner;
+int msgstore_projection_timeout;
 int msgstore_purge_batch_size;
 int msgstore_purge_dead_letters_after;
 int msgstore_purge_events_after;
@@ -40,6 +41,7 @@ int msgstore_response_cleanup_batch;
 int msgstore_response_stale_after;
 int msgstore_response_store;
 int msgstore_response_ttl;
+int msgstore_seal_interval;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
@@ -172,6 +174,14 @@ static const NumberSetting number_settings[] = {
 	 INT_MAX,
 	 PGC_SUSET,
 	 0},
+	{"msgstore.projection_timeout",
+	 "Maximum time of one call of a projection's function in a worker; 0 means no limit.",
+	 &msgstore_projection_timeout,
+	 5000,
+	 0,
+	 INT_MAX,
+	 PGC_SIGHUP,
+	 GUC_UNIT_MS},
 	{"msgstore.purge_batch_size",
 	 "Number of rows of each kind that a worker purges in one transaction.",
 	 &msgstore_purge_batch_size,
@@ -227,6 +237,14 @@ static const NumberSetting number_settings[] = {
 	 0,
 	 INT_MAX,
 	 PGC_SUSET,
+	 GUC_UNIT_S},
+	{"msgstore.seal_interval",
+	 "Time between two seals of new events of streams; 0 means never.",
+	 &msgstore_seal_interval,
+	 0,
+	 0,
+	 86400,
+	 PGC_SIGHUP,
 	 GUC_UNIT_S},
 	{"msgstore.snippet_length",
 	 "Length of the snippets in lists, in grapheme clusters.",

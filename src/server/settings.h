@@ -38,6 +38,7 @@ extern int msgstore_max_retries;			  /* failed retries */
 extern int msgstore_memory_max_responses;	  /* 0: no limit */
 extern int msgstore_memory_size;			  /* kB */
 extern char *msgstore_owner;				  /* "" means no scoping */
+extern int msgstore_projection_timeout;		  /* milliseconds */
 extern int msgstore_purge_batch_size;		  /* rows */
 extern int msgstore_purge_dead_letters_after; /* seconds, 0: never */
 extern int msgstore_purge_events_after;		  /* seconds, 0: never */
@@ -48,6 +49,7 @@ extern int msgstore_response_cleanup_batch;	  /* responses */
 extern int msgstore_response_stale_after;	  /* seconds */
 extern int msgstore_response_store;			  /* a ResponsesStore */
 extern int msgstore_response_ttl;			  /* seconds; 0: kept for good */
+extern int msgstore_seal_interval;			  /* seconds */
 extern int msgstore_snippet_length;			  /* grapheme clusters */
 extern char *msgstore_tenant_id;			  /* "" means no scoping */
 extern int msgstore_workers;				  /* per database */

@@ -55,7 +55,8 @@ static const char *const state_names[] = {"stopped",
 										  "claiming",
 										  "applying",
 										  "retrying one by one",
-										  "purging"};
+										  "purging",
+										  "projecting"};
 
 static StatsWorker *workers = NULL;
 
@@ -66,7 +67,8 @@ static const char *const activities[] = {"stopped",
 										 "claiming events",
 										 "applying a batch of events",
 										 "applying events one by one",
-										 "purging"};
+										 "purging",
+										 "applying projections"};
 
 /* This process's entry. */
 static StatsWorker *own = NULL;

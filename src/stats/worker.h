@@ -15,7 +15,8 @@ typedef enum StatsWorkerState
 	STATS_WORKER_CLAIMING,
 	STATS_WORKER_APPLYING,
 	STATS_WORKER_RETRYING, /* applies a failed batch one by one */
-	STATS_WORKER_PURGING
+	STATS_WORKER_PURGING,
+	STATS_WORKER_PROJECTING
 } StatsWorkerState;
 
 /*

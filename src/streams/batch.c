@@ -511,6 +511,7 @@ give_versions(StreamEvent **sorted, int n)
 		if (i > 0 &&
 			compare_texts(sorted[i - 1]->stream, sorted[i]->stream) != 0)
 			nstreams++;
+		streams_check_not_ended(sorted[i], versions[nstreams]);
 		if (sorted[i]->has_expected &&
 			sorted[i]->expected != versions[nstreams])
 			streams_raise_conflict(sorted[i],

@@ -77,7 +77,9 @@ insert_into(RowTarget *target, StreamEvent *event)
 						   row_target_index(target, "stream_events_pkey"),
 						   tenant,
 						   PointerGetDatum(event->stream));
-	if (!event->has_expected || event->expected == version)
+	/* A tombstone has the greatest version. */
+	if (version != PG_INT64_MAX &&
+		(!event->has_expected || event->expected == version))
 	{
 		event->version = version + 1;
 		event->position = streams_take_position();

@@ -45,6 +45,7 @@
 #include "server/settings.h"
 #include "server/statement.h"
 #include "streams/streams.h"
+#include "streams/watch.h"
 
 #if PG_VERSION_NUM >= 170000
 #define MY_SLOT MyProcNumber
@@ -215,6 +216,7 @@ void
 streams_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
+	streams_wait_init();
 }
 
 void
@@ -222,6 +224,7 @@ streams_shmem_request(void)
 {
 	RequestAddinShmemSpace(shared_size());
 	streams_wait_shmem_request();
+	streams_watch_shmem_request();
 }
 
 void
@@ -231,6 +234,7 @@ streams_shmem_startup(void)
 	int i;
 
 	streams_wait_shmem_startup();
+	streams_watch_shmem_startup();
 	shared = ShmemInitStruct("msgstore streams", shared_size(), &found);
 	if (found)
 		return;

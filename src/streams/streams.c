@@ -41,7 +41,8 @@
 	" FROM (SELECT coalesce((SELECT e.version FROM msgstore.stream_events e"   \
 	"  WHERE e.tenant_id = $1 AND e.stream = $2"                               \
 	"  ORDER BY e.version DESC LIMIT 1), 0) AS version) AS c"                  \
-	" WHERE $9 IS NULL OR c.version = $9"                                      \
+	" WHERE ($9 IS NULL OR c.version = $9)"                                    \
+	" AND c.version < 9223372036854775807"                                     \
 	" ON CONFLICT " arbiter " DO NOTHING RETURNING version, global_position"
 
 /* A generated id is new, so only the version can conflict. */
@@ -225,6 +226,17 @@ streams_category(const text *stream)
 }
 
 void
+streams_check_not_ended(const StreamEvent *event, int64 current)
+{
+	if (current == PG_INT64_MAX)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_MS_CONFLICT),
+			 errmsg("stream \"%s\" has ended", text_to_cstring(event->stream)),
+			 errdetail("Its tombstone is its last event.")));
+}
+
+void
 streams_raise_conflict(const StreamEvent *event,
 					   int64 current,
 					   ConflictWords words)
@@ -336,6 +348,7 @@ append_event(StreamEvent *event, ConflictWords words)
 		{
 			int64 current = version_of(&find_version, event->stream);
 
+			streams_check_not_ended(event, current);
 			if (event->has_expected && current != event->expected)
 				streams_raise_conflict(event, current, words);
 			if (again &&

@@ -55,6 +55,9 @@ extern void streams_check_expected(const StreamEvent *event);
 /* The stream's name up to its first '-', or all of it; palloc'd. */
 extern text *streams_category(const text *stream);
 
+/* Raises MS409 if the stream's version is that of a tombstone. */
+extern void streams_check_not_ended(const StreamEvent *event, int64 current);
+
 /* Raises the error for another version than the expected one. */
 extern void streams_raise_conflict(const StreamEvent *event,
 								   int64 current,
@@ -89,6 +92,14 @@ extern void streams_make_event_id(int64 position, pg_uuid_t *id);
  */
 extern int64 streams_settled_position(void);
 
+/*
+ * Bits of a transaction's mask, which stand for its categories; those with the
+ * same bit are woken together. NULL: the bit of all events of the database.
+ */
+#define STREAMS_BUCKETS 64
+
+extern int streams_bucket_of(const text *category);
+
 /* At commit, wakes the sessions that wait for events of the category. */
 extern void streams_wake_at_commit(const text *category);
 
@@ -98,7 +109,8 @@ extern void streams_wake_at_commit(const text *category);
  */
 extern void streams_wake_waiters(void);
 
-/* Size and set-up of the shared memory for waiting. */
+/* Transaction hook of waiting; size and set-up of its shared memory. */
+extern void streams_wait_init(void);
 extern void streams_wait_shmem_request(void);
 extern void streams_wait_shmem_startup(void);
 

@@ -33,6 +33,7 @@
 #include "server/errors.h"
 #include "server/statement.h"
 #include "tenancy/tenancy.h"
+#include "worker/as_role.h"
 #include "worker/handler_name.h"
 #include "worker/handlers.h"
 #include "worker/recorder.h"
@@ -96,16 +97,12 @@ static Statement remove_handler = {
 static Handler *
 next_handler(WorkerHandlers *handlers, const text *channel, Handler *last);
 static Datum *fetch_messages(const ConversationMessage *messages, int n);
-static void check_constraints_at_once(void);
 static void call(WorkerHandlers *handlers,
 				 Handler *handler,
 				 const ConversationMessage *message,
 				 Datum row);
 static void look_up(WorkerHandlers *handlers, Handler *handler);
-static void check_right(Oid function, Oid role, const char *name);
-static void set_local(const char *name, const char *value);
 static char *check_function(Oid function);
-static int become_owner(Oid *saved_user, int *saved_context);
 
 PG_FUNCTION_INFO_V1(msgstore_add_handler);
 PG_FUNCTION_INFO_V1(msgstore_remove_handler);
@@ -127,7 +124,7 @@ msgstore_add_handler(PG_FUNCTION_ARGS)
 
 	(void) channels_get(VARDATA_ANY(channel), VARSIZE_ANY_EXHDR(channel));
 	tenancy_refuse_tenant("handlers");
-	nest_level = become_owner(&saved_user, &saved_context);
+	nest_level = role_become_owner(&saved_user, &saved_context);
 	SPI_connect();
 	values[0] = PointerGetDatum(channel);
 	values[1] = CStringGetTextDatum(name);
@@ -158,7 +155,7 @@ msgstore_remove_handler(PG_FUNCTION_ARGS)
 	uint64 row;
 
 	tenancy_refuse_tenant("handlers");
-	nest_level = become_owner(&saved_user, &saved_context);
+	nest_level = role_become_owner(&saved_user, &saved_context);
 	SPI_connect();
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = names;
@@ -210,31 +207,9 @@ check_function(Oid function)
 					NameStr(form->proname)),
 			 errdetail(
 				 "A handler must return void and take an argument of type msgstore.messages and optionally one of type jsonb, for the payload.")));
-	check_right(function, GetUserId(), NameStr(form->proname));
+	role_check_right(function, GetUserId(), NameStr(form->proname));
 	ReleaseSysCache(tuple);
 	return handler_name(function);
-}
-
-/*
- * Switches to the owner of the extension and to a search_path that the caller
- * cannot influence. Returns the GUC nesting level to restore.
- */
-static int
-become_owner(Oid *saved_user, int *saved_context)
-{
-	Oid table =
-		get_relname_relid("handlers", get_namespace_oid("msgstore", false));
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	int nest_level = NewGUCNestLevel();
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", table);
-	GetUserIdAndSecContext(saved_user, saved_context);
-	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(tuple))->relowner,
-						   *saved_context | SECURITY_LOCAL_USERID_CHANGE);
-	ReleaseSysCache(tuple);
-	set_local("search_path", "pg_catalog, pg_temp");
-	return nest_level;
 }
 
 WorkerHandlers *
@@ -307,7 +282,7 @@ worker_call_handlers(WorkerHandlers *handlers,
 	int i;
 
 	/* A deferred trigger of a user fails here, where its event is known. */
-	check_constraints_at_once();
+	role_check_constraints();
 	if (!worker_any_handled(handlers, messages, n))
 		return;
 	rows = fetch_messages(messages, n);
@@ -326,7 +301,7 @@ worker_call_handlers(WorkerHandlers *handlers,
 			recorder_enter_handler(i);
 			MemoryContextSwitchTo(context);
 			/* Before each call: a handler may have deferred them again. */
-			check_constraints_at_once();
+			role_check_constraints();
 			call(handlers, handler, &messages[i], rows[i]);
 			MemoryContextReset(context);
 		}
@@ -399,25 +374,6 @@ fetch_messages(const ConversationMessage *messages, int n)
 	return rows;
 }
 
-/*
- * SET CONSTRAINTS ALL IMMEDIATE. Triggers that are pending now do not belong to
- * a handler and would otherwise run at commit, so they run with the rights that
- * they would have then.
- */
-static void
-check_constraints_at_once(void)
-{
-	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
-	Oid saved_user;
-	int saved_context;
-
-	statement->deferred = false;
-	GetUserIdAndSecContext(&saved_user, &saved_context);
-	SetUserIdAndSecContext(GetOuterUserId(), 0);
-	AfterTriggerSetState(statement);
-	SetUserIdAndSecContext(saved_user, saved_context);
-}
-
 /* Calls one handler. Settings that it changes are reset after the call. */
 static void
 call(WorkerHandlers *handlers,
@@ -431,8 +387,8 @@ call(WorkerHandlers *handlers,
 	int saved_context;
 
 	handlers->running = message;
-	set_local("msgstore.tenant_id", text_to_cstring(message->tenant_id));
-	set_local("search_path", handler->search_path);
+	role_set_local("msgstore.tenant_id", text_to_cstring(message->tenant_id));
+	role_set_local("search_path", handler->search_path);
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(handler->role,
 						   saved_context | SECURITY_LOCAL_USERID_CHANGE |
@@ -471,34 +427,6 @@ look_up(WorkerHandlers *handlers, Handler *handler)
 				 errhint("Register the handler again.")));
 	function = DatumGetObjectId(
 		DirectFunctionCall1(regprocedurein, CStringGetDatum(handler->name)));
-	check_right(function, handler->role, handler->name);
+	role_check_right(function, handler->role, handler->name);
 	fmgr_info_cxt(function, &handler->function, handlers->context);
-}
-
-/* Raises 42501 if the role may not execute the function. */
-static void
-check_right(Oid function, Oid role, const char *name)
-{
-	AclResult result;
-
-#if PG_VERSION_NUM >= 160000
-	result = object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
-#else
-	result = pg_proc_aclcheck(function, role, ACL_EXECUTE);
-#endif
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, name);
-}
-
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name,
-							 value,
-							 PGC_SUSET,
-							 PGC_S_SESSION,
-							 GUC_ACTION_SAVE,
-							 true,
-							 0,
-							 false);
 }

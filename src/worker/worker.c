@@ -45,6 +45,8 @@
 #include "server/settings.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
+#include "streams/upkeep.h"
+#include "streams/watch.h"
 #include "wake/changes.h"
 #include "wake/lanes.h"
 #include "wake/outbox.h"
@@ -55,6 +57,7 @@
 #include "worker/claims.h"
 #include "worker/launcher.h"
 #include "worker/postmortem.h"
+#include "worker/projections.h"
 #include "worker/recorder.h"
 #include "worker/search.h"
 #include "worker/worker.h"
@@ -87,7 +90,10 @@ typedef struct Task
 
 static Task tasks[] = {{merge_turn, DT_NOBEGIN},
 					   {maintenance_purge_turn, DT_NOBEGIN},
-					   {responses_housekeeping_turn, DT_NOBEGIN}};
+					   {responses_housekeeping_turn, DT_NOBEGIN},
+					   {streams_retention_turn, DT_NOBEGIN},
+					   {streams_seal_turn, DT_NOBEGIN},
+					   {projections_turn, DT_NOBEGIN}};
 
 /* Set when a setting or a table that the tasks depend on may have changed. */
 static bool tasks_changed = false;
@@ -379,8 +385,11 @@ run_tasks(TimestampTz now)
 static TimestampTz
 due_time(const Task *task)
 {
-	return task->run == merge_turn ? Min(task->next, wake_changes_due())
-								   : task->next;
+	if (task->run == merge_turn)
+		return Min(task->next, wake_changes_due());
+	if (task->run == projections_turn && streams_has_watched())
+		return DT_NOBEGIN;
+	return task->next;
 }
 
 static void
@@ -388,7 +397,8 @@ run_task(Task *task)
 {
 	long pause;
 
-	stats_worker_state(STATS_WORKER_PURGING);
+	stats_worker_state(task->run == projections_turn ? STATS_WORKER_PROJECTING
+													 : STATS_WORKER_PURGING);
 	begin_turn();
 	pause = task->run();
 	end_turn();

@@ -127,6 +127,7 @@ INSERT INTO calls VALUES
     ('read_stream_backwards', $$SELECT msgstore.read_stream_backwards('pgtap-1')$$),
     ('read_all', 'SELECT msgstore.read_all()'),
     ('wait_for_events', $$SELECT msgstore.wait_for_events('pgtap', 0, '1 ms')$$),
+    ('await_events', $$CALL msgstore.await_events('pgtap', 0, '1 ms')$$),
     ('wait_for_changes', 'SELECT msgstore.wait_for_changes()'),
     ('stream_version', $$SELECT msgstore.stream_version('pgtap-1')$$),
     ('stream_category', $$SELECT msgstore.stream_category('pgtap-1')$$),
@@ -149,6 +150,33 @@ INSERT INTO calls VALUES
         EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
     ('list_parked', $$SELECT msgstore.list_parked('pgtap')$$),
     ('replay_parked', $$SELECT msgstore.replay_parked('pgtap')$$),
+    ('list_subscriptions', 'SELECT msgstore.list_subscriptions()'),
+    ('list_members', $$SELECT msgstore.list_members('pgtap')$$),
+    ('seek', $$SELECT msgstore.seek('pgtap', 0)$$),
+    ('wait_for', $$SELECT msgstore.wait_for('pgtap', 0, '0')$$),
+    ('stream_page', $$SELECT msgstore.stream_page('pgtap-1')$$),
+    ('event_page', $$SELECT msgstore.event_page('pgtap')$$),
+    ('fetch_page', $$SELECT msgstore.fetch_page('pgtap')$$),
+    ('create_projection', $$DO 'BEGIN PERFORM msgstore.create_projection(''pgtap-p'', NULL, ''pg_catalog.pi'');
+        EXCEPTION WHEN SQLSTATE ''MS400'' THEN NULL; END'$$),
+    ('pause_projection', $$DO 'BEGIN PERFORM msgstore.pause_projection(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('resume_projection', $$DO 'BEGIN PERFORM msgstore.resume_projection(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('rebuild_projection', $$DO 'BEGIN PERFORM msgstore.rebuild_projection(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('retry_parked', $$DO 'BEGIN PERFORM msgstore.retry_parked(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('list_projections', 'SELECT msgstore.list_projections()'),
+    ('set_stream_retention', $$SELECT msgstore.set_stream_retention('pgtap', max_count => 5)$$),
+    ('list_stream_retention', 'SELECT msgstore.list_stream_retention()'),
+    ('truncate_stream', $$SELECT msgstore.truncate_stream('pgtap-1', 1)$$),
+    ('tombstone_stream', $$DO 'BEGIN PERFORM msgstore.tombstone_stream(''pgtap-1'', 99);
+        EXCEPTION WHEN SQLSTATE ''MS409'' THEN NULL; END'$$),
+    ('erase_events', $$SELECT msgstore.erase_events('pgtap-1')$$),
+    ('seal_log', 'SELECT msgstore.seal_log()'),
+    ('verify_log', 'SELECT msgstore.verify_log()'),
+    ('rename_subscription', $$SELECT msgstore.rename_subscription('pgtap', 'pgtap')$$),
     ('drop_subscription', $$SELECT msgstore.drop_subscription('pgtap')$$),
     ('append_host_batch', $$SELECT msgstore.append_host_batch('[{"aggregate_id": "pgtap",
         "expected_version": "-1",
@@ -189,7 +217,7 @@ INSERT INTO calls VALUES
     ('list_tenant_limits', 'SELECT msgstore.list_tenant_limits()'),
     ('tenant_limit', $$SELECT msgstore.tenant_limit('')$$);
 CREATE TEMP TABLE kinds AS
-SELECT c.what, CASE min(p.prokind) WHEN 'a' THEN 'aggregate' ELSE 'function' END AS kind
+SELECT c.what, CASE min(p.prokind) WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure' ELSE 'function' END AS kind
 FROM calls c
 LEFT JOIN pg_proc p ON p.proname = c.what AND p.pronamespace = 'msgstore'::regnamespace
 GROUP BY c.what;
@@ -200,7 +228,7 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversation_rows', 'msgstore.conversation_activity',
         'msgstore.conversation_changes', 'msgstore.conversation_states', 'msgstore.read_marks', 'msgstore.channels',
         'msgstore.stream_events', 'msgstore.stream_subscriptions',
-        'msgstore.stream_consumers', 'msgstore.parked_events',
+        'msgstore.stream_consumers', 'msgstore.parked_events', 'msgstore.projections', 'msgstore.stream_retention', 'msgstore.stream_seals', 'msgstore.stream_removals',
         'msgstore.snapshots', 'msgstore.host_entries', 'msgstore.host_log',
         'msgstore.dead_letters', 'msgstore.id_conflicts', 'msgstore.refused_events', 'msgstore.operations_log', 'msgstore.idempotency_keys',
         'msgstore.conversation_counts', 'msgstore.event_claims', 'msgstore.conversation_holds',

@@ -84,6 +84,7 @@ SELECT set_eq(
         'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
         'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness',
         'verify_signature', 'test_source', 'rotate_source_secret', 'drop_source',
+        'stream_page', 'event_page', 'fetch_page', 'list_projections', 'rebuild_projection', 'retry_parked', 'seal_log',
         'wait_for_changes', '_conversation_id',
         -- A trigger, which records the tenant of each row.
         '_tell_changes'])$$,
@@ -127,7 +128,7 @@ SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
     ARRAY['requeue', 'requeue_dead_letters', 'resubmit_refused', 'replay', 'purge', 'erase_address', 'check',
         'recount', 'add_handler', 'remove_handler', 'create_subscription',
-        'drop_subscription', 'resize_subscription', 'compact_stream', 'compact_host',
+        'drop_subscription', 'resize_subscription', 'seek', 'rename_subscription', 'create_projection', 'pause_projection', 'resume_projection', 'rebuild_projection', 'retry_parked', 'list_projections', 'set_stream_retention', 'list_stream_retention', 'truncate_stream', 'tombstone_stream', 'erase_events', 'seal_log', 'verify_log', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
         'purge_responses', 'create_api_key', 'revoke_api_key', 'list_api_keys',
         'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'readiness', '_readiness',
@@ -147,7 +148,7 @@ SELECT set_eq(
     ARRAY['sources', 'source_secrets', 'source_tokens',
         'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
-        'host_entries', 'host_log', 'snapshots', 'parked_events', 'stream_events',
+        'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events',
         'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon'],
     'every view and table has an access level, or no role can read it');
 

@@ -105,6 +105,10 @@ FOR EACH ROW EXECUTE FUNCTION refuse();
 SET msgstore.tenant_id = E'a "quoted" \\\\ one\\nof two lines \\u00fc';
 SELECT msgstore.ingest('sms', '$body');
 SELECT msgstore.ingest('sms', '$body');
+RESET msgstore.tenant_id;
+SELECT msgstore.append('order-1', 'Placed', '{}') FROM generate_series(1, 3);
+SELECT msgstore.create_subscription('mailer', 'order');
+SELECT msgstore.park('mailer', 1, 'later'), msgstore.ack('mailer', 1);
 SQL
 is($gateway->post('/api/webhooks/sms', inbound_sms('s-1'))->{status}, 202, 'sms');
 is( $gateway->post('/api/webhooks/email', inbound_email('e-1', body => 'poison'))->{status},
@@ -138,6 +142,9 @@ my %expected = (
 	'worker_events_processed_total{worker="1"}' => 2,
 	'worker_events_failed_total{worker="1"}' => 1,
 	'worker_up{worker="1"}' => 1,
+	'subscription_lag_events{tenant="",subscription="mailer"}' => 2,
+	'subscription_parked_events{tenant="",subscription="mailer"}' => 1,
+	'subscription_last_fetch_timestamp_seconds{tenant="",subscription="mailer"}' => 0,
 	'event_latency_seconds_count' => 2,
 	'event_latency_seconds_bucket{le="+Inf"}' => 2,
 	'events_failed_total' => 1,
@@ -148,6 +155,8 @@ my %expected = (
 is($samples->{"msgstore_$_"}, $expected{$_}, $_) for sort keys %expected;
 cmp_ok($samples->{'msgstore_tenant_oldest_event_age_seconds{tenant=""}'},
 	'>', 0, 'the oldest event has an age');
+cmp_ok($samples->{'msgstore_subscription_lag_seconds{tenant="",subscription="mailer"}'},
+	'>=', 0, 'so has the lag of a subscription');
 cmp_ok($samples->{msgstore_event_latency_seconds_sum}, '>', 0, 'latencies');
 cmp_ok($samples->{'msgstore_worker_busy_seconds_total{worker="1"}'},
 	'>', 0, 'the worker has worked');

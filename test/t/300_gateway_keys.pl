@@ -14,7 +14,8 @@ my $node = start_cluster('keys');
 $node->safe_psql(
 	'postgres', q{
 	CREATE ROLE gw LOGIN;
-	SELECT msgstore.grant_access('gw', 'ingest'), msgstore.grant_access('gw', 'read');
+	SELECT msgstore.grant_access('gw', 'ingest'), msgstore.grant_access('gw', 'read'),
+		msgstore.grant_access('gw', 'process');
 	GRANT SET ON PARAMETER msgstore.tenant_id TO gw});
 
 sub create_key
@@ -76,8 +77,9 @@ like($gateway->log_text, qr/requests require keys, but none exist yet/,
 is($gateway->get('/api/conversations')->{status}, 401, 'and refuses requests without a key');
 $gateway->stop;
 
-my %key = map { $_ => create_key('', $_) } qw(ingest send read responses operate);
-$key{all} = create_key('', 'ingest,send,read,responses,operate');
+my %key = map { $_ => create_key('', $_) } qw(ingest send read responses append consume operate);
+$key{all} = create_key('', 'ingest,send,read,responses,append,consume,operate');
+$node->safe_psql('postgres', q{SELECT msgstore.create_subscription('mailer', 'order')});
 $gateway = MsgstoreGateway->new($node, user => 'gw', env => { HOST => '0.0.0.0' });
 like($gateway->log_text, qr/keys are sent in clear text/, 'without TLS it warns');
 
@@ -103,6 +105,13 @@ my @routes = (
 	[ responses => 'GET', '/v1/responses/resp_1/input_items' ],
 	[ responses => 'DELETE', '/v1/responses/resp_1' ],
 	[ responses => 'POST', '/v1/responses/resp_1/cancel', undef, 404 ],
+	[ append => 'POST', '/streams/order-1', { type => 'x', data => {} } ],
+	[ append => 'POST', '/streams', { events => [] } ],
+	[ consume => 'GET', '/streams/order-1' ],
+	[ consume => 'GET', '/streams?category=order' ],
+	[ consume => 'GET', '/subscriptions' ],
+	[ consume => 'POST', '/subscriptions/mailer/fetch', {} ],
+	[ consume => 'POST', '/subscriptions/mailer/ack', { position => 0 } ],
 	[ operate => 'GET', '/metrics' ]);
 
 sub ask
