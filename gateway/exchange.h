@@ -51,6 +51,7 @@ typedef struct Reply
 	bool created;		 /* the request stored something new */
 	bool by_database;	 /* the database refused the request */
 	char param[64];		 /* field at fault, for /v1; "" if unknown */
+	char code[64];		 /* of the error, for /v1; "": the status's */
 	char etag[24];		 /* without quotes; "": no header */
 } Reply;
 
@@ -71,7 +72,8 @@ typedef struct Request
 	const char *path;	  /* without the query; never NULL */
 	/* The path's variable segment, decoded; otherwise its last one. */
 	char segment[PATH_SEGMENT_MAX + 1];
-	char key[IDEMPOTENCY_KEY_MAX + 1]; /* idempotency key, "" if none */
+	char second_segment[PATH_SEGMENT_MAX + 1]; /* "" if there is none */
+	char key[IDEMPOTENCY_KEY_MAX + 1];		   /* idempotency key, "" if none */
 	Text body;
 	bool body_read;		/* no byte of it is left in the connection */
 	bool close;			/* close the connection after the answer */

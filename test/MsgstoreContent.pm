@@ -80,6 +80,12 @@ SELECT * FROM msgstore.record_status('sms', 'sent-2', 'sent');
 
 SELECT msgstore.save_response('{"id": "resp_1", "status": "completed", "model": "m", "metadata": {"a": 1}}');
 SELECT msgstore.delete_response('resp_1');
+SELECT msgstore.create_response_conversation('{"id": "conv_1", "items": [{"role": "user", "content": "ünïcode"}]}');
+SELECT msgstore.save_response('{"id": "resp_2", "status": "in_progress", "model": "m", "conversation": "conv_1"}');
+SELECT msgstore.save_response('{"id": "resp_3", "status": "completed", "model": "m", "usage": {"total_tokens": 3}}');
+SELECT msgstore._merge_usage();
+SELECT msgstore.save_response('{"id": "resp_4", "status": "completed", "model": "m", "usage": {"total_tokens": 4}}');
+SELECT msgstore.append_response_events('resp_2', '{"type": "response.created", "text": "ünïcode"}');
 
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN RAISE EXCEPTION 'not this one: %', NEW.body; END$$;

@@ -138,6 +138,9 @@ request_check_query(Request *request, const char *names)
 					 "%.*s",
 					 length < NAME_MAX_BYTES ? (int) length : NAME_MAX_BYTES,
 					 at);
+			snprintf(request->reply.code,
+					 sizeof(request->reply.code),
+					 "unknown_parameter");
 			reply_error(request, 400, message);
 			return false;
 		}

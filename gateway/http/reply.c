@@ -58,6 +58,7 @@ static const Status statuses[] = {
 	{415, "Unsupported Media Type", "unsupported_media_type"},
 	{429, "Too Many Requests", "rate_limited"},
 	{500, "Internal Server Error", "internal_error"},
+	{501, "Not Implemented", "not_implemented"},
 	{503, "Service Unavailable", "service_unavailable"},
 	{504, "Gateway Timeout", "gateway_timeout"},
 };
@@ -71,6 +72,7 @@ static void set_error_body(Request *request,
 						   const char *detail);
 static void
 set_api_error_body(Request *request, int status, const char *message);
+static const char *api_error_code(const Request *request, int status);
 static const char *api_error_type(int status);
 static bool is_about_channel(const char *message, const char *channel);
 static int status_of_sqlstate(const char *sqlstate, bool content);
@@ -358,6 +360,7 @@ set_error_body(Request *request,
 static void
 set_api_error_body(Request *request, int status, const char *message)
 {
+	const char *code = api_error_code(request, status);
 	Text body = {0};
 
 	text_add_string(&body, "{\"error\":{\"message\":");
@@ -369,8 +372,27 @@ set_api_error_body(Request *request, int status, const char *message)
 					  strlen(request->reply.param));
 	else
 		text_add_string(&body, "null");
-	text_addf(&body, ",\"code\":\"%s\"}}", find_status(status)->code);
+	text_add_string(&body, ",\"code\":");
+	text_add_json(&body, code, strlen(code));
+	text_add_string(&body, "}}");
 	reply_body(request, status, NULL, &body);
+}
+
+/* Codes of the API; others are those of the other routes. */
+static const char *
+api_error_code(const Request *request, int status)
+{
+	if (request->reply.code[0] != '\0')
+		return request->reply.code;
+	if (status == 400 && request->reply.param[0] != '\0')
+		return "invalid_value";
+	if (status == 401)
+		return "invalid_api_key";
+	if (status == 429)
+		return "rate_limit_exceeded";
+	if (status == 500)
+		return "server_error";
+	return find_status(status)->code;
 }
 
 static const char *

@@ -126,6 +126,12 @@ reply_query_error(Request *request, const QueryOutcome *outcome, bool content)
 				 sizeof(request->reply.param),
 				 "%s",
 				 field != NULL ? field : "");
+		field = PQresultErrorField(outcome->result, PG_DIAG_CONSTRAINT_NAME);
+		if (strncmp(outcome->sqlstate, "MS", 2) == 0 && field != NULL)
+			snprintf(request->reply.code,
+					 sizeof(request->reply.code),
+					 "%s",
+					 field);
 		message = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_PRIMARY);
 		detail = PQresultErrorField(outcome->result, PG_DIAG_MESSAGE_DETAIL);
 	}

@@ -53,6 +53,17 @@ void delete_response(Request *request);
 void post_response_cancel(Request *request);
 void get_responses(Request *request);
 void get_response_items(Request *request);
+void refuse_model_call(Request *request);
+
+/* response_conversations.c */
+void post_response_conversation(Request *request);
+void get_response_conversation(Request *request);
+void update_response_conversation(Request *request);
+void delete_response_conversation(Request *request);
+void post_conversation_items(Request *request);
+void get_conversation_items(Request *request);
+void get_conversation_item(Request *request);
+void delete_conversation_item(Request *request);
 
 /* streams.c */
 void post_stream(Request *request);

@@ -147,7 +147,7 @@ write_parameters(const Route *route, Text *out)
 		route->path != NULL ? strchr(route->path, '{') : NULL;
 	bool first = true;
 
-	if (variable != NULL)
+	for (; variable != NULL; variable = strchr(variable + 1, '{'))
 		write_parameter(variable + 1,
 						strcspn(variable + 1, "}"),
 						"path",

@@ -4,20 +4,28 @@
  * The database decides what is stored and visible. Only what is specific to
  * HTTP is checked here: ids in a path and values in a query.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "http/parameters.h"
 #include "http/reply.h"
-#include "routes/call.h"
+#include "routes/answer.h"
 #include "routes/handlers.h"
 
 #define LIST_VALUES 7
 
+/* Digits of a number that fits into a bigint. */
+#define STARTING_AFTER_MAX 18
+
+/* The third column says that the body is a stream of events. */
 static const char save_sql[] =
-	"SELECT s.id IS NOT NULL, CASE WHEN s.id IS NULL THEN $1::jsonb"
-	" ELSE msgstore.get_response(s.id) END"
-	" FROM (SELECT msgstore.save_response($1::jsonb) AS id) s";
+	"SELECT s.id IS NOT NULL, CASE WHEN s.id IS NULL THEN $1::jsonb::text"
+	" WHEN s.streamed THEN msgstore.response_event_stream(s.id)"
+	" ELSE msgstore.get_response(s.id)::text END,"
+	" s.streamed AND s.id IS NOT NULL"
+	" FROM (SELECT msgstore.save_response($1::jsonb) AS id,"
+	" coalesce($1::jsonb -> 'stream' = 'true', false) AS streamed) s";
+static const char stream_sql[] =
+	"SELECT true, msgstore.response_event_stream($1, $2::bigint), true";
 static const char get_sql[] = "SELECT true, msgstore.get_response($1)";
 static const char get_chain_sql[] =
 	"SELECT true, msgstore.response_with_chain($1)";
@@ -32,33 +40,15 @@ static const char list_sql[] =
 	" coalesce($4, 'desc'), $5, $6, $7::boolean)";
 static const char items_sql[] =
 	"SELECT true, msgstore.response_input_items($1, $2, $3,"
-	" coalesce($4::int, 20), coalesce($5, 'asc'))";
+	" coalesce($4::int, 20), coalesce($5, 'desc'))";
 
-/* The parameters of a list; those that are given are valid. */
-typedef struct ListQuery
-{
-	char after[CURSOR_MAX + 1];
-	char before[CURSOR_MAX + 1];
-	char limit[16];
-	char order[16];
-	bool has_after;
-	bool has_before;
-	bool has_limit;
-	bool has_order;
-} ListQuery;
-
-static void
-answer(Request *request, const char *sql, int count, const char *const *values);
 static bool check_id(Request *request);
-static bool read_list_query(Request *request, ListQuery *query);
-static bool check_limit(Request *request, const char *limit);
-static void
-refuse(Request *request, const char *parameter, const char *message);
+static bool read_streaming(Request *request, bool *streams, char *after);
 
 void
 post_response(Request *request)
 {
-	answer(request, save_sql, 1, (const char *[]){request->body.data});
+	answer_row(request, save_sql, 1, (const char *[]){request->body.data});
 	/* With "store": false the response is returned and nothing is created. */
 	if (request->reply.status == 200)
 		request->reply.status = request->reply.created ? 201 : 200;
@@ -67,30 +57,41 @@ post_response(Request *request)
 void
 get_response(Request *request)
 {
+	char after[STARTING_AFTER_MAX + 1];
 	char value[BOOLEAN_MAX + 1];
 	bool given;
+	bool streams;
 
 	if (!check_id(request) ||
-		!request_query_boolean(request, "include_chain", value, &given))
+		!request_query_boolean(request, "include_chain", value, &given) ||
+		!read_streaming(request, &streams, after))
 		return;
-	answer(request,
-		   given && strcmp(value, "true") == 0 ? get_chain_sql : get_sql,
-		   1,
-		   (const char *[]){request->segment});
+	if (streams)
+		answer_row(request,
+				   stream_sql,
+				   2,
+				   (const char *[]){request->segment,
+									after[0] != '\0' ? after : NULL});
+	else
+		answer_row(request,
+				   given && strcmp(value, "true") == 0 ? get_chain_sql
+													   : get_sql,
+				   1,
+				   (const char *[]){request->segment});
 }
 
 void
 delete_response(Request *request)
 {
 	if (check_id(request))
-		answer(request, delete_sql, 1, (const char *[]){request->segment});
+		answer_row(request, delete_sql, 1, (const char *[]){request->segment});
 }
 
 void
 post_response_cancel(Request *request)
 {
 	if (check_id(request))
-		answer(request, cancel_sql, 1, (const char *[]){request->segment});
+		answer_row(request, cancel_sql, 1, (const char *[]){request->segment});
 }
 
 void
@@ -120,16 +121,16 @@ get_responses(Request *request)
 							   background,
 							   &has_background))
 		return;
-	answer(request,
-		   list_sql,
-		   LIST_VALUES,
-		   (const char *[]){query.has_after ? query.after : NULL,
-							query.has_before ? query.before : NULL,
-							query.has_limit ? query.limit : NULL,
-							query.has_order ? query.order : NULL,
-							has_model ? model : NULL,
-							has_status ? status : NULL,
-							has_background ? background : NULL});
+	answer_row(request,
+			   list_sql,
+			   LIST_VALUES,
+			   (const char *[]){query.has_after ? query.after : NULL,
+								query.has_before ? query.before : NULL,
+								query.has_limit ? query.limit : NULL,
+								query.has_order ? query.order : NULL,
+								has_model ? model : NULL,
+								has_status ? status : NULL,
+								has_background ? background : NULL});
 }
 
 void
@@ -139,99 +140,63 @@ get_response_items(Request *request)
 
 	if (!check_id(request) || !read_list_query(request, &query))
 		return;
-	answer(request,
-		   items_sql,
-		   5,
-		   (const char *[]){request->segment,
-							query.has_after ? query.after : NULL,
-							query.has_before ? query.before : NULL,
-							query.has_limit ? query.limit : NULL,
-							query.has_order ? query.order : NULL});
+	answer_row(request,
+			   items_sql,
+			   5,
+			   (const char *[]){request->segment,
+								query.has_after ? query.after : NULL,
+								query.has_before ? query.before : NULL,
+								query.has_limit ? query.limit : NULL,
+								query.has_order ? query.order : NULL});
 }
 
-/* The statement returns whether it created something, and the body. */
-static void
-answer(Request *request, const char *sql, int count, const char *const *values)
+/* Routes of the API that would need a model. */
+void
+refuse_model_call(Request *request)
 {
-	PGresult *row =
-		call_database(request, sql, count, values, request->body.length > 0);
-	Text body = {0};
-
-	if (row == NULL)
-		return;
-	request->reply.created = strcmp(PQgetvalue(row, 0, 0), "t") == 0;
-	text_add_string(&body, PQgetvalue(row, 0, 1));
-	reply_body(request, 200, NULL, &body);
-	PQclear(row);
+	reply_error(request,
+				501,
+				"not implemented: this server stores responses and runs no "
+				"model");
 }
 
-/* The database accepts any text as an id; a path only these characters. */
 static bool
 check_id(Request *request)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-								  "abcdefghijklmnopqrstuvwxyz0123456789_.:-";
-
-	if (strlen(request->segment) <= RESPONSE_ID_MAX &&
-		strspn(request->segment, letters) == strlen(request->segment))
-		return true;
-	refuse(request, "response_id", "malformed response ID");
-	return false;
+	return check_path_id(request,
+						 request->segment,
+						 "response_id",
+						 "malformed response ID");
 }
 
+/* Should the answer be a stream of events, and after which number? */
 static bool
-read_list_query(Request *request, ListQuery *query)
+read_streaming(Request *request, bool *streams, char *after)
 {
+	char value[BOOLEAN_MAX + 1];
+	bool given;
+
+	after[0] = '\0';
+	if (!request_query_boolean(request, "stream", value, &given))
+		return false;
+	*streams = given && strcmp(value, "true") == 0;
 	if (!request_query_text(request,
-							"after",
-							query->after,
-							sizeof(query->after),
-							&query->has_after) ||
-		!request_query_text(request,
-							"before",
-							query->before,
-							sizeof(query->before),
-							&query->has_before) ||
-		!request_query_text(request,
-							"limit",
-							query->limit,
-							sizeof(query->limit),
-							&query->has_limit) ||
-		!request_query_text(request,
-							"order",
-							query->order,
-							sizeof(query->order),
-							&query->has_order))
+							"starting_after",
+							after,
+							STARTING_AFTER_MAX + 1,
+							&given))
 		return false;
-	if (query->has_after && query->has_before)
-	{
-		refuse(request,
-			   "before",
-			   "parameters \"after\" and \"before\" cannot be combined");
-		return false;
-	}
-	return !query->has_limit || check_limit(request, query->limit);
-}
-
-/* The database clamps large values; nine digits always fit into an int. */
-static bool
-check_limit(Request *request, const char *limit)
-{
-	size_t length = strlen(limit);
-
-	if (length > 0 && length < 10 && strspn(limit, "0123456789") == length &&
-		strspn(limit, "0") < length)
-		return true;
-	refuse(request, "limit", "parameter \"limit\" is not a positive number");
-	return false;
-}
-
-static void
-refuse(Request *request, const char *parameter, const char *message)
-{
-	snprintf(request->reply.param,
-			 sizeof(request->reply.param),
-			 "%s",
-			 parameter);
-	reply_error(request, 400, message);
+	if (!given)
+		after[0] = '\0';
+	else if (!*streams)
+		return refuse_parameter(request,
+								"starting_after",
+								"parameter \"starting_after\" needs "
+								"\"stream\"");
+	else if (strspn(after, "0123456789") != strlen(after))
+		return refuse_parameter(request,
+								"starting_after",
+								"parameter \"starting_after\" is not a whole "
+								"number");
+	return true;
 }

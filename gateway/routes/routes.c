@@ -31,6 +31,7 @@ static bool check_repeated(Request *request);
 static bool admit(Request *request, Scope scope);
 static int find_route(Request *request);
 static bool match_path(Request *request, const char *pattern);
+static bool decode_segment(const char *path, size_t length, char *segment);
 static bool match_method(const Request *request, const char *method);
 static void add_allowed(Request *request, const char *method);
 static bool accept_answer(Request *request, const Route *route);
@@ -159,40 +160,47 @@ find_route(Request *request)
 	return -1;
 }
 
+/* A pattern has up to two variable segments. */
 static bool
 match_path(Request *request, const char *pattern)
 {
+	char *const segments[] = {request->segment, request->second_segment};
+	const char *last = strrchr(pattern, '/') + 1;
 	const char *path = request->path;
-	const char *variable = strchr(pattern, '{');
-	const char *after = variable != NULL ? strchr(variable, '}') : NULL;
-	size_t before;
-	size_t length;
-	int decoded;
+	int n = 0;
 
-	if (after == NULL)
+	request->second_segment[0] = '\0';
+	for (;;)
 	{
-		if (strcmp(path, pattern) != 0)
+		size_t fixed = strcspn(pattern, "{");
+		size_t length;
+
+		if (strncmp(path, pattern, fixed) != 0)
 			return false;
-		snprintf(request->segment,
-				 sizeof(request->segment),
-				 "%s",
-				 strrchr(pattern, '/') + 1);
-		return true;
+		path += fixed;
+		pattern += fixed;
+		if (*pattern == '\0')
+			break;
+		length = strcspn(path, "/");
+		if (!decode_segment(path, length, segments[n++]))
+			return false;
+		path += length;
+		pattern += strcspn(pattern, "}") + 1;
 	}
-	before = (size_t) (variable - pattern);
-	if (strncmp(path, pattern, before) != 0)
-		return false;
-	length = strcspn(path + before, "/");
-	if (length == 0 || strcmp(path + before + length, after + 1) != 0)
-		return false;
-	decoded = mg_url_decode(path + before,
-							(int) length,
-							request->segment,
-							sizeof(request->segment),
-							0);
-	/* Text with a NUL or invalid UTF-8 cannot be an id: not found. */
-	return decoded > 0 && strlen(request->segment) == (size_t) decoded &&
-		   utf8_valid(request->segment, (size_t) decoded);
+	if (n == 0)
+		snprintf(request->segment, sizeof(request->segment), "%s", last);
+	return *path == '\0';
+}
+
+/* Text with a NUL or invalid UTF-8 cannot be an id: not found. */
+static bool
+decode_segment(const char *path, size_t length, char *segment)
+{
+	int decoded =
+		mg_url_decode(path, (int) length, segment, PATH_SEGMENT_MAX + 1, 0);
+
+	return decoded > 0 && strlen(segment) == (size_t) decoded &&
+		   utf8_valid(segment, (size_t) decoded);
 }
 
 static bool

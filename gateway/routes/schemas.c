@@ -413,7 +413,12 @@ const Schema schemas[] = {
 		"background": {"type": ["boolean", "null"]},
 		"store": {"type": ["boolean", "null"],
 			"description": "If false, the response is returned and not stored"},
-		"input": {"type": ["array", "null"]},
+		"conversation": {"type": ["string", "object", "null"],
+			"description": "ID of the conversation that gets the items, or an object with it"},
+		"stream": {"type": ["boolean", "null"],
+			"description": "If true, the answer is a stream of events"},
+		"input": {"type": ["array", "string", "null"],
+			"description": "A string is stored as a message"},
 		"output": {"type": ["array", "null"]}
 	},
 	"examples": [{
@@ -438,7 +443,9 @@ const Schema schemas[] = {
 		"input": {"type": ["array", "null"]},
 		"output": {"type": ["array", "null"]},
 		"chain": {"type": "array", "items": {"type": "object"},
-			"description": "The responses that this one continues, with include_chain"}
+			"description": "The responses that this one continues, with include_chain"},
+		"chain_truncated": {"type": "boolean",
+			"description": "Whether the chain has more responses than are returned"}
 	}
 })},
 {"DeletedResponse", JSON({
@@ -467,6 +474,57 @@ const Schema schemas[] = {
 	"properties": {
 		"data": {"items": {"type": "object", "required": ["id"]}}
 	}
+})},
+{"Item", JSON({"type": "object", "required": ["id"]})},
+{"NewItems", JSON({
+	"type": "object",
+	"required": ["items"],
+	"properties": {
+		"items": {"type": "array", "items": {"type": "object"}}
+	},
+	"examples": [{
+		"items": [{"type": "message", "role": "user", "content": "Is this on?"}]
+	}]
+})},
+{"NewResponseConversation", JSON({
+	"type": "object",
+	"properties": {
+		"id": {"type": "string", "maxLength": 255,
+			"description": "Made by the database if it is missing"},
+		"metadata": {"type": ["object", "null"]},
+		"items": {"type": ["array", "null"], "items": {"type": "object"}}
+	},
+	"examples": [{
+		"id": "conv_1", "metadata": {"topic": "sound"},
+		"items": [{"id": "msg_c1", "type": "message", "role": "user", "content": "Hello"}]
+	}]
+})},
+{"ResponseConversationMetadata", JSON({
+	"type": "object",
+	"required": ["metadata"],
+	"properties": {"metadata": {"type": ["object", "null"]}},
+	"examples": [{"metadata": {"topic": "light"}}]
+})},
+{"ResponseConversation", JSON({
+	"type": "object",
+	"required": ["id", "object", "created_at", "metadata"],
+	"properties": {
+		"id": {"type": "string"},
+		"object": {"const": "conversation"},
+		"created_at": {"type": "integer", "description": "In Unix seconds"},
+		"metadata": {"type": "object"}
+	},
+	"additionalProperties": false
+})},
+{"DeletedResponseConversation", JSON({
+	"type": "object",
+	"required": ["id", "object", "deleted"],
+	"properties": {
+		"id": {"type": "string"},
+		"object": {"const": "conversation.deleted"},
+		"deleted": {"const": true}
+	},
+	"additionalProperties": false
 })},
 {"List", JSON({
 	"type": "object",
@@ -679,6 +737,21 @@ static const Schema parameters[] = {
 {"response_id", JSON({
 	"schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,255}$"},
 	"example": "resp_1"})},
+{"conversation_id", JSON({
+	"schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,255}$"},
+	"example": "conv_1"})},
+{"item_id", JSON({
+	"schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,255}$"},
+	"example": "msg_c1"})},
+{"stream", JSON({
+	"description": "Return the events of the response",
+	"schema": {"type": "boolean"}})},
+{"starting_after", JSON({
+	"description": "Return the events after this sequence number",
+	"schema": {"type": "integer", "minimum": 0}})},
+{"include_obfuscation", JSON({
+	"description": "Has no effect: events are returned as they were stored",
+	"schema": {"type": "boolean"}})},
 {"page", JSON({
 	"description": "Number of the page, from 1",
 	"schema": {"type": "integer", "default": 1}, "example": 1})},

@@ -16,14 +16,15 @@
 typedef struct Route
 {
 	const char *method;
-	const char *path; /* {name} stands for one segment; NULL: HEALTH_PATH */
+	const char
+		*path; /* {name}, at most twice, is a segment; NULL: HEALTH_PATH */
 	void (*handler)(Request *request);
 	Scope scope;	   /* required of the key; none for probes */
 	bool guarded;	   /* has a breaker and rate limits */
-	const char *type;  /* another type than JSON that a GET can return */
+	const char *type;  /* another type than JSON that it can return */
 	const char *query; /* its parameters; NULL: the query is ignored */
 	const char *body;  /* schema of the JSON body; NULL: it takes no body */
-	bool raw;		   /* a provider's: takes any body, answers with any type */
+	bool raw;		   /* takes any body, answers with any type; undocumented */
 
 	/* Only for the document. */
 	const char *name;

@@ -23,12 +23,9 @@ CREATE TABLE msgstore.responses (
     worker_heartbeat timestamptz,
     attempt_count int NOT NULL DEFAULT 0,
     ended_at timestamptz,
+    last_used_at timestamptz,
+    on_hold boolean NOT NULL DEFAULT false,
     CONSTRAINT responses_pkey PRIMARY KEY (tenant_id, id),
-    -- Ids are unique across all tenants, and every lookup is by id alone.
-    -- This is an exclusion and not a unique constraint, so that the rule that
-    -- unique constraints begin with tenant_id holds and the table can be
-    -- distributed by tenant, without this constraint.
-    CONSTRAINT responses_id_excl EXCLUDE USING btree (id WITH =),
     CONSTRAINT responses_id_length
         CHECK (octet_length(id) BETWEEN 1 AND 255),
     CONSTRAINT responses_status_known
@@ -49,6 +46,9 @@ CREATE INDEX responses_owner_idx
     ON msgstore.responses (tenant_id, owner, created_at, id)
     WHERE deleted_at IS NULL;
 
+-- Serves sessions without a tenant.
+CREATE INDEX responses_id_idx ON msgstore.responses (id);
+
 -- Serves branches, and the search of a purge for responses to keep.
 CREATE INDEX responses_previous_idx
     ON msgstore.responses (previous_response_id, created_at, id)
@@ -61,10 +61,14 @@ CREATE INDEX responses_background_idx
     ON msgstore.responses (status, created_at, id)
     WHERE background;
 
--- Serves the removal of what has been finished for long enough.
+-- Serve the removal of what has ended, or was not used, for long enough.
 CREATE INDEX responses_ended_at_idx
     ON msgstore.responses (ended_at)
-    WHERE background AND ended_at IS NOT NULL;
+    WHERE ended_at IS NOT NULL;
+
+CREATE INDEX responses_last_used_at_idx
+    ON msgstore.responses (last_used_at)
+    WHERE last_used_at IS NOT NULL;
 
 CREATE INDEX responses_heartbeat_idx
     ON msgstore.responses (worker_heartbeat)
@@ -77,7 +81,7 @@ COMMENT ON TABLE msgstore.responses IS
 COMMENT ON COLUMN msgstore.responses.tenant_id IS
     'Tenant; empty for a response without a tenant';
 COMMENT ON COLUMN msgstore.responses.id IS
-    'ID given by the client, 1 to 255 bytes, unique across all tenants';
+    'ID given by the client, 1 to 255 bytes, unique within the tenant';
 COMMENT ON COLUMN msgstore.responses.owner IS
     'Value of msgstore.owner when the response was saved; empty for a response without an owner';
 COMMENT ON COLUMN msgstore.responses.status IS
@@ -85,7 +89,7 @@ COMMENT ON COLUMN msgstore.responses.status IS
 COMMENT ON COLUMN msgstore.responses.model IS
     'Name of the model';
 COMMENT ON COLUMN msgstore.responses.previous_response_id IS
-    'ID of the response that this one continues from, which may not exist; null for the first of a chain';
+    'ID of the response of the same tenant that this one continues from, which may not exist; null for the first of a chain';
 COMMENT ON COLUMN msgstore.responses.input IS
     'Input items, a JSON array';
 COMMENT ON COLUMN msgstore.responses.output IS
@@ -104,6 +108,10 @@ COMMENT ON COLUMN msgstore.responses.created_at IS
     'Creation time in Unix seconds, rounded down; a time with a fraction is in extensions';
 COMMENT ON COLUMN msgstore.responses.ended_at IS
     'Time, by the clock of the server, at which the response was first stored as neither queued nor in_progress; null before. msgstore.response_ttl counts from here';
+COMMENT ON COLUMN msgstore.responses.last_used_at IS
+    'Time at which the response ended or was last read by a get or as part of a chain, late by up to an eighth of msgstore.response_max_idle; null before the end';
+COMMENT ON COLUMN msgstore.responses.on_hold IS
+    'True for a response under legal hold, which is never removed';
 COMMENT ON COLUMN msgstore.responses.completed_at IS
     'Completion time in Unix seconds, rounded down, or null; a time with a fraction is in extensions';
 COMMENT ON COLUMN msgstore.responses.deleted_at IS

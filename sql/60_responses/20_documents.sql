@@ -4,7 +4,9 @@
 CREATE FUNCTION msgstore._response_scope(
     OUT tenant text,
     OUT owner text,
-    OUT in_memory boolean)
+    OUT in_memory boolean,
+    OUT caller text,
+    OUT is_admin boolean)
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_response_scope';
 
@@ -47,7 +49,10 @@ CREATE FUNCTION msgstore._memory_responses()
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_memory_responses';
 
-CREATE FUNCTION msgstore._forget_response(id text, version bigint)
+CREATE FUNCTION msgstore._forget_response(
+    tenant text,
+    id text,
+    version bigint)
     RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_forget_response';
@@ -60,7 +65,11 @@ CREATE FUNCTION msgstore._max_page_bytes() RETURNS bigint
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_max_page_bytes';
 
-CREATE FUNCTION msgstore._response_document(id text) RETURNS jsonb
+CREATE FUNCTION msgstore._response_tenant(id text) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_response_tenant';
+
+CREATE FUNCTION msgstore._response_document(tenant text, id text) RETURNS jsonb
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_response_document';
 
@@ -106,10 +115,11 @@ REVOKE ALL ON FUNCTION msgstore._check_response_move(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_is_there() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_has_background() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_responses() FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._forget_response(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._forget_response(text, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._document_bytes(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._max_page_bytes() FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._response_document(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._response_tenant(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._response_document(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._durable_document(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.save_response(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.get_response(text) FROM PUBLIC;
@@ -118,7 +128,7 @@ REVOKE ALL ON FUNCTION msgstore.update_response(text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.delete_response(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._response_scope() IS
-    'Returns the session''s tenant (empty: all tenants), its owner (null: all owners) and whether it uses the in-memory store. Raises MS503 if the in-memory store is not available';
+    'Returns the session''s tenant (empty: all tenants), its owner (null: all owners), whether it uses the in-memory store, its owner as set, and whether it is an administrator. Raises MS503 if the in-memory store is not available';
 COMMENT ON FUNCTION msgstore._owner_allows(text, boolean, text, boolean) IS
     'Returns whether a caller may read, delete or cancel (writing: update) a response that has this owner';
 COMMENT ON FUNCTION msgstore._check_response_move(text, text) IS
@@ -129,18 +139,20 @@ COMMENT ON FUNCTION msgstore._memory_has_background() IS
     'Returns whether this database has background responses in memory, whichever store the session uses';
 COMMENT ON FUNCTION msgstore._memory_responses() IS
     'Returns this database''s responses in memory, without their documents. No rows in a session that uses the durable store';
-COMMENT ON FUNCTION msgstore._forget_response(text, bigint) IS
+COMMENT ON FUNCTION msgstore._forget_response(text, text, bigint) IS
     'Removes a response from memory if it still has this version. Returns whether it did';
 COMMENT ON FUNCTION msgstore._document_bytes(jsonb) IS
     'Returns about the number of bytes that a document takes when it is printed';
 COMMENT ON FUNCTION msgstore._max_page_bytes() IS
     'Returns the number of bytes after which a page or a chain ends, msgstore.max_response_bytes';
-COMMENT ON FUNCTION msgstore._response_document(text) IS
-    'Returns the document of a response of any tenant or owner, deleted or not; null if there is none';
+COMMENT ON FUNCTION msgstore._response_tenant(text) IS
+    'Returns the tenant of the response with this ID that the session sees: the session''s, or for a session without a tenant the only one; null if there is none. Raises MS409 if there are several';
+COMMENT ON FUNCTION msgstore._response_document(text, text) IS
+    'Returns the document of a response of any owner, deleted or not; null if there is none';
 COMMENT ON FUNCTION msgstore._durable_document(text, boolean) IS
     'Implements get_response and get_response_for_chain for the durable store. Raises MS404';
 COMMENT ON FUNCTION msgstore.save_response(jsonb) IS
-    'Saves a response and returns its ID. With "store": false saves nothing, returns null and raises a notice. Raises MS400 for an invalid document, MS409 for an ID that is or was in use, MS413 for a document that is too large, MS503 if the in-memory store is not available';
+    'Saves a response and returns its ID. With "store": false saves nothing, returns null and raises a notice. Raises MS400 for an invalid document, MS409 for an ID that the tenant uses or has used, MS413 for a document that is too large, MS503 if the in-memory store is not available';
 COMMENT ON FUNCTION msgstore.get_response(text) IS
     'Returns the whole response. Raises MS404 if it does not exist, is deleted, or belongs to another tenant or owner';
 COMMENT ON FUNCTION msgstore.get_response_for_chain(text) IS

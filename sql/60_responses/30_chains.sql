@@ -65,27 +65,28 @@ CREATE FUNCTION msgstore._branches(
 #variable_conflict use_column
 DECLARE
     scope record := msgstore._response_scope();
+    tenant text;
 BEGIN
     -- Raises MS404 for a parent that is not visible to the session.
     PERFORM msgstore.get_response_for_chain(parent);
+    tenant := msgstore._response_tenant(parent);
     IF scope.in_memory THEN
         RETURN QUERY
         SELECT r.id, r.deleted_at IS NOT NULL, d.document
         FROM msgstore._memory_responses() r
         CROSS JOIN LATERAL (
-            SELECT msgstore._response_document(r.id) AS document) d
-        WHERE r.previous_response_id = parent
-            AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+            SELECT msgstore._response_document(tenant, r.id) AS document) d
+        WHERE r.previous_response_id = parent AND r.tenant_id = tenant
             AND (scope.owner IS NULL OR r.owner IN ('', scope.owner))
             AND d.document IS NOT NULL
         ORDER BY r.created_at, r.id COLLATE "C";
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT r.id, r.deleted_at IS NOT NULL, msgstore._response_document(r.id)
+    SELECT r.id, r.deleted_at IS NOT NULL,
+        msgstore._response_document(tenant, r.id)
     FROM msgstore.responses r
-    WHERE r.previous_response_id = parent
-        AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+    WHERE r.previous_response_id = parent AND r.tenant_id = tenant
         AND (scope.owner IS NULL OR r.owner IN ('', scope.owner))
     ORDER BY r.created_at, r.id;
 END

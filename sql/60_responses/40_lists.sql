@@ -34,8 +34,9 @@ CREATE FUNCTION msgstore._find_responses(
     wanted int,
     model text,
     status text,
-    background boolean)
-    RETURNS text[]
+    background boolean,
+    OUT tenants text[],
+    OUT ids text[])
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
@@ -45,7 +46,6 @@ DECLARE
     direction text := CASE WHEN descending THEN 'DESC' ELSE 'ASC' END;
     beyond text := CASE WHEN descending THEN '<' ELSE '>' END;
     source text;
-    ids text[];
 BEGIN
     IF scope.in_memory THEN
         source := $q$ FROM msgstore._memory_responses() r
@@ -58,7 +58,7 @@ BEGIN
             WHERE r.tenant_id = t.tenant_id AND r.owner = t.owner ';
     END IF;
     source := format(
-        $q$ SELECT r.created_at, r.id COLLATE "C" AS id %1$s
+        $q$ SELECT r.created_at, r.id COLLATE "C" AS id, r.tenant_id %1$s
             AND r.deleted_at IS NULL
             AND ($4 IS NULL OR r.model = $4)
             AND ($5 IS NULL OR r.status = $5)
@@ -79,13 +79,15 @@ BEGIN
             source, direction);
     END IF;
     EXECUTE format(
-        $q$ SELECT array_agg(page.id ORDER BY page.created_at %1$s, page.id %1$s)
+        $q$ SELECT coalesce(array_agg(page.tenant_id
+                    ORDER BY page.created_at %1$s, page.id %1$s, page.tenant_id), '{}'),
+                coalesce(array_agg(page.id
+                    ORDER BY page.created_at %1$s, page.id %1$s, page.tenant_id), '{}')
             FROM (%2$s) page $q$, direction, source)
-    INTO ids
+    INTO tenants, ids
     USING place, place_id, wanted, model, status, background,
         scope.tenant,
         CASE WHEN scope.owner IS NOT NULL THEN owners END;
-    RETURN coalesce(ids, '{}');
 END
 $$;
 
@@ -139,21 +141,22 @@ DECLARE
     backwards boolean := after IS NULL AND before IS NOT NULL;
     place_id text := coalesce(after, before);
     place bigint := msgstore._response_place(place_id);
-    ids text[] := '{}';
+    found_page record;
     documents jsonb[] := '{}';
     document jsonb;
     bytes bigint := 0;
     n int := 0;
-    found text;
     data jsonb;
 BEGIN
-    IF place_id IS NULL OR place IS NOT NULL THEN
-        ids := msgstore._find_responses(
-            place, place_id, page.descending <> backwards, page.size + 1,
-            model, status, background);
+    IF place_id IS NOT NULL AND place IS NULL THEN
+        RETURN msgstore._response_list('[]', false);
     END IF;
-    FOREACH found IN ARRAY ids[:page.size] LOOP
-        document := msgstore._response_document(found);
+    found_page := msgstore._find_responses(
+        place, place_id, page.descending <> backwards, page.size + 1,
+        model, status, background);
+    WHILE n < least(cardinality(found_page.ids), page.size) LOOP
+        document := msgstore._response_document(
+            found_page.tenants[n + 1], found_page.ids[n + 1]);
         bytes := bytes + coalesce(msgstore._document_bytes(document), 0);
         -- At least one, so that a walk over all pages comes to an end.
         EXIT WHEN cardinality(documents) > 0
@@ -168,7 +171,7 @@ BEGIN
     INTO data
     FROM unnest(documents) WITH ORDINALITY d (document, n);
     RETURN msgstore._response_list(coalesce(data, '[]'),
-                                   cardinality(ids) > n);
+                                   cardinality(found_page.ids) > n);
 END
 $$;
 
@@ -235,7 +238,7 @@ COMMENT ON FUNCTION msgstore._response_place(text) IS
 COMMENT ON FUNCTION msgstore._response_tenants(text) IS
     'Returns the tenant of the session, or all tenants that have responses for a session without one';
 COMMENT ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean) IS
-    'Returns the IDs of one page of visible responses, starting after the given position';
+    'Returns the tenants and IDs of one page of visible responses, starting after the given position';
 COMMENT ON FUNCTION msgstore._response_list(jsonb, boolean) IS
     'Returns the list object for these elements';
 COMMENT ON FUNCTION msgstore._response_page(int, text) IS

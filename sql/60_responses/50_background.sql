@@ -33,6 +33,7 @@ CREATE FUNCTION msgstore.cancel_response(
     AS 'MODULE_PATHNAME', 'msgstore_cancel_response';
 
 CREATE FUNCTION msgstore._reap_response(
+    tenant text,
     id text,
     before timestamptz,
     retry boolean)
@@ -42,17 +43,21 @@ CREATE FUNCTION msgstore._reap_response(
 
 -- The one place that says which claims are stale, apart from _reap_response,
 -- which checks the response once more.
-CREATE FUNCTION msgstore._stale_responses(before timestamptz)
-    RETURNS SETOF text
+CREATE FUNCTION msgstore._stale_responses(
+    before timestamptz,
+    OUT tenant_id text,
+    OUT id text)
+    RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
     AS $$
+#variable_conflict use_column
 DECLARE
     scope record := msgstore._response_scope();
 BEGIN
     IF scope.in_memory THEN
         RETURN QUERY
-        SELECT r.id FROM msgstore._memory_responses() r
+        SELECT r.tenant_id, r.id FROM msgstore._memory_responses() r
         WHERE r.background AND r.status = 'in_progress'
             AND r.deleted_at IS NULL AND r.worker_heartbeat < before
             AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
@@ -60,7 +65,7 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT r.id FROM msgstore.responses r
+    SELECT r.tenant_id, r.id FROM msgstore.responses r
     WHERE r.background AND r.status = 'in_progress'
         AND r.deleted_at IS NULL AND r.worker_heartbeat < before
         AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
@@ -81,19 +86,21 @@ DECLARE
 BEGIN
     IF scope.in_memory THEN
         SELECT count(*) INTO reaped
-        FROM msgstore._stale_responses(before) stale (id)
-        WHERE msgstore._reap_response(stale.id, before, retry);
+        FROM msgstore._stale_responses(before) stale
+        WHERE msgstore._reap_response(
+            stale.tenant_id, stale.id, before, retry);
         RETURN reaped;
     END IF;
     -- OFFSET 0 keeps the function out of the scan: it runs on locked rows.
     SELECT count(*) INTO reaped
     FROM (
-        SELECT r.id FROM msgstore.responses r
-        WHERE r.id = ANY (ARRAY(SELECT msgstore._stale_responses(before)))
+        SELECT r.tenant_id, r.id FROM msgstore.responses r
+        WHERE (r.tenant_id, r.id) IN (
+            SELECT s.tenant_id, s.id FROM msgstore._stale_responses(before) s)
         OFFSET 0
         FOR NO KEY UPDATE SKIP LOCKED
     ) stale
-    WHERE msgstore._reap_response(stale.id, before, retry);
+    WHERE msgstore._reap_response(stale.tenant_id, stale.id, before, retry);
     RETURN reaped;
 END
 $$;
@@ -107,9 +114,9 @@ BEGIN
     -- The first call loads the module, which defines the setting.
     PERFORM msgstore._memory_is_there();
     RETURN QUERY
-    SELECT msgstore._stale_responses(clock_timestamp() - coalesce(
+    SELECT s.id FROM msgstore._stale_responses(clock_timestamp() - coalesce(
         stale_after,
-        current_setting('msgstore.response_stale_after')::interval));
+        current_setting('msgstore.response_stale_after')::interval)) s;
 END
 $$;
 
@@ -125,7 +132,7 @@ REVOKE ALL ON FUNCTION msgstore.save_background_request(text, jsonb) FROM PUBLIC
 REVOKE ALL ON FUNCTION msgstore.claim_response(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.heartbeat_response(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.cancel_response(text, boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._reap_response(text, timestamptz, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._reap_response(text, text, timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._stale_responses(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._reap_responses(timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.stale_responses(interval) FROM PUBLIC;
@@ -141,10 +148,10 @@ COMMENT ON FUNCTION msgstore.heartbeat_response(text, text) IS
     'Renews the claim of a worker on a response and returns true. Raises MS400 for an empty worker_id, MS404, MS409 if the worker no longer holds the claim';
 COMMENT ON FUNCTION msgstore.cancel_response(text, boolean) IS
     'Cancels a queued or in-progress background response and returns it. Any other response is deleted, and the result is null; with delete_finished false it raises MS409 instead, unless the response is cancelled already. Raises MS404';
-COMMENT ON FUNCTION msgstore._reap_response(text, timestamptz, boolean) IS
+COMMENT ON FUNCTION msgstore._reap_response(text, text, timestamptz, boolean) IS
     'Releases the claim of a response if its last heartbeat is older than the given time: queues the response again if it may be retried, otherwise fails it. Returns false if it is not stale';
 COMMENT ON FUNCTION msgstore._stale_responses(timestamptz) IS
-    'Returns the IDs of in-progress background responses whose last heartbeat is older, longest silence first';
+    'Returns the tenants and IDs of in-progress background responses whose last heartbeat is older, longest silence first';
 COMMENT ON FUNCTION msgstore._reap_responses(timestamptz, boolean) IS
     'Calls _reap_response for all stale responses that no other session has locked. Returns how many it released';
 COMMENT ON FUNCTION msgstore.stale_responses(interval) IS

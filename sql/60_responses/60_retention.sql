@@ -1,5 +1,20 @@
 -- responses: removing old responses, and the periodic work of the worker.
 
+-- The events of responses that were just removed. A statement of its own, whose
+-- snapshot has the events that others added before they let go of the response.
+CREATE FUNCTION msgstore._delete_events(tenants text[], ids text[])
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    DELETE FROM msgstore.response_events e
+    USING unnest(tenants, ids) g (tenant_id, id)
+    WHERE e.tenant_id = g.tenant_id AND e.response_id = g.id;
+    RETURN coalesce(cardinality(ids), 0);
+END
+$$;
+
 CREATE FUNCTION msgstore.cleanup_responses(
     cutoff bigint,
     batch int DEFAULT NULL)
@@ -12,38 +27,44 @@ DECLARE
     most int := coalesce(
         batch, current_setting('msgstore.response_cleanup_batch')::int);
     removed bigint;
+    tenants text[];
+    ids text[];
 BEGIN
     IF scope.in_memory THEN
         SELECT count(*) INTO removed
         FROM (
-            SELECT r.id, r.version FROM msgstore._memory_responses() r
+            SELECT r.tenant_id, r.id, r.version FROM msgstore._memory_responses() r
             WHERE r.background
                 AND r.status IN ('completed', 'failed', 'cancelled')
                 AND r.created_at < cutoff
                 AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
             ORDER BY r.created_at, r.id COLLATE "C" LIMIT most
         ) o
-        WHERE msgstore._forget_response(o.id, o.version);
+        WHERE msgstore._forget_response(o.tenant_id, o.id, o.version);
         RETURN removed;
     END IF;
-    DELETE FROM msgstore.responses r
-    USING (
-        SELECT o.tenant_id, o.id
-        FROM unnest(ARRAY['completed', 'failed', 'cancelled']) done (status)
-        CROSS JOIN LATERAL (
-            SELECT r.tenant_id, r.id, r.created_at
-            FROM msgstore.responses r
-            WHERE r.background AND r.status = done.status
-                AND r.created_at < cutoff
-                AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
-            ORDER BY r.created_at, r.id LIMIT most
-            FOR UPDATE SKIP LOCKED
+    WITH gone AS (
+        DELETE FROM msgstore.responses r
+        USING (
+            SELECT o.tenant_id, o.id
+            FROM unnest(ARRAY['completed', 'failed', 'cancelled']) done (status)
+            CROSS JOIN LATERAL (
+                SELECT r.tenant_id, r.id, r.created_at
+                FROM msgstore.responses r
+                WHERE r.background AND r.status = done.status
+                    AND r.created_at < cutoff AND NOT r.on_hold
+                    AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+                ORDER BY r.created_at, r.id LIMIT most
+                FOR UPDATE SKIP LOCKED
+            ) o
+            ORDER BY o.created_at, o.id LIMIT most
         ) o
-        ORDER BY o.created_at, o.id LIMIT most
-    ) o
-    WHERE r.tenant_id = o.tenant_id AND r.id = o.id;
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN removed;
+        WHERE r.tenant_id = o.tenant_id AND r.id = o.id
+        RETURNING r.tenant_id, r.id
+    )
+    SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
+    FROM gone g;
+    RETURN msgstore._delete_events(tenants, ids);
 END
 $$;
 
@@ -58,31 +79,37 @@ DECLARE
     most CONSTANT int :=
         current_setting('msgstore.response_cleanup_batch')::int;
     removed bigint;
+    tenants text[];
+    ids text[];
 BEGIN
     IF (msgstore._response_scope()).in_memory THEN
         SELECT count(*) INTO removed
         FROM (
-            SELECT r.id, r.version FROM msgstore._memory_responses() r
+            SELECT r.tenant_id, r.id, r.version FROM msgstore._memory_responses() r
             WHERE r.background
                 AND r.status IN ('completed', 'failed', 'cancelled')
                 AND r.ended_at < ended_before
             ORDER BY r.ended_at LIMIT most
         ) o
-        WHERE msgstore._forget_response(o.id, o.version);
+        WHERE msgstore._forget_response(o.tenant_id, o.id, o.version);
         RETURN removed;
     END IF;
-    DELETE FROM msgstore.responses r
-    USING (
-        SELECT o.tenant_id, o.id
-        FROM msgstore.responses o
-        WHERE o.background AND o.status IN ('completed', 'failed', 'cancelled')
-            AND o.ended_at < ended_before
-        ORDER BY o.ended_at LIMIT most
-        FOR UPDATE SKIP LOCKED
-    ) o
-    WHERE r.tenant_id = o.tenant_id AND r.id = o.id;
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN removed;
+    WITH gone AS (
+        DELETE FROM msgstore.responses r
+        USING (
+            SELECT o.tenant_id, o.id
+            FROM msgstore.responses o
+            WHERE o.background AND o.status IN ('completed', 'failed', 'cancelled')
+                AND o.ended_at < ended_before AND NOT o.on_hold
+            ORDER BY o.ended_at LIMIT most
+            FOR UPDATE SKIP LOCKED
+        ) o
+        WHERE r.tenant_id = o.tenant_id AND r.id = o.id
+        RETURNING r.tenant_id, r.id
+    )
+    SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
+    FROM gone g;
+    RETURN msgstore._delete_events(tenants, ids);
 END
 $$;
 
@@ -93,54 +120,143 @@ CREATE FUNCTION msgstore.purge_responses(older_than interval) RETURNS bigint
 DECLARE
     scope record := msgstore._response_scope();
     removed bigint;
+    tenants text[];
+    ids text[];
 BEGIN
     -- An ancestor of a response that stays must stay, too.
     EXECUTE
         $q$ WITH RECURSIVE known AS $q$
         || CASE WHEN scope.in_memory
                 THEN $q$ MATERIALIZED (
-                    SELECT r.* FROM msgstore._memory_responses() r) $q$
+                    SELECT r.*, false AS on_hold
+                    FROM msgstore._memory_responses() r) $q$
                 ELSE $q$ NOT MATERIALIZED (
                     SELECT r.*, 0 AS version FROM msgstore.responses r) $q$
            END
         || $q$, doomed AS MATERIALIZED (
                 SELECT k.tenant_id, k.id, k.previous_response_id, k.version
                 FROM known k
-                WHERE ($1 = '' OR k.tenant_id = $1)
+                WHERE NOT k.on_hold AND ($1 = '' OR k.tenant_id = $1)
                     AND ($2 IS NULL OR k.owner IN ('', $2))
                     AND (k.deleted_at IS NOT NULL
                         OR k.created_at < $3
                             AND k.status NOT IN ('queued', 'in_progress'))
             ), needed AS (
-                SELECT d.id, d.previous_response_id
+                SELECT d.tenant_id, d.id, d.previous_response_id
                 FROM doomed d
                 WHERE EXISTS (
                     SELECT FROM known k
                     WHERE k.previous_response_id = d.id
                         AND k.tenant_id = d.tenant_id
-                        AND NOT EXISTS (SELECT FROM doomed o WHERE o.id = k.id))
+                        AND NOT EXISTS (
+                            SELECT FROM doomed o
+                            WHERE o.tenant_id = k.tenant_id AND o.id = k.id))
                 UNION
-                SELECT d.id, d.previous_response_id
+                SELECT d.tenant_id, d.id, d.previous_response_id
                 FROM needed n
-                JOIN doomed d ON d.id = n.previous_response_id
+                JOIN doomed d ON d.tenant_id = n.tenant_id
+                    AND d.id = n.previous_response_id
             -- Complete before the first removal, because _forget_response
             -- changes what _memory_responses returns.
             ), leaving AS MATERIALIZED (
                 SELECT d.* FROM doomed d
-                WHERE NOT EXISTS (SELECT FROM needed n WHERE n.id = d.id)
+                WHERE NOT EXISTS (
+                    SELECT FROM needed n
+                    WHERE n.tenant_id = d.tenant_id AND n.id = d.id)
             ) $q$
         || CASE WHEN scope.in_memory
-                THEN $q$ SELECT count(*) FROM leaving l
-                    WHERE msgstore._forget_response(l.id, l.version) $q$
+                THEN $q$ SELECT count(*), NULL::text[], NULL::text[]
+                    FROM leaving l
+                    WHERE msgstore._forget_response(
+                        l.tenant_id, l.id, l.version) $q$
                 ELSE $q$, gone AS (
                         DELETE FROM msgstore.responses r USING leaving l
                         WHERE r.tenant_id = l.tenant_id AND r.id = l.id
-                        RETURNING 1)
-                    SELECT count(*) FROM gone $q$
+                        RETURNING r.tenant_id, r.id)
+                    SELECT count(*), array_agg(g.tenant_id), array_agg(g.id)
+                    FROM gone g $q$
            END
-    INTO removed
+    INTO removed, tenants, ids
     USING scope.tenant, scope.owner,
         extract(epoch FROM now() - older_than)::bigint;
+    PERFORM msgstore._delete_events(tenants, ids);
+    RETURN removed;
+END
+$$;
+
+CREATE FUNCTION msgstore.hold_response(id text, hold boolean DEFAULT true)
+    RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    tenant text;
+BEGIN
+    IF (msgstore._response_scope()).in_memory THEN
+        RAISE EXCEPTION 'response in memory cannot be held'
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'The in-memory store evicts responses when it is full.';
+    END IF;
+    -- Raises MS404 for a response that is not visible to the session.
+    PERFORM msgstore.get_response_for_chain(hold_response.id);
+    tenant := msgstore._response_tenant(hold_response.id);
+    UPDATE msgstore.responses r SET on_hold = hold
+    WHERE r.tenant_id = tenant AND r.id = hold_response.id;
+    RETURN hold;
+END
+$$;
+
+-- Removes what has ended, or was last used, too long ago: at most
+-- msgstore.response_cleanup_batch of each. Ancestors are removed as well: data
+-- that must go does not stay for a chain.
+CREATE FUNCTION msgstore._expire_by_age(max_age interval, max_idle interval)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    most CONSTANT int :=
+        current_setting('msgstore.response_cleanup_batch')::int;
+    removed bigint := 0;
+    tenants text[];
+    ids text[];
+BEGIN
+    IF max_age > interval '0' THEN
+        WITH gone AS (
+            DELETE FROM msgstore.responses r
+            USING (
+                SELECT o.tenant_id, o.id
+                FROM msgstore.responses o
+                WHERE o.ended_at < clock_timestamp() - max_age AND NOT o.on_hold
+                ORDER BY o.ended_at LIMIT most
+                FOR UPDATE SKIP LOCKED
+            ) o
+            WHERE r.tenant_id = o.tenant_id AND r.id = o.id
+            RETURNING r.tenant_id, r.id
+        )
+        SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
+        FROM gone g;
+        removed := removed + msgstore._delete_events(tenants, ids);
+    END IF;
+    IF max_idle > interval '0' THEN
+        WITH gone AS (
+            DELETE FROM msgstore.responses r
+            USING (
+                SELECT o.tenant_id, o.id
+                FROM msgstore.responses o
+                WHERE o.last_used_at < clock_timestamp() - max_idle
+                    AND NOT o.on_hold
+                ORDER BY o.last_used_at LIMIT most
+                FOR UPDATE SKIP LOCKED
+            ) o
+            WHERE r.tenant_id = o.tenant_id AND r.id = o.id
+            RETURNING r.tenant_id, r.id
+        )
+        SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
+        FROM gone g;
+        removed := removed + msgstore._delete_events(tenants, ids);
+    END IF;
     RETURN removed;
 END
 $$;
@@ -157,7 +273,9 @@ DECLARE
     ttl interval := current_setting('msgstore.response_ttl')::interval;
     before timestamptz := clock_timestamp()
         - current_setting('msgstore.response_stale_after')::interval;
-    changed bigint := 0;
+    changed bigint := msgstore._expire_by_age(
+        current_setting('msgstore.response_max_age')::interval,
+        current_setting('msgstore.response_max_idle')::interval);
 BEGIN
     FOR store IN 1 .. stores LOOP
         IF store = 2 THEN
@@ -173,15 +291,24 @@ BEGIN
 END
 $$;
 
--- Background responses are rare, and a check every minute is enough for them.
+-- A check every minute is enough, unless there is more to do than fits into one
+-- transaction.
 CREATE FUNCTION msgstore._response_turn() RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
     AS $$
+DECLARE
+    changed CONSTANT bigint := msgstore._response_housekeeping();
+    merged CONSTANT bigint := msgstore._merge_usage();
 BEGIN
-    PERFORM msgstore._response_housekeeping();
-    IF EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
+    IF changed >= current_setting('msgstore.response_cleanup_batch')::bigint THEN
+        RETURN 1000;
+    END IF;
+    IF merged > 0
+        OR current_setting('msgstore.response_max_age')::interval > interval '0'
+        OR current_setting('msgstore.response_max_idle')::interval > interval '0'
+        OR EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
         OR msgstore._memory_has_background()
     THEN
         RETURN 60000;
@@ -190,19 +317,28 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._delete_events(text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.cleanup_responses(bigint, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._expire_responses(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.purge_responses(interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.hold_response(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._expire_by_age(interval, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
 
+COMMENT ON FUNCTION msgstore._delete_events(text[], text[]) IS
+    'Removes the events of these responses and returns the number of the responses';
 COMMENT ON FUNCTION msgstore.cleanup_responses(bigint, int) IS
     'Removes completed, failed and cancelled background responses created before the cutoff, a time in Unix seconds: the oldest, at most batch of them (null: msgstore.response_cleanup_batch). Returns the number removed';
 COMMENT ON FUNCTION msgstore._expire_responses(timestamptz) IS
     'Removes up to msgstore.response_cleanup_batch background responses that ended before this time; returns their number';
 COMMENT ON FUNCTION msgstore.purge_responses(interval) IS
     'Removes deleted responses, and responses older than this that are neither queued nor in progress. Keeps ancestors of responses that stay. Returns the number removed';
+COMMENT ON FUNCTION msgstore.hold_response(text, boolean) IS
+    'Puts a response of the durable store under legal hold, or with false releases it. A response on hold is never removed. Returns whether it is on hold now. Raises MS404, MS400 in a session that uses the in-memory store';
+COMMENT ON FUNCTION msgstore._expire_by_age(interval, interval) IS
+    'Removes responses that ended, or were last used, longer ago than this (0: none), at most msgstore.response_cleanup_batch of each; returns their number';
 COMMENT ON FUNCTION msgstore._response_housekeeping() IS
-    'Maintains both stores for the worker: fails responses without a heartbeat for msgstore.response_stale_after and removes finished background responses older than msgstore.response_ttl. Returns the number of responses changed';
+    'Maintains both stores for the worker: fails responses without a heartbeat for msgstore.response_stale_after and removes finished background responses older than msgstore.response_ttl, and by msgstore.response_max_age and msgstore.response_max_idle. Returns the number of responses changed';
 COMMENT ON FUNCTION msgstore._response_turn() IS
-    'Runs _response_housekeeping. Returns the milliseconds until the worker must call it again, or -1 if there are no background responses';
+    'Runs _response_housekeeping and _merge_usage. Returns the milliseconds until the worker must call it again, or -1 if there is nothing to look after';

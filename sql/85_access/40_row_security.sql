@@ -2,7 +2,7 @@
 -- needs the tables of all rooms.
 
 -- Limits every table with a tenant to the rows of the session's tenant, and
--- responses to those of the session's owner as well. FORCE applies the policy to
+-- responses and their conversations to those of the session's owner as well. FORCE applies the policy to
 -- the owner of the table, too. Superusers, and with them the functions of the
 -- extension, are exempt; the functions filter by themselves. The subquery makes
 -- the executor read the setting once for each statement.
@@ -23,7 +23,8 @@ BEGIN
         EXECUTE pg_catalog.format(
             'CREATE POLICY tenant_scope ON %s'
             ' USING ((SELECT msgstore._tenant_scope()) IN ('''', tenant_id)%s)', t,
-            CASE WHEN t = 'msgstore.responses'::pg_catalog.regclass THEN
+            CASE WHEN t IN ('msgstore.responses'::pg_catalog.regclass,
+                            'msgstore.response_conversations'::pg_catalog.regclass) THEN
                 ' AND ((SELECT msgstore._owner_scope()) = '''''
                 ' OR (SELECT msgstore._owner_scope()) = owner OR owner = '''')'
             END);

@@ -33,7 +33,6 @@ static bool beat(Response *response, void *worker_id);
 static bool cancel(Response *response, void *delete_finished);
 static bool set_request(Response *response, void *request);
 static bool reap(Response *response, void *reaping);
-static bool is_active(const Response *response);
 static char *read_worker_id(FunctionCallInfo fcinfo, int argument);
 
 PG_FUNCTION_INFO_V1(msgstore_claim_response);
@@ -55,12 +54,12 @@ msgstore_claim_response(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	while (response == NULL)
 	{
-		char *id = responses_next_queued(msgstore_tenant_id);
+		ResponseKey key;
 
-		if (id == NULL)
+		if (!responses_next_queued(msgstore_tenant_id, &key))
 			return (Datum) 0;
 		/* In memory, another session may have claimed it since. */
-		response = responses_change(id, claim, worker_id);
+		response = responses_change(&key, claim, worker_id);
 	}
 	values[0] = CStringGetTextDatum(response->id);
 	values[1] = JsonbPGetDatum(responses_make_document(response));
@@ -73,22 +72,22 @@ msgstore_claim_response(PG_FUNCTION_ARGS)
 Datum
 msgstore_heartbeat_response(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
 
-	if (responses_change(id, beat, read_worker_id(fcinfo, 1)) == NULL)
-		responses_refuse_unknown(id);
+	if (responses_change(&key, beat, read_worker_id(fcinfo, 1)) == NULL)
+		responses_refuse_unknown(key.id);
 	PG_RETURN_BOOL(true);
 }
 
 Datum
 msgstore_cancel_response(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
 	bool delete_finished = PG_GETARG_BOOL(1);
-	Response *response = responses_change(id, cancel, &delete_finished);
+	Response *response = responses_change(&key, cancel, &delete_finished);
 
 	if (response == NULL)
-		responses_refuse_unknown(id);
+		responses_refuse_unknown(key.id);
 	if (responses_are_deleted(response))
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(responses_make_document(response));
@@ -97,21 +96,22 @@ msgstore_cancel_response(PG_FUNCTION_ARGS)
 Datum
 msgstore_save_background_request(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
 	Jsonb *request = PG_GETARG_JSONB_P(1);
 
 	responses_check_size(request);
-	PG_RETURN_BOOL(responses_change(id, set_request, request) != NULL);
+	PG_RETURN_BOOL(responses_change(&key, set_request, request) != NULL);
 }
 
 Datum
 msgstore_reap_response(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Reaping reaping = {.before = PG_GETARG_TIMESTAMPTZ(1),
-					   .retry = PG_GETARG_BOOL(2)};
+	ResponseKey key = {.tenant_id = text_to_cstring(PG_GETARG_TEXT_PP(0)),
+					   .id = text_to_cstring(PG_GETARG_TEXT_PP(1))};
+	Reaping reaping = {.before = PG_GETARG_TIMESTAMPTZ(2),
+					   .retry = PG_GETARG_BOOL(3)};
 
-	PG_RETURN_BOOL(responses_change(id, reap, &reaping) != NULL);
+	PG_RETURN_BOOL(responses_change(&key, reap, &reaping) != NULL);
 }
 
 static bool
@@ -145,7 +145,7 @@ cancel(Response *response, void *delete_finished)
 	if (responses_are_deleted(response) ||
 		!responses_allow(response->tenant_id, response->owner, false))
 		return false;
-	if (is_active(response))
+	if (response->background && responses_are_active(response))
 		responses_move(response, "cancelled");
 	else if (*(bool *) delete_finished)
 		response->deleted_at = GetCurrentTimestamp();
@@ -195,14 +195,6 @@ reap(Response *response, void *arg)
 											"\"message\": \"worker heartbeat "
 											"expired\"}")));
 	return true;
-}
-
-static bool
-is_active(const Response *response)
-{
-	return response->background &&
-		   (strcmp(response->status, "queued") == 0 ||
-			strcmp(response->status, "in_progress") == 0);
 }
 
 static char *

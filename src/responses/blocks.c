@@ -80,6 +80,9 @@ static Size store_bytes(void);
 static uint32 count_blocks(void);
 static uint32 count_buckets(void);
 static Oid find_table(void);
+static uint32
+find_in_bucket(uint32 block, const BlockHead *key, const char *id);
+static bool has_tenant(uint32 block, const char *tenant_id);
 static bool is_full(uint32 nblocks);
 static uint32 take_block(void);
 static void link_newest(uint32 block);
@@ -164,22 +167,27 @@ blocks_unlock(void)
 }
 
 uint32
-blocks_find(const BlockHead *key, const char *id)
+blocks_find(const BlockHead *key, const char *tenant_id, const char *id)
 {
-	Size length = strlen(id);
-	uint32 block;
+	uint32 block = blocks_first(key, id);
 
-	for (block = buckets[key->hash & (store->nbuckets - 1)]; block != NO_BLOCK;
-		 block = head_of(block)->next_in_bucket)
-	{
-		BlockHead *head = head_of(block);
+	while (block != NO_BLOCK && !has_tenant(block, tenant_id))
+		block = blocks_following(block, id);
+	return block;
+}
 
-		if (head->hash == key->hash && head->database == key->database &&
-			head->table == key->table && head->lengths[PART_ID] == length &&
-			memcmp(head + 1, id, length) == 0)
-			return block;
-	}
-	return NO_BLOCK;
+uint32
+blocks_first(const BlockHead *key, const char *id)
+{
+	return find_in_bucket(buckets[key->hash & (store->nbuckets - 1)], key, id);
+}
+
+uint32
+blocks_following(uint32 block, const char *id)
+{
+	const BlockHead *head = head_of(block);
+
+	return find_in_bucket(head->next_in_bucket, head, id);
 }
 
 void
@@ -306,6 +314,48 @@ blocks_next(BlockScan *scan)
 			return block;
 		block = scan->next;
 	}
+}
+
+/* The first from that block on with the key and ID. */
+static uint32
+find_in_bucket(uint32 block, const BlockHead *key, const char *id)
+{
+	Size length = strlen(id);
+
+	for (; block != NO_BLOCK; block = head_of(block)->next_in_bucket)
+	{
+		BlockHead *head = head_of(block);
+
+		if (head->hash == key->hash && head->database == key->database &&
+			head->table == key->table && head->lengths[PART_ID] == length &&
+			memcmp(head + 1, id, length) == 0)
+			return block;
+	}
+	return NO_BLOCK;
+}
+
+/* Compares in place: nothing may fail here. */
+static bool
+has_tenant(uint32 block, const char *tenant_id)
+{
+	Size length = strlen(tenant_id);
+	Cursor at;
+
+	if (head_of(block)->lengths[PART_TENANT_ID] != length)
+		return false;
+	at = find_part(block, PART_TENANT_ID);
+	while (length > 0)
+	{
+		Size n = Min(length, BLOCK_ROOM - at.offset);
+
+		if (memcmp(blocks[at.block].data + at.offset, tenant_id, n) != 0)
+			return false;
+		tenant_id += n;
+		length -= n;
+		at.block = blocks[at.block].next;
+		at.offset = 0;
+	}
+	return true;
 }
 
 static Size

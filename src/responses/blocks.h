@@ -84,7 +84,12 @@ extern void blocks_lock(LWLockMode mode);
 extern void blocks_unlock(void);
 
 /* This database's response with that ID, or NO_BLOCK. */
-extern uint32 blocks_find(const BlockHead *key, const char *id);
+extern uint32
+blocks_find(const BlockHead *key, const char *tenant_id, const char *id);
+
+/* The first response with this ID, of any tenant, and the one after it. */
+extern uint32 blocks_first(const BlockHead *key, const char *id);
+extern uint32 blocks_following(uint32 block, const char *id);
 
 /* Adds a response as the newest; drops the least recently used to make room. */
 extern void blocks_add(const BlockImage *image);

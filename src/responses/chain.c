@@ -25,6 +25,8 @@
 #include "responses/fields.h"
 #include "responses/memory.h"
 #include "responses/permission.h"
+#include "responses/store.h"
+#include "responses/use.h"
 #include "server/errors.h"
 #include "server/jsonb_state.h"
 #include "server/settings.h"
@@ -64,11 +66,13 @@ static bool is_within(const Extent *extent, int steps, int64 items, Size bytes);
 static void
 report_cut(const Extent *extent, const List *steps, const char *id, Size bytes);
 static Size step_bytes(const Step *step);
-static Response *find_step(Ahead *ahead, const char *id, int max_steps);
+static Response *
+find_step(Ahead *ahead, const char *tenant_id, const char *id, int max_steps);
 static Step *make_step(const char *id,
 					   const Response *response,
 					   bool only_items,
 					   MemoryContext context);
+static void note_steps(const char *tenant_id, List *steps);
 static int count_items(const Step *step);
 static Jsonb *copy_jsonb(MemoryContext context, const Jsonb *jsonb);
 static HTAB *make_set(void);
@@ -157,6 +161,7 @@ walk(const char *id, const Extent *extent)
 	Ahead ahead = {.context = AllocSetContextCreate(caller,
 													"response chain ahead",
 													ALLOCSET_DEFAULT_SIZES)};
+	const char *tenant_id = responses_find_tenant(id);
 	HTAB *seen = make_set();
 	List *steps = NIL;
 	int64 items = 0;
@@ -172,8 +177,12 @@ walk(const char *id, const Extent *extent)
 		(void) hash_search(seen, id, HASH_ENTER, &again);
 		if (again)
 			refuse_cycle(id);
-		response =
-			find_step(&ahead, id, extent->max_steps - list_length(steps));
+		response = tenant_id == NULL
+					   ? NULL
+					   : find_step(&ahead,
+								   tenant_id,
+								   id,
+								   extent->max_steps - list_length(steps));
 		if (response == NULL
 				? steps == NIL
 				: !responses_allow(response->tenant_id, response->owner, false))
@@ -191,6 +200,8 @@ walk(const char *id, const Extent *extent)
 	}
 	if (id != NULL)
 		report_cut(extent, steps, id, bytes);
+	if (!responses_are_in_memory())
+		note_steps(tenant_id, steps);
 	MemoryContextDelete(context);
 	MemoryContextDelete(ahead.context);
 	hash_destroy(seen);
@@ -223,7 +234,7 @@ report_cut(const Extent *extent, const List *steps, const char *id, Size bytes)
 
 /* Reads ahead from the table: 10 at first, then up to 250 at once. */
 static Response *
-find_step(Ahead *ahead, const char *id, int max_steps)
+find_step(Ahead *ahead, const char *tenant_id, const char *id, int max_steps)
 {
 	if (ahead->next == list_length(ahead->responses))
 	{
@@ -235,10 +246,11 @@ find_step(Ahead *ahead, const char *id, int max_steps)
 		ahead->size = Min(Min(Max(ahead->size, 2) * 5, 250), max_steps);
 		caller = MemoryContextSwitchTo(ahead->context);
 		if (!responses_are_in_memory())
-			ahead->responses = responses_durable_find_chain(id, ahead->size);
+			ahead->responses =
+				responses_durable_find_chain(tenant_id, id, ahead->size);
 		else
 		{
-			Response *response = responses_memory_find(id, true);
+			Response *response = responses_memory_find(tenant_id, id, true);
 
 			if (response != NULL)
 				ahead->responses = list_make1(response);
@@ -272,6 +284,21 @@ make_step(const char *id,
 	else
 		step->document = copy_jsonb(context, responses_make_document(response));
 	return step;
+}
+
+static void
+note_steps(const char *tenant_id, List *steps)
+{
+	List *ids = NIL;
+
+	for (int i = 0; i < list_length(steps); i++)
+	{
+		Step *step = list_nth(steps, i);
+
+		if (!step->missing)
+			ids = lappend(ids, step->id);
+	}
+	use_note(tenant_id, ids);
 }
 
 static int

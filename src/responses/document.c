@@ -17,6 +17,7 @@
 #include "responses/fields.h"
 #include "responses/items.h"
 #include "responses/status.h"
+#include "responses/turn.h"
 #include "server/errors.h"
 #include "server/jsonb_state.h"
 #include "server/settings.h"
@@ -41,6 +42,7 @@ static void read_fields(Response *response,
 						Jsonb *document,
 						const Field *fields,
 						int nfields);
+static void push_conversation(JsonbInState *state, JsonbValue *value);
 static const Field *
 find_field(const JsonbValue *key, const Field *fields, int nfields);
 static bool is_key(const JsonbValue *key, const char *name);
@@ -51,6 +53,7 @@ static void read_object(Response *response, const JsonbValue *value);
 static void read_status(Response *response, const JsonbValue *value);
 static void read_model(Response *response, const JsonbValue *value);
 static void read_previous(Response *response, const JsonbValue *value);
+static void read_conversation(Response *response, const JsonbValue *value);
 static void read_input(Response *response, const JsonbValue *value);
 static void read_output(Response *response, const JsonbValue *value);
 static void read_usage(Response *response, const JsonbValue *value);
@@ -69,6 +72,7 @@ static const Field document_fields[] = {
 	{"status", read_status},
 	{"model", read_model},
 	{"previous_response_id", read_previous},
+	{"conversation", read_conversation},
 	{"input", read_input},
 	{"output", read_output},
 	{"usage", read_usage},
@@ -92,6 +96,7 @@ static const Field patch_fields[] = {
 	{"owner", NULL},
 	{"model", NULL},
 	{"previous_response_id", NULL},
+	{"conversation", NULL},
 	{"input", NULL},
 	{"created_at", NULL},
 	{"background", NULL},
@@ -231,12 +236,34 @@ read_fields(Response *response,
 		if (field == NULL || needs_extension(&key, &value))
 		{
 			pushJsonbValue(&state, WJB_KEY, &key);
-			pushJsonbValue(&state, WJB_VALUE, &value);
+			if (field != NULL && field->read == read_conversation)
+				push_conversation(&state, &value);
+			else
+				pushJsonbValue(&state, WJB_VALUE, &value);
 		}
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	extensions = JsonbValueToJsonb(state.result);
 	response->extensions = JB_ROOT_COUNT(extensions) > 0 ? extensions : NULL;
+}
+
+/* An ID alone is stored as the object that the API returns. */
+static void
+push_conversation(JsonbInState *state, JsonbValue *value)
+{
+	JsonbValue key = {.type = jbvString,
+					  .val.string.val = "id",
+					  .val.string.len = 2};
+
+	if (value->type != jbvString)
+	{
+		pushJsonbValue(state, WJB_VALUE, value);
+		return;
+	}
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(state, WJB_KEY, &key);
+	pushJsonbValue(state, WJB_VALUE, value);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 static const Field *
@@ -261,6 +288,8 @@ is_key(const JsonbValue *key, const char *name)
 static bool
 needs_extension(const JsonbValue *key, const JsonbValue *value)
 {
+	if (is_key(key, "conversation"))
+		return true;
 	if (is_key(key, "previous_response_id"))
 		return value->type == jbvNull;
 	if (is_key(key, "created_at"))
@@ -339,6 +368,28 @@ read_previous(Response *response, const JsonbValue *value)
 	response->previous_response_id =
 		responses_read_text("previous_response_id", value);
 	responses_check_id("previous_response_id", response->previous_response_id);
+}
+
+/* It is kept as an extension, where turn.c finds it. */
+static void
+read_conversation(Response *response, const JsonbValue *value)
+{
+	static const char expected[] =
+		"The field must be the ID of a conversation, or an object with it.";
+	JsonbValue id = *value;
+
+	(void) response;
+	if (value->type == jbvNull)
+		return;
+	if (value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data) &&
+		getKeyJsonValueFromContainer(value->val.binary.data, "id", 2, &id) ==
+			NULL)
+		responses_refuse_field("conversation", "has no ID", expected);
+	if (id.type != jbvString)
+		responses_refuse_field("conversation", "is not an ID", expected);
+	responses_check_id("conversation",
+					   responses_read_text("conversation", &id));
 }
 
 static void
@@ -457,6 +508,13 @@ check_required(const Response *response)
 		responses_refuse_field("previous_response_id",
 							   "is the response's own id",
 							   "A response cannot continue from itself.");
+	if (response->previous_response_id != NULL &&
+		turn_conversation(response) != NULL)
+		responses_refuse_field("conversation",
+							   "cannot be combined with "
+							   "\"previous_response_id\"",
+							   "A response continues from a response or from a "
+							   "conversation.");
 }
 
 /* The worker must find the response later, and no client is connected then. */

@@ -1,9 +1,9 @@
 /*
  * responses/durable.c: the durable store, the table of responses.
  *
- * A response is found by its ID alone, because IDs are unique across all
- * tenants and links hold nothing else. The exclusion constraint that keeps them
- * unique is also the index that finds them.
+ * A response is found by its tenant and ID, the primary key. A session without
+ * a tenant looks for an ID among its own responses first, and then among those
+ * of all tenants.
  */
 #include "postgres.h"
 
@@ -13,7 +13,6 @@
 #include "utils/timestamp.h"
 
 #include "responses/durable.h"
-#include "server/settings.h"
 #include "server/statement.h"
 
 /* The columns, in the order of the statements below. */
@@ -65,11 +64,12 @@ enum
 		BOOLOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID,   \
 		TIMESTAMPTZOID
 
-/* Inserts nothing if the ID is in use, by any tenant. */
+/* Inserts nothing if the tenant has used the ID. */
 static Statement insert_response = {
-	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ")"
+	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ", last_used_at)"
 		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-		   " $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+		   " $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+		   " $22)"
 		   " ON CONFLICT DO NOTHING",
 	.nargs = COLUMNS,
 	.argtypes = {COLUMN_TYPES},
@@ -77,10 +77,18 @@ static Statement insert_response = {
 
 static Statement find_response = {.sql = "SELECT " COLUMN_LIST
 										 " FROM msgstore.responses"
-										 " WHERE id = $1",
-								  .nargs = 1,
-								  .argtypes = {TEXTOID},
+										 " WHERE tenant_id = $1 AND id = $2",
+								  .nargs = 2,
+								  .argtypes = {TEXTOID, TEXTOID},
 								  .table = "responses"};
+
+/* Its own tenant, "", comes first; two others are too many. */
+static Statement find_tenant = {.sql =
+									"SELECT tenant_id FROM msgstore.responses"
+									" WHERE id = $1 ORDER BY tenant_id LIMIT 2",
+								.nargs = 1,
+								.argtypes = {TEXTOID},
+								.table = "responses"};
 
 /*
  * A response and its ancestors, nearest first, with one start of the executor.
@@ -89,21 +97,20 @@ static Statement find_response = {.sql = "SELECT " COLUMN_LIST
 static Statement find_chain = {
 	.sql = "WITH RECURSIVE walk AS ("
 		   "SELECT 1 AS step, " COLUMN_LIST " FROM msgstore.responses"
-		   " WHERE id = $1"
+		   " WHERE tenant_id = $1 AND id = $2"
 		   " UNION ALL"
 		   " SELECT w.step + 1, " QUALIFIED_COLUMN_LIST " FROM walk w"
-		   " JOIN msgstore.responses r ON r.id = w.previous_response_id"
-		   " WHERE w.step < $2)"
+		   " JOIN msgstore.responses r"
+		   " ON r.tenant_id = $1 AND r.id = w.previous_response_id"
+		   " WHERE w.step < $3)"
 		   " SELECT " COLUMN_LIST " FROM walk",
-	.nargs = 2,
-	.argtypes = {TEXTOID, INT4OID},
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTOID, INT4OID},
 	.table = "responses"};
 
-/* Does not wait for another tenant's row: that would tell that it exists. */
 static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
 										 " FROM msgstore.responses"
-										 " WHERE id = $1"
-										 " AND ($2 = '' OR tenant_id = $2)"
+										 " WHERE tenant_id = $1 AND id = $2"
 										 " FOR NO KEY UPDATE",
 								  .nargs = 2,
 								  .argtypes = {TEXTOID, TEXTOID},
@@ -112,15 +119,16 @@ static Statement lock_response = {.sql = "SELECT " COLUMN_LIST
 /* Leaves out the columns that never change, so that TOAST keeps their values.
  */
 static Statement update_response = {
-	.sql = "UPDATE msgstore.responses SET status = $2, output = $3,"
-		   " error = $4, extensions = $5, usage_input_tokens = $6,"
-		   " usage_output_tokens = $7, usage_total_tokens = $8,"
-		   " completed_at = $9, background_request = $10, worker_id = $11,"
-		   " worker_heartbeat = $12, attempt_count = $13, deleted_at = $14,"
-		   " ended_at = $15"
-		   " WHERE id = $1",
-	.nargs = 15,
+	.sql = "UPDATE msgstore.responses SET status = $3, output = $4,"
+		   " error = $5, extensions = $6, usage_input_tokens = $7,"
+		   " usage_output_tokens = $8, usage_total_tokens = $9,"
+		   " completed_at = $10, background_request = $11, worker_id = $12,"
+		   " worker_heartbeat = $13, attempt_count = $14, deleted_at = $15,"
+		   " ended_at = $16, last_used_at = coalesce(last_used_at, $16)"
+		   " WHERE tenant_id = $1 AND id = $2",
+	.nargs = 16,
 	.argtypes = {TEXTOID,
+				 TEXTOID,
 				 TEXTOID,
 				 JSONBOID,
 				 JSONBOID,
@@ -139,7 +147,7 @@ static Statement update_response = {
 
 /* Skips a row that another session has locked to claim it. */
 static Statement next_queued = {
-	.sql = "SELECT id FROM msgstore.responses"
+	.sql = "SELECT id, tenant_id FROM msgstore.responses"
 		   " WHERE background AND status = 'queued' AND deleted_at IS NULL"
 		   " AND ($1 = '' OR tenant_id = $1)"
 		   " ORDER BY created_at, id LIMIT 1"
@@ -203,15 +211,15 @@ responses_durable_insert(const Response *response)
 }
 
 Response *
-responses_durable_find(const char *id, bool lock)
+responses_durable_find(const char *tenant_id, const char *id, bool lock)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Response *response = NULL;
 	Datum values[2];
 
 	SPI_connect();
-	values[0] = CStringGetTextDatum(id);
-	values[1] = CStringGetTextDatum(msgstore_tenant_id);
+	values[0] = CStringGetTextDatum(tenant_id);
+	values[1] = CStringGetTextDatum(id);
 	statement_execute(lock ? &lock_response : &find_response, values, NULL);
 	if (SPI_processed == 1)
 	{
@@ -224,17 +232,40 @@ responses_durable_find(const char *id, bool lock)
 	return response;
 }
 
+char *
+responses_durable_tenant(const char *id, bool *several)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum values[1];
+	char *tenant_id = NULL;
+
+	SPI_connect();
+	values[0] = CStringGetTextDatum(id);
+	statement_execute(&find_tenant, values, NULL);
+	if (SPI_processed > 0)
+	{
+		bool isnull;
+		Datum value = statement_value(0, 1, &isnull);
+
+		tenant_id = MemoryContextStrdup(caller, TextDatumGetCString(value));
+	}
+	*several = SPI_processed > 1;
+	SPI_finish();
+	return tenant_id;
+}
+
 List *
-responses_durable_find_chain(const char *id, int steps)
+responses_durable_find_chain(const char *tenant_id, const char *id, int steps)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext spi;
 	List *chain = NIL;
-	Datum values[2];
+	Datum values[3];
 
 	SPI_connect();
-	values[0] = CStringGetTextDatum(id);
-	values[1] = Int32GetDatum(steps);
+	values[0] = CStringGetTextDatum(tenant_id);
+	values[1] = CStringGetTextDatum(id);
+	values[2] = Int32GetDatum(steps);
 	statement_execute(&find_chain, values, NULL);
 	spi = MemoryContextSwitchTo(caller);
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -250,6 +281,7 @@ responses_durable_update(const Response *response)
 	Row row = {.n = 0};
 
 	SPI_connect();
+	put_text(&row, response->tenant_id);
 	put_text(&row, response->id);
 	put_text(&row, response->status);
 	put_jsonb(&row, response->output);
@@ -269,25 +301,29 @@ responses_durable_update(const Response *response)
 	SPI_finish();
 }
 
-char *
-responses_durable_next_queued(const char *tenant_id)
+bool
+responses_durable_next_queued(const char *tenant_id, ResponseKey *key)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Datum values[1];
-	char *id = NULL;
+	bool found;
 
 	SPI_connect();
 	values[0] = CStringGetTextDatum(tenant_id);
 	statement_execute(&next_queued, values, NULL);
-	if (SPI_processed == 1)
+	found = SPI_processed == 1;
+	if (found)
 	{
 		bool isnull;
-		Datum value = statement_value(0, COLUMN_ID, &isnull);
+		Datum id = statement_value(0, 1, &isnull);
+		Datum tenant = statement_value(0, 2, &isnull);
 
-		id = MemoryContextStrdup(caller, TextDatumGetCString(value));
+		key->id = MemoryContextStrdup(caller, TextDatumGetCString(id));
+		key->tenant_id =
+			MemoryContextStrdup(caller, TextDatumGetCString(tenant));
 	}
 	SPI_finish();
-	return id;
+	return found;
 }
 
 /* Deforms all columns at once: one by one, each starts from the first. */

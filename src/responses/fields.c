@@ -23,11 +23,17 @@ responses_refuse_field(const char *field,
 					   const char *what,
 					   const char *expected)
 {
+	const char *code =
+		strcmp(what, "is missing") == 0 ? "missing_required_parameter"
+		: strncmp(what, "is not a", strlen("is not a")) == 0 ? "invalid_type"
+															 : "invalid_value";
+
 	ereport(ERROR,
 			(errcode(ERRCODE_MS_BAD_REQUEST),
 			 errmsg("field \"%s\" %s", field, what),
 			 errdetail("%s", expected),
-			 err_generic_string(PG_DIAG_COLUMN_NAME, field)));
+			 err_generic_string(PG_DIAG_COLUMN_NAME, field),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, code)));
 }
 
 void

@@ -12,7 +12,8 @@
 
 /*
  * Reports field "..." and what is wrong with it; expected is a sentence that
- * says what it must be.
+ * says what it must be. The name of the constraint is the API's code of the
+ * error.
  */
 pg_noreturn extern void responses_refuse_field(const char *field,
 											   const char *what,

@@ -113,8 +113,9 @@ msgstore_memory_responses(PG_FUNCTION_ARGS)
 Datum
 msgstore_forget_response(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	uint64 version = (uint64) PG_GETARG_INT64(1);
+	char *tenant_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *id = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	uint64 version = (uint64) PG_GETARG_INT64(2);
 	BlockHead key;
 	uint32 block;
 	bool found;
@@ -123,7 +124,7 @@ msgstore_forget_response(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	blocks_make_key(&key, id);
 	blocks_lock(LW_EXCLUSIVE);
-	block = blocks_find(&key, id);
+	block = blocks_find(&key, tenant_id, id);
 	found = block != NO_BLOCK && blocks_head(block)->version == version;
 	if (found)
 		blocks_drop(block);
@@ -157,7 +158,8 @@ responses_memory_insert(const Response *response)
 
 	make_image(response, &image);
 	blocks_lock(LW_EXCLUSIVE);
-	is_new = blocks_find(&image.head, response->id) == NO_BLOCK;
+	is_new =
+		blocks_find(&image.head, response->tenant_id, response->id) == NO_BLOCK;
 	if (is_new)
 		blocks_add(&image);
 	blocks_unlock();
@@ -166,7 +168,7 @@ responses_memory_insert(const Response *response)
 
 /* Reads the document after it has released the lock. */
 Response *
-responses_memory_find(const char *id, bool is_use)
+responses_memory_find(const char *tenant_id, const char *id, bool is_use)
 {
 	char *parts[PARTS];
 	BlockHead head;
@@ -175,7 +177,7 @@ responses_memory_find(const char *id, bool is_use)
 
 	blocks_make_key(&key, id);
 	blocks_lock(LW_SHARED);
-	block = blocks_find(&key, id);
+	block = blocks_find(&key, tenant_id, id);
 	if (block != NO_BLOCK)
 	{
 		head = *blocks_head(block);
@@ -188,8 +190,34 @@ responses_memory_find(const char *id, bool is_use)
 	return block != NO_BLOCK ? make_response(&head, parts) : NULL;
 }
 
+/* Copies under the lock, so that no response leaves between the matches. */
+char *
+responses_memory_tenant(const char *id, bool *several)
+{
+	char *first = NULL;
+	BlockHead key;
+	uint32 block;
+
+	*several = false;
+	blocks_make_key(&key, id);
+	blocks_lock(LW_SHARED);
+	for (block = blocks_first(&key, id); block != NO_BLOCK;
+		 block = blocks_following(block, id))
+	{
+		char *tenant_id = blocks_copy_part(block, PART_TENANT_ID);
+
+		*several = first != NULL;
+		if (first == NULL || tenant_id[0] == '\0')
+			first = tenant_id;
+	}
+	blocks_unlock();
+	return first;
+}
+
 Jsonb *
-responses_memory_document(const char *id, bool deleted_too)
+responses_memory_document(const char *tenant_id,
+						  const char *id,
+						  bool deleted_too)
 {
 	Jsonb *document = NULL;
 	BlockHead key;
@@ -199,7 +227,7 @@ responses_memory_document(const char *id, bool deleted_too)
 		return NULL;
 	blocks_make_key(&key, id);
 	blocks_lock(LW_SHARED);
-	block = blocks_find(&key, id);
+	block = blocks_find(&key, tenant_id, id);
 	if (block != NO_BLOCK &&
 		(deleted_too || blocks_head(block)->deleted_at == DT_NOBEGIN) &&
 		is_allowed(block))
@@ -220,7 +248,7 @@ responses_memory_update(const Response *response)
 
 	make_image(response, &image);
 	blocks_lock(LW_EXCLUSIVE);
-	block = blocks_find(&image.head, response->id);
+	block = blocks_find(&image.head, response->tenant_id, response->id);
 	same =
 		block != NO_BLOCK && blocks_head(block)->version == response->version;
 	if (same)
@@ -232,13 +260,12 @@ responses_memory_update(const Response *response)
 	return same;
 }
 
-char *
-responses_memory_next_queued(const char *tenant_id)
+bool
+responses_memory_next_queued(const char *tenant_id, ResponseKey *key)
 {
 	BlockScan scan;
 	uint32 oldest = NO_BLOCK;
 	uint32 block;
-	char *id = NULL;
 
 	blocks_start_scan(&scan);
 	blocks_lock(LW_SHARED);
@@ -248,9 +275,12 @@ responses_memory_next_queued(const char *tenant_id)
 			oldest = block;
 	}
 	if (oldest != NO_BLOCK)
-		id = blocks_copy_part(oldest, PART_ID);
+	{
+		key->id = blocks_copy_part(oldest, PART_ID);
+		key->tenant_id = blocks_copy_part(oldest, PART_TENANT_ID);
+	}
 	blocks_unlock();
-	return id;
+	return oldest != NO_BLOCK;
 }
 
 /* Refuses a response that would not fit into the empty store. */

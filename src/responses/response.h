@@ -22,6 +22,13 @@ typedef enum ResponsesUsage
 
 #define RESPONSES_USAGES (RESPONSES_USAGE_TOTAL + 1)
 
+/* Identifies a response. Strings are allocated in the caller's context. */
+typedef struct ResponseKey
+{
+	const char *tenant_id; /* NULL: the one that the session sees */
+	const char *id;
+} ResponseKey;
+
 /* Only fields that say so may be NULL. Allocated in the caller's context. */
 typedef struct Response
 {

@@ -3,8 +3,8 @@
  *
  * The room keeps responses of assistants in one of two stores, the table
  * (durable.c) or shared memory (memory.c), which behave the same. It promises
- * that a document comes back with every field equal, that an ID is used once
- * across all tenants, and that a finished response stays finished. It needs
+ * that a document comes back with every field equal, that a tenant uses an ID
+ * once, and that a finished response stays finished. It needs
  * inbox to measure numbers and read timestamps, and wake to tell the worker
  * about background responses.
  */
@@ -22,13 +22,13 @@
 #include "responses/blocks.h"
 #include "responses/compose.h"
 #include "responses/document.h"
-#include "responses/durable.h"
 #include "responses/fields.h"
 #include "responses/memory.h"
 #include "responses/permission.h"
 #include "responses/responses.h"
 #include "responses/status.h"
 #include "responses/store.h"
+#include "responses/use.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
@@ -42,6 +42,7 @@ typedef struct Patch
 
 static Datum save(Jsonb *document, Jsonb *request);
 static Datum get_document(FunctionCallInfo fcinfo, bool deleted_too);
+static Jsonb *find_document(const char *id, bool deleted_too);
 static bool apply_patch(Response *response, void *change);
 static bool mark_deleted(Response *response, void *arg);
 
@@ -49,6 +50,7 @@ PG_FUNCTION_INFO_V1(msgstore_response_scope);
 PG_FUNCTION_INFO_V1(msgstore_response_document);
 PG_FUNCTION_INFO_V1(msgstore_document_bytes);
 PG_FUNCTION_INFO_V1(msgstore_max_page_bytes);
+PG_FUNCTION_INFO_V1(msgstore_response_tenant);
 PG_FUNCTION_INFO_V1(msgstore_response_place);
 PG_FUNCTION_INFO_V1(msgstore_save_response);
 PG_FUNCTION_INFO_V1(msgstore_save_background);
@@ -62,8 +64,8 @@ Datum
 msgstore_response_scope(PG_FUNCTION_ARGS)
 {
 	TupleDesc desc;
-	Datum values[3];
-	bool nulls[3] = {false, false, false};
+	Datum values[5];
+	bool nulls[5] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type is not a row type");
@@ -71,6 +73,8 @@ msgstore_response_scope(PG_FUNCTION_ARGS)
 	values[1] = CStringGetTextDatum(msgstore_owner);
 	nulls[1] = msgstore_owner[0] == '\0' || msgstore_admin;
 	values[2] = BoolGetDatum(responses_are_in_memory());
+	values[3] = CStringGetTextDatum(msgstore_owner);
+	values[4] = BoolGetDatum(msgstore_admin);
 	PG_RETURN_DATUM(HeapTupleGetDatum(
 		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
@@ -79,8 +83,9 @@ msgstore_response_scope(PG_FUNCTION_ARGS)
 Datum
 msgstore_response_document(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Response *response = responses_find(id);
+	ResponseKey key = {.tenant_id = text_to_cstring(PG_GETARG_TEXT_PP(0)),
+					   .id = text_to_cstring(PG_GETARG_TEXT_PP(1))};
+	Response *response = responses_find(&key);
 
 	if (response == NULL)
 		PG_RETURN_NULL();
@@ -102,9 +107,21 @@ msgstore_max_page_bytes(PG_FUNCTION_ARGS)
 }
 
 Datum
+msgstore_response_tenant(PG_FUNCTION_ARGS)
+{
+	const char *tenant_id =
+		responses_find_tenant(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (tenant_id == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(tenant_id));
+}
+
+Datum
 msgstore_response_place(PG_FUNCTION_ARGS)
 {
-	Response *response = responses_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
+	Response *response = responses_find(&key);
 
 	if (response == NULL ||
 		!responses_allow(response->tenant_id, response->owner, false))
@@ -144,13 +161,14 @@ msgstore_get_response_for_chain(PG_FUNCTION_ARGS)
 Datum
 msgstore_durable_document(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
 	bool deleted_too = PG_GETARG_BOOL(1);
-	Response *response = responses_durable_find(id, false);
+	Response *response = responses_find(&key);
 
 	if (response == NULL || (responses_are_deleted(response) && !deleted_too) ||
 		!responses_allow(response->tenant_id, response->owner, false))
-		responses_refuse_unknown(id);
+		responses_refuse_unknown(key.id);
+	use_note(response->tenant_id, list_make1(response->id));
 	PG_RETURN_JSONB_P(responses_make_document(response));
 }
 
@@ -159,27 +177,27 @@ msgstore_update_response(PG_FUNCTION_ARGS)
 {
 	Response *response;
 	Patch patch = {NULL, NULL};
-	char *id;
+	ResponseKey key = {NULL, NULL};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	key.id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	patch.fields = PG_GETARG_JSONB_P(1);
 	if (!PG_ARGISNULL(2))
 		patch.worker_id = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	response = responses_change(id, apply_patch, &patch);
+	response = responses_change(&key, apply_patch, &patch);
 	if (response == NULL)
-		responses_refuse_unknown(id);
+		responses_refuse_unknown(key.id);
 	PG_RETURN_JSONB_P(responses_make_document(response));
 }
 
 Datum
 msgstore_delete_response(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
 
-	if (responses_change(id, mark_deleted, NULL) == NULL)
-		responses_refuse_unknown(id);
+	if (responses_change(&key, mark_deleted, NULL) == NULL)
+		responses_refuse_unknown(key.id);
 	PG_RETURN_BOOL(true);
 }
 
@@ -243,8 +261,8 @@ save(Jsonb *document, Jsonb *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_CONFLICT),
 				 errmsg("response already exists"),
-				 errdetail("ID \"%s\" is in use. IDs are unique across all "
-						   "tenants and cannot be reused after a delete.",
+				 errdetail("ID \"%s\" is in use. IDs cannot be reused after a "
+						   "delete.",
 						   response->id),
 				 err_generic_string(PG_DIAG_COLUMN_NAME, "id")));
 	return CStringGetTextDatum(response->id);
@@ -282,10 +300,25 @@ get_document(FunctionCallInfo fcinfo, bool deleted_too)
 							 BoolGetDatum(deleted_too));
 	}
 	id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	document = responses_memory_document(id, deleted_too);
+	document = find_document(id, deleted_too);
 	if (document == NULL)
 		responses_refuse_unknown(id);
 	PG_RETURN_JSONB_P(document);
+}
+
+/* In memory; a session without a tenant looks among its own first. */
+static Jsonb *
+find_document(const char *id, bool deleted_too)
+{
+	const char *tenant_id = msgstore_tenant_id;
+	Jsonb *document = responses_memory_document(tenant_id, id, deleted_too);
+
+	if (document != NULL || tenant_id[0] != '\0')
+		return document;
+	tenant_id = responses_find_tenant(id);
+	return tenant_id != NULL
+			   ? responses_memory_document(tenant_id, id, deleted_too)
+			   : NULL;
 }
 
 static bool

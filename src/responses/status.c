@@ -91,6 +91,14 @@ responses_move(Response *response, const char *to)
 		response->output = responses_empty_array();
 }
 
+bool
+responses_are_active(const Response *response)
+{
+	return response->deleted_at == DT_NOBEGIN &&
+		   (strcmp(response->status, "queued") == 0 ||
+			strcmp(response->status, "in_progress") == 0);
+}
+
 /*
  * The clock is the server's: created_at and completed_at are the client's, and
  * may lie in the past when the response is stored.

@@ -13,6 +13,9 @@ extern void responses_check_status(const char *status);
 extern void responses_check_move(const char *from, const char *to);
 extern void responses_move(Response *response, const char *to);
 
+/* Is the response queued or in progress, and not deleted? */
+extern bool responses_are_active(const Response *response);
+
 /* Notes the time at which a response is first stored as finished. */
 extern void responses_note_end(Response *response);
 

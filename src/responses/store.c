@@ -2,8 +2,8 @@
  * responses/store.c: finds and changes responses in the store that the session
  * uses.
  *
- * Both stores find and change whole responses by ID, whoever they belong to.
- * The caller checks permission, in permission.c.
+ * Both stores find and change whole responses by tenant and ID, whoever owns
+ * them. The caller checks permission, in permission.c.
  */
 #include "postgres.h"
 
@@ -13,34 +13,70 @@
 #include "responses/memory.h"
 #include "responses/status.h"
 #include "responses/store.h"
+#include "responses/turn.h"
+#include "responses/usage.h"
+#include "server/errors.h"
+#include "server/settings.h"
+
+static Response *find(const ResponseKey *key, bool lock);
+static Response *
+find_of_tenant(const char *tenant_id, const char *id, bool lock);
 
 Response *
-responses_find(const char *id)
+responses_find(const ResponseKey *key)
 {
-	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
-		return NULL;
-	return responses_are_in_memory() ? responses_memory_find(id, false)
-									 : responses_durable_find(id, false);
+	return find(key, false);
+}
+
+const char *
+responses_find_tenant(const char *id)
+{
+	bool several;
+	char *tenant_id;
+
+	if (msgstore_tenant_id[0] != '\0')
+		return msgstore_tenant_id;
+	tenant_id = responses_are_in_memory()
+					? responses_memory_tenant(id, &several)
+					: responses_durable_tenant(id, &several);
+	if (tenant_id != NULL && tenant_id[0] != '\0' && several)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_MS_CONFLICT),
+			 errmsg("several tenants have a response with the ID \"%s\"", id),
+			 errhint("Set \"msgstore.tenant_id\".")));
+	return tenant_id;
 }
 
 Response *
-responses_change(const char *id, ResponsesChange change, void *arg)
+responses_change(const ResponseKey *key, ResponsesChange change, void *arg)
 {
 	bool in_memory = responses_are_in_memory();
-	Response *response;
+	bool followed = false; /* by its turn */
 
-	if (strlen(id) > RESPONSES_MAX_ID_BYTES)
-		return NULL;
 	for (;;)
 	{
+		Response *response;
+		bool was_active;
+		Usage usage;
+
 		CHECK_FOR_INTERRUPTS();
-		response = in_memory ? responses_memory_find(id, false)
-							 : responses_durable_find(id, true);
-		if (response == NULL || !change(response, arg))
+		response = find(key, true);
+		if (response == NULL)
+			return NULL;
+		was_active = responses_are_active(response);
+		usage_read(response, &usage);
+		if (!change(response, arg))
 			return NULL;
 		responses_note_end(response);
+		if (was_active && !followed)
+			turn_follow(response);
+		followed = true;
 		if (!in_memory)
+		{
 			responses_durable_update(response);
+			usage_add(response, &usage);
+		}
 		else if (!responses_memory_update(response))
 			continue;
 		return response;
@@ -50,13 +86,45 @@ responses_change(const char *id, ResponsesChange change, void *arg)
 bool
 responses_insert(const Response *response)
 {
-	return responses_are_in_memory() ? responses_memory_insert(response)
-									 : responses_durable_insert(response);
+	/* First, because a rollback does not undo an insert into memory. */
+	turn_begin(response);
+	if (responses_are_in_memory())
+		return responses_memory_insert(response);
+	if (!responses_durable_insert(response))
+		return false;
+	usage_add(response, NULL);
+	return true;
 }
 
-char *
-responses_next_queued(const char *tenant_id)
+bool
+responses_next_queued(const char *tenant_id, ResponseKey *key)
 {
-	return responses_are_in_memory() ? responses_memory_next_queued(tenant_id)
-									 : responses_durable_next_queued(tenant_id);
+	return responses_are_in_memory()
+			   ? responses_memory_next_queued(tenant_id, key)
+			   : responses_durable_next_queued(tenant_id, key);
+}
+
+/* A session without a tenant finds its own response by the first lookup. */
+static Response *
+find(const ResponseKey *key, bool lock)
+{
+	const char *tenant_id =
+		key->tenant_id != NULL ? key->tenant_id : msgstore_tenant_id;
+	Response *response;
+
+	if (strlen(key->id) > RESPONSES_MAX_ID_BYTES)
+		return NULL;
+	response = find_of_tenant(tenant_id, key->id, lock);
+	if (response != NULL || key->tenant_id != NULL || tenant_id[0] != '\0')
+		return response;
+	tenant_id = responses_find_tenant(key->id);
+	return tenant_id != NULL ? find_of_tenant(tenant_id, key->id, lock) : NULL;
+}
+
+static Response *
+find_of_tenant(const char *tenant_id, const char *id, bool lock)
+{
+	return responses_are_in_memory()
+			   ? responses_memory_find(tenant_id, id, false)
+			   : responses_durable_find(tenant_id, id, lock);
 }

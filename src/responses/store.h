@@ -7,8 +7,15 @@
 
 #include "responses/response.h"
 
-/* The response of any tenant and owner, deleted or not, or NULL. */
-extern Response *responses_find(const char *id);
+/* The response of any owner, deleted or not, or NULL. */
+extern Response *responses_find(const ResponseKey *key);
+
+/*
+ * The tenant of the response with this ID: the session's. A session without a
+ * tenant sees all: its own response with this ID, or the only one of another
+ * tenant. NULL if there is none; MS409 if there are several.
+ */
+extern const char *responses_find_tenant(const char *id);
 
 /*
  * Changes a response. The change works on a copy, and is called again if
@@ -17,12 +24,12 @@ extern Response *responses_find(const char *id);
  */
 typedef bool (*ResponsesChange)(Response *response, void *arg);
 extern Response *
-responses_change(const char *id, ResponsesChange change, void *arg);
+responses_change(const ResponseKey *key, ResponsesChange change, void *arg);
 
 /* False: the ID is in use. */
 extern bool responses_insert(const Response *response);
 
-/* The ID of the oldest queued background response of the tenant, or NULL. */
-extern char *responses_next_queued(const char *tenant_id);
+/* The oldest queued background response of the tenant; false: none. */
+extern bool responses_next_queued(const char *tenant_id, ResponseKey *key);
 
 #endif /* RESPONSES_STORE_H */

@@ -18,6 +18,7 @@ int msgstore_backoff_base;
 int msgstore_backoff_max;
 int msgstore_batch_size;
 int msgstore_claim_timeout;
+int msgstore_conversation_wait;
 bool msgstore_keep_refused;
 int msgstore_live_history;
 int msgstore_max_attachments;
@@ -38,6 +39,8 @@ int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
 int msgstore_replace_invalid_text;
 int msgstore_response_cleanup_batch;
+int msgstore_response_max_age;
+int msgstore_response_max_idle;
 int msgstore_response_stale_after;
 int msgstore_response_store;
 int msgstore_response_ttl;
@@ -101,6 +104,14 @@ static const NumberSetting number_settings[] = {
 	 1,
 	 INT_MAX,
 	 PGC_SUSET,
+	 GUC_UNIT_MS},
+	{"msgstore.conversation_wait",
+	 "Time that a response waits for another one that is in progress in its conversation.",
+	 &msgstore_conversation_wait,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_USERSET,
 	 GUC_UNIT_MS},
 	{"msgstore.live_history",
 	 "How long live changes are kept for readers that resume; 0 records none.",
@@ -222,6 +233,22 @@ static const NumberSetting number_settings[] = {
 	 100000,
 	 PGC_SUSET,
 	 0},
+	{"msgstore.response_max_age",
+	 "Time after its end after which a response is removed; 0 means never.",
+	 &msgstore_response_max_age,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_S},
+	{"msgstore.response_max_idle",
+	 "Time after its last use after which a response that has ended is removed; 0 means never.",
+	 &msgstore_response_max_idle,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_S},
 	{"msgstore.response_stale_after",
 	 "A background response without a heartbeat for this long has failed.",
 	 &msgstore_response_stale_after,

@@ -22,10 +22,11 @@ typedef enum InvalidText
 
 /* Settings, in alphabetical order. */
 extern bool msgstore_admin;
-extern int msgstore_backoff_base;  /* milliseconds */
-extern int msgstore_backoff_max;   /* milliseconds */
-extern int msgstore_batch_size;	   /* events */
-extern int msgstore_claim_timeout; /* milliseconds */
+extern int msgstore_backoff_base;	   /* milliseconds */
+extern int msgstore_backoff_max;	   /* milliseconds */
+extern int msgstore_batch_size;		   /* events */
+extern int msgstore_claim_timeout;	   /* milliseconds */
+extern int msgstore_conversation_wait; /* milliseconds */
 extern bool msgstore_keep_refused;
 extern int msgstore_live_history;			  /* seconds, 0: none */
 extern int msgstore_max_attachments;		  /* per message */
@@ -46,6 +47,8 @@ extern int msgstore_purge_payloads_after;	  /* seconds, 0: never */
 extern char *msgstore_redact_keys;			  /* comma-separated */
 extern int msgstore_replace_invalid_text;	  /* an InvalidText */
 extern int msgstore_response_cleanup_batch;	  /* responses */
+extern int msgstore_response_max_age;		  /* seconds; 0: kept for good */
+extern int msgstore_response_max_idle;		  /* seconds; 0: kept for good */
 extern int msgstore_response_stale_after;	  /* seconds */
 extern int msgstore_response_store;			  /* a ResponsesStore */
 extern int msgstore_response_ttl;			  /* seconds; 0: kept for good */

@@ -249,14 +249,28 @@ SELECT c, pg_temp.refusal(format('SELECT %s', c)) FROM (VALUES
     ($$chain_items('of_a')$$), ($$branches('of_a')$$), ($$cancel_response('of_a')$$),
     ($$heartbeat_response('of_a', 'w')$$), ($$get_response('unknown')$$)) v (c);
 SELECT pg_temp.ids(list_responses()), pg_temp.ids(list_responses(after => 'of_a'));
--- IDs are unique across all tenants.
+-- Each tenant has IDs of its own.
+SELECT save_response(pg_temp.finished('of_a') || '{"model": "b"}'), get_response('of_a') ->> 'model';
 SELECT pg_temp.refusal($$SELECT save_response(pg_temp.finished('of_a'))$$);
--- A chain does not lead into another tenant.
-SELECT save_response(pg_temp.finished('of_b', 'of_a'));
-SELECT * FROM response_chain('of_b');
-SELECT save_background_request('of_a', '{}');
+-- A session without a tenant cannot tell which of them it means, unless one is
+-- its own.
 RESET msgstore.tenant_id;
-SELECT get_response('of_a') ->> 'id';
+SELECT pg_temp.refusal($$SELECT get_response('of_a')$$), pg_temp.refusal($$SELECT delete_response('of_a')$$),
+    pg_temp.refusal($$SELECT response_chain('of_a')$$), pg_temp.refusal($$SELECT cancel_response('of_a')$$);
+SELECT pg_temp.ids(list_responses(model => 'b'));
+SELECT save_response(pg_temp.finished('of_a') || '{"model": "own"}'), get_response('of_a') ->> 'model';
+SELECT update_response('of_a', '{"metadata": {"own": true}}') ->> 'model';
+SET msgstore.tenant_id = 'b';
+SELECT get_response('of_a') ->> 'model', delete_response('of_a');
+SET msgstore.tenant_id = 'a';
+SELECT get_response('of_a') ->> 'model', get_response('of_a') -> 'metadata' IS NULL AS unchanged, save_response(pg_temp.finished('only_a'));
+SET msgstore.tenant_id = 'b';
+-- A chain does not lead into another tenant: there the response is missing.
+SELECT save_response(pg_temp.finished('of_b', 'only_a'));
+SELECT * FROM response_chain('of_b');
+SELECT save_background_request('of_a2', '{}');
+RESET msgstore.tenant_id;
+SELECT get_response('of_b') ->> 'id';
 
 -- Whether a caller may read or write a response of an owner.
 SELECT c.*, _owner_allows(caller, is_admin, stored, writing) FROM (VALUES

@@ -58,12 +58,10 @@ is( findings('SET ROLE "Level process";'),
 	'process: neither');
 is(findings('SET ROLE "Level operate";'), '', 'operate: includes the others');
 is( sql('SET ROLE "Level ingest"; SELECT detail, hint FROM msgstore.readiness()'),
-	'Role "Level ingest" has no EXECUTE privilege on msgstore.get_response(text), '
-	  . 'msgstore.list_conversations(integer,integer,text), '
+	'Role "Level ingest" has no EXECUTE privilege on '
 	  . join(', ', sort(split(/\n/, sql(<<'SQL'))))
 SELECT oid::regprocedure FROM pg_proc
-WHERE pronamespace = 'msgstore'::regnamespace AND proname IN ('list_messages', 'list_responses',
-    'metrics', 'metrics_detail', 'response_input_items', 'response_with_chain')
+WHERE pronamespace = 'msgstore'::regnamespace AND proname IN (SELECT name FROM msgstore._gateway_functions() WHERE level = 'read')
 SQL
 	  . ".|Run SELECT msgstore.grant_access('\"Level ingest\"', 'read').",
 	'each function is named, and the level that grants it');

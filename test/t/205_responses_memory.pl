@@ -149,7 +149,7 @@ is(sql('SELECT msgstore._response_turn()'), -1, 'the worker has nothing to do');
 sql(qq{$memory SELECT save('plain'), msgstore.save_background('{"id": "waits", "status": "queued", "model": "m", "background": true}', '{}')});
 is(sql('SELECT msgstore._response_turn()'), 60000, 'it looks again in a minute');
 sql("$memory SELECT msgstore.cancel_response('waits')");
-is(sql("$memory SELECT msgstore._forget_response(id, version) FROM msgstore._memory_responses() WHERE id = 'waits'"), 't', 'removed');
+is(sql("$memory SELECT msgstore._forget_response(tenant_id, id, version) FROM msgstore._memory_responses() WHERE id = 'waits'"), 't', 'removed');
 is(sql('SELECT msgstore._response_turn()'), -1, 'and no more');
 sql('ALTER DATABASE store SET msgstore.response_store = memory');
 

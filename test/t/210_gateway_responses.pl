@@ -30,6 +30,16 @@ sub response
 	};
 }
 
+# The API's code of an error about a field or parameter.
+sub code_of
+{
+	my ($message) = @_;
+	return
+	    $message =~ /is missing$/ ? 'missing_required_parameter'
+	  : $message =~ /^field .* is not an? / ? 'invalid_type'
+	  :                                     'invalid_value';
+}
+
 # Tests that the reply is an error in the format of the Responses API.
 sub refused
 {
@@ -42,7 +52,7 @@ sub refused
 	  : $status == 405 ? ('invalid_request_error', 'method_not_allowed')
 	  : $status == 415 ? ('invalid_request_error', 'unsupported_media_type')
 	  : $status == 503 ? ('server_error', 'service_unavailable')
-	  :                  ('invalid_request_error', 'bad_request');
+	  :                  ('invalid_request_error', defined $param ? code_of($message) : 'bad_request');
 	is_deeply(
 		[ $got->{status}, $got->{json} ],
 		[   $status,

@@ -103,8 +103,32 @@ SELECT msgstore.save_background(jsonb_build_object('id', 'back-' || n || :'t', '
     'created_at', extract(epoch FROM now())::bigint - 5 + n), '{"of": "secret"}') FROM generate_series(1, 3) n;
 SELECT msgstore.claim_response('worker-' || :'t') FROM generate_series(1, 2);
 SELECT msgstore.update_response('back-2' || :'t', '{"status": "completed"}');
+SELECT msgstore.create_response_conversation(jsonb_build_object('id', current_setting('msgstore.response_store') || :'t',
+    'metadata', '{"of": "secret"}'::jsonb, 'items', '[{"id": "item", "text": "secret"}]'::jsonb)) IS NOT NULL;
+SELECT msgstore.save_response(jsonb_build_object('id', 'turn' || :'t', 'status', 'in_progress', 'model', 'm',
+    'created_at', extract(epoch FROM now())::bigint - 20, 'conversation', current_setting('msgstore.response_store') || :'t'));
+SELECT msgstore.save_response(jsonb_build_object('id', 'used' || :'t', 'status', 'completed', 'model', 'secret' || :'t',
+    'created_at', extract(epoch FROM now())::bigint - 30, 'usage', '{"total_tokens": 5}'::jsonb));
+SELECT msgstore.append_response_events('turn' || :'t', '{"type": "secret"}') WHERE current_setting('msgstore.response_store') = 'durable';
 SQL
 my $probes_of_responses = <<'SQL';
+SELECT msgstore.save_response('{"id": "resp-1b", "status": "completed", "model": "m", "created_at": 1}');
+SELECT msgstore.get_response('resp-1b');
+SELECT msgstore.get_response_conversation('durableb');
+SELECT msgstore.create_response_conversation('{"id": "durableb"}') - 'created_at' WHERE current_setting('msgstore.response_store') = 'durable';
+SELECT msgstore.list_conversation_items('durableb');
+SELECT msgstore.save_response('{"id": "in-durableb", "status": "completed", "model": "m", "created_at": 1, "conversation": "durableb"}');
+SELECT msgstore.delete_response_conversation('durableb'), msgstore.delete_response_conversation('durableb');
+SELECT msgstore.get_conversation_item('memoryb', 'item');
+SELECT msgstore.update_response_conversation('memoryb', '{}');
+SELECT msgstore.add_conversation_items('memoryb', '[]');
+SELECT msgstore.delete_conversation_item('memoryb', 'item');
+SELECT msgstore.append_response_events('turnb', '{"type": "a"}');
+SELECT msgstore.response_events('turnb');
+SELECT msgstore.response_event_stream('turnb');
+SELECT msgstore.response_with_chain('resp-2b');
+SELECT model, response_count, total_tokens FROM msgstore.list_response_usage();
+SELECT msgstore.hold_response('resp-2b');
 SELECT msgstore.get_response('resp-1b');
 SELECT msgstore.get_response_for_chain('resp-3b');
 SELECT msgstore.response_chain('resp-2b');
@@ -143,6 +167,8 @@ sql("SELECT msgstore.set_tenant_limit('b', 7)", 'shared');
 sql("SELECT msgstore._use_token(s, 'once', now() + interval '1 day') FROM msgstore.sources s", 'shared');
 # Some changes of its conversations are merged, some are not.
 sql('SELECT msgstore._merge_changes(2)', 'shared');
+sql('SELECT msgstore._merge_usage()', 'shared');
+sql("INSERT INTO msgstore.response_usage_changes SELECT 'b', msgstore.uuid7(), 'secretb', current_date, 1, 1, 1, 1", 'shared');
 # Everything that b has in progress is overdue.
 sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
 	UPDATE msgstore.outbox SET next_attempt_at = now() - interval '1 hour' WHERE next_attempt_at IS NOT NULL;
