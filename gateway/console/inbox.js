@@ -122,10 +122,10 @@ export function inbox(main, session) {
 
   async function find(signal) {
     const [conversations, messages] = await Promise.all([
-      get('/api/conversations/search', {query, pageSize: 20}, signal).catch(elsewhere),
+      get('/api/conversations/search', {query, pageSize: 20, reader}, signal).catch(elsewhere),
       get('/api/messages/search', {query, pageSize: 30}, signal).catch(elsewhere),
     ]);
-    items = conversations?.items ?? [];
+    items = (conversations ?? await get('/api/conversations', {contact_name: query, pageSize: 20, reader}, signal)).items;
     cursor = null;
     render();
     const hits = messages?.items ?? [];
@@ -133,24 +133,20 @@ export function inbox(main, session) {
     list(found, hits, (hit) => hit.id, (hit) => hit.id + query, (hit) => h('li', {},
       h('a', {href: `#/inbox/${hit.conversation_id}`},
         h('span', {class: 'name'}, bdi(hit.direction === 'outbound' ? hit.to : hit.from)), time(hit.timestamp),
-        h('span', {class: 'about', dir: 'auto'}, marked(hit.snippet ?? hit.body)))));
+        h('span', {class: 'about', dir: 'auto'}, marked(hit.snippet ?? snippet(hit.body))))));
     replace(summary, items.length + hits.length === 0 ? 'Nothing found.'
-      : `${items.length} conversations, ${hits.length} messages`);
+      : `${items.length} ${items.length === 1 ? 'conversation' : 'conversations'}, ${hits.length} ${hits.length === 1 ? 'message' : 'messages'}`);
   }
 
+  // A gateway without search has contact names only.
   function elsewhere(error) {
-    if (error.name === 'AbortError') throw error;
-    if (error.status !== 404 && error.status !== 405) throw error;
-    return null;
+    if (error.status === 404 || error.status === 405) return null;
+    throw error;
   }
 
-  // Hits are between U+0002 and U+0003, or <mark> and </mark>.
-  function marked(text) {
-    return String(text ?? '').split(/(<mark>|<\/mark>|\u0002|\u0003)/).reduce((parts, part) => {
-      if (part === '<mark>' || part === '\u0002') return {...parts, on: true};
-      if (part === '</mark>' || part === '\u0003') return {...parts, on: false};
-      return {...parts, all: [...parts.all, parts.on ? h('mark', {}, part) : part]};
-    }, {all: [], on: false}).all;
+  // A snippet is pieces of text, of which every second one is a hit.
+  function marked(pieces) {
+    return [pieces].flat().map((piece, i) => (i % 2 === 1 ? h('mark', {}, piece) : piece));
   }
 
   // The address that most conversations share is ours; the other one is shown.

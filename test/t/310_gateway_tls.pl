@@ -120,6 +120,25 @@ like(curl("-H 'Content-Type: application/json' -H 'Expect:' --data-binary \@$dir
 	qr/payload_too_large/, 'a body that is too large gets its error')
   if append_to_file("$directory/log.large", 'x' x 300000) // 1;
 
+# Changes are told through TLS as well.
+my $events = "--cacert $directory/ca1.crt https://127.0.0.1:$gateway->{port}/api/events";
+like(curl($events), qr/^\{"changes":\[\],"next":"[0-9:,]+"\}$/, 'a poll for changes');
+{
+	my $pid = open(my $stream, '-|', "exec curl -sN -H 'Accept: text/event-stream' $events 2>&1") // die;
+	my $told = '';
+	my $read = sub {
+		my ($pattern) = @_;
+		my $end = time + MsgstoreGateway::DEADLINE;
+		while ($told !~ $pattern && time < $end && defined(my $line = <$stream>)) { $told .= $line }
+		return $told;
+	};
+	like($read->(qr/event: ready/), qr/event: ready/, 'a stream of changes begins');
+	$node->safe_psql('postgres', 'SELECT msgstore.process()');
+	like($read->(qr/"kind": "message"/), qr/"direction": "inbound"/, 'and tells them');
+	kill 'TERM', $pid;
+	close $stream;
+}
+
 # Connections without TLS or without any data are closed in time and do not keep
 # other clients out.
 my @mute = map { $gateway->connection } 1 .. 40;
