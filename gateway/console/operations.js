@@ -31,13 +31,16 @@ export function operations(main, session) {
   ];
   const workers = card('Workers');
   const dead = deadLetters(session);
+  const outbox = card('Outbox');
+  const consumes = session.scopes.includes('consume');
+  const subscriptions = card('Subscriptions');
   const sources = card('Sources');
   const log = card('Operations');
   const checks = card('Verify the data', h('button', {type: 'button', onclick: check}, 'Run check()'));
   const fault = h('p', {class: 'fault', role: 'alert'});
   replace(main, h('div', {class: 'operations'}, h('h1', {}, 'Operations'), fault, numbers,
     h('section', {class: 'plots', 'aria-label': 'Plots'}, plots.map((each) => each.plot.element)),
-    dead.element, session.tenant === '' && workers.element, sources.element, log.element, checks.element));
+    dead.element, session.tenant === '' && workers.element, outbox.element, consumes && subscriptions.element, sources.element, log.element, checks.element));
 
   const readLater = later(readTables, 300);
   const end = session.scopes.includes('read') ? follow(({ready, changes}) => {
@@ -104,6 +107,8 @@ export function operations(main, session) {
     return Promise.all([
       dead.read(),
       session.tenant === '' && fill(workers, '/api/workers', ['worker', 'state', 'batch', 'batches', 'processed', 'errors', 'last_error', 'started_at'], 'No worker runs.'),
+      fill(outbox, '/api/outbox', ['channel', 'waiting', 'leased', 'oldest_at'], 'Nothing waits to be sent.'),
+      consumes && fill(subscriptions, '/subscriptions', ['name', 'category', 'members', 'lag_events', 'lag_seconds', 'parked_events', 'last_fetch_at'], 'There are no subscriptions.'),
       fill(sources, '/api/sources', ['name', 'provider', 'scheme', 'signed', 'secrets', 'next_secret_end', 'created_at'], 'There are no sources.'),
       fill(log, '/api/operations', ['happened_at', 'operation', 'event_count', 'performed_by', 'filter'], 'Nothing was done yet.'),
     ]);
@@ -134,7 +139,8 @@ function card(title, ...bar) {
 
 async function fill({body}, path, columns, nothing) {
   try {
-    const {items} = await get(path);
+    const answer = await get(path);
+    const items = answer.items ?? answer.subscriptions;
     replace(body, items.length === 0 ? h('p', {class: 'hint', role: 'status'}, nothing) : table(columns, items));
   } catch (error) {
     replace(body, h('p', {class: 'fault'}, `${error.message}. ${error.details ?? ''}`));

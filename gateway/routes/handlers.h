@@ -38,6 +38,7 @@ void get_dead_letters(Request *request);
 void post_dead_letters_requeue(Request *request);
 void get_workers(Request *request);
 void get_sources(Request *request);
+void get_outbox(Request *request);
 void get_checks(Request *request);
 void get_operations(Request *request);
 

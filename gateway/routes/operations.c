@@ -43,6 +43,13 @@ static const char sources_sql[] =
 	ITEMS("SELECT s.name, s.provider, s.scheme, s.signed, s.secrets,"
 		  " s.next_secret_end, s.created_at FROM msgstore.list_sources() s"
 		  " ORDER BY s.name");
+/* Messages that are not with their provider, by channel. */
+static const char outbox_sql[] =
+	ITEMS("SELECT m.channel, pg_catalog.count(*) AS waiting,"
+		  " pg_catalog.count(o.sender_id) AS leased,"
+		  " pg_catalog.min(m.created_at) AS oldest_at FROM msgstore.outbox o"
+		  " JOIN msgstore.messages m ON m.tenant_id = o.tenant_id"
+		  " AND m.id = o.message_id GROUP BY m.channel ORDER BY m.channel");
 static const char checks_sql[] = ITEMS("SELECT * FROM msgstore.check()");
 static const char operations_sql[] =
 	ITEMS("SELECT o.id, o.happened_at, o.performed_by, o.operation, o.filter,"
@@ -98,6 +105,12 @@ void
 get_sources(Request *request)
 {
 	answer(request, sources_sql, 0, NULL);
+}
+
+void
+get_outbox(Request *request)
+{
+	answer(request, outbox_sql, 0, NULL);
 }
 
 void

@@ -85,7 +85,7 @@ const Schema schemas[] = {
 			"description": "Whether this request may use the API"},
 		"tenant": {"type": "string"},
 		"scopes": {"type": "array", "items": {
-			"enum": ["ingest", "send", "read", "responses", "operate"]}}
+			"enum": ["ingest", "send", "read", "responses", "append", "consume", "operate"]}}
 	},
 	"additionalProperties": false
 })},

@@ -77,6 +77,8 @@ answer(Request *request, bool open)
 				  {SCOPE_SEND, "send"},
 				  {SCOPE_READ, "read"},
 				  {SCOPE_RESPONSES, "responses"},
+				  {SCOPE_APPEND, "append"},
+				  {SCOPE_CONSUME, "consume"},
 				  {SCOPE_OPERATE, "operate"}};
 	bool all = request->gateway->keys == NULL;
 	const char *tenant = request->caller.tenant;

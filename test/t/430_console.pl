@@ -39,8 +39,8 @@ my $node = start_cluster('console', "msgstore.workers = 1\nmsgstore.max_retries 
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-my %key = map { $_ => sql("SELECT msgstore.create_api_key('$_', '{ingest,send,read,operate}')") } qw(x y);
-$key{all} = sql("SELECT msgstore.create_api_key('', '{ingest,send,read,operate}')");
+my %key = map { $_ => sql("SELECT msgstore.create_api_key('$_', '{ingest,send,read,operate,consume}')") } qw(x y);
+$key{all} = sql("SELECT msgstore.create_api_key('', '{ingest,send,read,operate,consume}')");
 my %option = (env => { AUTH_ENABLED => 'on', MOCK_SENDER => 'true' });
 my $gateway = MsgstoreGateway->new($node, %option);
 my $port = $gateway->{port};
