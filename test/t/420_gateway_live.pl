@@ -161,7 +161,7 @@ is(names(@{ $gateway->get('/api/events?after=900000000:900000000:&timeout=0')->{
 my @many = map { Stream->new($gateway, '?channel=chat') } 1 .. 100;
 $_->event for @many;
 is($gateway->get('/healthz')->{status}, 200, 'a hundred listeners leave room for requests');
-is($gateway->metrics->{listeners}, 105, 'and are counted');
+ok(eventually(sub { $gateway->metrics->{listeners} == 105 }), 'and are counted');
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway live'}), 1, 'one database session serves all');
 sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway live'});
 receive('', 'm');
