@@ -199,6 +199,12 @@ BEGIN
                 'parked_events', s.parked_events,
                 'last_fetch', coalesce(extract(epoch FROM s.last_fetch_at), 0))), '[]')
             FROM msgstore.list_subscriptions() s),
+        'projections', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'tenant_id', p.tenant_id, 'name', p.name, 'attempts', p.attempts,
+                'paused', p.paused)), '[]')
+            FROM msgstore.projections p
+            WHERE msgstore._tenant_scope() IN ('', p.tenant_id)),
         'latency', (
             SELECT coalesce(jsonb_agg(h ORDER BY h.le_us), '[]')
             FROM msgstore.latency_histogram() h));
@@ -279,6 +285,6 @@ COMMENT ON FUNCTION msgstore.channel_metrics() IS
 COMMENT ON FUNCTION msgstore.latency_histogram() IS
     'Returns, for each limit le_us, the number of events processed within le_us microseconds of their acceptance since the server started. The last row counts all events. Returns no rows for a session with a tenant';
 COMMENT ON FUNCTION msgstore.metrics_detail() IS
-    'Returns a JSON object with the arrays channels (channel_metrics), workers (stat_worker), subscriptions (list_subscriptions) and latency (latency_histogram). Workers and latency are empty for a session with a tenant';
+    'Returns a JSON object with the arrays channels (channel_metrics), workers (stat_worker), subscriptions (list_subscriptions), projections and latency (latency_histogram). Workers and latency are empty for a session with a tenant';
 COMMENT ON FUNCTION msgstore.recount() IS
     'Discards the cached base of worker_queued and dead_letters, so that the next reading counts the rows. Use it after the tables were changed by hand';

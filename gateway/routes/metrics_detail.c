@@ -125,6 +125,18 @@ static const Sample subscription_samples[] = {
 	 "last_fetch",
 	 1}};
 
+static const Sample projection_samples[] = {
+	{"projection_failed_attempts",
+	 "gauge",
+	 "Failed attempts to apply the next event, and the one in progress.",
+	 "attempts",
+	 1},
+	{"projection_paused",
+	 "gauge",
+	 "1 if the projection is paused.",
+	 "paused",
+	 1}};
+
 static void write_samples(const cJSON *rows,
 						  const Sample *samples,
 						  size_t count,
@@ -158,6 +170,11 @@ metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out)
 	write_samples(cJSON_GetObjectItem(detail, "subscriptions"),
 				  subscription_samples,
 				  LENGTH(subscription_samples),
+				  label_subscription,
+				  out);
+	write_samples(cJSON_GetObjectItem(detail, "projections"),
+				  projection_samples,
+				  LENGTH(projection_samples),
 				  label_subscription,
 				  out);
 	write_latencies(cJSON_GetObjectItem(detail, "latency"),

@@ -168,6 +168,10 @@ BEGIN
     UPDATE msgstore.stream_consumers c SET position = seek.position
     WHERE c.tenant_id = msgstore._tenant_scope()
         AND c.subscription = seek.name AND c.generation = current;
+    -- The failed attempts were those of another event.
+    UPDATE msgstore.projections p
+    SET attempts = 0, trying = false, next_attempt_at = NULL
+    WHERE p.tenant_id = msgstore._tenant_scope() AND p.name = seek.name;
     PERFORM msgstore._wake_for_ack(name), msgstore._announce();
 END
 $$;

@@ -165,6 +165,8 @@ CREATE FUNCTION msgstore._retention_turn() RETURNS bigint
     SET enable_seqscan = off
     SET enable_bitmapscan = off
     SET jit = off
+    -- Messages must not wait for a session that erases or compacts.
+    SET lock_timeout = '200ms'
     AS $$
 DECLARE
     most CONSTANT int := current_setting('msgstore.purge_batch_size')::int;
@@ -203,7 +205,10 @@ BEGIN
                     AND step.position > r.counted_position;
                 has_more := has_more OR step.more;
             END IF;
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION
+        WHEN lock_not_available THEN
+            next := least(next, clock_timestamp() + interval '1 s');
+        WHEN OTHERS THEN
             RAISE WARNING 'could not remove events of category "%": %', r.category, SQLERRM
                 USING DETAIL = format('SQLSTATE %s.', SQLSTATE);
         END;

@@ -108,6 +108,8 @@ SELECT msgstore.ingest('sms', '$body');
 RESET msgstore.tenant_id;
 SELECT msgstore.append('order-1', 'Placed', '{}') FROM generate_series(1, 3);
 SELECT msgstore.create_subscription('mailer', 'order');
+CREATE FUNCTION ignore_event(e msgstore.stream_event) RETURNS void LANGUAGE sql AS '';
+SELECT msgstore.create_projection('totals', 'total', 'ignore_event'), msgstore.pause_projection('totals');
 SELECT msgstore.park('mailer', 1, 'later'), msgstore.ack('mailer', 1);
 SQL
 is($gateway->post('/api/webhooks/sms', inbound_sms('s-1'))->{status}, 202, 'sms');
@@ -143,6 +145,8 @@ my %expected = (
 	'worker_events_failed_total{worker="1"}' => 1,
 	'worker_up{worker="1"}' => 1,
 	'subscription_lag_events{tenant="",subscription="mailer"}' => 2,
+	'projection_paused{tenant="",subscription="totals"}' => 1,
+	'projection_failed_attempts{tenant="",subscription="totals"}' => 0,
 	'subscription_parked_events{tenant="",subscription="mailer"}' => 1,
 	'subscription_last_fetch_timestamp_seconds{tenant="",subscription="mailer"}' => 0,
 	'event_latency_seconds_count' => 2,

@@ -60,7 +60,7 @@ async function call(op, what, expected, options = {}) {
             path = path.replace(`{${p.name}}`, options.path ?? p.example);
         else if (p.in === 'query' && p.example !== undefined && !options.query)
             query.append(p.name, p.example);
-        else if (p.in === 'header' && p.name !== 'Idempotency-Key')
+        else if (p.in === 'header' && p.name !== 'Idempotency-Key' && p.example !== undefined)
             headers[p.name] = p.example;
     }
     if (options.key === '')

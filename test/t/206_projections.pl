@@ -88,6 +88,13 @@ $open->quit;
 is(sql("SELECT msgstore.wait_for('one', msgstore.latest_position(), '180 s')"), 't',
 	'the end of an open append wakes it');
 is(sql(q{SELECT count(*) FROM counts WHERE category = 'one'}), '12', 'no event is missing');
+$open = $node->background_psql('store');
+$open->query_safe(q{BEGIN; SELECT msgstore.append('else-1', 'x', '{}')});
+append('one-3', 'count');
+$open->query_safe('ROLLBACK');
+$open->quit;
+is(sql("SELECT msgstore.wait_for('one', msgstore.latest_position(), '180 s'),
+	msgstore.wait_for('many', msgstore.latest_position(), '180 s')"), 't|t', 'so does that of an append to another category');
 is(sql(q{SELECT name, state, lag_events, attempts FROM msgstore.list_projections()}),
 	"many|running|0|0\none|running|0|0", 'both are running');
 
