@@ -49,6 +49,7 @@ static void write_refusal(const Route *route, int status, Text *out);
 static void write_content(const char *type, const char *schema, Text *out);
 static void write_security(const Config *config, Scope scope, Text *out);
 static void write_components(Text *out);
+static void write_schemas(const Schema *list, size_t count, Text *out);
 
 void
 get_openapi(Request *request)
@@ -316,10 +317,18 @@ write_components(Text *out)
 					"},\"components\":{\"securitySchemes\":{\"key\":{"
 					"\"type\":\"http\",\"scheme\":\"bearer\"}},"
 					"\"schemas\":{");
-	for (size_t i = 0; i < schemas_count; i++)
-	{
-		text_addf(out, "%s\"%s\":", i > 0 ? "," : "", schemas[i].name);
-		text_add_string(out, schemas[i].json);
-	}
+	write_schemas(schemas, schemas_count, out);
+	text_add_string(out, ",");
+	write_schemas(stream_schemas, stream_schemas_count, out);
 	text_add_string(out, "}}}");
+}
+
+static void
+write_schemas(const Schema *list, size_t count, Text *out)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		text_addf(out, "%s\"%s\":", i > 0 ? "," : "", list[i].name);
+		text_add_string(out, list[i].json);
+	}
 }

@@ -16,6 +16,10 @@ typedef struct Schema
 extern const Schema schemas[];
 extern const size_t schemas_count;
 
+/* Those of event streams, in schemas_streams.c. */
+extern const Schema stream_schemas[];
+extern const size_t stream_schemas_count;
+
 /*
  * The members of the object that describes a parameter, without its name and
  * place. Returns NULL if it is not known.
