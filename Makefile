@@ -106,7 +106,7 @@ screenshots:
 # The man pages go to the directory "man", the packages to the directory "deb".
 man: gateway
 	@mkdir -p $@
-	$(tree)/docs/manual $(tree)/gateway/msgstore-gateway $@
+	$(tree)/docs/manual $(tree)/gateway $@
 deb:
 	@test/deps deb
 	@debian/build $@

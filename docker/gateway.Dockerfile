@@ -7,7 +7,7 @@ RUN test/deps gateway
 COPY META.json ./
 COPY src src
 COPY gateway gateway
-RUN make -C gateway install DESTDIR=/out
+RUN make -C gateway install-gateway DESTDIR=/out
 
 FROM debian:bookworm-slim
 RUN apt-get update \

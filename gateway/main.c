@@ -33,8 +33,8 @@
 #include "metrics.h"
 #include "reload.h"
 #include "routes/routes.h"
-#include "sender/provider.h"
-#include "sender/sender.h"
+#include "mock/provider.h"
+#include "mock/sender.h"
 
 /* Calls are shallow, except for name resolution while connecting. */
 #define THREAD_STACK_BYTES (512 * 1024)

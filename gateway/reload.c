@@ -14,7 +14,7 @@
 #include "http/tls.h"
 #include "log.h"
 #include "reload.h"
-#include "sender/sender.h"
+#include "mock/sender.h"
 
 static void apply(Gateway *gateway, const Config *fresh);
 static void log_changes(Log *log, const ConfigChanges *changes);

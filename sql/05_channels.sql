@@ -15,6 +15,9 @@ CREATE TABLE msgstore.channels
     plus_tags text NOT NULL DEFAULT 'strip',
     provider_id_fields text[] COLLATE "C" NOT NULL DEFAULT '{}',
     volatile_fields text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    stop_words text[] COLLATE "C" NOT NULL,
+    start_words text[] COLLATE "C" NOT NULL,
+    help_words text[] COLLATE "C" NOT NULL,
     CONSTRAINT channels_pkey PRIMARY KEY (name),
     CONSTRAINT channels_name_is_word
         CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
@@ -52,19 +55,44 @@ CREATE TABLE msgstore.channels
                OR array_ndims(volatile_fields) = 1
                    AND cardinality(volatile_fields) <= 16
                    AND (E'\n' || array_to_string(volatile_fields, E'\n', '') || E'\n')
-                       !~ '\n\s*\n')
+                       !~ '\n\s*\n'),
+    -- Rejects nulls, a second dimension, and characters that are not compared.
+    CONSTRAINT channels_stop_words_plain
+        CHECK (stop_words::text ~ '^\{([^{}", [:punct:]A-Z]+(,[^{}", [:punct:]A-Z]+)*)?\}$'),
+    CONSTRAINT channels_start_words_plain
+        CHECK (start_words::text ~ '^\{([^{}", [:punct:]A-Z]+(,[^{}", [:punct:]A-Z]+)*)?\}$'),
+    CONSTRAINT channels_help_words_plain
+        CHECK (help_words::text ~ '^\{([^{}", [:punct:]A-Z]+(,[^{}", [:punct:]A-Z]+)*)?\}$')
 );
+
+-- Keywords that carriers demand of senders of text messages.
+CREATE FUNCTION msgstore._default_words(
+    address_kind text,
+    OUT stop_words text[],
+    OUT start_words text[],
+    OUT help_words text[])
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT CASE address_kind WHEN 'phone' THEN
+               '{stop,stopall,unsubscribe,cancel,end,quit,revoke,optout}'::text[] ELSE '{}' END,
+           CASE address_kind WHEN 'phone' THEN '{start,unstop,yes}'::text[] ELSE '{}' END,
+           CASE address_kind WHEN 'phone' THEN '{help,info}'::text[] ELSE '{}' END
+    $$;
 
 INSERT INTO msgstore.channels
     (name, address_kind, thread, provider_id_field,
-     types, body_required, attachments, origin, provider)
-VALUES
+     types, body_required, attachments, origin, provider, stop_words, start_words,
+     help_words)
+SELECT c.*, w.stop_words, w.start_words, w.help_words
+FROM (VALUES
     ('sms', 'phone', 'sms', 'messaging_provider_id',
-     '{sms,mms}', true, 'none', 'built-in', 'sms-mms'),
+     '{sms,mms}'::text[], true, 'none', 'built-in', 'sms-mms'),
     ('mms', 'phone', 'mms', 'messaging_provider_id',
      '{mms}', false, 'required', 'built-in', 'sms-mms'),
     ('email', 'email', 'email', 'xillio_id',
-     NULL, true, 'optional', 'built-in', 'email');
+     NULL, true, 'optional', 'built-in', 'email')) AS c (name, kind)
+CROSS JOIN LATERAL msgstore._default_words(c.kind) w;
 
 -- A dump omits the rows that CREATE EXTENSION inserts again.
 SELECT pg_catalog.pg_extension_config_dump(
@@ -76,6 +104,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     NEW.thread := coalesce(NEW.thread, NEW.name);
+    SELECT coalesce(NEW.stop_words, w.stop_words), coalesce(NEW.start_words, w.start_words),
+           coalesce(NEW.help_words, w.help_words)
+    INTO NEW.stop_words, NEW.start_words, NEW.help_words
+    FROM msgstore._default_words(NEW.address_kind) w;
     IF TG_OP = 'INSERT' THEN
         -- A dump contains the built-in channels that were changed. When it is
         -- restored, CREATE EXTENSION has just inserted their defaults.
@@ -150,6 +182,7 @@ ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER keep_channel;
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER keep_channels;
 ALTER TABLE msgstore.channels ENABLE ALWAYS TRIGGER invalidate_channels;
 
+REVOKE ALL ON FUNCTION msgstore._default_words(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._complete_channel() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._keep_channel() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._invalidate_channels() FROM PUBLIC;
@@ -182,8 +215,16 @@ COMMENT ON COLUMN msgstore.channels.provider_id_fields IS
 'Further payload fields whose values identify an event beside the provider''s message id. from and to count as normalized addresses';
 COMMENT ON COLUMN msgstore.channels.volatile_fields IS
 'Payload fields that the provider changes when it delivers an event again. They are ignored when a duplicate is compared with the stored event';
+COMMENT ON COLUMN msgstore.channels.stop_words IS
+'Messages by which a recipient opts out, in lower case and without punctuation and white space; null becomes the default: that of phone numbers, or none';
+COMMENT ON COLUMN msgstore.channels.start_words IS
+'Messages by which a recipient opts in again, likewise';
+COMMENT ON COLUMN msgstore.channels.help_words IS
+'Messages by which a recipient asks for help, likewise';
+COMMENT ON FUNCTION msgstore._default_words(text) IS
+'Returns the keywords of a new channel.';
 COMMENT ON FUNCTION msgstore._complete_channel() IS
-'Trigger function that fills in thread and origin. Raises MS400 if a built-in channel is renamed.';
+'Trigger function that fills in thread, origin and keywords. Raises MS400 if a built-in channel is renamed.';
 COMMENT ON FUNCTION msgstore._keep_channel() IS
 'Trigger function that raises MS400 if a built-in channel is deleted or the table is truncated.';
 COMMENT ON FUNCTION msgstore._invalidate_channels() IS

@@ -142,6 +142,9 @@ BEGIN
         IF NOT FOUND THEN
             PERFORM msgstore._report_trigger('dead_letters', 'INSERT');
         END IF;
+        PERFORM msgstore._tell(
+            tenant_id, CASE direction WHEN 'inbound' THEN 'event.dead' ELSE 'message.status' END,
+            ARRAY[event_id]);
     END IF;
     retry_at := clock_timestamp() + wait;
     CASE

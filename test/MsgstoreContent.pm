@@ -68,6 +68,12 @@ SELECT msgstore.create_api_key('acme', '{ingest,read}'), msgstore.set_tenant_lim
 SELECT msgstore.create_source('chat', 'whatsapp-cloud', 'secret', tenant => 'acme');
 SELECT msgstore.rotate_source_secret('chat', 'another');
 INSERT INTO msgstore.source_tokens SELECT 'acme', 'chat', sha256('token'), '2100-01-01';
+INSERT INTO msgstore.provider_apis (provider, base_url) VALUES ('own', 'http://x');
+INSERT INTO msgstore.provider_requests (provider, position) VALUES ('own', 1);
+SELECT msgstore.create_account('own', 'own', '{pigeon}', 'secret', tenant => 'acme');
+SELECT msgstore.opt_out('sms', '+18045559999');
+SELECT msgstore.create_destination('crm', 'http://127.0.0.1:1/', '{message.received,message.status,event.dead}');
+SELECT msgstore.test_destination('crm');
 INSERT INTO msgstore.signature_schemes (name, method) VALUES ('own', 'token');
 INSERT INTO msgstore.providers (name, scheme) VALUES ('own', 'own');
 INSERT INTO msgstore.provider_rules (provider, position, kind, channel) VALUES ('own', 1, 'message', 'sms');

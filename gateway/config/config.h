@@ -1,5 +1,5 @@
 /*
- * config.h: the settings of the gateway, as data.
+ * config.h: the settings of the gateway and of the sender, as data.
  *
  * load.c fills it in; afterwards nothing changes it. SIGHUP makes another one.
  */
@@ -10,7 +10,7 @@
 
 #include "log.h"
 
-/* The number of settings in the table of options.c. */
+/* The number of settings of the gateway; the sender has fewer. */
 #define CONFIG_OPTION_COUNT 44
 
 /* What the command line asks for. */
@@ -69,6 +69,13 @@ typedef struct Config
 	ProviderConfig provider_email; /* the same */
 	long provider_latency;		   /* milliseconds */
 	bool mock_sender;
+
+	/* Settings of the sender only. */
+	long send_connections; /* requests at a time */
+	long stop_timeout;	   /* seconds for requests at a stop */
+	char *secrets_dir;	   /* files; "": none */
+	char *ca_file;		   /* "": the system's */
+	bool allow_private;	   /* destinations on private addresses */
 
 	/* Derived from the settings. */
 	LogLevel log_level;

@@ -10,12 +10,11 @@
 void
 config_help(Text *out)
 {
-	text_add_string(
+	text_addf(
 		out,
-		"msgstore-gateway is an HTTP gateway to the msgstore extension of "
-		"PostgreSQL.\n"
+		"%s"
 		"\n"
-		"Usage: msgstore-gateway [OPTION]...\n"
+		"Usage: %s [OPTION]...\n"
 		"\n"
 		"A flag overrides the environment, and the environment overrides the\n"
 		"file of --config, or else a file .env in the working directory.\n"
@@ -26,14 +25,16 @@ config_help(Text *out)
 		"      read settings from FILE: lines of NAME=VALUE, with the names and\n"
 		"      in the syntax of the environment files of systemd\n"
 		"  --check\n"
-		"      check the settings and the database, print what is wrong and\n"
-		"      what to do, and exit with 0 if webhooks can be stored, else 1\n"
+		"      %s\n"
 		"  --version\n"
 		"      show the version\n"
 		"  --help\n"
 		"      show this help\n"
-		"\n");
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+		"\n",
+		program_help,
+		program_name,
+		check_help);
+	for (size_t i = 0; i < option_count; i++)
 	{
 		const Option *option = &options[i];
 
@@ -55,7 +56,7 @@ config_describe(const Config *config, Text *out)
 {
 	Text members = {0};
 
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+	for (size_t i = 0; i < option_count; i++)
 		config_describe_option(config, &options[i], &members);
 	text_add_string(out, "\"settings\":{");
 	text_add(out, members.data, members.length);

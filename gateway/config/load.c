@@ -59,7 +59,7 @@ config_load(Config *config,
 void
 config_free(Config *config)
 {
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+	for (size_t i = 0; i < option_count; i++)
 	{
 		if (options[i].kind == OPTION_TEXT)
 			free(*(char **) option_value(config, &options[i]));
@@ -150,7 +150,7 @@ set_options(Config *config, const FileSettings *settings, Text *error)
 {
 	const char *file = config->file != NULL ? config->file : DOTENV;
 
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+	for (size_t i = 0; i < option_count; i++)
 	{
 		const Option *option = &options[i];
 		const char *value = getenv(option->env);
@@ -207,7 +207,7 @@ export_others(const FileSettings *settings)
 static bool
 is_option(const char *name)
 {
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+	for (size_t i = 0; i < option_count; i++)
 	{
 		if (strcmp(options[i].env, name) == 0)
 			return true;

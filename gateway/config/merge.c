@@ -29,7 +29,7 @@ config_merge(Config *fresh,
 {
 	bool done = true;
 
-	for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+	for (size_t i = 0; i < option_count; i++)
 	{
 		const Option *option = &options[i];
 		bool changed = differs(option, fresh, running);
@@ -95,12 +95,13 @@ keep(const Option *option, Config *fresh, const Config *running)
 	return true;
 }
 
+/* The sender has no address. */
 static bool
 keep_text(char **target, const char *value)
 {
 	free(*target);
-	*target = strdup(value);
-	return *target != NULL;
+	*target = value != NULL ? strdup(value) : NULL;
+	return value == NULL || *target != NULL;
 }
 
 static bool

@@ -32,7 +32,12 @@ typedef struct Option
 	const char *help;
 } Option;
 
-extern const Option options[CONFIG_OPTION_COUNT];
+/* Each program has its own table, and what --help says about the program. */
+extern const Option options[];
+extern const size_t option_count;
+extern const char program_name[];
+extern const char program_help[];
+extern const char check_help[];
 
 /* The option of a flag "--name" or "--no-name", or NULL. */
 const Option *option_find_flag(const char *name, size_t length, bool *negated);

@@ -11,7 +11,7 @@
 #include "http/reply.h"
 #include "routes/handlers.h"
 #include "routes/webhooks.h"
-#include "sender/provider.h"
+#include "mock/provider.h"
 
 #define CHANNEL_MAX 64
 

@@ -382,7 +382,7 @@ const Schema schemas[] = {
 		"created_at": {"type": "string", "format": "date-time"},
 		"provider_message_id": {"type": ["string", "null"]},
 		"status": {"type": ["string", "null"],
-			"description": "received, queued, sent, delivered, read, failed or undelivered; null if no provider sends the message"},
+			"description": "received, queued, sent, delivered, read, failed, undelivered or uncertain; null if no provider sends the message"},
 		"error_code": {"type": "string"}
 	},
 	"additionalProperties": false

@@ -278,6 +278,7 @@ BEGIN
                'status', CASE
                    WHEN m.direction = 'inbound' THEN 'received'
                    WHEN d.message_id IS NOT NULL THEN d.status
+                   WHEN l.error_code = 'uncertain' THEN 'uncertain'
                    WHEN l.event_id IS NOT NULL THEN 'failed'
                    WHEN o.message_id IS NOT NULL THEN 'queued'
                END)

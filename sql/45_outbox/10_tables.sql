@@ -11,6 +11,7 @@ CREATE TABLE msgstore.outbox (
     conversation_id uuid,
     next_attempt_at timestamptz,
     sender_id text COLLATE "C",
+    account text COLLATE "C",
     CONSTRAINT outbox_pkey PRIMARY KEY (tenant_id, message_id),
     CONSTRAINT outbox_lease_ends
         CHECK (sender_id IS NULL OR next_attempt_at IS NOT NULL)
@@ -103,6 +104,8 @@ COMMENT ON COLUMN msgstore.outbox.next_attempt_at IS
     'Null for a new message. For a leased one, the time at which the lease expires without a heartbeat; otherwise the time of the next attempt';
 COMMENT ON COLUMN msgstore.outbox.sender_id IS
     'Name of the sender that holds the lease; null if the message is not leased';
+COMMENT ON COLUMN msgstore.outbox.account IS
+    'Account of msgstore-sender that the message waits for, or while it is leased is passed to; null if msgstore-sender has not claimed it';
 COMMENT ON TABLE msgstore.outbound_payloads IS
     'Payloads of outbound messages, whole; a row is removed when its payload is purged';
 COMMENT ON COLUMN msgstore.outbound_payloads.tenant_id IS

@@ -7,12 +7,15 @@ CREATE TABLE msgstore.status_words (
     word text COLLATE "C" NOT NULL,
     status text COLLATE "C",
     origin text COLLATE "C" NOT NULL DEFAULT 'custom',
+    consent text COLLATE "C",
     CONSTRAINT status_words_pkey PRIMARY KEY (provider, word, origin),
     CONSTRAINT status_words_word CHECK (word ~ '^[^A-Z \t\n\r-]{1,64}$'),
     CONSTRAINT status_words_status
         CHECK (status IN ('queued', 'sent', 'delivered', 'read', 'failed',
                           'undelivered')),
-    CONSTRAINT status_words_origin CHECK (origin IN ('built-in', 'custom'))
+    CONSTRAINT status_words_origin CHECK (origin IN ('built-in', 'custom')),
+    CONSTRAINT status_words_consent
+        CHECK (consent IN ('unsubscribed', 'complaint', 'in'))
 );
 
 INSERT INTO msgstore.status_words (provider, word, status, origin)
@@ -42,6 +45,13 @@ FROM (VALUES
            group_resubscribe,deleted,subscriptionchange}', NULL)
 ) AS w (provider, words, status);
 
+-- What they say about the consent of the recipient.
+UPDATE msgstore.status_words w SET consent = CASE
+    WHEN w.word IN ('complained', 'complaint', 'spamreport', 'spam_complaint', 'spamcomplaint')
+        THEN 'complaint'
+    WHEN w.word IN ('unsubscribed', 'unsubscribe', 'group_unsubscribe') THEN 'unsubscribed'
+    WHEN w.word = 'group_resubscribe' THEN 'in' END;
+
 SELECT pg_catalog.pg_extension_config_dump(
     'msgstore.status_words', $$WHERE origin = 'custom'$$);
 
@@ -56,13 +66,14 @@ CREATE FUNCTION msgstore._find_status(
     provider text,
     word text,
     OUT known boolean,
-    OUT status text)
+    OUT status text,
+    OUT consent text)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
 BEGIN
-    SELECT w.status INTO _find_status.status
+    SELECT w.status, w.consent INTO _find_status.status, _find_status.consent
     FROM msgstore.status_words w
     WHERE w.provider IN ('', _find_status.provider)
         AND w.word = _find_status.word
@@ -85,7 +96,9 @@ COMMENT ON COLUMN msgstore.status_words.status IS
     'Status that the word stands for: queued, sent, delivered, read, failed or undelivered; null for a word that does not change the status';
 COMMENT ON COLUMN msgstore.status_words.origin IS
     'built-in for rows of the extension, which dumps leave out; custom for rows of the installation, which are preferred';
+COMMENT ON COLUMN msgstore.status_words.consent IS
+    'What the word says about the consent of the recipient: unsubscribed or complaint (an opt-out), in (an opt-in); null for nothing';
 COMMENT ON FUNCTION msgstore._status_word(text) IS
     'Returns a provider''s word in the form of status_words.word';
 COMMENT ON FUNCTION msgstore._find_status(text, text) IS
-    'Returns whether status_words has the word for this provider, and the status it stands for';
+    'Returns whether status_words has the word for this provider, and the status and consent it stands for';

@@ -41,6 +41,16 @@ CREATE FUNCTION msgstore._has_provider(tenant_id text, message_id uuid)
             AND m.id = _has_provider.message_id
             AND c.provider IS NOT NULL);
 
+-- Expensive for the same reason.
+CREATE FUNCTION msgstore._is_on_channel(tenant_id text, message_id uuid, channels text[])
+    RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE COST 100000
+    RETURN channels IS NULL OR EXISTS (
+        SELECT FROM msgstore.messages m
+        WHERE m.tenant_id = _is_on_channel.tenant_id
+            AND m.id = _is_on_channel.message_id
+            AND m.channel = ANY (channels));
+
 -- Messages that wait, and whose turn it is: where the order is kept, only the
 -- earliest message of a conversation. A later one that is claimed along with it
 -- could be sent although the earlier one fails.
@@ -98,13 +108,16 @@ DECLARE
     reaped int;
 BEGIN
     SELECT count(msgstore._fail_outbound(
-        stale.tenant_id, stale.message_id, 'MS504',
+        stale.tenant_id, stale.message_id,
+        CASE WHEN stale.uncertain THEN 'uncertain' ELSE 'MS504' END,
         format('claim of sender "%s" expired without a heartbeat',
                stale.sender_id),
-        stale.sender_id, interval '0'))
+        stale.sender_id, interval '0', stale.uncertain))
     INTO reaped
     FROM (
-        SELECT o.tenant_id, o.message_id, o.sender_id
+        SELECT o.tenant_id, o.message_id, o.sender_id,
+               msgstore._is_uncertain(o.tenant_id, o.message_id, o.account)
+                   AS uncertain
         FROM msgstore.outbox o
         WHERE o.sender_id IS NOT NULL
             AND o.next_attempt_at <= due
@@ -119,11 +132,38 @@ BEGIN
 END
 $$;
 
+-- Leased messages whose recipient has opted out since they were stored: dead letters,
+-- which a requeue brings back here.
+CREATE FUNCTION msgstore._fail_unwanted(sender_id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM msgstore._fail_outbound(
+        m.tenant_id, m.id, 'opted_out', format(
+            'recipient "%s" has opted out of messages from "%s"', m."to", m."from"),
+        o.sender_id, permanent => true)
+    FROM msgstore.outbox o
+    JOIN msgstore.messages m ON m.tenant_id = o.tenant_id AND m.id = o.message_id
+    WHERE o.sender_id = _fail_unwanted.sender_id
+        AND EXISTS (
+            SELECT FROM msgstore.opt_outs x
+            WHERE x.tenant_id = m.tenant_id AND x.recipient = m."to"
+                AND x.channel = msgstore._consent_channel(m.channel)
+                AND x.sender IN (m."from", ''));
+    IF FOUND THEN
+        -- Later messages of their conversations may be waiting for them.
+        PERFORM msgstore._wake_senders();
+    END IF;
+END
+$$;
+
 -- Long, because it is one statement for finding, locking, leasing and returning:
 -- another one would cost every sender a round of the executor.
 CREATE FUNCTION msgstore.claim_outbound(
     sender_id text,
-    max_messages int DEFAULT 10)
+    max_messages int DEFAULT 10,
+    channels text[] DEFAULT NULL)
     RETURNS TABLE (
         message_id uuid,
         tenant_id text,
@@ -169,6 +209,8 @@ BEGIN
             SELECT o.tenant_id, o.message_id FROM msgstore._sendable_messages o
             WHERE o.next_attempt_at <= due
                 AND scope IN ('', o.tenant_id)
+                AND msgstore._is_on_channel(
+                    o.tenant_id, o.message_id, claim_outbound.channels)
             ORDER BY o.next_attempt_at, o.message_id
             LIMIT (max_messages::bigint + 1) / 2
             FOR UPDATE SKIP LOCKED) AS retry
@@ -177,6 +219,8 @@ BEGIN
             SELECT o.tenant_id, o.message_id FROM msgstore._sendable_messages o
             WHERE o.next_attempt_at IS NULL
                 AND scope IN ('', o.tenant_id)
+                AND msgstore._is_on_channel(
+                    o.tenant_id, o.message_id, claim_outbound.channels)
             ORDER BY o.next_attempt_at, o.message_id
             LIMIT max_messages
             FOR UPDATE SKIP LOCKED) AS new
@@ -202,9 +246,17 @@ BEGIN
         ON p.tenant_id = leased.tenant_id AND p.message_id = leased.message_id
     LEFT JOIN msgstore.event_failures f
         ON f.tenant_id = leased.tenant_id AND f.event_id = leased.message_id
+    WHERE NOT EXISTS (
+        SELECT FROM msgstore.opt_outs x
+        WHERE x.tenant_id = m.tenant_id AND x.recipient = m."to"
+            AND x.channel = msgstore._consent_channel(m.channel)
+            AND x.sender IN (m."from", ''))
     ORDER BY m.id;
     IF FOUND THEN
         PERFORM msgstore._watch_outbox();
+    END IF;
+    IF EXISTS (SELECT FROM msgstore.opt_outs) THEN
+        PERFORM msgstore._fail_unwanted(claim_outbound.sender_id);
     END IF;
 END
 $$;
@@ -249,9 +301,11 @@ REVOKE ALL ON FUNCTION msgstore._wake_senders() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._watch_outbox() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_text(text, text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._has_provider(text, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._is_on_channel(text, uuid, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._fail_outbound(text, uuid, text, text, text, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.reap_outbound() FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.claim_outbound(text, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._fail_unwanted(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.claim_outbound(text, int, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.heartbeat_outbound(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._wake_senders() IS
@@ -262,13 +316,17 @@ COMMENT ON FUNCTION msgstore._check_text(text, text, int) IS
     'Raises MS400 if the value of the field is missing, blank or too long';
 COMMENT ON FUNCTION msgstore._has_provider(text, uuid) IS
     'Returns whether the channel of the message has a provider';
+COMMENT ON FUNCTION msgstore._is_on_channel(text, uuid, text[]) IS
+    'Returns whether the message is on one of the channels; true if they are null';
 COMMENT ON VIEW msgstore._sendable_messages IS
     'Messages of the outbox that may be claimed, once they are due';
 COMMENT ON FUNCTION msgstore._fail_outbound(text, uuid, text, text, text, interval, boolean) IS
     'Records a failed attempt to send a message of the outbox; returns whether it was the last one';
 COMMENT ON FUNCTION msgstore.reap_outbound() IS
     'Ends all expired leases. Each counts as a failed attempt with error_code MS504, and its message can be claimed again at once. Returns the number of leases';
-COMMENT ON FUNCTION msgstore.claim_outbound(text, int) IS
-    'Leases up to max_messages messages to the sender for msgstore.claim_timeout, oldest first, and returns what is needed to send them: from and to as they were given to send(), with display names, and the whole payload. attempt is 1 for the first attempt. Raises MS400 for an invalid argument';
+COMMENT ON FUNCTION msgstore._fail_unwanted(text) IS
+    'Makes dead letters of the messages leased to this sender whose recipient has opted out';
+COMMENT ON FUNCTION msgstore.claim_outbound(text, int, text[]) IS
+    'Leases up to max_messages messages to the sender for msgstore.claim_timeout, oldest first, and returns what is needed to send them: from and to as they were given to send(), with display names, and the whole payload. attempt is 1 for the first attempt. channels: only messages of these channels. Raises MS400 for an invalid argument';
 COMMENT ON FUNCTION msgstore.heartbeat_outbound(text) IS
     'Renews all leases of the sender and returns their number. Raises MS400 for an invalid argument';

@@ -341,6 +341,7 @@ BEGIN
     IF kept_order IS NOT NULL THEN
         PERFORM msgstore._wake_senders();
     END IF;
+    PERFORM msgstore._tell(held.tenant_id, 'message.status', ARRAY[sent.message_id]);
     RETURN new_status;
 END
 $$;

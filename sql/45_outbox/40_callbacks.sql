@@ -96,6 +96,33 @@ BEGIN
 END
 $$;
 
+-- Providers report complaints, unsubscribed recipients and, by their error codes,
+-- recipients who have replied STOP to them.
+CREATE FUNCTION msgstore._hear_callback(
+    message_id uuid, consent text, word text, error_code text)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_variable
+BEGIN
+    IF message_id IS NULL OR consent IS NULL AND error_code IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM msgstore._note_consent(
+        m.tenant_id, m.channel, m."to", m."from",
+        CASE consent WHEN 'in' THEN 'in' ELSE 'out' END,
+        CASE WHEN consent IN ('unsubscribed', 'complaint') THEN consent ELSE 'provider' END,
+        CASE WHEN consent IS NULL THEN error_code ELSE word END, m.id)
+    FROM msgstore.messages m
+    LEFT JOIN msgstore.deliveries d ON d.tenant_id = m.tenant_id AND d.message_id = m.id
+    WHERE m.id = _hear_callback.message_id
+        AND (consent IS NOT NULL OR EXISTS (
+            SELECT FROM msgstore.provider_apis a
+            WHERE a.provider = d.provider AND error_code = ANY (a.opt_out_codes)));
+END
+$$;
+
 -- The body of record_status(): plpgsql does not allow a name to be both an IN and
 -- an OUT parameter.
 CREATE FUNCTION msgstore._record_status(
@@ -151,6 +178,11 @@ BEGIN
         tenant, place, _record_status.provider_message_id,
         coalesce(meaning.status, 'queued'), received_at,
         error_code => error.code, error_message => error.message) d;
+    PERFORM msgstore._hear_callback(
+        _record_status.message_id, meaning.consent, word, error.code);
+    IF _record_status.message_id IS NOT NULL THEN
+        PERFORM msgstore._tell(tenant, 'message.status', ARRAY[_record_status.message_id]);
+    END IF;
     IF NOT meaning.known THEN
         PERFORM msgstore._count('callbacks_unknown_status', 1);
     END IF;
@@ -185,6 +217,7 @@ REVOKE ALL ON FUNCTION msgstore._callback_tenant(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._first_text(jsonb, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._callback_error(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._callback_channel(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._hear_callback(uuid, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._record_status(text, text, text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.record_status(text, text, text, jsonb) FROM PUBLIC;
 
@@ -198,6 +231,8 @@ COMMENT ON FUNCTION msgstore._callback_error(jsonb) IS
     'Returns the error code and message in the detail of a callback; null where it has none';
 COMMENT ON FUNCTION msgstore._callback_channel(text, text, text) IS
     'Returns the channel under which a callback is recorded';
+COMMENT ON FUNCTION msgstore._hear_callback(uuid, text, text, text) IS
+    'Records what a callback about a message says about consent: by its word, or by an error code of its provider';
 COMMENT ON FUNCTION msgstore._record_status(text, text, text, jsonb) IS
     'Implements record_status()';
 COMMENT ON FUNCTION msgstore.record_status(text, text, text, jsonb) IS

@@ -9,6 +9,7 @@ SELECT m.id,
        m."to",
        CASE
            WHEN d.message_id IS NOT NULL THEN d.status
+           WHEN l.error_code = 'uncertain' THEN 'uncertain'
            WHEN l.event_id IS NOT NULL THEN 'failed'
            WHEN o.message_id IS NOT NULL THEN 'queued'
        END AS status,
@@ -52,7 +53,7 @@ COMMENT ON COLUMN msgstore.outbound_messages."from" IS
 COMMENT ON COLUMN msgstore.outbound_messages."to" IS
     'Normalized address of the recipient';
 COMMENT ON COLUMN msgstore.outbound_messages.status IS
-    'queued, sent, delivered, read, failed or undelivered; null if the channel had no provider and no report was made';
+    'queued, sent, delivered, read, failed, undelivered, or uncertain if it is not known whether the provider has the message; null if the channel had no provider and no report was made';
 COMMENT ON COLUMN msgstore.outbound_messages.provider_message_id IS
     'Message id assigned by the provider; null until the sender has reported it';
 COMMENT ON COLUMN msgstore.outbound_messages.attempt_count IS

@@ -203,7 +203,7 @@ COMMENT ON COLUMN msgstore.provider_rules.media_channel IS
 COMMENT ON COLUMN msgstore.provider_rules.recipients IS
     'Which recipient a message with several has: first, own (the first that is in sources.own_addresses, else the first), or each: one event for each';
 COMMENT ON COLUMN msgstore.provider_rules.fields IS
-    'Where an item has from, to, id, body, html, subject, attachments, timestamp, status, error_code, error_message, message_id, channel: a jsonpath from the item, an array of which the first that finds something counts, or an object with path, text, match, phone, all and separator';
+    'Where an item has from, to, id, body, html, subject, attachments, timestamp, status, error_code, error_message, message_id, channel, opt_out (STOP, START or HELP, if the provider says so): a jsonpath from the item, an array of which the first that finds something counts, or an object with path, text, match, phone, all and separator';
 COMMENT ON COLUMN msgstore.provider_rules.origin IS
     'built-in for rows of the extension, which dumps leave out; custom for rows of the installation, which are preferred';
 COMMENT ON TABLE msgstore.sources IS

@@ -86,11 +86,11 @@ FROM (VALUES
     ('twilio', 40, 'message', '$', '$', '$.From starts with "whatsapp:"',
      'whatsapp', NULL, 'first',
      '{"id": ["$.MessageSid", "$.SmsMessageSid"], "from": "$.From", "to": "$.To",
-       "body": "$.Body", "attachments": "$.media[*]"}'),
+       "body": "$.Body", "attachments": "$.media[*]", "opt_out": "$.OptOutType"}'),
     ('twilio', 50, 'message', '$', '$', 'exists($.MessageSid) && exists($.From)',
      'sms', 'mms', 'first',
      '{"id": ["$.MessageSid", "$.SmsMessageSid"], "from": "$.From", "to": "$.To",
-       "body": "$.Body", "attachments": "$.media[*]"}'),
+       "body": "$.Body", "attachments": "$.media[*]", "opt_out": "$.OptOutType"}'),
 
     ('telnyx', 10, 'message', '$.data', '$.payload',
      '$outer.event_type == "message.received"', 'sms', 'mms', 'own',

@@ -217,6 +217,7 @@ BEGIN
     RETURN jsonb_strip_nulls(jsonb_build_object(
         'from', msgstore._field(fields -> 'from', item, variables),
         'subject', msgstore._field(fields -> 'subject', item, variables),
+        'opt_out', msgstore._field(fields -> 'opt_out', item, variables),
         'body', coalesce(
             msgstore._field(fields -> 'body', item, variables),
             nullif(msgstore._html_to_text(

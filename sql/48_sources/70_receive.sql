@@ -266,6 +266,7 @@ BEGIN
 
     IF outcome IS NULL THEN
         PERFORM set_config('msgstore.tenant_id', source.tenant_id, true);
+        PERFORM msgstore._settle_by_callback(document -> 'query', items);
         stored := msgstore._store_items(items, source, correlation_id);
         PERFORM set_config('msgstore.tenant_id', scope, true);
         id := stored.first_id;

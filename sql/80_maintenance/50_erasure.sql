@@ -184,6 +184,23 @@ BEGIN
 END
 $$;
 
+-- An opt-out remains: without it, the next message to the address would be sent.
+CREATE FUNCTION msgstore._erase_consent(channels text[], address text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+    removed bigint;
+BEGIN
+    DELETE FROM msgstore.consent_log l
+    WHERE own IN ('', l.tenant_id) AND address IN (l.recipient, l.sender)
+        AND l.channel IN (SELECT msgstore._consent_channel(c) FROM unnest(channels) c);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
 -- Also by the given forms: a message may be stored under an identity of older
 -- rules.
 CREATE FUNCTION msgstore._names_address(
@@ -377,6 +394,8 @@ BEGIN
         UNION ALL
         SELECT 'refused_events', msgstore._erase_refused(
             channel_names, channel, address)
+        UNION ALL
+        SELECT 'consent_log', msgstore._erase_consent(channel_names, erased)
     LOOP
         total := total + CASE WHEN what IN ('messages', 'event_log', 'refused_events')
                               THEN removed ELSE 0 END;
@@ -389,12 +408,15 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._erase_consent(text[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._names_address(text, text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_refused(text[], text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 
+COMMENT ON FUNCTION msgstore._erase_consent(text[], text) IS
+    'Removes the entries of the address from the record of consent. Returns their number';
 COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
     'Removes these events and messages from the queue, the outbox, and the dead letters, with their claims, holds, failures, and idempotency keys. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS

@@ -15,8 +15,10 @@ CREATE FUNCTION msgstore._access_rights()
         ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit}'),
         -- Providers report to the gateway or to a sender.
         ('{ingest,process}', 'function', '{record_status}'),
+        -- A sender checks its secrets by the list.
+        ('{process,operate}', 'function', '{list_accounts}'),
         ('{ingest}', 'function', '{
-            ingest,ingest_batch,read_payload,send,receive_webhook,
+            ingest,ingest_batch,read_payload,send,opt_out,opt_in,receive_webhook,
             update_conversation,
             append,append_batch,save_snapshot,
             new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
@@ -51,7 +53,7 @@ CREATE FUNCTION msgstore._access_rights()
             delivery_statuses,host_events,host_entries_current,
             host_entries_history,
             event_queue,event_claims,event_failures,outbox,outbound_payloads,
-            deliveries}'),
+            deliveries,opt_outs,consent_log}'),
         -- Views run with the rights of the reader, so that row security applies
         -- to them, too; the reader needs their tables.
         ('{read,operate}', 'table', '{event_log,messages,dead_letters}'),
@@ -61,6 +63,7 @@ CREATE FUNCTION msgstore._access_rights()
         ('{process}', 'function', '{
             process,claim,heartbeat,complete,fail,reap_stale,
             claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,
+            claim_requests,record_answer,claim_notifications,record_notification,
             fetch,ack,park,list_parked,replay_parked,
             fetch_page,
             claim_response,heartbeat_response,update_response,
@@ -80,10 +83,14 @@ CREATE FUNCTION msgstore._access_rights()
             create_api_key,revoke_api_key,list_api_keys,
             set_tenant_limit,list_tenant_limits,_stat_worker,
             create_source,rotate_source_secret,drop_source,list_sources,
-            verify_signature,test_source}'),
+            verify_signature,test_source,
+            create_account,rotate_account_secret,resume_account,drop_account,
+            create_destination,rotate_destination_secret,pause_destination,resume_destination,
+            drop_destination,test_destination,list_destinations}'),
         ('{operate}', 'table', '{
             dead_letter_events,refused_events,id_conflicts,operations_log,stat_worker,
-            providers,provider_rules,signature_schemes}')
+            providers,provider_rules,signature_schemes,provider_apis,
+            provider_requests,notifications}')
     ) AS r (levels, kind, names),
     unnest(r.levels::text[]) AS l (level),
     unnest(r.names::text[]) AS n (name)

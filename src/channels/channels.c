@@ -46,7 +46,10 @@ enum
 	COLUMN_PROVIDER,
 	COLUMN_PLUS_TAGS,
 	COLUMN_PROVIDER_ID_FIELDS,
-	COLUMN_VOLATILE_FIELDS
+	COLUMN_VOLATILE_FIELDS,
+	COLUMN_STOP_WORDS,
+	COLUMN_START_WORDS,
+	COLUMN_HELP_WORDS
 };
 
 /* The longest part of an unknown name that an error message shows. */
@@ -299,6 +302,12 @@ read_channel(HeapTuple tuple, TupleDesc desc, Channel *channel)
 		read_word(tuple, desc, COLUMN_PLUS_TAGS, tags) == 1;
 	(void) heap_getattr(tuple, COLUMN_PROVIDER, desc, &is_null);
 	channel->has_provider = !is_null;
+	channel->stop_words =
+		read_texts(tuple, desc, COLUMN_STOP_WORDS, &channel->nstop_words);
+	channel->start_words =
+		read_texts(tuple, desc, COLUMN_START_WORDS, &channel->nstart_words);
+	channel->help_words =
+		read_texts(tuple, desc, COLUMN_HELP_WORDS, &channel->nhelp_words);
 }
 
 static char *

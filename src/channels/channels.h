@@ -37,6 +37,12 @@ typedef struct Channel
 	bool strict_order;	 /* later events wait for one that failed */
 	bool keep_plus_tags; /* a plus-tag is part of an e-mail address */
 	bool has_provider;	 /* its outbound messages are sent */
+	char **stop_words;	 /* keywords of consent, in lower case */
+	int nstop_words;
+	char **start_words;
+	int nstart_words;
+	char **help_words;
+	int nhelp_words;
 } Channel;
 
 /*

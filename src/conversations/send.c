@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "channels/channels.h"
+#include "conversations/consent.h"
 #include "conversations/conversations.h"
 #include "conversations/merge.h"
 #include "inbox/check.h"
@@ -45,6 +46,7 @@ enum
 	OUTBOX_CONVERSATION_ID,
 	OUTBOX_NEXT_ATTEMPT_AT,
 	OUTBOX_SENDER_ID,
+	OUTBOX_ACCOUNT,
 	OUTBOX_COLUMNS
 };
 
@@ -121,6 +123,7 @@ add_outbound(const InboxItem *item)
 
 		message.attachments = JsonbValueToJsonb(&list);
 	}
+	consent_check(&message);
 	message_read_given(&message);
 	created = conversations_add(&message, 1, true);
 	row_insert_any("outbound_payloads",

@@ -57,12 +57,22 @@ static OutboxView known = {.next = DT_NOBEGIN};
 static OutboxView learned;
 static bool has_learned = false;
 
-/* A stale lease that was not reaped is locked: check again after a second. */
+/*
+ * A stale lease that was not reaped is locked: check again after a second. The
+ * second column: is a message due that became so before anybody looked?
+ */
 static Statement next_due = {
 	.sql = "SELECT least((SELECT next_attempt_at FROM msgstore.outbox"
 		   "  WHERE next_attempt_at > $1 ORDER BY next_attempt_at LIMIT 1),"
+		   " (SELECT next_attempt_at FROM msgstore.notifications"
+		   "  WHERE next_attempt_at > $1 AND next_attempt_at < 'infinity'"
+		   "   AND dead_at IS NULL ORDER BY next_attempt_at LIMIT 1),"
 		   " (SELECT $1 + interval '1 s' FROM msgstore.outbox"
-		   "  WHERE sender_id IS NOT NULL AND next_attempt_at <= $1 LIMIT 1))",
+		   "  WHERE sender_id IS NOT NULL AND next_attempt_at <= $1 LIMIT 1)),"
+		   " EXISTS (SELECT FROM msgstore.outbox"
+		   "  WHERE sender_id IS NULL AND next_attempt_at <= $1)"
+		   " OR EXISTS (SELECT FROM msgstore.notifications"
+		   "  WHERE next_attempt_at <= $1 AND dead_at IS NULL)",
 	.nargs = 1,
 	.argtypes = {TIMESTAMPTZOID}};
 
@@ -70,7 +80,7 @@ static Statement reap_leases = {.sql = "SELECT msgstore.reap_outbound()",
 								.nargs = 0};
 
 static OutboxCounters *own_counters(void);
-static TimestampTz find_next(TimestampTz after);
+static TimestampTz find_next(TimestampTz after, bool *is_due);
 static void at_transaction_end(XactEvent event, void *arg);
 static void wake(void);
 
@@ -129,10 +139,10 @@ wake_notify_senders(TimestampTz due)
 
 	if (is_due)
 		statement_execute(&reap_leases, NULL, NULL);
+	if (is_due || now.times != known.times)
+		now.next = find_next(due, &is_due);
 	if (is_due || now.sends != known.sends)
 		Async_Notify("msgstore_outbox", "");
-	if (is_due || now.times != known.times)
-		now.next = find_next(due);
 	learned = now;
 	has_learned = true;
 	return now.next;
@@ -144,8 +154,9 @@ own_counters(void)
 	return &counters[murmurhash32(MyDatabaseId) % COUNTERS];
 }
 
+/* Sets is_due if a message is due already. */
 static TimestampTz
-find_next(TimestampTz after)
+find_next(TimestampTz after, bool *is_due)
 {
 	Datum values[1];
 	Datum next;
@@ -153,6 +164,7 @@ find_next(TimestampTz after)
 
 	values[0] = TimestampTzGetDatum(after);
 	statement_execute(&next_due, values, NULL);
+	*is_due = *is_due || DatumGetBool(statement_value(0, 2, &isnull));
 	next = statement_value(0, 1, &isnull);
 	return isnull ? DT_NOEND : DatumGetTimestampTz(next);
 }

@@ -26,7 +26,9 @@
 
 #include "address/address.h"
 #include "channels/channels.h"
+#include "conversations/consent.h"
 #include "conversations/conversations.h"
+#include "conversations/tell.h"
 #include "server/errors.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
@@ -220,6 +222,8 @@ worker_apply(WorkerBatch *batch, int first, int n, bool wait)
 	if (n == 0)
 		return;
 	created = conversations_add(messages, n, wait);
+	consent_read(messages, n);
+	tell_received(messages, n);
 	worker_call_handlers(batch->handlers, messages, n);
 	if (batch->has_lines)
 	{

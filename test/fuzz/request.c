@@ -30,7 +30,7 @@
 #include "memory.h"
 #include "metrics.h"
 #include "routes/routes.h"
-#include "sender/provider.h"
+#include "mock/provider.h"
 #include "fuzz.h"
 
 /* Stands in for civetweb's connection. */

@@ -296,7 +296,7 @@ INSERT INTO expected VALUES
     ('hosts_health', '', 'jsonb',
      'stable', true, 'safe', true),
     -- outbox
-    ('claim_outbound', 'sender_id text, max_messages integer DEFAULT 10', 'TABLE(message_id uuid, tenant_id text, channel text, provider text, "from" text, "to" text, body text, attachments jsonb, "timestamp" timestamp with time zone, correlation_id text, attempt integer, payload jsonb)',
+    ('claim_outbound', 'sender_id text, max_messages integer DEFAULT 10, channels text[] DEFAULT NULL::text[]', 'TABLE(message_id uuid, tenant_id text, channel text, provider text, "from" text, "to" text, body text, attachments jsonb, "timestamp" timestamp with time zone, correlation_id text, attempt integer, payload jsonb)',
      'volatile', false, 'unsafe', true),
     ('heartbeat_outbound', 'sender_id text', 'integer',
      'volatile', false, 'unsafe', true),
@@ -307,6 +307,11 @@ INSERT INTO expected VALUES
     ('reap_outbound', '', 'integer',
      'volatile', true, 'unsafe', true),
     ('record_status', 'channel text, provider_message_id text, status text, detail jsonb DEFAULT NULL::jsonb, OUT callback_id uuid, OUT message_id uuid, OUT status text', 'record',
+     'volatile', false, 'unsafe', true),
+    -- consent
+    ('opt_out', 'channel text, recipient text, sender text DEFAULT NULL::text, reason text DEFAULT ''manual''::text', 'boolean',
+     'volatile', false, 'unsafe', true),
+    ('opt_in', 'channel text, recipient text, sender text DEFAULT NULL::text', 'boolean',
      'volatile', false, 'unsafe', true),
     -- stats
     ('metrics', '', 'jsonb',
@@ -347,6 +352,40 @@ INSERT INTO expected VALUES
     ('test_source', 'source text, headers jsonb, body bytea, url text DEFAULT NULL::text', 'TABLE(item integer, kind text, channel text, provider_message_id text, status text, payload jsonb, problem text)',
      'stable', false, 'unsafe', true),
     ('receive_webhook', 'path text, method text, url text, headers jsonb, body bytea, correlation_id text DEFAULT NULL::text, OUT status integer, OUT content_type text, OUT answer text, OUT outcome text, OUT reason text, OUT id uuid', 'record',
+     'volatile', false, 'unsafe', true),
+    -- sender
+    ('create_account', 'name text, provider text, channels text[], secret text DEFAULT NULL::text, options jsonb DEFAULT ''{}''::jsonb, tenant text DEFAULT NULL::text, addresses text[] DEFAULT ''{}''::text[], source text DEFAULT NULL::text, base_url text DEFAULT NULL::text, secret_name text DEFAULT NULL::text, rate numeric DEFAULT NULL::numeric, resend boolean DEFAULT NULL::boolean, timeout interval DEFAULT ''00:00:30''::interval', 'void',
+     'volatile', false, 'unsafe', true),
+    ('rotate_account_secret', 'account text, secret text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('resume_account', 'account text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('drop_account', 'account text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('list_accounts', '', 'TABLE(name text, tenant_id text, provider text, channels text[], addresses text[], options jsonb, base_url text, source text, secret_name text, has_secret boolean, rate numeric, resend boolean, failures integer, paused_until timestamp with time zone, last_error text, created_at timestamp with time zone)',
+     'stable', false, 'unsafe', true),
+    ('claim_requests', 'sender_id text, max_requests integer DEFAULT 10, OUT message_id uuid, OUT tenant_id text, OUT account text, OUT attempt integer, OUT correlation_id text, OUT method text, OUT url text, OUT headers text, OUT body text, OUT auth text, OUT secret_name text, OUT secret text, OUT timeout_ms integer, OUT again boolean', 'SETOF record',
+     'volatile', false, 'unsafe', true),
+    ('record_answer', 'sender_id text, message_id uuid, status integer, headers text, body bytea, failure text DEFAULT NULL::text, was_sent boolean DEFAULT true', 'text',
+     'volatile', false, 'unsafe', true),
+    -- destinations
+    ('create_destination', 'name text, url text, events text[] DEFAULT ''{message.received}''::text[], secret text DEFAULT NULL::text, tenant text DEFAULT NULL::text, timeout interval DEFAULT ''00:00:15''::interval, retry_after interval[] DEFAULT ''{00:00:05,00:05:00,00:30:00,02:00:00,05:00:00,10:00:00,14:00:00,20:00:00,24:00:00}''::interval[]', 'text',
+     'volatile', false, 'unsafe', true),
+    ('rotate_destination_secret', 'destination text, secret text DEFAULT NULL::text, overlap interval DEFAULT ''1 day''::interval', 'text',
+     'volatile', false, 'unsafe', true),
+    ('pause_destination', 'destination text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('resume_destination', 'destination text, redrive boolean DEFAULT false', 'bigint',
+     'volatile', false, 'unsafe', true),
+    ('drop_destination', 'destination text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('test_destination', 'destination text', 'uuid',
+     'volatile', false, 'unsafe', true),
+    ('list_destinations', '', 'TABLE(name text, tenant_id text, url text, events text[], paused boolean, paused_until timestamp with time zone, failures integer, last_error text, waiting bigint, dead bigint, created_at timestamp with time zone)',
+     'stable', false, 'unsafe', true),
+    ('claim_notifications', 'sender_id text, max_notifications integer DEFAULT 10, OUT notification_id uuid, OUT tenant_id text, OUT destination text, OUT attempt integer, OUT url text, OUT headers text, OUT body text, OUT timeout_ms integer, OUT again boolean', 'SETOF record',
+     'volatile', false, 'unsafe', true),
+    ('record_notification', 'sender_id text, notification_id uuid, status integer, failure text DEFAULT NULL::text', 'text',
      'volatile', false, 'unsafe', true),
     -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'text',
@@ -474,6 +513,18 @@ SELECT lives_ok(
         '{"from": "+1", "to": "+2", "body": "a"}');
       SELECT msgstore.receive_webhook(path, 'POST', '', '{}', '{}') FROM msgstore.list_sources();
       SELECT msgstore.drop_source('pgtap');
+      SELECT msgstore.opt_out('sms', '+3'), msgstore.opt_in('sms', '+3');
+      SELECT msgstore.create_account('pgtap', 'generic', '{sms,mms,email}', 'secret', base_url => 'http://x');
+      SELECT msgstore.send('sms', '{"from": "+1", "to": "+2", "body": "b", "timestamp": "2024-11-01T14:00:00Z"}');
+      SELECT msgstore.record_answer('pgtap', message_id, 200, '', '{}') FROM msgstore.claim_requests('pgtap');
+      SELECT msgstore.rotate_account_secret('pgtap', 'another'), msgstore.resume_account('pgtap'),
+          msgstore.list_accounts();
+      SELECT msgstore.drop_account('pgtap');
+      SELECT msgstore.create_destination('pgtap', 'http://x'), msgstore.rotate_destination_secret('pgtap');
+      SELECT msgstore.test_destination('pgtap'), msgstore.pause_destination('pgtap'), msgstore.resume_destination('pgtap');
+      SELECT msgstore.record_notification('pgtap', notification_id, 200) FROM msgstore.claim_notifications('pgtap');
+      SELECT msgstore.list_destinations();
+      SELECT msgstore.drop_destination('pgtap');
       SELECT msgstore.grant_access('pg_monitor', 'operate'), msgstore.revoke_access('pg_monitor');
       RESET search_path$$,
     'functions work with an empty search_path');

@@ -92,7 +92,8 @@ SELECT set_eq(
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
     ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress',
-          'providers', 'provider_rules', 'signature_schemes', 'live_horizon'],
+          'providers', 'provider_rules', 'signature_schemes', 'provider_apis', 'provider_requests',
+          'live_horizon'],
     'only tables of the operator have no tenant_id');
 
 -- Unique constraints behind the guarantees.

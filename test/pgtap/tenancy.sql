@@ -85,6 +85,9 @@ SELECT set_eq(
         'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness',
         'verify_signature', 'test_source', 'rotate_source_secret', 'drop_source',
         'stream_page', 'event_page', 'fetch_page', 'list_projections', 'rebuild_projection', 'retry_parked', 'seal_log',
+        'rotate_account_secret', 'resume_account', 'drop_account', 'claim_requests', 'record_answer',
+        'opt_out', 'opt_in', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
+        'drop_destination', 'test_destination',
         'wait_for_changes', '_conversation_id',
         -- A trigger, which records the tenant of each row.
         '_tell_changes'])$$,
@@ -121,8 +124,9 @@ SELECT set_eq(
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function'
       GROUP BY name HAVING count(*) > 1$$,
-    -- A gateway calls the first ones with any level; providers report statuses.
-    ARRAY['readiness', '_readiness', 'authenticate', 'has_api_keys', 'tenant_limit', 'record_status'],
+    -- A gateway calls the first ones with any level; providers report statuses; senders check their secrets.
+    ARRAY['readiness', '_readiness', 'authenticate', 'has_api_keys', 'tenant_limit', 'record_status',
+        'list_accounts'],
     'and only one');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
@@ -133,7 +137,10 @@ SELECT set_eq(
         'purge_responses', 'hold_response', 'create_api_key', 'revoke_api_key', 'list_api_keys',
         'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'readiness', '_readiness',
         'create_source', 'rotate_source_secret', 'drop_source', 'list_sources',
-        'verify_signature', 'test_source'],
+        'verify_signature', 'test_source',
+        'create_account', 'rotate_account_secret', 'resume_account', 'drop_account', 'list_accounts',
+        'create_destination', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
+        'drop_destination', 'test_destination', 'list_destinations'],
     'functions that change much at once, or grant access, are for operators');
 SELECT is_empty(
     $$SELECT r.name FROM msgstore._access_rights() r
@@ -145,7 +152,8 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'table'$$,
     -- Only functions read these.
-    ARRAY['sources', 'source_secrets', 'source_tokens',
+    ARRAY['sources', 'source_secrets', 'source_tokens', 'accounts', 'account_secrets',
+        'destinations', 'destination_secrets', 'destination_news',
         'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'response_conversations',
         'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',

@@ -89,6 +89,11 @@ SELECT msgstore.append_host_events(h, jsonb_build_array(jsonb_build_object('type
 SELECT msgstore.requeue_dead_letters(dry_run => true), msgstore.erase_address('sms', '+19999999');
 SELECT msgstore.create_api_key(:'t', '{ingest}');
 SELECT msgstore.create_source('source-' || :'t', 'mailgun-routes', 'secret');
+SELECT msgstore.create_account('account-' || :'t', 'generic', '{sms}', 'secret', base_url => 'http://x');
+SELECT msgstore.create_destination('destination-' || :'t', 'http://x', '{message.status}');
+SELECT msgstore.test_destination('destination-' || :'t');
+SELECT msgstore.record_status('sms', 'prov-' || :'t', 'read');
+SELECT msgstore.opt_out('sms', '+19999999'), msgstore.opt_out('sms', '+1888888' || CASE :'t' WHEN 'b' THEN 1 ELSE 2 END);
 \o
 SQL
 
@@ -190,6 +195,7 @@ cmp_ok(sql("SELECT count(*) FROM msgstore.$_ WHERE tenant_id = 'b'", 'shared'), 
 # What a knows: the names of everything that b has.
 sub of_b { return sql($_[0], 'shared') }
 my %b = (
+	notification => of_b("SELECT id FROM msgstore.notifications WHERE tenant_id = 'b' LIMIT 1"),
 	event => of_b("SELECT id FROM msgstore.event_log WHERE tenant_id = 'b' AND provider_message_id = 'only-b'"),
 	refused => of_b("SELECT id FROM msgstore.refused_events WHERE tenant_id = 'b'"),
 	claimed => of_b("SELECT event_id FROM msgstore.event_claims WHERE tenant_id = 'b' LIMIT 1"),
@@ -320,6 +326,8 @@ SELECT msgstore.fail('proc-b', :'event', 'E', 'no');
 SELECT msgstore.sent(:'message', 'x', 'sender-b');
 SELECT msgstore.sent(:'went', 'prov-b');
 SELECT msgstore.send_failed(:'message', 'E', 'no', 'sender-b');
+SELECT msgstore.record_answer('sender-b', :'message', 200, '', '{}');
+SELECT msgstore.record_notification('sender-b', :'notification', 200);
 SELECT msgstore.record_status('sms', 'prov-b', 'failed');
 SELECT * FROM msgstore.record_status('sms', 'prov-unknown-b', 'failed');
 SELECT msgstore.reap_stale(), msgstore.reap_outbound(), msgstore.reap_responses('1 s');
@@ -374,6 +382,22 @@ SELECT aggregate_id, seq FROM msgstore.append_host_batch('[{"aggregate_id": "hos
 SELECT events_before, events_after FROM msgstore.compact_host('host-b');
 SELECT msgstore.compact_host('host-c');
 :responses
+SELECT name, provider, has_secret FROM msgstore.list_accounts();
+SELECT msgstore.rotate_account_secret('account-b', 'stolen');
+SELECT msgstore.resume_account('account-b');
+SELECT msgstore.drop_account('account-b');
+SELECT msgstore.create_account('account-b', 'generic', '{sms}', base_url => 'http://x'), msgstore.drop_account('account-b');
+SELECT count(*) FROM msgstore.claim_requests('sender-a', 100);
+SELECT name, waiting FROM msgstore.list_destinations();
+SELECT msgstore.rotate_destination_secret('destination-b');
+SELECT msgstore.pause_destination('destination-b');
+SELECT msgstore.resume_destination('destination-b', true);
+SELECT msgstore.test_destination('destination-b');
+SELECT msgstore.drop_destination('destination-b');
+SELECT count(*) FROM msgstore.claim_notifications('sender-a', 100) WHERE destination <> 'destination-a';
+SELECT msgstore.opt_in('sms', '+18888881'), msgstore.opt_out('sms', '+18888881'), msgstore.opt_in('sms', '+18888881');
+SELECT msgstore.create_destination('destination-b', 'http://x') ~ '^whsec_';
+SELECT msgstore.drop_destination('destination-b');
 SELECT name, provider, signed FROM msgstore.list_sources();
 SELECT msgstore.verify_signature('source-b', '{}', '');
 SELECT msgstore.test_source('source-b', '{}', '');

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "sender/provider.h"
+#include "mock/provider.h"
 
 static Metric first_metric(ProviderName name);
 static void reseed(Provider *provider);

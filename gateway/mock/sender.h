@@ -7,7 +7,7 @@
 #include "config/config.h"
 #include "log.h"
 #include "metrics.h"
-#include "sender/provider.h"
+#include "mock/provider.h"
 
 typedef struct Sender Sender;
 

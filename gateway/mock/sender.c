@@ -28,7 +28,7 @@
 #include "clock.h"
 #include "db/session.h"
 #include "guard/breaker.h"
-#include "sender/sender.h"
+#include "mock/sender.h"
 
 /* Workers send the notifications, and there may be no worker. */
 #define NEWS_US (5 * SECOND_US)
