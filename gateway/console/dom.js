@@ -123,3 +123,25 @@ export function say(text, kind = '') {
   replace(notice(), h('p', {class: kind}, text));
   noticeTimer = setTimeout(() => replace(notice()), 6000);
 }
+
+// Asks for a line of text in a dialog; null if it was cancelled.
+export function ask(title, value, hint) {
+  return new Promise((resolve) => {
+    const field = h('input', {id: 'answer', value, maxlength: 255, 'aria-describedby': hint ? 'answer-hint' : null});
+    const dialog = h('dialog', {'aria-labelledby': 'answer-title', onclose: () => dialog.remove()},
+      h('form', {
+        onsubmit: (event) => {
+          event.preventDefault();
+          resolve(field.value);
+          dialog.close();
+        },
+      }, h('h2', {id: 'answer-title'}, title), h('label', {for: 'answer', class: 'visually-hidden'}, title), field,
+      hint && h('p', {id: 'answer-hint', class: 'hint'}, hint),
+      h('div', {class: 'actions'}, h('button', {type: 'button', onclick: () => dialog.close()}, 'Cancel'),
+        h('button', {type: 'submit', class: 'primary'}, 'Save'))));
+    dialog.addEventListener('close', () => resolve(null));
+    document.body.append(dialog);
+    dialog.showModal();
+    field.select();
+  });
+}

@@ -180,7 +180,7 @@ export function inbox(main, session) {
           item.state === 'closed' && h('span', {class: 'tag'}, 'closed'),
           item.assignee && h('span', {class: 'tag'}, bdi(item.assignee)),
           (item.labels ?? []).map((label) => h('span', {class: 'tag label'}, bdi(label)))),
-        unread && h('span', {class: 'count'}, String(item.unread_count), h('span', {class: 'visually-hidden'}, ' unread'))));
+        unread && h('span', {class: 'count'}, item.unread_count > 99 ? '99+' : String(item.unread_count), h('span', {class: 'visually-hidden'}, ' unread'))));
   }
 
   function move(step) {

@@ -1,5 +1,5 @@
 // main.js: start, sign-in, navigation and keyboard.
-import {h, bdi, replace, say} from './dom.js';
+import {h, bdi, replace, say, ask} from './dom.js';
 import {get, remove, signIn as exchange, onSignedOut, follow, forget} from './api.js';
 import {inbox} from './inbox.js';
 
@@ -9,6 +9,7 @@ const main = document.getElementById('main');
 // What is shown: {name, leave(), show(argument), keys(event)}.
 let page = null;
 let session = null;
+let unfollow = null; // ends telling whether the connection is lost
 
 const pages = {
   inbox: {title: 'Inbox', scope: 'read', make: inbox},
@@ -67,6 +68,7 @@ async function signOut() {
 }
 
 function enter() {
+  session.reader = localStorage.getItem('name');
   if (!may('read') && !may('operate')) {
     signIn('This key may neither read nor operate.');
     return;
@@ -78,14 +80,27 @@ function enter() {
       h('a', {href: `#/${name}`, 'data-page': name}, p.title))),
     link,
     session.tenant && h('span', {class: 'tenant'}, 'Tenant ', bdi(session.tenant)),
+    may('send') && h('button', {type: 'button', class: 'quiet', onclick: rename}, bdi(session.reader ?? 'Your name')),
     h('button', {type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', onclick: help}, '?'),
     session.keys && h('button', {type: 'button', class: 'quiet', onclick: signOut}, 'Sign out'));
+  unfollow?.();
   if (may('read')) {
-    follow(({state}) => {
+    unfollow = follow(({state}) => {
       if (state) replace(link, state === 'lost' ? 'Connection lost, trying again…' : '');
     });
   }
   navigate();
+}
+
+// Keys can be shared, so people say who they are: it is the name of the assignee, and
+// of who has read what.
+async function rename() {
+  const name = await ask('Your name', session.reader ?? '', 'You are assigned conversations under this name.');
+  if (name === null) return;
+  if (name.trim()) localStorage.setItem('name', name.trim());
+  else localStorage.removeItem('name');
+  leave();
+  enter();
 }
 
 function leave() {

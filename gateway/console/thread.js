@@ -1,5 +1,5 @@
 // thread.js: one conversation: its messages, its state, and the reply.
-import {h, replace, list, bdi, day, say, later} from './dom.js';
+import {h, replace, list, bdi, day, say, later, ask} from './dom.js';
 import {get, post, patch, newKey} from './api.js';
 import {message} from './message.js';
 
@@ -209,27 +209,6 @@ export function thread(pane, session, {reader, changed}) {
   function toggle() {
     if (about.state === 'closed') return change({state: 'open'});
     return change({state: 'closed', up_to: messages.at(-1)?.id});
-  }
-
-  function ask(title, value, hint) {
-    return new Promise((resolve) => {
-      const field = h('input', {id: 'answer', value, maxlength: 255, 'aria-describedby': hint ? 'answer-hint' : null});
-      const dialog = h('dialog', {'aria-labelledby': 'answer-title', onclose: () => dialog.remove()},
-        h('form', {
-          onsubmit: (event) => {
-            event.preventDefault();
-            resolve(field.value);
-            dialog.close();
-          },
-        }, h('h2', {id: 'answer-title'}, title), h('label', {for: 'answer', class: 'visually-hidden'}, title), field,
-        hint && h('p', {id: 'answer-hint', class: 'hint'}, hint),
-        h('div', {class: 'actions'}, h('button', {type: 'button', onclick: () => dialog.close()}, 'Cancel'),
-          h('button', {type: 'submit', class: 'primary'}, 'Save'))));
-      dialog.addEventListener('close', () => resolve(null));
-      document.body.append(dialog);
-      dialog.showModal();
-      field.select();
-    });
   }
 
   async function rename() {

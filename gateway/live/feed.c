@@ -52,6 +52,7 @@ struct Feed
 	/* Of the thread. */
 	Session session; /* closed if its pg is NULL */
 	bool failed;	 /* to connect, the last time */
+	bool refused;	 /* the last statement; it is logged once */
 	char *position;	 /* NULL: not known yet */
 	Listener *listeners;
 
@@ -205,6 +206,8 @@ run(void *argument)
 			admit_new(feed);
 			if (read_changes(feed))
 				pause_us = PAUSE_US;
+			else if (feed->session.pg == NULL)
+				pause_us = RETRY_US;
 		}
 		tend(feed);
 		if (pause_us > 0)
@@ -293,25 +296,31 @@ read_changes(Feed *feed)
 	return changed;
 }
 
-/* Returns NULL, and closes the session, if it fails. */
+/* Returns NULL if it fails. Closes the session, unless msgstore refused a
+ * value. */
 static PGresult *
 query(Feed *feed, const char *sql, int count, const char *const *values)
 {
 	QueryOutcome outcome = session_query(&feed->session, sql, count, values);
 
 	if (strcmp(outcome.sqlstate, "00000") == 0 && PQntuples(outcome.result) > 0)
+	{
+		feed->refused = false;
 		return outcome.result;
+	}
 	log_event(feed->log,
-			  LOG_WARN,
+			  feed->refused ? LOG_DEBUG : LOG_WARN,
 			  "could not read changes: database error %s%s%s",
 			  outcome.sqlstate,
 			  outcome.result != NULL ? ": " : "",
 			  outcome.result != NULL
 				  ? PQresultErrorField(outcome.result, PG_DIAG_MESSAGE_PRIMARY)
 				  : "");
+	/* A position that the database refuses is not the session's fault. */
+	if (strncmp(outcome.sqlstate, "MS", 2) != 0)
+		session_close(&feed->session);
 	PQclear(outcome.result);
-	session_close(&feed->session);
-	feed->failed = true;
+	feed->refused = true;
 	return NULL;
 }
 
@@ -369,7 +378,11 @@ catch_up(Feed *feed, Listener *listener)
 		int end;
 
 		if (rows == NULL)
+		{
+			if (feed->session.pg != NULL)
+				listener_lose(listener);
 			return;
+		}
 		for (int first = 0; first < PQntuples(rows) - 1; first = end)
 		{
 			end = end_of_group(rows, first);

@@ -44,6 +44,8 @@ typedef struct Wish
 static bool read_wish(Request *request, Wish *wish);
 static bool read_position(Request *request, Wish *wish);
 static bool is_position(const char *text);
+static bool
+read_number(const char **text, char end, unsigned long long *number);
 static bool read_kinds(Request *request, unsigned *kinds);
 static bool find_conversation(Request *request, const char *given, char *id);
 static Listener *make_listener(Request *request, const Wish *wish, int socket);
@@ -155,21 +157,44 @@ read_position(Request *request, Wish *wish)
 	return false;
 }
 
-/* The database finds out whether it is a good one. */
+/*
+ * Is it a snapshot as the server writes one, "xmin:xmax:xid,xid"? One that is
+ * not would fail in the session that all listeners share.
+ */
 static bool
 is_position(const char *text)
 {
-	static const char digits[] = "0123456789";
+	unsigned long long least;
+	unsigned long long top;
+	unsigned long long last;
+	unsigned long long next;
 
-	for (int part = 0; part < 2; part++)
+	if (!read_number(&text, ':', &least) || !read_number(&text, ':', &top) ||
+		text[-1] != ':' || least == 0 || top < least)
+		return false;
+	for (last = least; *text != '\0'; last = next)
 	{
-		size_t length = strspn(text, digits);
-
-		if (length == 0 || length > 19 || text[length] != ':')
+		if (!read_number(&text, ',', &next) || next < last || next >= top)
 			return false;
-		text += length + 1;
 	}
-	return text[strspn(text, "0123456789,")] == '\0';
+	return true;
+}
+
+/* Reads a number and what ends it: that character, or the end of the text. */
+static bool
+read_number(const char **text, char end, unsigned long long *number)
+{
+	size_t digits = strspn(*text, "0123456789");
+
+	if (digits == 0 || digits > 18)
+		return false;
+	*number = strtoull(*text, NULL, 10);
+	*text += digits;
+	if (**text == end)
+		(*text)++;
+	else if (**text != '\0')
+		return false;
+	return true;
 }
 
 static bool

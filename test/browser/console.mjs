@@ -209,8 +209,13 @@ async function runTests() {
     await page.getByRole('textbox', {name: 'Labels'}).fill('refund, vip');
     await page.keyboard.press('Enter');
     await row(page, 'Ada').getByText('refund').waitFor();
+    await page.getByRole('button', {name: 'Your name'}).click();
+    await page.getByRole('textbox', {name: 'Your name'}).fill('Grace');
+    await page.keyboard.press('Enter');
+    await page.getByRole('banner').getByRole('button', {name: 'Grace'}).waitFor();
     await page.getByRole('button', {name: 'Assign to me'}).click();
     await page.getByRole('button', {name: 'Unassign'}).waitFor();
+    await row(page, 'Ada').getByText('Grace').waitFor();
   });
 
   await test('the keyboard moves through the list', async () => {

@@ -148,7 +148,7 @@ isnt($answer->{json}{next}, $poll->{next}, 'and the next position');
 is_deeply($gateway->get("/api/events?after=$answer->{json}{next}&timeout=0")->{json}{changes}, [], 'after which nothing has changed');
 
 # What is refused.
-for my $query ('after=1', 'after=1:2', 'kinds=x', 'kinds=reset', 'timeout=61', 'timeout=-1', 'conversation=x y', 'color=red')
+for my $query ('after=1', 'after=1:2', 'after=9:2:', 'after=2:9:9', 'after=2:9:4,3', 'after=2:9:,', 'after=0:9:', 'after=1:1234567890123456789:', 'kinds=x', 'kinds=reset', 'timeout=61', 'timeout=-1', 'conversation=x y', 'color=red')
 {
 	my $status = $query =~ /conversation/ ? 404 : 400;
 	is($gateway->get('/api/events?' . $query =~ s/ /%20/r)->{status}, $status, "$query: $status");
