@@ -49,7 +49,7 @@ SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003', 'different')
 SET msgstore.keep_refused = on;
 SELECT * FROM msgstore.ingest_batch('[{"channel": "fax", "payload": {"body": "ünïcode"}, "mock": true}]');
 
-SELECT msgstore.append('account-1', 'Opened', '{"owner": "ann"}');
+SELECT msgstore.append('account-1', 'Opened', '{"owner": "ann"}', tags => '{account}');
 SELECT * FROM msgstore.append_batch('[{"stream": "account-2", "type": "Opened", "data": {"owner": "bob"},
     "metadata": {"by": "ünïcode"}, "event_id": "00000000-0000-4000-8000-000000000001"}]');
 SELECT msgstore.save_snapshot('{"entries": [{"owner": "ann"}], "event_log_position": 1}');

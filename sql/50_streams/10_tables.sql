@@ -14,15 +14,24 @@ CREATE TABLE msgstore.stream_events (
     created_by text COLLATE "C",
     data jsonb,
     metadata jsonb,
+    happened_at timestamptz,
+    tags text[] COLLATE "C",
     CONSTRAINT stream_events_pkey PRIMARY KEY (tenant_id, stream, version),
     CONSTRAINT stream_events_event_id_key UNIQUE (tenant_id, event_id)
 );
 
-CREATE INDEX stream_events_position_idx
+CREATE UNIQUE INDEX stream_events_position_idx
     ON msgstore.stream_events (tenant_id, global_position);
 
 CREATE INDEX stream_events_category_idx
     ON msgstore.stream_events (tenant_id, category, global_position);
+
+-- Summaries of ranges of pages: to insert an event costs nothing until its range
+-- is full. Readers of a type that is rare skip the ranges without it.
+CREATE INDEX stream_events_type_idx ON msgstore.stream_events
+    USING brin (tenant_id text_bloom_ops, type text_bloom_ops,
+        global_position int8_minmax_ops)
+    WITH (autosummarize = on);
 
 CREATE TYPE msgstore.stream_event AS (
     stream text,
@@ -33,7 +42,19 @@ CREATE TYPE msgstore.stream_event AS (
     data jsonb,
     metadata jsonb,
     created_at timestamptz,
-    created_by text
+    created_by text,
+    happened_at timestamptz,
+    tags text[]
+);
+
+-- Events without tags and without ids of a trace have no rows here, so that an
+-- append does not pay for what it does not use.
+CREATE TABLE msgstore.stream_event_keys (
+    tenant_id text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    global_position bigint NOT NULL,
+    CONSTRAINT stream_event_keys_pkey
+        PRIMARY KEY (tenant_id, key, global_position)
 );
 
 CREATE TABLE msgstore.stream_subscriptions (
@@ -114,8 +135,12 @@ CREATE TABLE msgstore.snapshots (
 CREATE INDEX idx_snapshots_created
     ON msgstore.snapshots (tenant_id, created_at DESC, snapshot_id DESC);
 
+ALTER SEQUENCE msgstore.stream_events_position_seq
+    OWNED BY msgstore.stream_events.global_position;
+
 SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_events_position_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_events', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_event_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_subscriptions', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.stream_consumers', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.parked_events', '');
@@ -129,7 +154,7 @@ COMMENT ON TABLE msgstore.stream_events IS
 COMMENT ON COLUMN msgstore.stream_events.global_position IS
     'Position of the event among the events of all streams';
 COMMENT ON COLUMN msgstore.stream_events.horizon IS
-    'Next transaction id of the server right after the position was drawn (low 48 bits), below 16 bits of the cluster''s system identifier';
+    'Next transaction id of the server right after the position was drawn (low 44 bits); above it the logarithm, rounded up, of its distance to the oldest transaction that was open (6 bits) and part of the cluster''s system identifier (14 bits)';
 COMMENT ON COLUMN msgstore.stream_events.version IS
     'Number of the event within its stream, counted from 1';
 COMMENT ON COLUMN msgstore.stream_events.created_at IS
@@ -150,6 +175,18 @@ COMMENT ON COLUMN msgstore.stream_events.data IS
     'Content of the event';
 COMMENT ON COLUMN msgstore.stream_events.metadata IS
     'Additional data about the event; null: none';
+COMMENT ON COLUMN msgstore.stream_events.happened_at IS
+    'Time at which the event happened, if it was imported with one; null: created_at';
+COMMENT ON COLUMN msgstore.stream_events.tags IS
+    'Tags of the event, which append_if() and read_query() look for; null: none';
+COMMENT ON TABLE msgstore.stream_event_keys IS
+    'What events are found by beside their stream and category: tags, and the ids of traces in their metadata';
+COMMENT ON COLUMN msgstore.stream_event_keys.tenant_id IS
+    'Tenant that owns the event';
+COMMENT ON COLUMN msgstore.stream_event_keys.key IS
+    '"tag", "correlation_id" or "causation_id", a colon, and the value, or its MD5 if it has more than 255 bytes';
+COMMENT ON COLUMN msgstore.stream_event_keys.global_position IS
+    'Global position of the event';
 COMMENT ON TYPE msgstore.stream_event IS
     'Event as returned by the functions that read streams';
 COMMENT ON COLUMN msgstore.stream_event.stream IS
@@ -170,6 +207,10 @@ COMMENT ON COLUMN msgstore.stream_event.created_at IS
     'Time at which the event was appended';
 COMMENT ON COLUMN msgstore.stream_event.created_by IS
     'Author of the event as given by the caller; null: not given';
+COMMENT ON COLUMN msgstore.stream_event.happened_at IS
+    'Time at which the event happened, if it was imported with one; null: created_at';
+COMMENT ON COLUMN msgstore.stream_event.tags IS
+    'Tags of the event; null: none';
 COMMENT ON TABLE msgstore.stream_subscriptions IS
     'Subscriptions: named readers whose positions are stored in the database';
 COMMENT ON COLUMN msgstore.stream_subscriptions.tenant_id IS

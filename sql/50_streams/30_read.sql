@@ -1,5 +1,5 @@
-CREATE FUNCTION msgstore._settled_position() RETURNS bigint
-    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+CREATE FUNCTION msgstore._settled_position(category text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_settled_position';
 
 CREATE FUNCTION msgstore._consumer_of(stream text, group_size bigint) RETURNS bigint
@@ -9,7 +9,9 @@ CREATE FUNCTION msgstore._consumer_of(stream text, group_size bigint) RETURNS bi
 CREATE FUNCTION msgstore.read_stream(
     stream text,
     from_version bigint DEFAULT 1,
-    max_events bigint DEFAULT 1000)
+    max_events bigint DEFAULT 1000,
+    types text[] DEFAULT NULL,
+    metadata jsonb DEFAULT NULL)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -18,7 +20,9 @@ CREATE FUNCTION msgstore.read_stream(
 CREATE FUNCTION msgstore.read_stream_backwards(
     stream text,
     from_version bigint DEFAULT NULL,
-    max_events bigint DEFAULT 1000)
+    max_events bigint DEFAULT 1000,
+    types text[] DEFAULT NULL,
+    metadata jsonb DEFAULT NULL)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -31,7 +35,9 @@ CREATE FUNCTION msgstore.read_category(
     after_position bigint DEFAULT 0,
     max_events bigint DEFAULT 1000,
     consumer_member bigint DEFAULT NULL,
-    consumer_size bigint DEFAULT NULL)
+    consumer_size bigint DEFAULT NULL,
+    types text[] DEFAULT NULL,
+    metadata jsonb DEFAULT NULL)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -41,7 +47,9 @@ CREATE FUNCTION msgstore.read_all(
     after_position bigint DEFAULT 0,
     max_events bigint DEFAULT 1000,
     consumer_member bigint DEFAULT NULL,
-    consumer_size bigint DEFAULT NULL)
+    consumer_size bigint DEFAULT NULL,
+    types text[] DEFAULT NULL,
+    metadata jsonb DEFAULT NULL)
     RETURNS SETOF msgstore.stream_event
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -100,7 +108,8 @@ CREATE FUNCTION msgstore.last_event(stream text, type text DEFAULT NULL)
 BEGIN
     RETURN QUERY
         SELECT e.stream, e.version, e.global_position, e.event_id, e.type,
-            e.data, e.metadata, e.created_at, e.created_by
+            e.data, e.metadata, e.created_at, e.created_by,
+            e.happened_at, e.tags
         FROM msgstore.stream_events e
         WHERE e.tenant_id = msgstore._tenant_scope()
             AND e.stream = last_event.stream
@@ -129,6 +138,7 @@ BEGIN
             USING ERRCODE = 'MS400',
                   DETAIL = 'The argument must be a number of streams, or null for no limit.';
     END IF;
+    PERFORM msgstore._check_category(category);
     -- The character after '-' is '.', so the streams of a category are the one
     -- named like the category and those from "category-" up to "category.".
     RETURN QUERY
@@ -178,6 +188,20 @@ BEGIN
 END
 $$;
 
+-- In a copy of the log, the sequence may be behind it.
+CREATE FUNCTION msgstore._head_position(tenant text) RETURNS bigint
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+BEGIN
+    RETURN greatest(
+        pg_sequence_last_value('msgstore.stream_events_position_seq'),
+        (SELECT max(e.global_position) FROM msgstore.stream_events e
+         WHERE e.tenant_id = tenant), 0);
+END
+$$;
+
 -- Only a generated event id contains the position. For an event with an id of
 -- the caller's this derives one that does, the same at each call.
 CREATE FUNCTION msgstore.latest_event_id() RETURNS uuid
@@ -205,12 +229,12 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION msgstore._settled_position() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._settled_position(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._consumer_of(text, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.read_stream(text, bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.read_stream_backwards(text, bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.read_category(text, bigint, bigint, bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.read_stream(text, bigint, bigint, text[], jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.read_stream_backwards(text, bigint, bigint, text[], jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.read_category(text, bigint, bigint, bigint, bigint, text[], jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint, text[], jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.wait_for_events(text, bigint, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._find_event(text, bigint) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE msgstore.await_events(text, bigint, interval, boolean) FROM PUBLIC;
@@ -219,19 +243,20 @@ REVOKE ALL ON FUNCTION msgstore.count_events(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.last_event(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_streams(text, text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.latest_position() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._head_position(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.latest_event_id() FROM PUBLIC;
 
-COMMENT ON FUNCTION msgstore._settled_position() IS
-    'Returns the position up to which all events are settled: those that a newer snapshot does not show will never appear';
+COMMENT ON FUNCTION msgstore._settled_position(text) IS
+    'Returns the position up to which all events of a category (null: of the tenant) are settled: those that a newer snapshot does not show will never appear';
 COMMENT ON FUNCTION msgstore._consumer_of(text, bigint) IS
     'Returns the number of the consumer that reads the stream: the first 64 bits of the MD5 of the part of its name after the first hyphen, up to the first +, modulo group_size';
-COMMENT ON FUNCTION msgstore.read_stream(text, bigint, bigint) IS
-    'Returns at most max_events (null: no limit) events of a stream from a version on, oldest first. Raises MS400 if max_events is negative';
-COMMENT ON FUNCTION msgstore.read_stream_backwards(text, bigint, bigint) IS
-    'Returns at most max_events (null: no limit) events of a stream from a version (null: the last one) backwards, newest first. Raises MS400 if max_events is negative';
-COMMENT ON FUNCTION msgstore.read_category(text, bigint, bigint, bigint, bigint) IS
-    'Returns at most max_events (null: no limit) committed events of a category after a position, in global order. An event that it does not return yet never gets a position below one that it has returned. With consumer_member (from 0) and consumer_size, returns only that consumer''s share of the streams. Raises MS400 for an invalid argument';
-COMMENT ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint) IS
+COMMENT ON FUNCTION msgstore.read_stream(text, bigint, bigint, text[], jsonb) IS
+    'Returns at most max_events (null: no limit) events of a stream from a version on, oldest first. With types, returns only events of these types; with metadata, only those whose metadata contains it. Raises MS400 if max_events is negative';
+COMMENT ON FUNCTION msgstore.read_stream_backwards(text, bigint, bigint, text[], jsonb) IS
+    'Returns at most max_events (null: no limit) events of a stream from a version (null: the last one) backwards, newest first. types and metadata as in read_stream(). Raises MS400 if max_events is negative';
+COMMENT ON FUNCTION msgstore.read_category(text, bigint, bigint, bigint, bigint, text[], jsonb) IS
+    'Returns at most max_events (null: no limit) committed events of a category after a position, in global order. An event that it does not return yet never gets a position below one that it has returned. With consumer_member (from 0) and consumer_size, returns only that consumer''s share of the streams. types and metadata as in read_stream(). Raises MS400 for an invalid argument';
+COMMENT ON FUNCTION msgstore.read_all(bigint, bigint, bigint, bigint, text[], jsonb) IS
     'Like read_category(), for all categories. Raises MS400 for an invalid argument';
 COMMENT ON FUNCTION msgstore.wait_for_events(text, bigint, interval) IS
     'Waits until read_category() (read_all() if category is null) returns an event after the position, and returns true; returns false after the timeout (null: none). Raises MS400 if the timeout is negative or the transaction is not READ COMMITTED';
@@ -246,8 +271,10 @@ COMMENT ON FUNCTION msgstore.count_events(text) IS
 COMMENT ON FUNCTION msgstore.last_event(text, text) IS
     'Returns the last event of a stream, or its last event of a type; no row if there is none';
 COMMENT ON FUNCTION msgstore.list_streams(text, text, int) IS
-    'Returns at most max_streams (null: no limit) streams of a category (null: all) with their versions, sorted by name, beginning after the stream "after". Raises MS400 if max_streams is negative';
+    'Returns at most max_streams (null: no limit) streams of a category (null: all) with their versions, sorted by name, beginning after the stream "after". Raises MS400 if max_streams is negative or the category contains a hyphen';
 COMMENT ON FUNCTION msgstore.latest_position() IS
     'Returns the global position of the last event that read_all() shows, 0 if there are none';
+COMMENT ON FUNCTION msgstore._head_position(text) IS
+    'Returns the greatest position that was drawn or that an event of the tenant has, 0 if there is none';
 COMMENT ON FUNCTION msgstore.latest_event_id() IS
     'Returns an id that increases whenever latest_position() does, whatever ids callers give to their events; if the id of the last event was generated, returns that one';

@@ -13,7 +13,7 @@ BEGIN
     INSERT INTO msgstore.stream_events (global_position, horizon, version,
         created_at, event_id, tenant_id, stream, category, type, created_by,
         data, metadata)
-    VALUES (msgstore._take_position(), msgstore._horizon(), _append_seed.version,
+    VALUES (msgstore._take_position(msgstore.stream_category(_append_seed.stream)), msgstore._horizon(), _append_seed.version,
         coalesce((seed ->> 'created_at')::timestamptz, clock_timestamp()),
         coalesce((seed ->> 'event_id')::uuid, msgstore._event_id()),
         msgstore._tenant_scope(), _append_seed.stream,

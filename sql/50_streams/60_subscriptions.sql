@@ -84,6 +84,13 @@ BEGIN
         RAISE EXCEPTION 'argument "name" is empty' USING ERRCODE = 'MS400';
     END IF;
     PERFORM msgstore._check_group_size(group_size);
+    PERFORM msgstore._check_category(category);
+    IF after_position > msgstore._head_position(msgstore._tenant_scope()) THEN
+        RAISE EXCEPTION 'position % is past the end of the log', after_position
+            USING ERRCODE = 'MS400',
+                  DETAIL = format('The last position is %s.',
+                                  msgstore._head_position(msgstore._tenant_scope()));
+    END IF;
     INSERT INTO msgstore.stream_subscriptions (tenant_id, name, category, group_size)
     VALUES (msgstore._tenant_scope(), create_subscription.name,
             create_subscription.category, create_subscription.group_size)
@@ -236,7 +243,7 @@ CREATE FUNCTION msgstore.ack(name text, "position" bigint, member bigint DEFAULT
 DECLARE
     consumer record := msgstore._lock_consumer(name, member);
 BEGIN
-    IF "position" IS NULL OR "position" > msgstore._settled_position() THEN
+    IF "position" IS NULL OR "position" > msgstore._settled_position(consumer.category) THEN
         RAISE EXCEPTION 'position % cannot be acknowledged', coalesce("position"::text, 'null')
             USING ERRCODE = 'MS400',
                   DETAIL = 'The position must not be greater than that of the last event returned by fetch().';
@@ -354,7 +361,8 @@ BEGIN
             RETURNING p.global_position
         )
         SELECT e.stream, e.version, e.global_position, e.event_id, e.type,
-            e.data, e.metadata, e.created_at, e.created_by
+            e.data, e.metadata, e.created_at, e.created_by,
+            e.happened_at, e.tags
         FROM unparked u
         JOIN msgstore.stream_events e
             ON e.tenant_id = msgstore._tenant_scope()
@@ -386,7 +394,7 @@ COMMENT ON FUNCTION msgstore._lock_consumer(text, bigint) IS
 COMMENT ON FUNCTION msgstore._check_group_size(bigint) IS
     'Raises MS400 for an invalid consumer group size';
 COMMENT ON FUNCTION msgstore.create_subscription(text, text, bigint, bigint) IS
-    'Creates a subscription to a category (null: all) with group_size consumers, beginning after a position. Raises MS400 if the name is empty or group_size is not between 1 and 1000, MS409 if the subscription already exists';
+    'Creates a subscription to a category (null: all) with group_size consumers, beginning after a position. Raises MS400 if the name is empty, the category contains a hyphen, after_position is past the end of the log, or group_size is not between 1 and 1000, MS409 if the subscription already exists';
 COMMENT ON FUNCTION msgstore.drop_subscription(text) IS
     'Removes a subscription with its positions and parked events. Raises MS404 if it does not exist';
 COMMENT ON FUNCTION msgstore.resize_subscription(text, bigint) IS

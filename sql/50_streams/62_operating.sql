@@ -153,7 +153,7 @@ CREATE FUNCTION msgstore.seek(name text, "position" bigint) RETURNS void
     AS $$
 DECLARE
     current CONSTANT int := msgstore._lock_subscription(name);
-    settled CONSTANT bigint := msgstore._settled_position();
+    settled CONSTANT bigint := msgstore._settled_position(msgstore._check_subscription(name));
 BEGIN
     IF "position" IS NULL OR "position" NOT BETWEEN 0 AND settled THEN
         RAISE EXCEPTION 'subscription "%" cannot continue after position %', name,
@@ -212,9 +212,9 @@ CREATE FUNCTION msgstore._has_acknowledged(subscription text, "position" bigint)
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    settled CONSTANT bigint := msgstore._settled_position();
+    settled CONSTANT bigint := msgstore._settled_position(
+        msgstore._check_subscription(subscription));
 BEGIN
-    PERFORM msgstore._check_subscription(subscription);
     IF "position" > settled THEN
         RETURN 1;
     END IF;

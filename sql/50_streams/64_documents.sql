@@ -41,10 +41,10 @@ BEGIN
         FROM (
             SELECT e.n, msgstore._event_document((e.stream, e.version,
                 e.global_position, e.event_id, e.type, e.data, e.metadata,
-                e.created_at, e.created_by)::msgstore.stream_event) AS document
+                e.created_at, e.created_by, e.happened_at, e.tags)::msgstore.stream_event) AS document
             FROM unnest(events) WITH ORDINALITY
                 AS e (stream, version, global_position, event_id, type, data,
-                      metadata, created_at, created_by, n)) d) p
+                      metadata, created_at, created_by, happened_at, tags, n)) d) p
     WHERE p.n = 1 OR p.bytes <= 1048576;
 END
 $$;

@@ -283,7 +283,7 @@ BEGIN
     END IF;
     INSERT INTO msgstore.stream_events (global_position, horizon, version,
         created_at, event_id, tenant_id, stream, category, type, data)
-    VALUES (msgstore._take_position(), msgstore._horizon(), ended, clock_timestamp(),
+    VALUES (msgstore._take_position(msgstore.stream_category(tombstone_stream.stream)), msgstore._horizon(), ended, clock_timestamp(),
         msgstore._event_id(), tenant, tombstone_stream.stream,
         msgstore.stream_category(tombstone_stream.stream), 'msgstore:Tombstone', '{}');
     PERFORM msgstore._wake_at_commit(msgstore.stream_category(stream));
@@ -316,7 +316,7 @@ BEGIN
     END IF;
     WITH changed AS (
         UPDATE msgstore.stream_events e
-        SET data = '{}', metadata = '{"erased": true}', created_by = NULL
+        SET data = '{}', metadata = '{"erased": true}', created_by = NULL, tags = NULL
         WHERE e.tenant_id = tenant
             AND (erase_events.stream IS NULL OR e.stream = erase_events.stream)
             AND (erase_events.metadata IS NULL OR e.metadata @> erase_events.metadata)

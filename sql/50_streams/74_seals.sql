@@ -38,7 +38,8 @@ CREATE FUNCTION msgstore._event_hash(e msgstore.stream_events) RETURNS bytea
     RETURN substr(sha256(convert_to(jsonb_build_array(
         e.global_position, e.stream, e.version, e.event_id, e.type,
         (extract(epoch FROM e.created_at) * 1000000)::bigint,
-        e.created_by, e.data, e.metadata)::text, 'UTF8')), 1, 16);
+        e.created_by, e.data, e.metadata,
+        (extract(epoch FROM e.happened_at) * 1000000)::bigint, e.tags)::text, 'UTF8')), 1, 16);
 
 CREATE FUNCTION msgstore._seal_hash(
     previous bytea,

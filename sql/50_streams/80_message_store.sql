@@ -36,8 +36,8 @@ CREATE FUNCTION message_store._tenant_scope() RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS '$libdir/msgstore', 'msgstore_tenant_scope';
 
-CREATE FUNCTION message_store._settled_position() RETURNS bigint
-    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+CREATE FUNCTION message_store._settled_position(category text) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS '$libdir/msgstore', 'msgstore_settled_position';
 
@@ -52,6 +52,20 @@ CREATE FUNCTION message_store.write_message(
     data jsonb,
     metadata jsonb DEFAULT NULL,
     expected_version bigint DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS '$libdir/msgstore', 'msgstore_write_message';
+
+-- For the trigger on messages; time is the time of the message.
+CREATE FUNCTION message_store._insert_message(
+    id varchar,
+    stream_name varchar,
+    "type" varchar,
+    data jsonb,
+    metadata jsonb,
+    expected_version bigint,
+    "time" timestamptz)
     RETURNS bigint
     LANGUAGE c VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -82,6 +96,29 @@ CREATE FUNCTION message_store.cardinal_id(stream_name varchar) RETURNS varchar
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN split_part(message_store.id(stream_name), '+', 1)::varchar;
 
+CREATE FUNCTION message_store._debug(
+    kind text,
+    function_name text,
+    command text,
+    VARIADIC arguments text[])
+    RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF 'on' IN (current_setting('message_store.debug_' || kind, true),
+                current_setting('message_store.debug', true)) THEN
+        RAISE NOTICE '%', U&'\00BB ' || function_name;
+        FOR i IN 1 .. cardinality(arguments) - 1 BY 2 LOOP
+            RAISE NOTICE '%: %', arguments[i], arguments[i + 1];
+        END LOOP;
+        IF command IS NOT NULL THEN
+            RAISE NOTICE 'Generated Command: %', command;
+        END IF;
+    END IF;
+END
+$$;
+
 CREATE FUNCTION message_store.acquire_lock(stream_name varchar) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -90,6 +127,9 @@ DECLARE
     hash bigint := message_store.hash_64(message_store.category(stream_name));
 BEGIN
     PERFORM pg_advisory_xact_lock(hash);
+    PERFORM message_store._debug('write', 'acquire_lock', NULL,
+        'stream_name', stream_name, '_category', message_store.category(stream_name),
+        '_category_name_hash', hash::text);
     RETURN hash;
 END
 $$;
@@ -100,6 +140,40 @@ SELECT e.global_position, e.version - 1 AS position,
     e.data, e.metadata, e.event_id AS id, e.category
 FROM msgstore.stream_events e
 WHERE e.tenant_id = message_store._tenant_scope();
+
+ALTER VIEW message_store.messages ALTER COLUMN id SET DEFAULT gen_random_uuid();
+
+CREATE FUNCTION message_store._insert_into_messages() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NEW.global_position IS NOT NULL THEN
+        RAISE EXCEPTION 'cannot insert a value into column "global_position"'
+            USING ERRCODE = 'generated_always',
+                  DETAIL = 'msgstore assigns the global positions.';
+    ELSIF NEW.position IS NULL THEN
+        RAISE EXCEPTION 'null value in column "position" of relation "messages" violates not-null constraint'
+            USING ERRCODE = 'not_null_violation';
+    ELSIF EXISTS (SELECT FROM message_store.messages m WHERE m.id = NEW.id) THEN
+        RAISE EXCEPTION 'duplicate key value violates unique constraint "messages_id"'
+            USING ERRCODE = 'unique_violation',
+                  DETAIL = format('Key (id)=(%s) already exists.', NEW.id);
+    ELSIF NEW.position <= message_store.stream_version(NEW.stream_name) THEN
+        RAISE EXCEPTION 'duplicate key value violates unique constraint "messages_stream"'
+            USING ERRCODE = 'unique_violation',
+                  DETAIL = format('Key (stream_name, "position")=(%s, %s) already exists.',
+                                  NEW.stream_name, NEW.position);
+    END IF;
+    PERFORM message_store._insert_message(NEW.id::varchar, NEW.stream_name, NEW.type,
+        NEW.data, NEW.metadata, NEW.position - 1, NEW.time AT TIME ZONE 'utc');
+    SELECT m.* INTO NEW FROM message_store.messages m WHERE m.id = NEW.id;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER messages_insert INSTEAD OF INSERT ON message_store.messages
+    FOR EACH ROW EXECUTE FUNCTION message_store._insert_into_messages();
 
 CREATE FUNCTION message_store._columns() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -135,12 +209,14 @@ CREATE FUNCTION message_store.get_last_stream_message(
     RETURNS SETOF message_store.message
     LANGUAGE plpgsql VOLATILE
     AS $$
-BEGIN
-    RETURN QUERY EXECUTE message_store._columns()
-        || 'stream_name = $1'
+DECLARE
+    command text := message_store._columns() || 'stream_name = $1'
         || CASE WHEN type IS NULL THEN '' ELSE ' AND type = $2' END
-        || ' ORDER BY position DESC LIMIT 1'
-        USING stream_name, type;
+        || ' ORDER BY position DESC LIMIT 1';
+BEGIN
+    PERFORM message_store._debug('get', 'get_last_message', command,
+        'stream_name ($1)', stream_name, 'type ($2)', type);
+    RETURN QUERY EXECUTE command USING stream_name, type;
 END
 $$;
 
@@ -152,17 +228,23 @@ CREATE FUNCTION message_store.get_stream_messages(
     RETURNS SETOF message_store.message
     LANGUAGE plpgsql VOLATILE
     AS $$
+DECLARE
+    command text;
 BEGIN
     IF message_store.is_category(stream_name) THEN
         RAISE EXCEPTION 'Must be a stream name: %', stream_name;
     END IF;
+    "position" := coalesce("position", 0);
     batch_size := coalesce(batch_size, 1000);
-    RETURN QUERY EXECUTE message_store._columns()
+    command := message_store._columns()
         || 'stream_name = $1 AND position >= $2'
         || message_store._condition(condition)
         || ' ORDER BY position'
-        || CASE WHEN batch_size = -1 THEN '' ELSE ' LIMIT $3' END
-        USING stream_name, coalesce("position", 0), batch_size;
+        || CASE WHEN batch_size = -1 THEN '' ELSE ' LIMIT $3' END;
+    PERFORM message_store._debug('get', 'get_stream_messages', command,
+        'stream_name ($1)', stream_name, 'position ($2)', "position"::text,
+        'batch_size ($3)', batch_size::text, 'condition ($4)', condition);
+    RETURN QUERY EXECUTE command USING stream_name, "position", batch_size;
 END
 $$;
 
@@ -182,6 +264,7 @@ DECLARE
         coalesce(consumer_group_member::text, '<NULL>'),
         coalesce(consumer_group_size::text, '<NULL>'));
     settled bigint;
+    command text;
 BEGIN
     IF NOT message_store.is_category(category) THEN
         RAISE EXCEPTION 'Must be a category: %', category;
@@ -198,10 +281,9 @@ BEGIN
     ELSIF consumer_group_member >= consumer_group_size THEN
         RAISE EXCEPTION 'Consumer group member must be less than the group size %', place;
     END IF;
+    "position" := coalesce("position", 1);
     batch_size := coalesce(batch_size, 1000);
-    -- Must come before the query takes its snapshot.
-    settled := message_store._settled_position();
-    RETURN QUERY EXECUTE message_store._columns()
+    command := message_store._columns()
         || 'category = $1 AND global_position >= $2 AND global_position <= $7'
         || CASE WHEN correlation IS NULL THEN ''
             ELSE ' AND split_part(metadata ->> ''correlationStreamName'', ''-'', 1) = $4' END
@@ -210,8 +292,16 @@ BEGIN
                 AND message_store._consumer_of(stream_name, $6) = $5' END
         || message_store._condition(condition)
         || ' ORDER BY global_position'
-        || CASE WHEN batch_size = -1 THEN '' ELSE ' LIMIT $3' END
-        USING category, coalesce("position", 1), batch_size, correlation,
+        || CASE WHEN batch_size = -1 THEN '' ELSE ' LIMIT $3' END;
+    PERFORM message_store._debug('get', 'get_category_messages', command,
+        'category ($1)', category, 'position ($2)', "position"::text,
+        'batch_size ($3)', batch_size::text, 'correlation ($4)', correlation,
+        'consumer_group_member ($5)', consumer_group_member::text,
+        'consumer_group_size ($6)', consumer_group_size::text, 'condition', condition);
+    -- Must come before the query takes its snapshot.
+    settled := message_store._settled_position(category);
+    RETURN QUERY EXECUTE command
+        USING category, "position", batch_size, correlation,
             consumer_group_member, consumer_group_size, settled;
 END
 $$;
@@ -263,7 +353,13 @@ COMMENT ON SCHEMA message_store IS
 COMMENT ON TYPE message_store.message IS
     'Message as returned by the functions that read';
 COMMENT ON VIEW message_store.messages IS
-    'Messages of the session''s tenant';
+    'Messages of the session''s tenant; an INSERT appends a message';
+COMMENT ON FUNCTION message_store._insert_message(varchar, varchar, varchar, jsonb, jsonb, bigint, timestamptz) IS
+    'write_message() with the time of the message';
+COMMENT ON FUNCTION message_store._insert_into_messages() IS
+    'Appends a message that is inserted into messages';
+COMMENT ON FUNCTION message_store._debug(text, text, text, text[]) IS
+    'Raises notices about a call if message_store.debug or message_store.debug_write or debug_get (by the kind) is on';
 COMMENT ON FUNCTION message_store.write_message(varchar, varchar, varchar, jsonb, jsonb, bigint) IS
     'Writes a message and returns its position in the stream, counted from 0. expected_version is the position of the last message (-1: no messages; null: any)';
 COMMENT ON FUNCTION message_store.message_store_version() IS
@@ -294,6 +390,7 @@ COMMENT ON FUNCTION message_store.get_category_messages(varchar, bigint, bigint,
 GRANT USAGE ON SCHEMA message_store TO message_store;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA message_store TO message_store;
 GRANT SELECT ON ALL TABLES IN SCHEMA message_store TO message_store;
+GRANT INSERT ON message_store.messages TO message_store;
         $sql$;
     END IF;
 END

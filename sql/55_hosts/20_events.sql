@@ -72,9 +72,16 @@ CREATE FUNCTION msgstore._host_time_field(type text) RETURNS text
         WHEN 'HostCompacted' THEN 'compacted_at'
         ELSE 'occurred_at' END;
 
+CREATE FUNCTION msgstore._is_time(value text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_is_time';
+
+-- Immutable, because whether a text is a time depends on these settings alone.
 CREATE FUNCTION msgstore._host_event_fault(type text, data jsonb) RETURNS text
-    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO'
+    SET timezone = 'UTC'
     AS $$
 DECLARE
     known boolean := false;
@@ -89,7 +96,9 @@ BEGIN
                 RETURN format('event of type "%s" has no field "%s"', type, f.field);
             END IF;
         ELSIF f.kind = 'time' THEN
-            PERFORM (data ->> f.field)::timestamptz;
+            IF NOT msgstore._is_time(data ->> f.field) THEN
+                RETURN format('field "%s" of event of type "%s" is not a time', f.field, type);
+            END IF;
         ELSIF jsonb_typeof(value) <> replace(f.kind, 'list', 'array')
             OR (f.kind = 'list' AND jsonb_path_exists(value, '$[*] ? (@.type() != "string")'))
         THEN
@@ -99,11 +108,19 @@ BEGIN
     END LOOP;
     RETURN CASE WHEN NOT known THEN
         format('unknown event type "%s"', coalesce(left(type, 64), 'null')) END;
-EXCEPTION
-    WHEN invalid_datetime_format OR datetime_field_overflow THEN
-        RETURN format('field "%s" of event of type "%s" is not a time', f.field, type);
 END
 $$;
+
+-- Serves hosts_at().
+CREATE INDEX stream_events_host_time_idx
+    ON msgstore.stream_events (tenant_id, created_at)
+    WHERE category = 'msgstore:host';
+
+-- Almost empty: readers of hosts look whether an event cannot be read.
+CREATE INDEX stream_events_host_fault_idx
+    ON msgstore.stream_events (tenant_id, stream)
+    WHERE category = 'msgstore:host'
+        AND msgstore._host_event_fault(type, data) IS NOT NULL;
 
 -- A field that the event does not change is null; one that it clears is JSON
 -- null. An event that creates a host sets all fields.
@@ -256,6 +273,7 @@ REVOKE ALL ON FUNCTION msgstore._uuid_to_ulid(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._host_stream(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._host_event_fields(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._host_time_field(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._is_time(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._host_event_fault(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._host_change(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._text_array(jsonb) FROM PUBLIC;
@@ -277,6 +295,8 @@ COMMENT ON FUNCTION msgstore._host_event_fields(text) IS
     'Returns the fields of an event type, each with its kind and whether it is required; no rows for an unknown type';
 COMMENT ON FUNCTION msgstore._host_time_field(text) IS
     'Returns the name of the field that contains the time of the event itself';
+COMMENT ON FUNCTION msgstore._is_time(text) IS
+    'Returns whether the text can be converted to timestamptz';
 COMMENT ON FUNCTION msgstore._host_event_fault(text, jsonb) IS
     'Returns an error message for an invalid event, null for a valid one';
 COMMENT ON FUNCTION msgstore._host_change(text, jsonb) IS

@@ -1,31 +1,53 @@
+-- An event that cannot be read is an error for whatever depends on it, rather than
+-- skipped: nobody knows what it changed.
+CREATE FUNCTION msgstore._check_host_events(
+    aggregate_id text DEFAULT NULL,
+    at timestamptz DEFAULT NULL)
+    RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    bad record;
+BEGIN
+    SELECT msgstore._uuid_to_ulid(s.event_id) AS event_id, substr(s.stream, 15) AS host,
+        msgstore._host_event_fault(s.type, s.data) AS fault INTO bad
+    FROM msgstore.stream_events s
+    WHERE s.tenant_id = msgstore._tenant_scope()
+        AND s.category = 'msgstore:host'
+        AND msgstore._host_event_fault(s.type, s.data) IS NOT NULL
+        AND (aggregate_id IS NULL
+            OR s.stream = msgstore._host_stream(_check_host_events.aggregate_id))
+        AND (at IS NULL OR s.created_at <= at)
+    ORDER BY s.stream, s.version LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'cannot read event "%" of host "%": %', bad.event_id, bad.host, bad.fault
+            USING ERRCODE = 'data_corrupted',
+                  HINT = 'check() lists all such events.';
+    END IF;
+    RETURN true;
+END
+$$;
+
 CREATE VIEW msgstore.host_entries_current WITH (security_barrier) AS
 SELECT h.id, h.ip_address, h.hostname, h.comment, h.tags, h.created_at,
     h.updated_at, h.event_version, h.aliases
 FROM msgstore.host_entries h
-WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted;
+WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted
+    AND (SELECT msgstore._check_host_events());
 
--- An unreadable event is an error rather than skipped.
 CREATE FUNCTION msgstore.load_host_events(aggregate_id text)
     RETURNS SETOF msgstore.host_events
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
     AS $$
-DECLARE
-    fault record;
 BEGIN
-    SELECT msgstore._uuid_to_ulid(s.event_id) AS event_id, f.fault INTO fault
-    FROM msgstore.stream_events s
-    CROSS JOIN LATERAL msgstore._host_event_fault(s.type, s.data) f (fault)
-    WHERE s.tenant_id = msgstore._tenant_scope()
-        AND s.stream = msgstore._host_stream(load_host_events.aggregate_id)
-        AND f.fault IS NOT NULL
-    ORDER BY s.version LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'cannot read event "%" of host "%": %', fault.event_id,
-            load_host_events.aggregate_id, fault.fault
-            USING ERRCODE = 'data_corrupted';
+    IF aggregate_id IS NULL THEN
+        RETURN;
     END IF;
+    PERFORM msgstore._check_host_events(aggregate_id);
     RETURN QUERY
         SELECT * FROM msgstore.host_events e
         WHERE e.stream = msgstore._host_stream(load_host_events.aggregate_id)
@@ -95,6 +117,7 @@ CREATE FUNCTION msgstore.list_hosts() RETURNS SETOF msgstore.host_entry
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_host_events();
     RETURN QUERY
         SELECT (msgstore._host_entry(h)).* FROM msgstore.host_entries h
         WHERE h.tenant_id = msgstore._tenant_scope() AND NOT h.deleted
@@ -107,16 +130,32 @@ CREATE FUNCTION msgstore.host_by_id(id text) RETURNS msgstore.host_entry
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    entry msgstore.host_entries;
+    entry msgstore.host_entry;
+    is_corrupt boolean;
 BEGIN
-    SELECT * INTO entry FROM msgstore.host_entries h
+    -- One statement: a call of _check_host_events() would take as long again.
+    SELECT h.id, h.ip_address, h.hostname, h.aliases, h.comment, h.tags,
+        h.created_at, h.updated_at, h.event_version,
+        EXISTS (
+            SELECT FROM msgstore.stream_events s
+            WHERE s.tenant_id = h.tenant_id
+                AND s.stream = msgstore._host_stream(h.id)
+                AND s.category = 'msgstore:host'
+                AND msgstore._host_event_fault(s.type, s.data) IS NOT NULL)
+    INTO entry.id, entry.ip_address, entry.hostname, entry.aliases,
+        entry.comment, entry.tags, entry.created_at, entry.updated_at,
+        entry.version, is_corrupt
+    FROM msgstore.host_entries h
     WHERE h.tenant_id = msgstore._tenant_scope() AND h.id = host_by_id.id
         AND NOT h.deleted;
-    IF NOT FOUND THEN
+    IF is_corrupt IS DISTINCT FROM false AND id IS NOT NULL THEN
+        PERFORM msgstore._check_host_events(id);
+    END IF;
+    IF is_corrupt IS NULL THEN
         RAISE EXCEPTION 'host "%" not found', coalesce(left(id, 64), 'null')
             USING ERRCODE = 'MS404';
     END IF;
-    RETURN msgstore._host_entry(entry);
+    RETURN entry;
 END
 $$;
 
@@ -126,6 +165,7 @@ CREATE FUNCTION msgstore.host_by_ip_and_hostname(ip_address text, hostname text)
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_host_events();
     RETURN QUERY
         SELECT (msgstore._host_entry(h)).* FROM msgstore.host_entries h
         WHERE h.tenant_id = msgstore._tenant_scope()
@@ -184,6 +224,7 @@ DECLARE
     wanted text[];
 BEGIN
     PERFORM msgstore._check_host_filter(filter);
+    PERFORM msgstore._check_host_events();
     wanted := nullif(ARRAY(SELECT jsonb_array_elements_text(
         nullif(filter -> 'tags', 'null'))), '{}');
     RETURN QUERY
@@ -210,6 +251,7 @@ CREATE FUNCTION msgstore.hosts_at(at timestamptz)
     SET plan_cache_mode = 'force_custom_plan'
     AS $$
 BEGIN
+    PERFORM msgstore._check_host_events(at => hosts_at.at);
     RETURN QUERY
         SELECT substr(f.stream, 15), f.ip_address, f.hostname,
             msgstore._text_array(f.aliases), f.comment #>> '{}',
@@ -252,6 +294,7 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON FUNCTION msgstore._check_host_events(text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.load_host_events(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._host_head(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.host_version(text) FROM PUBLIC;
@@ -269,7 +312,7 @@ REVOKE ALL ON FUNCTION msgstore.hosts_at(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.hosts_health() FROM PUBLIC;
 
 COMMENT ON VIEW msgstore.host_entries_current IS
-    'Hosts of the session''s tenant that are not deleted';
+    'Hosts of the session''s tenant that are not deleted. Raises XX001 if an event of a host is invalid';
 COMMENT ON COLUMN msgstore.host_entries_current.id IS
     'Aggregate id of the host';
 COMMENT ON COLUMN msgstore.host_entries_current.ip_address IS
@@ -288,6 +331,8 @@ COMMENT ON COLUMN msgstore.host_entries_current.event_version IS
     'Version (text) of the last event of the host';
 COMMENT ON COLUMN msgstore.host_entries_current.aliases IS
     'Other names of the host';
+COMMENT ON FUNCTION msgstore._check_host_events(text, timestamptz) IS
+    'Returns true, or raises XX001 if an event of the host (null: of any host of the tenant), appended until a time (null: at any time), is invalid';
 COMMENT ON FUNCTION msgstore.load_host_events(text) IS
     'Returns the events of a host, oldest first. Raises XX001 if one of them is invalid';
 COMMENT ON FUNCTION msgstore._host_head(text) IS
@@ -305,16 +350,16 @@ COMMENT ON FUNCTION msgstore.latest_host_event_id() IS
 COMMENT ON FUNCTION msgstore._host_entry(msgstore.host_entries) IS
     'Returns a row of host_entries in the form for users';
 COMMENT ON FUNCTION msgstore.list_hosts() IS
-    'Returns all hosts that are not deleted, by address and name in byte order';
+    'Returns all hosts that are not deleted, by address and name in byte order. Raises XX001 if an event of a host is invalid';
 COMMENT ON FUNCTION msgstore.host_by_id(text) IS
-    'Returns a host. Raises MS404 if it does not exist or is deleted';
+    'Returns a host. Raises MS404 if it does not exist or is deleted, XX001 if one of its events is invalid';
 COMMENT ON FUNCTION msgstore.host_by_ip_and_hostname(text, text) IS
-    'Returns the host with this address and name; no row if there is none or it is deleted';
+    'Returns the host with this address and name; no row if there is none or it is deleted. Raises XX001 if an event of a host is invalid';
 COMMENT ON FUNCTION msgstore._check_host_filter(jsonb) IS
     'Raises MS400 for an invalid filter';
 COMMENT ON FUNCTION msgstore.search_hosts(jsonb) IS
-    'Returns the hosts that match all fields of the filter: ip_pattern (address begins with it), hostname_pattern (name or an alias contains it), tags (has any of them), query (address, name, comment or a tag contains it). Raises MS400 for an invalid filter';
+    'Returns the hosts that match all fields of the filter: ip_pattern (address begins with it), hostname_pattern (name or an alias contains it), tags (has any of them), query (address, name, comment or a tag contains it). Raises MS400 for an invalid filter, XX001 if an event of a host is invalid';
 COMMENT ON FUNCTION msgstore.hosts_at(timestamptz) IS
-    'Returns the hosts as of a time, from the events recorded until then';
+    'Returns the hosts as of a time, from the events recorded until then. Raises XX001 if one of these is invalid';
 COMMENT ON FUNCTION msgstore.hosts_health() IS
     'Returns {"status": "ok", "backend": "postgresql"} if the tables for hosts can be read';

@@ -27,6 +27,7 @@ BEGIN
     IF events_before <= 1 OR entry.id IS NULL THEN
         RETURN;
     END IF;
+    PERFORM msgstore._check_host_events(aggregate_id);
     events_after := 1;
     WITH removed AS (
         DELETE FROM msgstore.stream_events s
@@ -59,4 +60,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore.compact_host(text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.compact_host(text) IS
-    'Replaces the events of a host with one HostCompacted event of the same version, if there are two or more. Returns the number of events before and after, and the number and version of the last event';
+    'Replaces the events of a host with one HostCompacted event of the same version, if there are two or more. Returns the number of events before and after, and the number and version of the last event. Raises XX001 if an event is invalid, and keeps all of them';

@@ -27,6 +27,7 @@ BEGIN
     RETURN QUERY SELECT * FROM msgstore._check_queue();
     RETURN QUERY SELECT * FROM msgstore._check_dead_letters();
     RETURN QUERY SELECT * FROM msgstore._check_outbox();
+    RETURN QUERY SELECT * FROM msgstore._check_streams();
     RETURN QUERY SELECT * FROM msgstore._check_service();
 END
 $$;

@@ -23,6 +23,7 @@
 #endif
 
 #include "server/errors.h"
+#include "server/times.h"
 
 #define ULID_CHARS 26
 #define TIME_BYTES 6
@@ -39,6 +40,7 @@ PG_FUNCTION_INFO_V1(msgstore_next_ulid);
 PG_FUNCTION_INFO_V1(msgstore_ulid_to_uuid);
 PG_FUNCTION_INFO_V1(msgstore_uuid_to_ulid);
 PG_FUNCTION_INFO_V1(msgstore_is_ip_address);
+PG_FUNCTION_INFO_V1(msgstore_is_time);
 
 /* Greater than all that this session has generated. */
 Datum
@@ -93,6 +95,14 @@ msgstore_is_ip_address(PG_FUNCTION_ARGS)
 
 	PG_RETURN_BOOL(inet_pton(AF_INET, address, bytes) == 1 ||
 				   inet_pton(AF_INET6, address, bytes) == 1);
+}
+
+Datum
+msgstore_is_time(PG_FUNCTION_ARGS)
+{
+	TimestampTz result;
+
+	PG_RETURN_BOOL(times_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &result));
 }
 
 /* Raises MS400 for an invalid ULID. */

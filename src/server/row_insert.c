@@ -19,8 +19,11 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
@@ -34,6 +37,7 @@
 #define MOST_INDEXES 16
 
 static bool is_plain(Relation table, int ncolumns);
+static bool has_insert_trigger(Relation table);
 static void store(RowTarget *target,
 				  TupleTableSlot *slot,
 				  const Datum *values,
@@ -45,6 +49,9 @@ static void insert_index_entries(RowTarget *target,
 								 List *indexes);
 static void insert_rows(RowTarget *target, TupleTableSlot **slots, int n);
 static bool is_not_indexed(const IndexInfo *index, TupleTableSlot *slot);
+static bool is_null_instead(const Node *condition, TupleTableSlot *slot);
+static bool is_other_text(const Node *condition, TupleTableSlot *slot);
+static bool is_column(const void *node);
 
 bool
 row_target_open(RowTarget *target,
@@ -81,11 +88,24 @@ is_plain(Relation table, int ncolumns)
 	TupleConstr *constraints = RelationGetDescr(table)->constr;
 
 	return tables_holds_rows(table) && !table->rd_rel->relispartition &&
-		   table->trigdesc == NULL && table->rd_rules == NULL &&
+		   !has_insert_trigger(table) && table->rd_rules == NULL &&
 		   check_enable_rls(RelationGetRelid(table), InvalidOid, true) !=
 			   RLS_ENABLED &&
 		   RelationGetDescr(table)->natts == ncolumns &&
 		   (constraints == NULL || !constraints->has_generated_stored);
+}
+
+/* Triggers for other operations do not matter to an INSERT. */
+static bool
+has_insert_trigger(Relation table)
+{
+	const TriggerDesc *triggers = table->trigdesc;
+
+	return triggers != NULL && (triggers->trig_insert_before_row ||
+								triggers->trig_insert_after_row ||
+								triggers->trig_insert_instead_row ||
+								triggers->trig_insert_before_statement ||
+								triggers->trig_insert_after_statement);
 }
 
 /*
@@ -295,22 +315,57 @@ insert_index_entries(RowTarget *target,
 }
 
 /*
- * Whether the row is null in the column of a partial index WHERE column IS NOT
- * NULL. To initialize this condition for the executor costs as much as an index
- * entry that is not made.
+ * Whether a partial index leaves out the row because of a condition of the form
+ * column IS NOT NULL or column = 'text'. To initialize the conditions for the
+ * executor costs as much as an index entry that is not made.
  */
 static bool
 is_not_indexed(const IndexInfo *index, TupleTableSlot *slot)
 {
-	const NullTest *test;
-	const Var *column;
+	ListCell *cell;
 
-	if (list_length(index->ii_Predicate) != 1)
+	foreach (cell, index->ii_Predicate)
+	{
+		if (is_null_instead(lfirst(cell), slot) ||
+			is_other_text(lfirst(cell), slot))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_null_instead(const Node *condition, TupleTableSlot *slot)
+{
+	const NullTest *test = (const NullTest *) condition;
+
+	return IsA(condition, NullTest) && test->nulltesttype == IS_NOT_NULL &&
+		   !test->argisrow && is_column(test->arg) &&
+		   slot_attisnull(slot, ((const Var *) test->arg)->varattno);
+}
+
+/* A text of another length is another text, in collation C. */
+static bool
+is_other_text(const Node *condition, TupleTableSlot *slot)
+{
+	const OpExpr *equal = (const OpExpr *) condition;
+	const Const *text_value;
+	bool isnull;
+	Datum value;
+
+	if (!IsA(condition, OpExpr) || equal->opno != TextEqualOperator ||
+		equal->inputcollid != C_COLLATION_OID ||
+		!is_column(linitial(equal->args)) || !IsA(lsecond(equal->args), Const))
 		return false;
-	test = linitial(index->ii_Predicate);
-	if (!IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL ||
-		test->argisrow || !IsA(test->arg, Var))
-		return false;
-	column = (const Var *) test->arg;
-	return column->varattno > 0 && slot_attisnull(slot, column->varattno);
+	text_value = lsecond(equal->args);
+	value = slot_getattr(slot,
+						 ((const Var *) linitial(equal->args))->varattno,
+						 &isnull);
+	return isnull || text_value->constisnull ||
+		   !datum_image_eq(value, text_value->constvalue, false, -1);
+}
+
+static bool
+is_column(const void *node)
+{
+	return IsA(node, Var) && ((const Var *) node)->varattno > 0;
 }

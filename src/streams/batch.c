@@ -19,7 +19,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
+#include "utils/fmgroids.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -31,9 +31,8 @@
 #include "server/versions.h"
 #include "streams/streams.h"
 
-#define FIELDS_OF_EVENT                                                        \
-	"An event must have the fields stream, type and data; metadata, "          \
-	"expected_version, event_id and created_by are optional."
+/* Arrays that are inserted from. */
+#define COLUMNS 11
 
 /*
  * Attempts after which a trigger, if there is one, is more likely to suppress
@@ -70,10 +69,15 @@ static Statement find_versions = {
 static Statement insert_events = {
 	.sql = "INSERT INTO msgstore.stream_events (tenant_id, horizon, created_at,"
 		   " global_position, version, event_id, stream, category, type,"
-		   " created_by, data, metadata)"
-		   " SELECT $1, $2, $3, n.* FROM unnest($4, $5, $6, $7, $8, $9, $10,"
-		   " $11, $12) AS n ON CONFLICT DO NOTHING",
-	.nargs = 12,
+		   " created_by, data, metadata, happened_at, tags)"
+		   " SELECT $1, $2, $3, n.global_position, n.version, n.event_id,"
+		   " n.stream, n.category, n.type, n.created_by, n.data, n.metadata,"
+		   " n.happened_at, n.tags::text[]"
+		   " FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+		   " AS n (global_position, version, event_id, stream, category, type,"
+		   " created_by, data, metadata, happened_at, tags)"
+		   " ON CONFLICT DO NOTHING",
+	.nargs = 14,
 	.argtypes = {TEXTOID,
 				 INT8OID,
 				 TIMESTAMPTZOID,
@@ -85,18 +89,12 @@ static Statement insert_events = {
 				 TEXTARRAYOID,
 				 TEXTARRAYOID,
 				 JSONBARRAYOID,
-				 JSONBARRAYOID}};
+				 JSONBARRAYOID,
+				 TIMESTAMPTZARRAYOID,
+				 TEXTARRAYOID}};
 
-static void read_event(Jsonb *given, int ordinal, StreamEvent *event);
-static void set_field(StreamEvent *event, int ordinal, char *key, JsonbValue *);
-static text *
-string_value(int ordinal, const char *field, const JsonbValue *value);
-static int64
-version_value(int ordinal, const char *field, const JsonbValue *value);
-static pg_uuid_t *id_value(int ordinal, const JsonbValue *value);
-pg_noreturn static void
-refuse_field(int ordinal, const char *field, const char *kind);
 static void append_all(StreamEvent *events, int n);
+static void lock_tags(const StreamEvent *events, int n);
 static bool append_once(StreamEvent *events, int n);
 static bool try_append(StreamEvent *events, int n);
 static int find_stored(StreamEvent *events, int n);
@@ -105,6 +103,7 @@ static bool same_content(const StreamEvent *a, const StreamEvent *b);
 static bool same_jsonb(Jsonb *a, Jsonb *b);
 static void give_versions(StreamEvent **sorted, int n);
 static bool insert_all(StreamEvent **sorted, int n);
+static void add_keys(StreamEvent **sorted, int n);
 static int compare_ids(const void *a, const void *b);
 static int compare_streams(const void *a, const void *b);
 static int compare_texts(const text *a, const text *b);
@@ -139,7 +138,7 @@ msgstore_append_batch(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_MS_BAD_REQUEST),
 					 errmsg("event %d is not a JSON object", n + 1)));
-		read_event(JsonbValueToJsonb(&value), n + 1, &events[n]);
+		streams_read_event(JsonbValueToJsonb(&value), n + 1, &events[n]);
 		n++;
 	}
 	InitMaterializedSRF(fcinfo, 0);
@@ -159,136 +158,13 @@ msgstore_append_batch(PG_FUNCTION_ARGS)
 }
 
 static void
-read_event(Jsonb *given, int ordinal, StreamEvent *event)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(&given->root);
-	JsonbValue key;
-	JsonbValue value;
-	JsonbIteratorToken token;
-
-	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		(void) JsonbIteratorNext(&iterator, &value, true);
-		if (value.type != jbvNull)
-			set_field(event,
-					  ordinal,
-					  pnstrdup(key.val.string.val, key.val.string.len),
-					  &value);
-	}
-	if (event->stream == NULL || event->type == NULL || event->data == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MS_BAD_REQUEST),
-				 errmsg("event %d has no \"%s\"",
-						ordinal,
-						event->stream == NULL ? "stream"
-						: event->type == NULL ? "type"
-											  : "data"),
-				 errdetail(FIELDS_OF_EVENT)));
-	streams_check_not_kept(event);
-	streams_check_event(event);
-	streams_check_expected(event);
-}
-
-static void
-set_field(StreamEvent *event, int ordinal, char *key, JsonbValue *value)
-{
-	if (strcmp(key, "stream") == 0)
-		event->stream = string_value(ordinal, key, value);
-	else if (strcmp(key, "type") == 0)
-		event->type = string_value(ordinal, key, value);
-	else if (strcmp(key, "created_by") == 0)
-		event->created_by = string_value(ordinal, key, value);
-	else if (strcmp(key, "data") == 0)
-		event->data = JsonbValueToJsonb(value);
-	else if (strcmp(key, "metadata") == 0)
-		event->metadata = JsonbValueToJsonb(value);
-	else if (strcmp(key, "event_id") == 0)
-		event->event_id = id_value(ordinal, value);
-	else if (strcmp(key, "expected_version") == 0)
-	{
-		event->has_expected = true;
-		event->expected = version_value(ordinal, key, value);
-	}
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_MS_BAD_REQUEST),
-				 errmsg("event %d has an unknown field \"%s\"", ordinal, key),
-				 errdetail(FIELDS_OF_EVENT)));
-}
-
-static text *
-string_value(int ordinal, const char *field, const JsonbValue *value)
-{
-	if (value->type != jbvString)
-		refuse_field(ordinal, field, "a string");
-	return cstring_to_text_with_len(value->val.string.val,
-									value->val.string.len);
-}
-
-static int64
-version_value(int ordinal, const char *field, const JsonbValue *value)
-{
-	char *digits;
-	char *end;
-	int64 version;
-
-	if (value->type != jbvNumeric)
-		refuse_field(ordinal, field, "an integer");
-	digits = DatumGetCString(
-		DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	errno = 0;
-	version = strtoll(digits, &end, 10);
-	if (errno != 0 || *end != '\0')
-		refuse_field(ordinal, field, "an integer");
-	return version;
-}
-
-/* Hexadecimal digits, with or without the hyphens of RFC 9562. */
-static pg_uuid_t *
-id_value(int ordinal, const JsonbValue *value)
-{
-	static const char hex[] = "0123456789abcdef";
-	pg_uuid_t *id = palloc0(sizeof(pg_uuid_t));
-	int digits = 0;
-	int i;
-
-	if (value->type != jbvString)
-		refuse_field(ordinal, "event_id", "a UUID");
-	for (i = 0; i < value->val.string.len; i++)
-	{
-		char c = pg_tolower((unsigned char) value->val.string.val[i]);
-		const char *place = memchr(hex, c, 16);
-
-		if (c == '-' && (i == 8 || i == 13 || i == 18 || i == 23))
-			continue;
-		if (place == NULL || digits == 32)
-			refuse_field(ordinal, "event_id", "a UUID");
-		id->data[digits / 2] |= (place - hex) << (digits % 2 == 0 ? 4 : 0);
-		digits++;
-	}
-	if (digits != 32)
-		refuse_field(ordinal, "event_id", "a UUID");
-	return id;
-}
-
-static void
-refuse_field(int ordinal, const char *field, const char *kind)
-{
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_MS_BAD_REQUEST),
-		 errmsg("field \"%s\" of event %d is not %s", field, ordinal, kind)));
-}
-
-static void
 append_all(StreamEvent *events, int n)
 {
 	int rounds = 0;
 	int i;
 
 	PreventCommandIfReadOnly("append_batch()");
+	lock_tags(events, n);
 	SPI_connect();
 	while (!append_once(events, n))
 	{
@@ -303,6 +179,18 @@ append_all(StreamEvent *events, int n)
 		if (!events[i].duplicate)
 			streams_wake_at_commit(events[i].category);
 	}
+}
+
+static void
+lock_tags(const StreamEvent *events, int n)
+{
+	ArrayType **tags = palloc(sizeof(ArrayType *) * n);
+	int i;
+
+	for (i = 0; i < n; i++)
+		tags[i] = events[i].tags;
+	streams_lock_tags(tags, n, NULL);
+	pfree(tags);
 }
 
 /*
@@ -370,7 +258,8 @@ try_append(StreamEvent *events, int n)
 	for (i = 0; i < n; i++)
 	{
 		if (!events[i].duplicate)
-			events[i].position = streams_take_position();
+			events[i].position =
+				streams_take_position(events[i].category, events[i].tags);
 	}
 	if (!insert_all(sorted, nsorted))
 		return false;
@@ -524,8 +413,8 @@ give_versions(StreamEvent **sorted, int n)
 static bool
 insert_all(StreamEvent **sorted, int n)
 {
-	Datum *columns = palloc0(sizeof(Datum) * n * 9);
-	bool *nulls = palloc0(sizeof(bool) * n * 9);
+	Datum *columns = palloc0(sizeof(Datum) * n * COLUMNS);
+	bool *nulls = palloc0(sizeof(bool) * n * COLUMNS);
 	static const Oid types[] = {INT8OID,
 								INT8OID,
 								UUIDOID,
@@ -534,8 +423,10 @@ insert_all(StreamEvent **sorted, int n)
 								TEXTOID,
 								TEXTOID,
 								JSONBOID,
-								JSONBOID};
-	Datum values[12];
+								JSONBOID,
+								TIMESTAMPTZOID,
+								TEXTOID};
+	Datum values[3 + COLUMNS];
 	int i;
 
 	for (i = 0; i < n; i++)
@@ -559,15 +450,40 @@ insert_all(StreamEvent **sorted, int n)
 		columns[8 * n + i] = PointerGetDatum(event->metadata);
 		nulls[6 * n + i] = event->created_by == NULL;
 		nulls[8 * n + i] = event->metadata == NULL;
+		columns[9 * n + i] = TimestampTzGetDatum(event->happened_at);
+		nulls[9 * n + i] = !event->has_happened;
+		nulls[10 * n + i] = event->tags == NULL;
+		if (event->tags != NULL)
+			columns[10 * n + i] = CStringGetTextDatum(
+				OidOutputFunctionCall(F_ARRAY_OUT,
+									  PointerGetDatum(event->tags)));
 	}
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
 	values[1] = Int64GetDatum(streams_horizon());
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
-	for (i = 0; i < 9; i++)
+	for (i = 0; i < COLUMNS; i++)
 		values[3 + i] =
 			statement_array(types[i], columns + i * n, nulls + i * n, n);
 	statement_execute(&insert_events, values, NULL);
-	return SPI_processed == (uint64) n;
+	if (SPI_processed != (uint64) n)
+		return false;
+	add_keys(sorted, n);
+	return true;
+}
+
+static void
+add_keys(StreamEvent **sorted, int n)
+{
+	Datum *positions = palloc(sizeof(Datum) * n);
+	int found = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (streams_has_keys(sorted[i]))
+			positions[found++] = Int64GetDatum(sorted[i]->position);
+	}
+	streams_add_keys(positions, found);
 }
 
 /* Events with the same id stay in the order of the call. */

@@ -42,6 +42,8 @@ enum
 	COLUMN_CREATED_BY,
 	COLUMN_DATA,
 	COLUMN_METADATA,
+	COLUMN_HAPPENED_AT,
+	COLUMN_TAGS,
 	COLUMNS
 };
 
@@ -82,7 +84,7 @@ insert_into(RowTarget *target, StreamEvent *event)
 		(!event->has_expected || event->expected == version))
 	{
 		event->version = version + 1;
-		event->position = streams_take_position();
+		event->position = streams_take_position(event->category, event->tags);
 		stored = add_row(target, tenant, event);
 	}
 	PopActiveSnapshot();
@@ -118,14 +120,17 @@ add_row(RowTarget *target, Datum tenant, const StreamEvent *event)
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS] = {false};
 	pg_uuid_t *id = event->event_id;
-	List *indexes = NIL;
+	List *indexes = list_make1_oid(
+		RelationGetRelid(row_target_index(target, "stream_events_pkey")));
 
-	if (id == NULL)
+	/* A generated id is new, so only the version can conflict. */
+	if (id != NULL)
+		indexes = lappend_oid(
+			indexes,
+			RelationGetRelid(
+				row_target_index(target, "stream_events_event_id_key")));
+	else
 	{
-		/* A generated id is new, so only the version can conflict. */
-		Relation key = row_target_index(target, "stream_events_pkey");
-
-		indexes = list_make1_oid(RelationGetRelid(key));
 		id = palloc(sizeof(pg_uuid_t));
 		streams_make_event_id(event->position, id);
 	}
@@ -144,5 +149,9 @@ add_row(RowTarget *target, Datum tenant, const StreamEvent *event)
 	nulls[COLUMN_CREATED_BY] = event->created_by == NULL;
 	nulls[COLUMN_DATA] = event->data == NULL;
 	nulls[COLUMN_METADATA] = event->metadata == NULL;
+	values[COLUMN_HAPPENED_AT] = TimestampTzGetDatum(event->happened_at);
+	nulls[COLUMN_HAPPENED_AT] = !event->has_happened;
+	values[COLUMN_TAGS] = PointerGetDatum(event->tags);
+	nulls[COLUMN_TAGS] = event->tags == NULL;
 	return row_insert_new(target, values, nulls, indexes);
 }

@@ -3,47 +3,44 @@
  *
  * Positions are drawn from a sequence, but transactions do not commit in the
  * order in which they drew. A reader that continues after the last position it
- * saw must therefore stop before the smallest position of an open transaction,
- * or it misses events that appear later.
+ * saw must therefore stop before the smallest position that an open transaction
+ * has drawn for what it reads, or it misses events that appear later.
  *
- * A session publishes a lower bound before it draws: the last value of the
- * sequence plus one, below which none of its positions can be. After the draw
- * it raises the bound to the position, and it clears the bound once its
- * transaction has ended for all sessions. A reader reads the last value of the
- * sequence first, then the bounds, and takes its snapshot last. Each position
- * up to that value was drawn after its bound was published: either the reader
- * still sees the bound, or the transaction has ended and the snapshot shows its
- * result. Nothing is locked.
+ * A session publishes, for each category and tag it appends to, a lower bound
+ * before it draws: the last value of the sequence plus one, below which none of
+ * its positions in the category can be. After the draw it raises the bound to
+ * the position. It withdraws the bound once its transaction has ended for all
+ * sessions, or the subtransaction that published it was rolled back, whose
+ * events no snapshot will ever show. A reader reads the last value of the
+ * sequence first, then the bounds of its category or tenant, and takes its
+ * snapshot last. Each position up to that value was drawn after its bound was
+ * published: either the reader still sees the bound, or the transaction has
+ * ended and the snapshot shows its result. Nothing is locked.
+ * test/model/positions.pml is a model of this.
+ *
+ * A session has bounds for four categories and tags. A fifth one shares a bound
+ * for the whole tenant, and another tenant then extends it to the database.
  *
  * If there are no bounds to read (not preloaded, or on a standby) or they do
- * not apply (a transaction whose snapshot is older than the reading), the xmin
- * of the snapshot decides. Each event is stored with a horizon, the next
- * transaction id after its position was drawn. A session that drew a smaller
- * position had its transaction id before. So once all transactions below the
- * horizon have ended, all smaller positions are settled. The horizon contains
- * 16 bits of the cluster's system identifier, because in another cluster, where
- * the event was restored and is settled anyway, the transaction id means
- * nothing.
+ * not apply (a transaction whose snapshot is older than the reading), or the
+ * log has come from elsewhere, the horizons of the events decide (horizon.c).
  */
 #include "postgres.h"
 
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 
 #include "server/settings.h"
-#include "server/statement.h"
+#include "streams/counter.h"
+#include "streams/horizon.h"
 #include "streams/streams.h"
 #include "streams/watch.h"
 
@@ -53,16 +50,28 @@
 #define MY_SLOT MyProc->pgprocno
 #endif
 
-#define HORIZON_BITS 48
+/* Bounds for one category each; the last bound of a slot is for the others. */
+#define EXACT_BOUNDS 4
+#define BOUNDS (EXACT_BOUNDS + 1)
+
+/* Hashes of a tenant and of a category; 0 in a bound: all of them. */
+typedef struct Scope
+{
+	uint32 tenant;
+	uint32 category;
+} Scope;
+
+typedef struct Bound
+{
+	pg_atomic_uint64 position; /* 0: not in use, like all that follow it */
+	Oid database;
+	Scope scope;
+} Bound;
 
 typedef union PositionSlot
 {
-	struct
-	{
-		pg_atomic_uint64 position; /* 0: no open transaction has drawn one */
-		Oid database;
-	} s;
-	char pad[PG_CACHE_LINE_SIZE];
+	Bound bounds[BOUNDS];
+	char pad[2 * PG_CACHE_LINE_SIZE];
 } PositionSlot;
 
 typedef struct StreamsShared
@@ -71,29 +80,33 @@ typedef struct StreamsShared
 	PositionSlot slots[FLEXIBLE_ARRAY_MEMBER]; /* by the process's number */
 } StreamsShared;
 
-static Statement probe_below = {
-	.sql = "SELECT global_position, horizon FROM msgstore.stream_events"
-		   " WHERE tenant_id = $1 AND global_position <= $2"
-		   " ORDER BY global_position DESC LIMIT 1",
-	.nargs = 2,
-	.argtypes = {TEXTOID, INT8OID},
-	.table = "stream_events"};
+/* This session's view of a bound that it has published. */
+typedef struct OwnBound
+{
+	Scope scope;
+	int level; /* subtransaction that published it */
+} OwnBound;
 
 static StreamsShared *shared = NULL;
 
 /* State of the open transaction. */
 static bool has_drawn = false; /* or is about to draw */
 static int64 last_position = 0;
+static OwnBound own[BOUNDS];
+static int nown = 0;
 
 static Size shared_size(void);
-static Oid sequence_id(void);
-static int64 sequence_last_value(void);
-static int64 settled_by_slots(void);
-static int64 settled_by_xmin(void);
-static bool probe(int64 at, int64 *position, int64 *horizon);
-static uint64 full_xmin(void);
-static bool horizon_passed(int64 horizon, uint64 xmin);
+static Scope scope_of(const text *category);
+static Bound *publish_bound(Scope scope);
+static void publish_tags(ArrayType *tags);
+static bool covers(Scope bound, Scope scope);
+static int64 settled_by_slots(Scope scope, int64 settled);
+static void withdraw_bounds(int level);
 static void at_transaction_end(XactEvent event, void *arg);
+static void at_subtransaction_end(SubXactEvent event,
+								  SubTransactionId own_id,
+								  SubTransactionId parent,
+								  void *arg);
 
 PG_FUNCTION_INFO_V1(msgstore_take_position);
 PG_FUNCTION_INFO_V1(msgstore_horizon);
@@ -103,8 +116,9 @@ PG_FUNCTION_INFO_V1(msgstore_settled_position);
 Datum
 msgstore_take_position(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
-	PG_RETURN_INT64(streams_take_position());
+	ArrayType *tags = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
+
+	PG_RETURN_INT64(streams_take_position(PG_GETARG_TEXT_PP(0), tags));
 }
 
 Datum
@@ -124,62 +138,47 @@ msgstore_event_id(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(id);
 }
 
+/* _settled_position(category) */
 Datum
 msgstore_settled_position(PG_FUNCTION_ARGS)
 {
+	const text *category = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
 	int64 position;
 
-	(void) fcinfo;
 	SPI_connect();
-	position = streams_settled_position();
+	position = streams_settled_position(category);
 	SPI_finish();
 	PG_RETURN_INT64(position);
 }
 
 int64
-streams_take_position(void)
+streams_take_position(const text *category, ArrayType *tags)
 {
-	pg_atomic_uint64 *own = NULL;
-	int64 position;
+	Scope scope = scope_of(category);
+	Bound *bound = NULL;
 
 	/* The transaction id must come first, so that the horizon is above it. */
 	(void) GetCurrentTransactionId();
 	has_drawn = true;
 	if (shared != NULL)
 	{
-		PositionSlot *slot = &shared->slots[MY_SLOT];
-
-		if (MY_SLOT >= shared->nslots)
-			elog(ERROR, "process has no slot for its position");
-		own = &slot->s.position;
-		if (pg_atomic_read_u64(own) == 0)
-		{
-			slot->s.database = MyDatabaseId;
-			pg_write_barrier();
-			pg_atomic_write_u64(own, sequence_last_value() + 1);
-			pg_memory_barrier();
-		}
-		else
-			own = NULL;
+		bound = publish_bound(scope);
+		if (tags != NULL)
+			publish_tags(tags);
 	}
-	position = nextval_internal(sequence_id(), false);
-	last_position = position;
-	if (own != NULL)
-		pg_atomic_write_u64(own, position);
-	return position;
+	last_position = counter_draw(scope.tenant);
+	if (bound != NULL)
+		pg_atomic_write_u64(&bound->position, last_position);
+	return last_position;
 }
 
 int64
 streams_horizon(void)
 {
-	uint64 next;
-
 	if (last_position == 0)
 		elog(ERROR, "horizon requested before a position was drawn");
 	pg_memory_barrier();
-	next = U64FromFullTransactionId(ReadNextFullTransactionId());
-	return (int64) ((GetSystemIdentifier() << HORIZON_BITS) |
-					(next & ((UINT64CONST(1) << HORIZON_BITS) - 1)));
+	return horizon_now();
 }
 
 /*
@@ -205,17 +204,35 @@ streams_make_event_id(int64 position, pg_uuid_t *id)
 }
 
 int64
-streams_settled_position(void)
+streams_settled_position(const text *category)
 {
-	if (shared != NULL && !RecoveryInProgress() && !IsolationUsesXactSnapshot())
-		return settled_by_slots();
-	return settled_by_xmin();
+	bool has_slots =
+		shared != NULL && !RecoveryInProgress() && !IsolationUsesXactSnapshot();
+	int64 drawn = counter_last_value();
+	int64 settled;
+	int64 end;
+
+	if (has_slots)
+		settled = settled_by_slots(scope_of(category), drawn);
+	else
+		settled = horizon_settled_by_xmin();
+	/* Positions of this server are drawn before their events appear. */
+	end = counter_end_of_log();
+	if (end > drawn && end > counter_last_value())
+	{
+		if (!has_slots)
+			settled = Min(settled, horizon_settled_in_copy(drawn));
+		else if (settled == drawn)
+			settled = horizon_settled_in_copy(drawn);
+	}
+	return settled;
 }
 
 void
 streams_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 	streams_wait_init();
 }
 
@@ -232,6 +249,7 @@ streams_shmem_startup(void)
 {
 	bool found;
 	int i;
+	int j;
 
 	streams_wait_shmem_startup();
 	streams_watch_shmem_startup();
@@ -239,10 +257,11 @@ streams_shmem_startup(void)
 	if (found)
 		return;
 	shared->nslots = MaxBackends;
+	memset(shared->slots, 0, sizeof(PositionSlot) * shared->nslots);
 	for (i = 0; i < shared->nslots; i++)
 	{
-		pg_atomic_init_u64(&shared->slots[i].s.position, 0);
-		shared->slots[i].s.database = InvalidOid;
+		for (j = 0; j < BOUNDS; j++)
+			pg_atomic_init_u64(&shared->slots[i].bounds[j].position, 0);
 	}
 }
 
@@ -253,140 +272,136 @@ shared_size(void)
 					mul_size(MaxBackends, sizeof(PositionSlot)));
 }
 
-static Oid
-sequence_id(void)
+/* NULL: all categories of the tenant. */
+static Scope
+scope_of(const text *category)
 {
-	return get_relname_relid("stream_events_position_seq",
-							 get_namespace_oid("msgstore", false));
+	Scope scope;
+
+	scope.tenant = hash_bytes((const unsigned char *) msgstore_tenant_id,
+							  strlen(msgstore_tenant_id));
+	scope.category =
+		category == NULL
+			? 0
+			: hash_bytes((const unsigned char *) VARDATA_ANY(category),
+						 VARSIZE_ANY_EXHDR(category));
+	scope.tenant = Max(scope.tenant, 1);
+	if (category != NULL)
+		scope.category = Max(scope.category, 1);
+	return scope;
 }
 
-/* 0 before the first draw. */
-static int64
-sequence_last_value(void)
+/*
+ * Publishes a bound for the next draw, unless there is one. Returns it if the
+ * draw may raise it.
+ */
+static Bound *
+publish_bound(Scope scope)
 {
-	LOCAL_FCINFO(call, 1);
-	Datum value;
-
-	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
-	call->args[0].value = ObjectIdGetDatum(sequence_id());
-	call->args[0].isnull = false;
-	value = pg_sequence_last_value(call);
-	return call->isnull ? 0 : DatumGetInt64(value);
-}
-
-static int64
-settled_by_slots(void)
-{
-	int64 settled = sequence_last_value();
+	Bound *bounds;
 	int i;
+
+	if (MY_SLOT >= shared->nslots)
+		elog(ERROR, "process has no slot for its position");
+	for (i = 0; i < nown; i++)
+	{
+		if (covers(own[i].scope, scope))
+			return NULL;
+	}
+	bounds = shared->slots[MY_SLOT].bounds;
+	if (nown == BOUNDS)
+	{
+		own[EXACT_BOUNDS].scope.tenant = 0;
+		bounds[EXACT_BOUNDS].scope.tenant = 0;
+		pg_memory_barrier();
+		return NULL;
+	}
+	if (nown == EXACT_BOUNDS)
+		scope.category = 0;
+	own[nown].scope = scope;
+	own[nown].level = GetCurrentTransactionNestLevel();
+	bounds[nown].database = MyDatabaseId;
+	bounds[nown].scope = scope;
+	pg_write_barrier();
+	pg_atomic_write_u64(&bounds[nown].position, counter_last_value() + 1);
+	pg_memory_barrier();
+	return &bounds[nown++];
+}
+
+/* A tag is like a category; no name of a category contains a hyphen. */
+static void
+publish_tags(ArrayType *tags)
+{
+	Datum *values;
+	int n;
+	int i;
+
+	deconstruct_array(tags,
+					  TEXTOID,
+					  -1,
+					  false,
+					  TYPALIGN_INT,
+					  &values,
+					  NULL,
+					  &n);
+	for (i = 0; i < n; i++)
+	{
+		char *name = psprintf("tag-%s", TextDatumGetCString(values[i]));
+
+		(void) publish_bound(scope_of(cstring_to_text(name)));
+	}
+}
+
+static bool
+covers(Scope bound, Scope scope)
+{
+	return (bound.tenant == 0 || bound.tenant == scope.tenant) &&
+		   (bound.category == 0 || scope.category == 0 ||
+			bound.category == scope.category);
+}
+
+static int64
+settled_by_slots(Scope scope, int64 settled)
+{
+	int i;
+	int j;
 
 	pg_memory_barrier();
 	for (i = 0; i < shared->nslots; i++)
 	{
-		PositionSlot *slot = &shared->slots[i];
-		int64 position = (int64) pg_atomic_read_u64(&slot->s.position);
+		for (j = 0; j < BOUNDS; j++)
+		{
+			Bound *bound = &shared->slots[i].bounds[j];
+			int64 position = (int64) pg_atomic_read_u64(&bound->position);
 
-		if (position == 0)
-			continue;
-		/*
-		 * If another process has taken over the slot since, it has set its
-		 * database first, and the transaction of this position has ended.
-		 */
-		pg_read_barrier();
-		if (slot->s.database == MyDatabaseId)
-			settled = Min(settled, position - 1);
+			if (position == 0)
+				break;
+			/*
+			 * If the bound has been taken over since, its new owner has set the
+			 * scope first, and the events of this position are decided.
+			 */
+			pg_read_barrier();
+			if (bound->database == MyDatabaseId && covers(bound->scope, scope))
+				settled = Min(settled, position - 1);
+		}
 	}
 	/* Before the caller takes its snapshot. */
 	pg_memory_barrier();
 	return settled;
 }
 
-/*
- * Finds the last event whose horizon has passed; all before it are settled. The
- * search goes back from the end in steps that double, and then halves the last
- * step: the unsettled part is only as long as the oldest transaction is old.
- */
-static int64
-settled_by_xmin(void)
+/* Of this subtransaction level and deeper ones, the last first. */
+static void
+withdraw_bounds(int level)
 {
-	uint64 xmin = full_xmin();
-	int64 at = PG_INT64_MAX;
-	int64 step = 1;
-	int64 unsettled;
-	int64 position;
-	int64 horizon;
-
-	for (;;)
+	if (MyProc == NULL)
+		return;
+	while (nown > 0 && own[nown - 1].level >= level)
 	{
-		if (!probe(at, &position, &horizon))
-			return 0;
-		if (horizon_passed(horizon, xmin))
-			break;
-		unsettled = position;
-		at = position - step;
-		step *= 2;
-		if (at <= 0)
-		{
-			position = 0;
-			break;
-		}
+		nown--;
+		pg_atomic_write_u64(&shared->slots[MY_SLOT].bounds[nown].position, 0);
+		pg_write_barrier();
 	}
-	if (at == PG_INT64_MAX)
-		return position;
-	while (unsettled - position > 1)
-	{
-		int64 middle = position + (unsettled - position) / 2;
-		int64 there;
-
-		if (!probe(middle, &there, &horizon) || there <= position ||
-			horizon_passed(horizon, xmin))
-			position = middle;
-		else
-			unsettled = there;
-	}
-	return position;
-}
-
-static bool
-probe(int64 at, int64 *position, int64 *horizon)
-{
-	Datum values[2];
-	bool isnull;
-	bool found;
-
-	values[0] = CStringGetTextDatum(msgstore_tenant_id);
-	values[1] = Int64GetDatum(at);
-	statement_execute(&probe_below, values, NULL);
-	found = SPI_processed > 0;
-	if (found)
-	{
-		*position = DatumGetInt64(statement_value(0, 1, &isnull));
-		*horizon = DatumGetInt64(statement_value(0, 2, &isnull));
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return found;
-}
-
-/* All transactions below it have ended for snapshots taken from now on. */
-static uint64
-full_xmin(void)
-{
-	TransactionId xmin = GetTransactionSnapshot()->xmin;
-	uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
-	uint64 full = (next & ~UINT64CONST(0xffffffff)) | xmin;
-
-	return full > next ? full - (UINT64CONST(1) << 32) : full;
-}
-
-static bool
-horizon_passed(int64 horizon, uint64 xmin)
-{
-	uint64 cluster = GetSystemIdentifier() << HORIZON_BITS;
-	uint64 mask = (UINT64CONST(1) << HORIZON_BITS) - 1;
-
-	if (((uint64) horizon & ~mask) != cluster)
-		return true;
-	return ((uint64) horizon & mask) <= (xmin & mask);
 }
 
 /*
@@ -411,7 +426,39 @@ at_transaction_end(XactEvent event, void *arg)
 		return;
 	has_drawn = false;
 	last_position = 0;
-	if (shared != NULL && MY_SLOT < shared->nslots)
-		pg_atomic_write_u64(&shared->slots[MY_SLOT].s.position, 0);
+	withdraw_bounds(0);
+	if (event == XACT_EVENT_ABORT)
+		counter_compare_again();
 	streams_wake_waiters();
+}
+
+/*
+ * The events of a subtransaction that is rolled back never appear, so readers
+ * need not wait for the end of the transaction. Those of one that ends
+ * otherwise become its parent's.
+ */
+static void
+at_subtransaction_end(SubXactEvent event,
+					  SubTransactionId own_id,
+					  SubTransactionId parent,
+					  void *arg)
+{
+	int level = GetCurrentTransactionNestLevel();
+	int before = nown;
+	int i;
+
+	(void) own_id;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		withdraw_bounds(level);
+		if (nown < before)
+			streams_wake_settled();
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (i = 0; i < nown; i++)
+			own[i].level = Min(own[i].level, level - 1);
+	}
 }

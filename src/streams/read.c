@@ -17,11 +17,12 @@
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "streams/filter.h"
 #include "streams/streams.h"
 
 #define EVENT_COLUMNS                                                          \
 	"stream, version, global_position, event_id, type, data, metadata,"        \
-	" created_at, created_by"
+	" created_at, created_by, happened_at, tags"
 
 static Statement read_forwards = {
 	.sql = "SELECT " EVENT_COLUMNS " FROM msgstore.stream_events"
@@ -73,7 +74,8 @@ static Statement read_category_of_member = {
 static Statement fold_stream = {
 	.sql = "SELECT msgstore.fold(e.data) FROM ("
 		   "SELECT data FROM msgstore.stream_events"
-		   " WHERE tenant_id = $1 AND stream = $2 AND created_at <= $3"
+		   " WHERE tenant_id = $1 AND stream = $2"
+		   " AND coalesce(happened_at, created_at) <= $3"
 		   " ORDER BY version) AS e",
 	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID},
@@ -83,7 +85,7 @@ static int64 count_argument(FunctionCallInfo fcinfo, int arg, const char *name);
 static Datum return_rows(FunctionCallInfo fcinfo,
 						 Statement *statement,
 						 Datum *values,
-						 const char *nulls);
+						 int filters);
 static Datum read_stream(FunctionCallInfo fcinfo, Statement *statement);
 static Datum read_settled(FunctionCallInfo fcinfo, bool by_category);
 static int member_arguments(FunctionCallInfo fcinfo, int first, Datum *values);
@@ -194,22 +196,30 @@ count_argument(FunctionCallInfo fcinfo, int arg, const char *name)
 	return count;
 }
 
+/* The arguments from "filters" on are types and metadata, which may be null. */
 static Datum
 return_rows(FunctionCallInfo fcinfo,
 			Statement *statement,
 			Datum *values,
-			const char *nulls)
+			int filters)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	uint64 row;
 
-	statement_execute(statement, values, nulls);
+	if (PG_ARGISNULL(filters) && PG_ARGISNULL(filters + 1))
+		statement_execute(statement, values, NULL);
+	else
+		filter_execute(
+			statement,
+			values,
+			PG_ARGISNULL(filters) ? NULL : PG_GETARG_ARRAYTYPE_P(filters),
+			PG_ARGISNULL(filters + 1) ? NULL : PG_GETARG_JSONB_P(filters + 1));
 	for (row = 0; row < SPI_processed; row++)
 		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[row]);
 	return (Datum) 0;
 }
 
-/* read_stream(stream, from_version, max_events), and backwards */
+/* read_stream(stream, from_version, max_events, types, metadata) */
 static Datum
 read_stream(FunctionCallInfo fcinfo, Statement *statement)
 {
@@ -225,12 +235,12 @@ read_stream(FunctionCallInfo fcinfo, Statement *statement)
 								: PG_GETARG_DATUM(1);
 	values[3] = Int64GetDatum(count_argument(fcinfo, 2, "max_events"));
 	SPI_connect();
-	(void) return_rows(fcinfo, statement, values, NULL);
+	(void) return_rows(fcinfo, statement, values, 3);
 	SPI_finish();
 	return (Datum) 0;
 }
 
-/* read_category(category, after, max, member, size), read_all(after, …) */
+/* read_category(category, after, max, member, size, types, …), read_all() */
 static Datum
 read_settled(FunctionCallInfo fcinfo, bool by_category)
 {
@@ -250,11 +260,15 @@ read_settled(FunctionCallInfo fcinfo, bool by_category)
 		statement =
 			by_category ? &read_category_of_member : &read_log_of_member;
 	if (by_category)
+	{
+		streams_check_category(PG_GETARG_TEXT_PP(0));
 		values[nvalues] = PG_GETARG_DATUM(0);
+	}
 	SPI_connect();
 	/* Must come before the statement takes its snapshot. */
-	values[2] = Int64GetDatum(streams_settled_position());
-	(void) return_rows(fcinfo, statement, values, NULL);
+	values[2] = Int64GetDatum(
+		streams_settled_position(by_category ? PG_GETARG_TEXT_PP(0) : NULL));
+	(void) return_rows(fcinfo, statement, values, first + 4);
 	SPI_finish();
 	return (Datum) 0;
 }

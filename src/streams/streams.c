@@ -35,9 +35,9 @@
 #define INSERT_EVENT(event_id, arbiter)                                        \
 	"INSERT INTO msgstore.stream_events (tenant_id, stream, version,"          \
 	" global_position, horizon, event_id, created_at, category, type,"         \
-	" data, metadata, created_by)"                                             \
-	" SELECT $1, $2, c.version + 1, msgstore._take_position(),"                \
-	" msgstore._horizon(), " event_id ", $3, $4, $5, $6, $7, $8"               \
+	" data, metadata, created_by, happened_at, tags)"                          \
+	" SELECT $1, $2, c.version + 1, msgstore._take_position($4, $11),"         \
+	" msgstore._horizon(), " event_id ", $3, $4, $5, $6, $7, $8, $10, $11"     \
 	" FROM (SELECT coalesce((SELECT e.version FROM msgstore.stream_events e"   \
 	"  WHERE e.tenant_id = $1 AND e.stream = $2"                               \
 	"  ORDER BY e.version DESC LIMIT 1), 0) AS version) AS c"                  \
@@ -48,7 +48,7 @@
 /* A generated id is new, so only the version can conflict. */
 static Statement append_with_new_id = {
 	.sql = INSERT_EVENT("msgstore._event_id()", "(tenant_id, stream, version)"),
-	.nargs = 9,
+	.nargs = 11,
 	.argtypes = {TEXTOID,
 				 TEXTOID,
 				 TIMESTAMPTZOID,
@@ -57,10 +57,12 @@ static Statement append_with_new_id = {
 				 JSONBOID,
 				 JSONBOID,
 				 TEXTOID,
-				 INT8OID}};
+				 INT8OID,
+				 TIMESTAMPTZOID,
+				 TEXTARRAYOID}};
 
-static Statement append_with_own_id = {.sql = INSERT_EVENT("$10", ""),
-									   .nargs = 10,
+static Statement append_with_own_id = {.sql = INSERT_EVENT("$12", ""),
+									   .nargs = 12,
 									   .argtypes = {TEXTOID,
 													TEXTOID,
 													TIMESTAMPTZOID,
@@ -70,6 +72,8 @@ static Statement append_with_own_id = {.sql = INSERT_EVENT("$10", ""),
 													JSONBOID,
 													TEXTOID,
 													INT8OID,
+													TIMESTAMPTZOID,
+													TEXTARRAYOID,
 													UUIDOID}};
 
 static Statement find_by_id = {
@@ -100,7 +104,6 @@ static text *optional_text(FunctionCallInfo fcinfo, int arg);
 static void take_event(FunctionCallInfo fcinfo, StreamEvent *event);
 static text *required_text(FunctionCallInfo fcinfo, int arg, const char *name);
 static void check_name(const text *name, const char *field);
-static void append_event(StreamEvent *event, ConflictWords words);
 static bool insert_event(StreamEvent *event);
 static bool insert_by_statement(StreamEvent *event);
 static bool find_same_event(StreamEvent *event, ConflictWords words);
@@ -109,56 +112,46 @@ set_value(Datum *values, char *nulls, int column, const void *value);
 static int64 version_of(Statement *statement, text *stream);
 
 PG_FUNCTION_INFO_V1(msgstore_append);
-PG_FUNCTION_INFO_V1(msgstore_write_message);
+PG_FUNCTION_INFO_V1(msgstore_append_at);
+PG_FUNCTION_INFO_V1(msgstore_check_category);
 PG_FUNCTION_INFO_V1(msgstore_stream_category);
 PG_FUNCTION_INFO_V1(msgstore_stream_version);
 
-/* append(stream, type, data, expected, metadata, id, by), _append_at(…, at) */
+/* append(stream, type, data, expected, metadata, id, by, happened_at, tags) */
 Datum
 msgstore_append(PG_FUNCTION_ARGS)
 {
 	StreamEvent event;
 
 	take_event(fcinfo, &event);
-	if (event.data == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_MS_BAD_REQUEST),
-				 errmsg("argument \"data\" is null"),
-				 errhint("Use {} for an event without data.")));
-	if (!PG_ARGISNULL(5))
-		event.event_id = PG_GETARG_UUID_P(5);
-	event.created_by = optional_text(fcinfo, 6);
-	if (PG_NARGS() > 7)
-		event.created_at = PG_GETARG_TIMESTAMPTZ(7);
-	else
-		streams_check_not_kept(&event);
-	append_event(&event, CONFLICT_MSGSTORE);
+	event.has_happened = !PG_ARGISNULL(7);
+	if (event.has_happened)
+		event.happened_at = PG_GETARG_TIMESTAMPTZ(7);
+	if (!PG_ARGISNULL(8))
+		event.tags = PG_GETARG_ARRAYTYPE_P(8);
+	streams_check_tags(&event);
+	streams_check_not_kept(&event);
+	streams_append(&event, CONFLICT_MSGSTORE);
 	PG_RETURN_INT64(event.version);
 }
 
-/* write_message(id, stream_name, type, data, metadata, expected_version) */
+/* _append_at(stream, type, data, expected, metadata, id, by, created_at) */
 Datum
-msgstore_write_message(PG_FUNCTION_ARGS)
+msgstore_append_at(PG_FUNCTION_ARGS)
 {
-	StreamEvent event = {0};
+	StreamEvent event;
 
-	event.stream = required_text(fcinfo, 1, "stream_name");
-	event.type = required_text(fcinfo, 2, "type");
-	streams_check_not_kept(&event);
-	if (!PG_ARGISNULL(0))
-		event.event_id = DatumGetUUIDP(DirectFunctionCall1(
-			uuid_in,
-			CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
-	if (!PG_ARGISNULL(3))
-		event.data = PG_GETARG_JSONB_P(3);
-	if (!PG_ARGISNULL(4))
-		event.metadata = PG_GETARG_JSONB_P(4);
-	event.has_expected = !PG_ARGISNULL(5);
-	if (event.has_expected)
-		event.expected = PG_GETARG_INT64(5) + 1;
-	event.created_at = GetCurrentTimestamp();
-	append_event(&event, CONFLICT_MESSAGE_STORE);
-	PG_RETURN_INT64(event.version - 1);
+	take_event(fcinfo, &event);
+	event.created_at = PG_GETARG_TIMESTAMPTZ(7);
+	streams_append(&event, CONFLICT_MSGSTORE);
+	PG_RETURN_INT64(event.version);
+}
+
+Datum
+msgstore_check_category(PG_FUNCTION_ARGS)
+{
+	streams_check_category(PG_GETARG_TEXT_PP(0));
+	PG_RETURN_VOID();
 }
 
 Datum
@@ -170,12 +163,18 @@ msgstore_stream_category(PG_FUNCTION_ARGS)
 Datum
 msgstore_stream_version(PG_FUNCTION_ARGS)
 {
+	PG_RETURN_INT64(streams_version(PG_GETARG_TEXT_PP(0)));
+}
+
+int64
+streams_version(text *stream)
+{
 	int64 version;
 
 	SPI_connect();
-	version = version_of(&see_version, PG_GETARG_TEXT_PP(0));
+	version = version_of(&see_version, stream);
 	SPI_finish();
-	PG_RETURN_INT64(version);
+	return version;
 }
 
 void
@@ -213,6 +212,20 @@ streams_check_expected(const StreamEvent *event)
 					(long long) event->expected),
 			 errdetail(
 				 "The expected version must be that of the last event, or 0 for a stream without events.")));
+}
+
+void
+streams_check_category(const text *category)
+{
+	if (memchr(VARDATA_ANY(category), '-', VARSIZE_ANY_EXHDR(category)) == NULL)
+		return;
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_MS_BAD_REQUEST),
+		 errmsg("\"%s\" is not a category", text_to_cstring(category)),
+		 errdetail(
+			 "A category is the name of its streams up to the first hyphen."),
+		 errhint("Use read_stream() to read a stream.")));
 }
 
 text *
@@ -278,7 +291,7 @@ streams_raise_other_content(const pg_uuid_t *event_id)
 		 errhint("Repeat the event unchanged, or use another event id.")));
 }
 
-/* The first five arguments of an append. */
+/* The first seven arguments of an append. */
 static void
 take_event(FunctionCallInfo fcinfo, StreamEvent *event)
 {
@@ -291,8 +304,16 @@ take_event(FunctionCallInfo fcinfo, StreamEvent *event)
 	if (event->has_expected)
 		event->expected = PG_GETARG_INT64(3);
 	streams_check_expected(event);
+	if (event->data == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("argument \"data\" is null"),
+				 errhint("Use {} for an event without data.")));
 	if (!PG_ARGISNULL(4))
 		event->metadata = PG_GETARG_JSONB_P(4);
+	if (!PG_ARGISNULL(5))
+		event->event_id = PG_GETARG_UUID_P(5);
+	event->created_by = optional_text(fcinfo, 6);
 	event->created_at = GetCurrentTimestamp();
 }
 
@@ -334,12 +355,14 @@ check_name(const text *name, const char *field)
  * version is expected and another session took the next one first; then it
  * tries again with a newer snapshot.
  */
-static void
-append_event(StreamEvent *event, ConflictWords words)
+void
+streams_append(StreamEvent *event, ConflictWords words)
 {
 	bool again = false;
 
 	streams_check_event(event);
+	if (event->tags != NULL)
+		streams_lock_tags(&event->tags, 1, NULL);
 	while (!event->duplicate && !insert_event(event))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -358,8 +381,17 @@ append_event(StreamEvent *event, ConflictWords words)
 		}
 		SPI_finish();
 	}
-	if (!event->duplicate)
-		streams_wake_at_commit(event->category);
+	if (event->duplicate)
+		return;
+	if (streams_has_keys(event))
+	{
+		Datum position = Int64GetDatum(event->position);
+
+		SPI_connect();
+		streams_add_keys(&position, 1);
+		SPI_finish();
+	}
+	streams_wake_at_commit(event->category);
 }
 
 static bool
@@ -378,8 +410,8 @@ insert_event(StreamEvent *event)
 static bool
 insert_by_statement(StreamEvent *event)
 {
-	char nulls[] = "          ";
-	Datum values[10];
+	char nulls[] = "            ";
+	Datum values[12];
 	bool isnull;
 
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
@@ -391,9 +423,13 @@ insert_by_statement(StreamEvent *event)
 	set_value(values, nulls, 5, event->data);
 	set_value(values, nulls, 6, event->metadata);
 	set_value(values, nulls, 7, event->created_by);
-	set_value(values, nulls, 9, event->event_id);
+	values[9] = TimestampTzGetDatum(event->happened_at);
+	set_value(values, nulls, 10, event->tags);
+	set_value(values, nulls, 11, event->event_id);
 	if (!event->has_expected)
 		nulls[8] = 'n';
+	if (!event->has_happened)
+		nulls[9] = 'n';
 	statement_execute(event->event_id == NULL ? &append_with_new_id
 											  : &append_with_own_id,
 					  values,

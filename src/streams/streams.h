@@ -9,6 +9,7 @@
 #include "access/transam.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 #if PG_VERSION_NUM >= 160000
@@ -28,6 +29,9 @@ typedef struct StreamEvent
 	bool has_expected;
 	int64 expected; /* version of the stream before this event */
 	TimestampTz created_at;
+	bool has_happened;
+	TimestampTz happened_at; /* own time of an imported event */
+	ArrayType *tags;		 /* may be NULL */
 
 	/* The result. */
 	int64 version;
@@ -43,6 +47,12 @@ typedef enum ConflictWords
 	CONFLICT_MESSAGE_STORE
 } ConflictWords;
 
+/*
+ * Reads the event with this number from a JSON object into a zeroed struct.
+ * Raises MS400 for a missing, unknown or invalid field.
+ */
+extern void streams_read_event(Jsonb *given, int ordinal, StreamEvent *event);
+
 /* Sets the category. Raises MS400 for an invalid stream name or type. */
 extern void streams_check_event(StreamEvent *event);
 
@@ -52,8 +62,27 @@ extern void streams_check_not_kept(const StreamEvent *event);
 /* Raises MS400 if the expected version is negative. */
 extern void streams_check_expected(const StreamEvent *event);
 
+/* Raises MS400 if the name cannot be that of a category. */
+extern void streams_check_category(const text *category);
+
 /* The stream's name up to its first '-', or all of it; palloc'd. */
 extern text *streams_category(const text *stream);
+
+/* Raises MS400 for invalid tags. */
+extern void streams_check_tags(const StreamEvent *event);
+
+/*
+ * Locks the tags of events until the transaction ends. Who appends events with
+ * a tag shares its lock; who appends if there are none has it alone.
+ */
+extern void
+streams_lock_tags(ArrayType *const *shared, int n, ArrayType *alone);
+
+/* Whether the event is to be found by tags, or the metadata of traces. */
+extern bool streams_has_keys(const StreamEvent *event);
+
+/* Adds the keys of the events that were inserted at these positions. */
+extern void streams_add_keys(Datum *positions, int n);
 
 /* Raises MS409 if the stream's version is that of a tombstone. */
 extern void streams_check_not_ended(const StreamEvent *event, int64 current);
@@ -67,6 +96,15 @@ extern void streams_raise_conflict(const StreamEvent *event,
 extern void streams_raise_other_content(const pg_uuid_t *event_id);
 
 /*
+ * Appends the event and sets the result, or raises an error in the given words.
+ * Called without SPI.
+ */
+extern void streams_append(StreamEvent *event, ConflictWords words);
+
+/* The version that the caller's snapshot shows; called without SPI. */
+extern int64 streams_version(text *stream);
+
+/*
  * Inserts the event without a statement; called without SPI. Returns false if
  * the table does not allow that. stored is false if its version or id is taken,
  * or the version is not the expected one.
@@ -74,23 +112,25 @@ extern void streams_raise_other_content(const pg_uuid_t *event_id);
 extern bool streams_insert(StreamEvent *event, bool *stored);
 
 /*
- * Draws the next position and publishes it until the transaction ends. Callers
+ * Draws the next position and publishes it until the transaction ends, or its
+ * subtransaction is rolled back. Callers
  * read the version of the stream before, so that within a stream positions
  * increase with versions.
  */
-extern int64 streams_take_position(void);
+extern int64 streams_take_position(const text *category, ArrayType *tags);
 
-/* The horizon to store with the position drawn last; see position.c. */
+/* The horizon to store with the position drawn last; see horizon.c. */
 extern int64 streams_horizon(void);
 
 /* Generates the id of the event at the position. */
 extern void streams_make_event_id(int64 position, pg_uuid_t *id);
 
 /*
- * Events up to this position are settled: those that a snapshot taken from now
- * on does not show will never appear.
+ * Events of the category (NULL: of the tenant) up to this position are settled:
+ * those that a snapshot taken from now on does not show will never appear. For
+ * the events with a tag, the category is "tag-" and the tag.
  */
-extern int64 streams_settled_position(void);
+extern int64 streams_settled_position(const text *category);
 
 /*
  * Bits of a transaction's mask, which stand for its categories; those with the
@@ -108,6 +148,9 @@ extern void streams_wake_at_commit(const text *category);
  * wakes the sessions that wait for its categories or for any event.
  */
 extern void streams_wake_waiters(void);
+
+/* The same for a subtransaction that was rolled back. */
+extern void streams_wake_settled(void);
 
 /* Transaction hook of waiting; size and set-up of its shared memory. */
 extern void streams_wait_init(void);

@@ -296,6 +296,16 @@ streams_wake_waiters(void)
 	streams_tell_watchers(mask);
 }
 
+/* The transaction goes on, and keeps the categories to wake at its end. */
+void
+streams_wake_settled(void)
+{
+	uint64 mask = UINT64CONST(1) << streams_bucket_of(NULL);
+
+	wake_buckets(mask);
+	streams_tell_watchers(mask);
+}
+
 static void
 wake_buckets(uint64 mask)
 {
@@ -461,7 +471,7 @@ look_for_event(const void *what)
 	bool isnull;
 
 	SPI_connect();
-	settled = streams_settled_position();
+	settled = streams_settled_position(wait->category);
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
 	values[1] = Int64GetDatum(wait->after);
 	values[2] = PointerGetDatum(wait->category);

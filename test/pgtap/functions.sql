@@ -146,17 +146,25 @@ INSERT INTO expected VALUES
     -- their own snapshot and are not
     ('stream_category', 'stream text', 'text',
      'immutable', true, 'safe', false),
-    ('append', 'stream text, type text, data jsonb, expected_version bigint DEFAULT NULL::bigint, metadata jsonb DEFAULT NULL::jsonb, event_id uuid DEFAULT NULL::uuid, created_by text DEFAULT NULL::text', 'bigint',
+    ('append', 'stream text, type text, data jsonb, expected_version bigint DEFAULT NULL::bigint, metadata jsonb DEFAULT NULL::jsonb, event_id uuid DEFAULT NULL::uuid, created_by text DEFAULT NULL::text, happened_at timestamp with time zone DEFAULT NULL::timestamp with time zone, tags text[] DEFAULT NULL::text[]', 'bigint',
      'volatile', false, 'unsafe', true),
     ('append_batch', 'events jsonb', 'TABLE(stream text, version bigint, global_position bigint)',
      'volatile', true, 'unsafe', true),
-    ('read_stream', 'stream text, from_version bigint DEFAULT 1, max_events bigint DEFAULT 1000', 'SETOF msgstore.stream_event',
-     'stable', false, 'restricted', true),
-    ('read_stream_backwards', 'stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT 1000', 'SETOF msgstore.stream_event',
-     'stable', false, 'restricted', true),
-    ('read_category', 'category text, after_position bigint DEFAULT 0, max_events bigint DEFAULT 1000, consumer_member bigint DEFAULT NULL::bigint, consumer_size bigint DEFAULT NULL::bigint', 'SETOF msgstore.stream_event',
+    ('append_if', 'events jsonb, query jsonb, after_position bigint DEFAULT 0', 'TABLE(stream text, version bigint, global_position bigint)',
      'volatile', false, 'unsafe', true),
-    ('read_all', 'after_position bigint DEFAULT 0, max_events bigint DEFAULT 1000, consumer_member bigint DEFAULT NULL::bigint, consumer_size bigint DEFAULT NULL::bigint', 'SETOF msgstore.stream_event',
+    ('read_query', 'query jsonb, after_position bigint DEFAULT 0, max_events bigint DEFAULT 1000', 'SETOF msgstore.stream_event',
+     'volatile', false, 'unsafe', true),
+    ('trace', 'correlation_id text, max_events bigint DEFAULT 1000', 'TABLE(depth integer, caused_by uuid, stream text, version bigint, global_position bigint, event_id uuid, type text, data jsonb, metadata jsonb, created_at timestamp with time zone)',
+     'stable', true, 'safe', true),
+    ('causation_tree', 'root_id uuid, max_depth integer DEFAULT 100', 'TABLE(depth integer, caused_by uuid, stream text, version bigint, global_position bigint, event_id uuid, type text, data jsonb, metadata jsonb, created_at timestamp with time zone)',
+     'stable', true, 'safe', true),
+    ('read_stream', 'stream text, from_version bigint DEFAULT 1, max_events bigint DEFAULT 1000, types text[] DEFAULT NULL::text[], metadata jsonb DEFAULT NULL::jsonb', 'SETOF msgstore.stream_event',
+     'stable', false, 'restricted', true),
+    ('read_stream_backwards', 'stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT 1000, types text[] DEFAULT NULL::text[], metadata jsonb DEFAULT NULL::jsonb', 'SETOF msgstore.stream_event',
+     'stable', false, 'restricted', true),
+    ('read_category', 'category text, after_position bigint DEFAULT 0, max_events bigint DEFAULT 1000, consumer_member bigint DEFAULT NULL::bigint, consumer_size bigint DEFAULT NULL::bigint, types text[] DEFAULT NULL::text[], metadata jsonb DEFAULT NULL::jsonb', 'SETOF msgstore.stream_event',
+     'volatile', false, 'unsafe', true),
+    ('read_all', 'after_position bigint DEFAULT 0, max_events bigint DEFAULT 1000, consumer_member bigint DEFAULT NULL::bigint, consumer_size bigint DEFAULT NULL::bigint, types text[] DEFAULT NULL::text[], metadata jsonb DEFAULT NULL::jsonb', 'SETOF msgstore.stream_event',
      'volatile', false, 'unsafe', true),
     ('wait_for_events', 'category text, after_position bigint, timeout interval DEFAULT ''00:00:30''::interval', 'boolean',
      'volatile', false, 'unsafe', true),
@@ -484,6 +492,8 @@ SELECT lives_ok(
       SELECT msgstore.metrics();
       SELECT msgstore.append('pgtap-1', 'x', '{}'), msgstore.stream_state('pgtap-1');
       SELECT msgstore.append_batch('[{"stream": "pgtap-1", "type": "x", "data": {}}]');
+      SELECT msgstore.append_if('[{"stream": "pgtap-1", "type": "x", "data": {}, "tags": ["t"]}]', '{"tags": ["t"]}');
+      SELECT msgstore.read_query('{"tags": ["t"]}'), msgstore.trace('t'), msgstore.causation_tree(gen_random_uuid());
       SELECT msgstore.read_all(), msgstore.read_category('pgtap'), msgstore.list_streams();
       SELECT msgstore.compact_stream('pgtap-1', '{}'), msgstore.latest_event_id();
       SELECT msgstore.save_snapshot('{}'), msgstore.list_snapshots();

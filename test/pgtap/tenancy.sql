@@ -81,7 +81,7 @@ SELECT set_eq(
         'get_response_conversation', 'update_response_conversation', 'delete_response_conversation',
         'add_conversation_items', 'list_conversation_items', 'get_conversation_item', 'delete_conversation_item',
         'append_response_events', 'response_events',
-        'save_snapshot', 'append_host_events', 'host_version', 'host_sequence',
+        'save_snapshot', 'append_host_events', 'load_host_events', 'host_version', 'host_sequence',
         'count_host_events', 'list_host_ids', 'hosts_health', '_count_conversations', '_readiness',
         'verify_signature', 'test_source', 'rotate_source_secret', 'drop_source',
         'stream_page', 'event_page', 'fetch_page', 'list_projections', 'rebuild_projection', 'retry_parked', 'seal_log',
@@ -90,7 +90,9 @@ SELECT set_eq(
         'drop_destination', 'test_destination',
         'wait_for_changes', '_conversation_id',
         -- A trigger, which records the tenant of each row.
-        '_tell_changes'])$$,
+        '_tell_changes',
+        -- These write the keys of the rows that a statement has changed.
+        '_delete_event_keys', '_insert_event_keys'])$$,
     $$SELECT NULL::name WHERE false$$,
     'every function with the owner''s rights filters by tenant');
 
@@ -157,7 +159,7 @@ SELECT set_eq(
         'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'response_conversations',
         'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
-        'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events',
+        'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events', 'stream_event_keys',
         'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon'],
     'every view and table has an access level, or no role can read it');
 

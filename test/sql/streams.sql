@@ -153,6 +153,11 @@ SELECT shown(e) FROM msgstore.read_category('account', 2) e;
 SELECT shown(e) FROM msgstore.read_all(2, 2) e;
 SELECT count(*) FROM msgstore.read_category('acc');
 SELECT count(*) FROM msgstore.read_category(NULL);
+-- The name of a stream is refused where a category is expected.
+SELECT msgstore.read_category('order-1');
+SELECT msgstore.list_streams('order-1');
+SELECT msgstore.create_subscription('stream', 'order-1');
+
 -- Uncommitted events of the reader's own transaction are not returned.
 BEGIN;
 SELECT msgstore.append('account-1', 'x', '{}');

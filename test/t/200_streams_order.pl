@@ -146,14 +146,21 @@ is( $node->safe_psql('store', q{SELECT msgstore.append('idle-1', 'x', '{}');
 		SELECT count(*) FROM msgstore.read_category('idle');
 		SELECT msgstore.wait_for_events('idle', 0, '0')}),
 	"1\n1\nt", 'a transaction in another database, or without appends, does not stall readers');
-# A transaction that has appended stalls them; its end wakes waiting sessions.
+# A transaction that has appended stalls the readers of its category and those of
+# all categories of its tenant; its end wakes waiting sessions.
 my $open = $node->background_psql('store');
-$open->query_safe(q{BEGIN; SELECT msgstore.append('open-1', 'x', '{}')});
+$open->query_safe(q{BEGIN; SELECT msgstore.append('idle-2', 'x', '{}')});
 is( $node->safe_psql('store', q{SELECT msgstore.append('idle-1', 'x', '{}');
 		SELECT count(*) FROM msgstore.read_category('idle');
 		SELECT msgstore.wait_for_events('idle', (SELECT max(global_position)
 			FROM msgstore.read_category('idle')), '10 ms')}),
 	"2\n1\nf", 'readers stop before an open append');
+is( $node->safe_psql('store', q{SELECT msgstore.append('calm-1', 'x', '{}');
+		SELECT count(*) FROM msgstore.read_category('calm');
+		SELECT count(*) FROM msgstore.read_all(0, NULL) WHERE stream = 'calm-1';
+		SET msgstore.tenant_id = 'other'; SELECT msgstore.append('calm-1', 'x', '{}');
+		SELECT count(*) FROM msgstore.read_all()}),
+	"1\n1\n0\n1\n1", 'readers of other categories and tenants are not stalled');
 sub wait_in_background
 {
 	my ($category) = @_;
@@ -183,12 +190,52 @@ $waiting = wait_in_background('fresh');
 $open->query_safe(q{BEGIN; SELECT msgstore.append('fresh-1', 'x', '{}')});
 $open->query_safe('COMMIT');
 woken($waiting, 'a commit wakes a session that waits for its category');
+
+# After a rollback to a savepoint, nobody waits for what was appended in it, and
+# what the transaction appended before stays in the way.
+$open->query_safe(q{BEGIN; SELECT msgstore.append('outer-1', 'x', '{}');
+	SAVEPOINT s; SELECT msgstore.append('save-1', 'x', '{}'), msgstore.append('outer-2', 'x', '{}')});
+is($node->safe_psql('store', q{SELECT msgstore.append('save-2', 'x', '{}'), msgstore.append('outer-3', 'x', '{}');
+		SELECT count(*) FROM msgstore.read_category('save')}),
+	"1|1\n0", 'an append in a savepoint stalls readers');
+$waiting = wait_in_background('save');
+$open->query_safe('ROLLBACK TO s');
+woken($waiting, 'a rollback to the savepoint wakes a session that waited behind it');
+is($node->safe_psql('store', q{SELECT count(*) FROM msgstore.read_category('save');
+		SELECT count(*) FROM msgstore.read_category('outer')}),
+	"1\n0", 'what was appended before the savepoint still stalls readers');
+# A savepoint that is kept belongs to the transaction.
+$open->query_safe(q{SAVEPOINT t; SELECT msgstore.append('save-1', 'x', '{}'); RELEASE t; SAVEPOINT u; ROLLBACK TO u});
+is($node->safe_psql('store', q{SELECT msgstore.append('save-2', 'x', '{}');
+		SELECT count(*) FROM msgstore.read_category('save')}),
+	"2\n1", 'an append in a released savepoint stalls readers');
+$open->query_safe('ROLLBACK');
+is($node->safe_psql('store', q{SELECT count(*) FROM msgstore.read_category('save');
+		SELECT count(*) FROM msgstore.read_category('outer')}),
+	"2\n1", 'until the transaction ends');
+
+# A transaction that appends to more categories than it has bounds for stalls its
+# tenant, and one that appends for many tenants all of them.
+$open->query_safe(q{BEGIN; SELECT msgstore.append('many' || n || '-1', 'x', '{}') FROM generate_series(1, 6) n});
+is($node->safe_psql('store', q{SELECT msgstore.append('many' || n || '-2', 'x', '{}') FROM generate_series(1, 6) n;
+		SELECT sum((SELECT count(*) FROM msgstore.read_category('many' || n))) FROM generate_series(1, 6) n;
+		SET msgstore.tenant_id = 'other'; SELECT count(*) FROM msgstore.read_all()}),
+	"1\n1\n1\n1\n1\n1\n0\n1", 'readers of all its categories stop, those of another tenant do not');
+$open->query_safe(q{SET LOCAL msgstore.tenant_id = 'third'; SELECT msgstore.append('wide-1', 'x', '{}')});
+is($node->safe_psql('store', q{SET msgstore.tenant_id = 'third'; SELECT msgstore.append('wide-2', 'x', '{}');
+		SELECT count(*) FROM msgstore.read_category('wide')}),
+	"1\n0", 'readers of another tenant that it appends for stop');
+$open->query_safe('COMMIT');
+is($node->safe_psql('store', q{SELECT sum((SELECT count(*) FROM msgstore.read_category('many' || n))) FROM generate_series(1, 6) n;
+		SET msgstore.tenant_id = 'third'; SELECT count(*) FROM msgstore.read_category('wide')}),
+	"12\n2", 'until it ends');
+
 # A terminated session leaves no position behind.
 $waiting = wait_in_background('gone');
-$open->query_safe(q{BEGIN; SELECT msgstore.append('open-1', 'x', '{}')});
+$open->query_safe(q{BEGIN; SELECT msgstore.append('gone-2', 'x', '{}')});
 $node->safe_psql('store', q{SELECT msgstore.append('gone-1', 'x', '{}');
 	SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'
-	AND query LIKE '%open-1%'});
+	AND query LIKE '%gone-2%'});
 woken($waiting, 'a terminated session does not stall others');
 $_->quit for $elsewhere, $idle;
 

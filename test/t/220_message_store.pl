@@ -56,6 +56,33 @@ is( sql(q{SELECT message_store.write_message(gen_random_uuid()::varchar, 'role-3
 	"0\n1", 'readers of a category stop before an open transaction');
 $open->quit;
 
+# Differences that docs/streams.md lists.
+for my $refused (
+	[ q{INSERT INTO message_store.messages (stream_name, position, type) VALUES ('gap-1', 7, 'x')},
+		qr/Wrong expected version: 6 \(Stream: gap-1, Stream Version: -1\)/ ],
+	[ q{INSERT INTO message_store.messages (stream_name, position, type, global_position) VALUES ('gap-1', 0, 'x', 7)},
+		qr/cannot insert a value into column "global_position"/ ],
+	[ 'TRUNCATE message_store.messages', qr/"messages" is not a table/ ])
+{
+	($code, $stdout, $stderr) = $node->psql('store', $refused->[0]);
+	like($stderr, $refused->[1], "refused: $refused->[0]");
+}
+
+# Notices.
+($code, $stdout, $stderr) = $node->psql('store', q{SET message_store.debug_write = on;
+	SELECT message_store.write_message('00000000-0000-4000-8000-0000000000d0', 'debug-1', 'x', '{"a": 1}', NULL, -1);
+	SELECT message_store.get_last_stream_message('debug-1')});
+like($stderr, qr/ write_message\n.*id \(\$1\): 00000000-0000-4000-8000-0000000000d0\n.*stream_name \(\$2\): debug-1\n.*data \(\$4\): \{"a": 1\}\n.*metadata \(\$5\): <NULL>\n.*expected_version \(\$6\): -1\n.*_stream_version: -1\n.*_next_position: 0/s,
+	'debug_write shows what is written');
+unlike($stderr, qr/get_last_message/, 'and not what is read');
+($code, $stdout, $stderr) = $node->psql('store', q{SET message_store.debug = on;
+	SELECT message_store.get_last_stream_message('debug-1');
+	SELECT message_store.get_stream_messages('debug-1');
+	SELECT message_store.get_category_messages('debug');
+	SELECT message_store.acquire_lock('debug-1')});
+like($stderr, qr/ get_last_message.* get_stream_messages.*condition \(\$4\): <NULL>.*Generated Command: SELECT.* get_category_messages.* acquire_lock.*_category: debug/s,
+	'debug shows all calls');
+
 # The same calls to both.
 my $calls = <<'SQL';
 SET search_path = message_store, public;
@@ -114,6 +141,19 @@ SELECT * FROM type_stream_summary;
 SELECT * FROM type_summary;
 SELECT write_message('00000000-0000-4000-8000-000000000011', 'someStream-9', 'A', '{}');
 SELECT write_message('x', 'someStream-9', 'A', '{}');
+SELECT write_message(NULL, 'someStream-9', 'A', '{}');
+SELECT write_message(NULL, 'someStream-1', 'A', '{}', NULL, 77);
+SELECT write_message('00000000-0000-4000-8000-000000000019', NULL, 'A', '{}');
+SELECT write_message('00000000-0000-4000-8000-000000000019', 'someStream-9', NULL, '{}', NULL, -1);
+INSERT INTO messages (id, stream_name, position, type, data, time)
+VALUES ('00000000-0000-4000-8000-000000000019', 'inserted-1', 0, 'A', '{"n": 8}', '2020-01-01') RETURNING id, position, time, global_position > 0;
+INSERT INTO messages (stream_name, position, type) VALUES ('inserted-1', 1, 'B');
+INSERT INTO messages (id, stream_name, position, type) VALUES ('00000000-0000-4000-8000-000000000019', 'inserted-1', 2, 'B');
+INSERT INTO messages (stream_name, position, type) VALUES ('inserted-1', 1, 'B');
+INSERT INTO messages (id, stream_name, position, type) VALUES (NULL, 'inserted-1', 2, 'B');
+INSERT INTO messages (stream_name, position, type) VALUES ('inserted-1', NULL, 'B');
+INSERT INTO messages (stream_name, position, type) VALUES ('inserted-1', 2, NULL);
+SELECT position, type, data, metadata, extract(year FROM time) > 2020 AS recent, id IS NOT NULL AS has_id FROM get_stream_messages('inserted-1');
 SQL
 
 # The output of the calls, including errors, without times.

@@ -73,7 +73,8 @@ SELECT msgstore.send_failed(message_id, 'E', 'secret', 'sender-' || :'t') FROM m
 SELECT msgstore.claim_outbound('sender-' || :'t', 1);
 SELECT msgstore.record_status('sms', 'prov-' || :'t', 'read', '{"of": "secret"}');
 SELECT msgstore.record_status('sms', 'prov-unknown-' || :'t', 'sent');
-SELECT msgstore.append(s, 'Opened', jsonb_build_object('of', 'secret of ' || :'t')) FROM unnest(ARRAY['order-1', 'order-' || :'t', 'only' || :'t' || '-1']) s;
+SELECT msgstore.append(s, 'Opened', jsonb_build_object('of', 'secret of ' || :'t'),
+	metadata => '{"correlation_id": "shared"}', tags => ARRAY['shared', 'of ' || :'t']) FROM unnest(ARRAY['order-1', 'order-' || :'t', 'only' || :'t' || '-1']) s;
 SELECT msgstore.append('order-1', 'Changed', '{"more": 1}', event_id => '11111111-1111-4111-8111-111111111111');
 SELECT msgstore.create_subscription(s, 'order', 2) FROM unnest(ARRAY['sub', 'sub-' || :'t']) s;
 SELECT msgstore.park('sub', msgstore.latest_position(), 'secret');
@@ -254,6 +255,11 @@ SELECT msgstore.read_stream_backwards('order-b');
 SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_category('order') e;
 SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_category('order', 0, 100, 1, 2) e;
 SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_all() e;
+SELECT to_jsonb(e) - 'global_position' FROM msgstore.read_query('{"tags": ["shared"]}') e;
+SELECT count(*) FROM msgstore.read_query('{"tags": ["of b"]}');
+SELECT stream, depth FROM msgstore.trace('shared');
+SELECT stream, depth FROM msgstore.causation_tree('11111111-1111-4111-8111-111111111111');
+SELECT stream, version FROM msgstore.append_if('[{"stream": "order-1", "type": "If", "data": {}}]', '{"tags": ["of b"]}');
 SELECT msgstore.read_category('onlyb'), msgstore.wait_for_events('onlyb', 0, '10 ms');
 CALL msgstore.await_events('onlyb', 0, '10 ms');
 SELECT msgstore.event_page('onlyb'), (SELECT count(*) FROM jsonb_path_query(msgstore.event_page(), '$.events[*]'));
