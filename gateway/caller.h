@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define TENANT_MAX 255
+#define OWNER_MAX 255
 #define KEY_PREFIX_MAX 31
 
 /* Longer than any key; longer ones are refused before they are hashed. */
@@ -30,6 +31,7 @@ typedef enum Scope
 typedef struct Caller
 {
 	char tenant[TENANT_MAX + 1];	 /* "": as the role has it */
+	char owner[OWNER_MAX + 1];		 /* of responses; "": as the role has it */
 	char prefix[KEY_PREFIX_MAX + 1]; /* the public part of the key */
 	unsigned scopes;
 	long rate;	/* requests a second; 0: no limit */

@@ -11,7 +11,7 @@
 #include "log.h"
 
 /* The number of settings of the gateway; the sender has fewer. */
-#define CONFIG_OPTION_COUNT 44
+#define CONFIG_OPTION_COUNT 45
 
 /* What the command line asks for. */
 typedef enum ConfigAction
@@ -54,6 +54,7 @@ typedef struct Config
 	long query_timeout;	  /* seconds */
 	bool batch;
 	bool trust_proxy;
+	char *owner_header;			/* "": none */
 	bool strict_readiness;		/* 503 while degraded */
 	long rate_limit_per_ip;		/* a minute; -1: no limit */
 	long rate_limit_per_sender; /* a minute; -1: no limit */

@@ -76,6 +76,10 @@ const Option options[CONFIG_OPTION_COUNT] = {
 	 RELOADABLE(trust_proxy),
 	 "trust X-Forwarded-For and X-Real-IP from any peer, not only from\n"
 	 "      this machine"},
+	{"owner-header", "OWNER_HEADER", OPTION_TEXT, "", 0, 0,
+	 RELOADABLE(owner_header),
+	 "header that names the owner of a request below /v1, if its key does\n"
+	 "      not; trusted from every client"},
 	{"strict-readiness", "STRICT_READINESS", OPTION_SWITCH, "false", 0, 0,
 	 RELOADABLE(strict_readiness),
 	 "answer 503 on /readyz while degraded, for example without a worker"},

@@ -47,6 +47,8 @@ const char *const pool_class_names[POOL_CLASSES] =
 
 const char pool_tenant_sql[] =
 	"SELECT pg_catalog.set_config('msgstore.tenant_id', $1, true)";
+static const char owner_sql[] =
+	"SELECT pg_catalog.set_config('msgstore.owner', $1, true)";
 
 struct PoolConnection
 {
@@ -249,23 +251,40 @@ pool_query(PoolConnection *connection,
 		   int count,
 		   const char *const *values)
 {
-	const Statement statements[] = {{pool_tenant_sql, 1, &tenant},
-									{sql, count, values}};
-	PGresult *results[2];
-	QueryOutcome outcome;
+	return pool_query_as(connection, tenant, "", sql, count, values);
+}
 
-	if (tenant[0] == '\0')
+QueryOutcome
+pool_query_as(PoolConnection *connection,
+			  const char *tenant,
+			  const char *owner,
+			  const char *sql,
+			  int count,
+			  const char *const *values)
+{
+	Statement statements[3];
+	PGresult *results[3];
+	QueryOutcome outcome;
+	int n = 0;
+
+	if (tenant[0] != '\0')
+		statements[n++] = (Statement){pool_tenant_sql, 1, &tenant};
+	if (owner[0] != '\0')
+		statements[n++] = (Statement){owner_sql, 1, &owner};
+	if (n == 0)
 	{
 		outcome = session_query(&connection->session, sql, count, values);
 		judge(connection, &outcome);
 		return outcome;
 	}
-	outcome = pool_transaction(connection, statements, 2, results);
+	statements[n++] = (Statement){sql, count, values};
+	outcome = pool_transaction(connection, statements, n, results);
 	if (strcmp(outcome.sqlstate, "00000") == 0)
 	{
 		PQclear(outcome.result);
-		PQclear(results[0]);
-		outcome.result = results[1];
+		for (int i = 0; i < n - 1; i++)
+			PQclear(results[i]);
+		outcome.result = results[n - 1];
 	}
 	return outcome;
 }

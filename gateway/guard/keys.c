@@ -61,13 +61,13 @@ struct Keys
 	Entry (*entries)[PLACES];
 };
 
-/* The last column: microseconds until it expires, NULL if it does not. */
+/* The sixth column: microseconds until it expires, NULL if it does not. */
 static const char identify_sql[] =
 	"SELECT prefix, tenant_id, pg_catalog.array_to_string(scopes, ' '),"
 	" requests_per_second, burst,"
 	" CASE WHEN pg_catalog.isfinite(expires_at) THEN"
 	" (extract(epoch FROM expires_at - pg_catalog.clock_timestamp())"
-	" * 1000000)::bigint END"
+	" * 1000000)::bigint END, owner"
 	" FROM msgstore.authenticate($1)";
 
 static const char there_sql[] = "SELECT msgstore.has_api_keys()";
@@ -306,6 +306,10 @@ read_caller(const PGresult *result, Entry *answer)
 			 sizeof(caller->tenant),
 			 "%s",
 			 PQgetvalue(result, 0, 1));
+	snprintf(caller->owner,
+			 sizeof(caller->owner),
+			 "%s",
+			 PQgetvalue(result, 0, 6));
 	caller->scopes = read_scopes(PQgetvalue(result, 0, 2));
 	caller->rate = atol(PQgetvalue(result, 0, 3));
 	caller->burst = atol(PQgetvalue(result, 0, 4));

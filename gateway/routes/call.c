@@ -38,7 +38,12 @@ call_database(Request *request,
 		return NULL;
 	}
 	outcome =
-		pool_query(connection, request->caller.tenant, sql, count, values);
+		pool_query_as(connection,
+					  request->caller.tenant,
+					  class == POOL_RESPONSES ? request->caller.owner : "",
+					  sql,
+					  count,
+					  values);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 	{

@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "config/config.h"
 #include "gateway.h"
@@ -29,6 +30,7 @@
 static void dispatch(Request *request);
 static bool check_repeated(Request *request);
 static bool admit(Request *request, Scope scope);
+static bool take_owner(Request *request);
 static int find_route(Request *request);
 static bool match_path(Request *request, const char *pattern);
 static bool decode_segment(const char *path, size_t length, char *segment);
@@ -117,7 +119,7 @@ admit(Request *request, Scope scope)
 	switch (auth_check(request, scope, &why))
 	{
 		case AUTH_ADMITTED:
-			return true;
+			return scope != SCOPE_RESPONSES || take_owner(request);
 		case AUTH_UNAUTHORIZED:
 			reply_unauthorized(request, why);
 			break;
@@ -128,6 +130,42 @@ admit(Request *request, Scope scope)
 			reply_unavailable(request, why, 1);
 			break;
 	}
+	return false;
+}
+
+/*
+ * A client behind which there are many users names the owner of each request.
+ * Without one it would see the responses of all.
+ */
+static bool
+take_owner(Request *request)
+{
+	const char *header = request->gateway->config->owner_header;
+	char *owner = request->caller.owner;
+	const char *value = NULL;
+	char message[128];
+	int lines = 0;
+
+	if (header[0] == '\0' || owner[0] != '\0')
+		return true;
+	for (int i = 0; i < request->info->num_headers; i++)
+	{
+		if (strcasecmp(request->info->http_headers[i].name, header) != 0)
+			continue;
+		value = request->info->http_headers[i].value;
+		lines++;
+	}
+	if (lines == 1 && value[0] != '\0' && strlen(value) <= OWNER_MAX &&
+		utf8_valid(value, strlen(value)))
+	{
+		snprintf(owner, OWNER_MAX + 1, "%s", value);
+		return true;
+	}
+	snprintf(message,
+			 sizeof(message),
+			 "header \"%.64s\" must name the owner of the request once",
+			 header);
+	reply_error(request, 400, message);
 	return false;
 }
 

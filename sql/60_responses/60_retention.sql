@@ -301,11 +301,12 @@ CREATE FUNCTION msgstore._response_turn() RETURNS bigint
 DECLARE
     changed CONSTANT bigint := msgstore._response_housekeeping();
     merged CONSTANT bigint := msgstore._merge_usage();
+    recorded CONSTANT bigint := msgstore._record_refusals();
 BEGIN
     IF changed >= current_setting('msgstore.response_cleanup_batch')::bigint THEN
         RETURN 1000;
     END IF;
-    IF merged > 0
+    IF merged + recorded > 0
         OR current_setting('msgstore.response_max_age')::interval > interval '0'
         OR current_setting('msgstore.response_max_idle')::interval > interval '0'
         OR EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
@@ -341,4 +342,4 @@ COMMENT ON FUNCTION msgstore._expire_by_age(interval, interval) IS
 COMMENT ON FUNCTION msgstore._response_housekeeping() IS
     'Maintains both stores for the worker: fails responses without a heartbeat for msgstore.response_stale_after and removes finished background responses older than msgstore.response_ttl, and by msgstore.response_max_age and msgstore.response_max_idle. Returns the number of responses changed';
 COMMENT ON FUNCTION msgstore._response_turn() IS
-    'Runs _response_housekeeping and _merge_usage. Returns the milliseconds until the worker must call it again, or -1 if there is nothing to look after';
+    'Runs _response_housekeeping, _merge_usage and _record_refusals. Returns the milliseconds until the worker must call it again, or -1 if there is nothing to look after';

@@ -14,6 +14,8 @@ CREATE TABLE msgstore.api_keys (
     expires_at timestamptz,
     last_used_at timestamptz,
     revoked_at timestamptz,
+    owner text COLLATE "C" NOT NULL DEFAULT '',
+    CONSTRAINT api_keys_owner_length CHECK (octet_length(owner) <= 255),
     CONSTRAINT api_keys_pkey PRIMARY KEY (tenant_id, prefix),
     CONSTRAINT api_keys_hash_length CHECK (octet_length(key_hash) = 32)
 ) WITH (fillfactor = 80);
@@ -40,7 +42,8 @@ CREATE FUNCTION msgstore._key_scopes() RETURNS text[]
 CREATE FUNCTION msgstore.create_api_key(
     tenant text,
     scopes text[],
-    expires_at timestamptz DEFAULT NULL)
+    expires_at timestamptz DEFAULT NULL,
+    owner text DEFAULT '')
     RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -65,6 +68,11 @@ BEGIN
             USING ERRCODE = 'MS400',
                   DETAIL = 'The expiry time must be in the future, or null for a key that does not expire.';
     END IF;
+    IF octet_length(owner) > 255 THEN
+        RAISE EXCEPTION 'owner of % bytes exceeds the limit of 255 bytes',
+            octet_length(owner)
+            USING ERRCODE = 'MS400';
+    END IF;
 
     LOOP
         key_prefix := msgstore._random_hex(8);
@@ -73,8 +81,10 @@ BEGIN
     END LOOP;
     key := 'mk_' || key_prefix || '_' || msgstore._random_hex(24);
     digest := sha256(convert_to(key, 'UTF8'));
-    INSERT INTO msgstore.api_keys (tenant_id, prefix, key_hash, scopes, expires_at)
-    SELECT tenant, key_prefix, digest, array_agg(s ORDER BY n), create_api_key.expires_at
+    INSERT INTO msgstore.api_keys (
+        tenant_id, prefix, key_hash, scopes, expires_at, owner)
+    SELECT tenant, key_prefix, digest, array_agg(s ORDER BY n),
+        create_api_key.expires_at, coalesce(create_api_key.owner, '')
     FROM unnest(msgstore._key_scopes()) WITH ORDINALITY AS u (s, n)
     WHERE s = ANY (create_api_key.scopes);
     RETURN key;
@@ -85,7 +95,8 @@ $$;
 CREATE FUNCTION msgstore.create_api_key(
     tenant text,
     scopes text,
-    expires_at timestamptz DEFAULT NULL)
+    expires_at timestamptz DEFAULT NULL,
+    owner text DEFAULT '')
     RETURNS text
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -93,7 +104,8 @@ CREATE FUNCTION msgstore.create_api_key(
     SELECT msgstore.create_api_key(
         $1,
         CASE WHEN $2 LIKE '{%' THEN $2::text[] ELSE regexp_split_to_array($2, '\s*,\s*') END,
-        $3)
+        $3,
+        $4)
 $$;
 
 CREATE FUNCTION msgstore.revoke_api_key(prefix text) RETURNS boolean
@@ -120,7 +132,8 @@ CREATE FUNCTION msgstore.list_api_keys()
         created_at timestamptz,
         expires_at timestamptz,
         last_used_at timestamptz,
-        revoked_at timestamptz)
+        revoked_at timestamptz,
+        owner text)
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 100
     SET search_path = pg_catalog, pg_temp
     AS $$
@@ -130,7 +143,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT k.prefix, k.tenant_id, k.scopes, k.created_at, k.expires_at,
-           k.last_used_at, k.revoked_at
+           k.last_used_at, k.revoked_at, k.owner
     FROM msgstore.api_keys k
     WHERE scope IN ('', k.tenant_id)
     ORDER BY k.tenant_id, k.created_at, k.prefix;
@@ -186,7 +199,8 @@ CREATE FUNCTION msgstore.authenticate(key text)
         scopes text[],
         expires_at timestamptz,
         requests_per_second int,
-        burst int)
+        burst int,
+        owner text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1
     SET search_path = pg_catalog, pg_temp
     AS $$
@@ -222,7 +236,8 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT found_key.prefix, found_key.tenant_id, found_key.scopes,
-           found_key.expires_at, l.requests_per_second, l.burst
+           found_key.expires_at, l.requests_per_second, l.burst,
+           found_key.owner
     FROM (SELECT) AS one
     LEFT JOIN msgstore.tenant_limits l ON l.tenant_id = found_key.tenant_id;
 END
@@ -231,8 +246,8 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._random_hex(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._same_bytes(bytea, bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._key_scopes() FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text[], timestamptz, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.create_api_key(text, text, timestamptz, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.revoke_api_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_api_keys() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.has_api_keys() FROM PUBLIC;
@@ -263,10 +278,12 @@ COMMENT ON FUNCTION msgstore._same_bytes(bytea, bytea) IS
     'Returns whether two byte strings are equal, in a time that does not depend on where they differ';
 COMMENT ON FUNCTION msgstore._key_scopes() IS
     'Returns all scopes that an API key can have';
-COMMENT ON FUNCTION msgstore.create_api_key(text, text, timestamptz) IS
+COMMENT ON FUNCTION msgstore.create_api_key(text, text, timestamptz, text) IS
     'Is create_api_key() for scopes that are given as text: one, or several separated by commas';
-COMMENT ON FUNCTION msgstore.create_api_key(text, text[], timestamptz) IS
-    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, append, consume, operate. A null expires_at means that it does not expire. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
+COMMENT ON COLUMN msgstore.api_keys.owner IS
+    'Owner of the responses that requests with the key save and see; empty for requests without an owner';
+COMMENT ON FUNCTION msgstore.create_api_key(text, text[], timestamptz, text) IS
+    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, append, consume, operate. A null expires_at means that it does not expire. Requests with the key work for the owner, if there is one. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
 COMMENT ON FUNCTION msgstore.revoke_api_key(text) IS
     'Revokes the API key with this prefix. Returns false if there is no such key or it is revoked already';
 COMMENT ON FUNCTION msgstore.list_api_keys() IS

@@ -89,7 +89,7 @@ CREATE FUNCTION msgstore._access_rights()
             create_destination,rotate_destination_secret,pause_destination,resume_destination,
             drop_destination,test_destination,list_destinations}'),
         ('{operate}', 'table', '{
-            dead_letter_events,refused_events,id_conflicts,operations_log,stat_worker,
+            dead_letter_events,refused_events,id_conflicts,operations_log,response_audit,stat_worker,
             providers,provider_rules,signature_schemes,provider_apis,
             provider_requests,notifications}')
     ) AS r (levels, kind, names),

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "responses/audit.h"
 #include "responses/compose.h"
 #include "responses/document.h"
 #include "responses/fields.h"
@@ -88,6 +89,9 @@ msgstore_cancel_response(PG_FUNCTION_ARGS)
 
 	if (response == NULL)
 		responses_refuse_unknown(key.id);
+	audit_removal(response,
+				  responses_are_deleted(response) ? "resource.deleted"
+												  : "resource.cancelled");
 	if (responses_are_deleted(response))
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(responses_make_document(response));
@@ -131,7 +135,7 @@ static bool
 beat(Response *response, void *worker_id)
 {
 	if (responses_are_deleted(response) ||
-		!responses_allow(response->tenant_id, response->owner, true))
+		!audit_admit(response, true, "heartbeat"))
 		return false;
 	responses_check_claim(response, worker_id);
 	response->worker_heartbeat = GetCurrentTimestamp();
@@ -143,7 +147,7 @@ static bool
 cancel(Response *response, void *delete_finished)
 {
 	if (responses_are_deleted(response) ||
-		!responses_allow(response->tenant_id, response->owner, false))
+		!audit_admit(response, false, "cancel"))
 		return false;
 	if (response->background && responses_are_active(response))
 		responses_move(response, "cancelled");
@@ -164,7 +168,7 @@ static bool
 set_request(Response *response, void *request)
 {
 	if (responses_are_deleted(response) ||
-		!responses_allow(response->tenant_id, response->owner, true))
+		!audit_admit(response, true, "update"))
 		return false;
 	response->background_request = request;
 	return true;

@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
+#include "responses/audit.h"
 #include "responses/compose.h"
 #include "responses/document.h"
 #include "responses/durable.h"
@@ -183,9 +184,8 @@ walk(const char *id, const Extent *extent)
 								   tenant_id,
 								   id,
 								   extent->max_steps - list_length(steps));
-		if (response == NULL
-				? steps == NIL
-				: !responses_allow(response->tenant_id, response->owner, false))
+		if (response == NULL ? steps == NIL
+							 : !audit_admit(response, false, "chain"))
 			responses_refuse_unknown(id);
 		MemoryContextSwitchTo(context);
 		step = make_step(id, response, extent->only_items, caller);

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "responses/audit.h"
 #include "responses/blocks.h"
 #include "responses/compose.h"
 #include "responses/document.h"
@@ -43,6 +44,7 @@ typedef struct Patch
 static Datum save(Jsonb *document, Jsonb *request);
 static Datum get_document(FunctionCallInfo fcinfo, bool deleted_too);
 static Jsonb *find_document(const char *id, bool deleted_too);
+pg_noreturn static void refuse_in_memory(const char *id, bool deleted_too);
 static bool apply_patch(Response *response, void *change);
 static bool mark_deleted(Response *response, void *arg);
 
@@ -166,7 +168,7 @@ msgstore_durable_document(PG_FUNCTION_ARGS)
 	Response *response = responses_find(&key);
 
 	if (response == NULL || (responses_are_deleted(response) && !deleted_too) ||
-		!responses_allow(response->tenant_id, response->owner, false))
+		!audit_admit(response, false, "get"))
 		responses_refuse_unknown(key.id);
 	use_note(response->tenant_id, list_make1(response->id));
 	PG_RETURN_JSONB_P(responses_make_document(response));
@@ -195,9 +197,11 @@ Datum
 msgstore_delete_response(PG_FUNCTION_ARGS)
 {
 	ResponseKey key = {.id = text_to_cstring(PG_GETARG_TEXT_PP(0))};
+	Response *response = responses_change(&key, mark_deleted, NULL);
 
-	if (responses_change(&key, mark_deleted, NULL) == NULL)
+	if (response == NULL)
 		responses_refuse_unknown(key.id);
+	audit_removal(response, "resource.deleted");
 	PG_RETURN_BOOL(true);
 }
 
@@ -215,12 +219,14 @@ void
 responses_shmem_request(void)
 {
 	blocks_shmem_request();
+	audit_shmem_request();
 }
 
 void
 responses_shmem_startup(void)
 {
 	blocks_shmem_startup();
+	audit_shmem_startup();
 }
 
 /* The ID as a text, or 0 if the document says not to store it. */
@@ -302,8 +308,20 @@ get_document(FunctionCallInfo fcinfo, bool deleted_too)
 	id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	document = find_document(id, deleted_too);
 	if (document == NULL)
-		responses_refuse_unknown(id);
+		refuse_in_memory(id, deleted_too);
 	PG_RETURN_JSONB_P(document);
+}
+
+/* The response is looked up once more only for the audit. */
+static void
+refuse_in_memory(const char *id, bool deleted_too)
+{
+	ResponseKey key = {.id = id};
+	Response *response = msgstore_response_audit ? responses_find(&key) : NULL;
+
+	if (response != NULL && (deleted_too || !responses_are_deleted(response)))
+		(void) audit_admit(response, false, "get");
+	responses_refuse_unknown(id);
 }
 
 /* In memory; a session without a tenant looks among its own first. */
@@ -327,7 +345,7 @@ apply_patch(Response *response, void *change)
 	const Patch *patch = change;
 
 	if (responses_are_deleted(response) ||
-		!responses_allow(response->tenant_id, response->owner, true))
+		!audit_admit(response, true, "update"))
 		return false;
 	if (patch->worker_id != NULL)
 		responses_check_claim(response, patch->worker_id);
@@ -340,7 +358,7 @@ mark_deleted(Response *response, void *arg)
 {
 	(void) arg;
 	if (responses_are_deleted(response) ||
-		!responses_allow(response->tenant_id, response->owner, false))
+		!audit_admit(response, false, "delete"))
 		return false;
 	response->deleted_at = GetCurrentTimestamp();
 	return true;

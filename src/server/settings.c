@@ -38,6 +38,7 @@ int msgstore_purge_events_after;
 int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
 int msgstore_replace_invalid_text;
+bool msgstore_response_audit;
 int msgstore_response_cleanup_batch;
 int msgstore_response_max_age;
 int msgstore_response_max_idle;
@@ -361,6 +362,10 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		"msgstore.keep_refused",
 		"Keeps the events that ingest_batch() refuses in refused_events.",
 		&msgstore_keep_refused);
+	define_switch(
+		"msgstore.response_audit",
+		"Records who was refused a response of another owner, and who deleted or cancelled one.",
+		&msgstore_response_audit);
 	define_choice(
 		"msgstore.replace_invalid_text",
 		"What read_payload() does with characters that PostgreSQL cannot store: refuse or replace.",

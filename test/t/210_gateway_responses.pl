@@ -260,6 +260,39 @@ is($other->request('POST', '/v1/responses/resp_role/cancel')->{status}, 409, 'as
 is($other->request('DELETE', '/v1/responses/resp_role')->{status}, 200, 'as the role: delete');
 $other->stop;
 
+# The owner of a request: the one of its key, or the one that a header names.
+sql('ALTER DATABASE postgres RESET msgstore.response_store');
+{
+	my $owned = MsgstoreGateway->new($node, user => 'msgstore_gateway', env => { OWNER_HEADER => 'X-User' });
+	my $as = sub { my ($method, $path, $user, $body) = @_;
+		return $owned->request($method, $path, { 'X-User' => $user, $body ? ('Content-Type' => 'application/json') : () },
+			$body ? encode_json($body) : ()) };
+
+	is($as->('POST', '/v1/responses', 'ann', response('resp_ann'))->{status}, 201, 'saved by ann');
+	is(sql(q{SELECT owner FROM msgstore.responses WHERE id = 'resp_ann'}), 'ann', 'who is its owner');
+	is($as->('GET', '/v1/responses/resp_ann', 'ann')->{status}, 200, 'ann sees it');
+	refused($as->('GET', '/v1/responses/resp_ann', 'bob'), 404, 'response not found', undef, 'bob does not');
+	is_deeply([ map { $_->{id} } @{ $as->('GET', '/v1/responses?limit=100', 'bob')->{json}{data} } ],
+		[ grep { $_ ne 'resp_ann' } map { $_->{id} } @{ $as->('GET', '/v1/responses?limit=100', 'ann')->{json}{data} } ],
+		'nor in a list');
+	for my $path ('/v1/responses/resp_ann', '/v1/responses')
+	{
+		refused($owned->get($path), 400, 'header "X-User" must name the owner of the request once', undef, "$path without an owner");
+	}
+	refused($as->('GET', '/v1/responses', ''), 400, 'header "X-User" must name the owner of the request once', undef, 'an empty one');
+	is($owned->raw("GET /v1/responses HTTP/1.1\r\nHost: x\r\nX-User: ann\r\nX-User: bob\r\nConnection: close\r\n\r\n")->{status},
+		400, 'two of them');
+	is($owned->get('/api/conversations')->{status}, 200, 'other routes need no owner');
+	$owned->stop;
+
+	my %key = map { $_ => sql("SELECT msgstore.create_api_key('', '{responses}', owner => '$_')") } 'cid', '';
+	$owned = MsgstoreGateway->new($node, user => 'msgstore_gateway', flags => [ '--auth', 'on' ], env => { OWNER_HEADER => 'X-User' });
+	my $get = sub { return $owned->request('GET', '/v1/responses/resp_ann', { Authorization => "Bearer $key{$_[0]}", 'X-User' => 'ann' })->{status} };
+	is($get->(''), 200, 'a key without an owner: the header');
+	is($get->('cid'), 404, 'the owner of a key is before the header');
+	$owned->stop;
+}
+
 # Without the database nothing is reported as stored.
 $node->stop('fast');
 refused($gateway->get('/v1/responses/resp_A'), 503, 'database is not reachable', undef);

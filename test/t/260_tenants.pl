@@ -174,6 +174,7 @@ sql("SELECT msgstore._use_token(s, 'once', now() + interval '1 day') FROM msgsto
 # Some changes of its conversations are merged, some are not.
 sql('SELECT msgstore._merge_changes(2)', 'shared');
 sql('SELECT msgstore._merge_usage()', 'shared');
+sql("INSERT INTO msgstore.response_audit (tenant_id, event, caller, response_id, response_owner) VALUES ('b', 'secret', 'b', 'b', 'b')", 'shared');
 sql("INSERT INTO msgstore.response_usage_changes SELECT 'b', msgstore.uuid7(), 'secretb', current_date, 1, 1, 1, 1", 'shared');
 # Everything that b has in progress is overdue.
 sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
