@@ -122,8 +122,8 @@ export function inbox(main, session) {
 
   async function find(signal) {
     const [conversations, messages] = await Promise.all([
-      get('/api/conversations/search', {query, pageSize: 20, reader}, signal).catch(elsewhere),
-      get('/api/messages/search', {query, pageSize: 30}, signal).catch(elsewhere),
+      get('/api/conversations/search', {q: query, limit: 20, reader}, signal).catch(elsewhere),
+      get('/api/messages/search', {q: query, limit: 30}, signal).catch(elsewhere),
     ]);
     items = (conversations ?? await get('/api/conversations', {contact_name: query, pageSize: 20, reader}, signal)).items;
     cursor = null;
@@ -138,9 +138,10 @@ export function inbox(main, session) {
       : `${items.length} ${items.length === 1 ? 'conversation' : 'conversations'}, ${hits.length} ${hits.length === 1 ? 'message' : 'messages'}`);
   }
 
-  // A gateway without search has contact names only.
+  // A query that cannot be searched for, or a gateway without search: then there are
+  // contact names only.
   function elsewhere(error) {
-    if (error.status === 404 || error.status === 405) return null;
+    if ([400, 404, 405].includes(error.status)) return null;
     throw error;
   }
 
