@@ -218,6 +218,28 @@ async function runTests() {
     await row(page, 'Ada').getByText('Grace').waitFor();
   });
 
+  await test('a search finds the contact', async () => {
+    await sms('Somebody else', '+15550150');
+    await row(page, '+15550150').waitFor();
+    const input = page.getByRole('searchbox');
+    // What is searched may be indexed a little later.
+    for (const end = Date.now() + WAIT; ;) {
+      await input.fill('Ada');
+      try {
+        await page.getByRole('status').getByText(/^1 conversation,/).waitFor({timeout: 2000});
+        break;
+      } catch (error) {
+        if (Date.now() > end) throw error;
+        await input.fill('');
+      }
+    }
+    await row(page, 'Ada').waitFor();
+    equal(await page.locator('.rows:not(.found) li').count(), 1);
+    await input.fill('');
+    await row(page, '+15550150').waitFor();
+    await input.blur();
+  });
+
   await test('the keyboard moves through the list', async () => {
     for (let i = 1; i <= 3; i++) await sms(`From ${i}`, `+1555020${i}`);
     await row(page, '+15550201').waitFor();
