@@ -71,7 +71,7 @@ CREATE FUNCTION msgstore._default_words(
     OUT stop_words text[],
     OUT start_words text[],
     OUT help_words text[])
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE address_kind WHEN 'phone' THEN

@@ -37,7 +37,7 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.consent_log', '');
 
 -- A reply to a number is about its sms and its mms.
 CREATE FUNCTION msgstore._consent_channel(channel text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     RETURN CASE channel WHEN 'mms' THEN 'sms' ELSE channel END;
 
 -- Returns whether anything changed. A request for help is only recorded.
@@ -115,7 +115,7 @@ $$;
 -- Raises MS403 for a message that its recipient does not want.
 CREATE FUNCTION msgstore._refuse_opted_out(tenant text, channel text, recipient text, sender text)
     RETURNS void
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_variable

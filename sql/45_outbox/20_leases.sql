@@ -44,7 +44,7 @@ CREATE FUNCTION msgstore._has_provider(tenant_id text, message_id uuid)
 -- Expensive for the same reason.
 CREATE FUNCTION msgstore._is_on_channel(tenant_id text, message_id uuid, channels text[])
     RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE COST 100000
+    LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000
     RETURN channels IS NULL OR EXISTS (
         SELECT FROM msgstore.messages m
         WHERE m.tenant_id = _is_on_channel.tenant_id

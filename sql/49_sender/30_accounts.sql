@@ -2,7 +2,7 @@
 
 -- The custom row of a provider, else the built-in one.
 CREATE FUNCTION msgstore._provider_api(name text) RETURNS msgstore.provider_apis
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
@@ -24,7 +24,7 @@ $$;
 
 -- A session without a tenant sees all accounts. It must not guess.
 CREATE FUNCTION msgstore._account(name text) RETURNS msgstore.accounts
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
@@ -70,7 +70,7 @@ $$;
 
 -- Raises MS400 for what could not send anything.
 CREATE FUNCTION msgstore._check_account(account msgstore.accounts) RETURNS void
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -131,7 +131,7 @@ $$;
 
 CREATE FUNCTION msgstore._request_rows(provider text)
     RETURNS SETOF msgstore.provider_requests
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT r.*

@@ -2,7 +2,7 @@
 
 -- Each byte but letters, digits and -._~ becomes %XX.
 CREATE FUNCTION msgstore._url_encode(value text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(string_agg(
@@ -17,7 +17,7 @@ CREATE FUNCTION msgstore._url_encode(value text) RETURNS text
 -- Replaces {name} and {name.member}. Returns null if a value is missing.
 CREATE FUNCTION msgstore._fill_text(template text, filling jsonb, encoded boolean DEFAULT false)
     RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -47,7 +47,7 @@ $$;
 -- value is left out, and with it an object or array of which nothing remains. The
 -- object {"each": name, "item": template} becomes an array.
 CREATE FUNCTION msgstore._fill(template jsonb, filling jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -90,7 +90,7 @@ $$;
 
 -- An array becomes a field for each of its elements.
 CREATE FUNCTION msgstore._form_of(body jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(string_agg(msgstore._url_encode(f.key) || '=' || msgstore._url_encode(v.value),
@@ -103,7 +103,7 @@ CREATE FUNCTION msgstore._form_of(body jsonb) RETURNS text
 
 -- A string or an array of strings as an array; null without any.
 CREATE FUNCTION msgstore._list_of(value jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT jsonb_agg(v.value ORDER BY v.n)
@@ -114,7 +114,7 @@ CREATE FUNCTION msgstore._list_of(value jsonb) RETURNS jsonb
 
 -- "Name <address>" as {"email", "name"}.
 CREATE FUNCTION msgstore._party_of(address text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT jsonb_strip_nulls(jsonb_build_object(
@@ -123,7 +123,7 @@ CREATE FUNCTION msgstore._party_of(address text) RETURNS jsonb
     $$;
 
 CREATE FUNCTION msgstore._parties_of(addresses jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT jsonb_agg(msgstore._party_of(a.value) ORDER BY a.n)
@@ -132,7 +132,7 @@ CREATE FUNCTION msgstore._parties_of(addresses jsonb) RETURNS jsonb
 
 -- What kind of message carries the file, by the end of its URL.
 CREATE FUNCTION msgstore._media_kind(url text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE
@@ -146,7 +146,7 @@ CREATE FUNCTION msgstore._media_kind(url text) RETURNS text
 
 -- An id with angle brackets, as mail headers have it.
 CREATE FUNCTION msgstore._bracketed(id text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     RETURN CASE WHEN id ~ '<' THEN id ELSE '<' || btrim(id) || '>' END;
 
 -- Values of e-mail. A body with tags is HTML, and its text is made of it.
@@ -329,13 +329,13 @@ $$;
 
 -- RFC 5322 names days and months in English, whatever the locale of the server is.
 CREATE FUNCTION msgstore._mail_date(at timestamptz) RETURNS text
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
     RETURN to_char(at AT TIME ZONE 'UTC', 'Dy, DD Mon YYYY HH24:MI:SS') || ' +0000';
 
 -- As words of RFC 2047 if it is not ASCII: at most 45 bytes in each, so that a word
 -- has at most 75 characters, and whole characters.
 CREATE FUNCTION msgstore._mail_words(value text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -360,7 +360,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._mail_address(party jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE

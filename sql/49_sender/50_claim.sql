@@ -5,7 +5,7 @@
 -- sender before one for the rest.
 CREATE FUNCTION msgstore._account_for(tenant text, channel text, address text)
     RETURNS SETOF msgstore.accounts
-    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT a.*
@@ -21,7 +21,7 @@ CREATE FUNCTION msgstore._account_for(tenant text, channel text, address text)
 -- account does not send again on suspicion.
 CREATE FUNCTION msgstore._is_uncertain(tenant text, message uuid, account text)
     RETURNS boolean
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_variable
@@ -47,7 +47,7 @@ CREATE FUNCTION msgstore._postpone(tenant text, message uuid, until timestamptz)
 
 -- After three failures in a row the account rests: a second, doubled up to a minute.
 CREATE FUNCTION msgstore._account_rest(failures int) RETURNS interval
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     RETURN CASE WHEN failures < 3 THEN interval '0'
                 ELSE least(interval '1 second' * 2 ^ (least(failures, 20) - 3),
                            interval '1 minute') END;
@@ -114,7 +114,7 @@ $$;
 -- The channels whose messages msgstore-sender may claim; null for all of them, which
 -- is the faster claim.
 CREATE FUNCTION msgstore._account_channels() RETURNS text[]
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE WHEN EXISTS (

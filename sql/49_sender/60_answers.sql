@@ -2,7 +2,7 @@
 
 -- Header lines as an object with names in lower case.
 CREATE FUNCTION msgstore._header_object(headers text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(jsonb_object_agg(lower(split_part(l.line, ':', 1)),
@@ -32,7 +32,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._first_of(document jsonb, paths text[]) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT v.value #>> '{}'
@@ -44,7 +44,7 @@ CREATE FUNCTION msgstore._first_of(document jsonb, paths text[]) RETURNS text
     $$;
 
 CREATE FUNCTION msgstore._judge_answer(api msgstore.provider_apis, document jsonb) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(
@@ -64,7 +64,7 @@ CREATE FUNCTION msgstore._judge_answer(api msgstore.provider_apis, document json
 
 -- Seconds or a date; at most a day.
 CREATE FUNCTION msgstore._retry_after(document jsonb) RETURNS interval
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -127,7 +127,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._may_resend(account msgstore.accounts) RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(account.resend, (msgstore._provider_api(account.provider)).idempotency_header IS NOT NULL)
@@ -235,7 +235,7 @@ $$;
 
 -- The id of a message for which the provider has none: by SMTP that of the mail.
 CREATE FUNCTION msgstore._mail_id(tenant text, message uuid, protocol text) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE protocol WHEN 'smtp' THEN

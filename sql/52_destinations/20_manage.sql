@@ -1,7 +1,7 @@
 -- destinations: creation, secrets, pauses, the list.
 
 CREATE FUNCTION msgstore._destination(name text) RETURNS msgstore.destinations
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column

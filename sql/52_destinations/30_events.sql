@@ -86,7 +86,7 @@ END
 $$;
 
 CREATE FUNCTION msgstore._message_document(tenant text, message uuid) RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT jsonb_strip_nulls(jsonb_build_object(
@@ -102,7 +102,7 @@ CREATE FUNCTION msgstore._message_document(tenant text, message uuid) RETURNS js
 
 -- Null if what it is about is gone, by an erasure or a purge.
 CREATE FUNCTION msgstore._notification_data(notification msgstore.notifications) RETURNS jsonb
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN

@@ -1,7 +1,7 @@
 -- destinations: claims and answers, for msgstore-sender.
 
 CREATE FUNCTION msgstore._hmac_sha256(key bytea, message bytea) RETURNS bytea
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -22,7 +22,7 @@ $$;
 -- Standard Webhooks: a signature by each secret that is in force.
 CREATE FUNCTION msgstore._webhook_headers(notification msgstore.notifications, body text)
     RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT format(E'Content-Type: application/json\nwebhook-id: %s\nwebhook-timestamp: %s\nwebhook-signature: %s',
