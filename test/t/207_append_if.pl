@@ -72,7 +72,7 @@ is( $node->safe_psql('store', q{SELECT count(*) FROM (SELECT FROM msgstore.strea
 		WHERE type = 'Enrolled' GROUP BY tags HAVING count(*) > 1) x}),
 	0, 'no student is enrolled twice in a course');
 cmp_ok($node->safe_psql('store', q{SELECT count(*) FROM msgstore.stream_events WHERE type = 'Enrolled'}),
-	'>', 100, 'and many were enrolled');
+	'>', 50, 'and many were enrolled');
 is($node->safe_psql('store', 'SELECT count(*) FROM msgstore.check()'), 0, 'check() finds nothing');
 is( $node->safe_psql('store', q{SELECT count(*) FROM msgstore.stream_events e
 		WHERE NOT EXISTS (SELECT FROM msgstore.stream_event_keys k WHERE k.global_position = e.global_position)}),
