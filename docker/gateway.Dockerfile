@@ -11,7 +11,7 @@ RUN make -C gateway install-gateway DESTDIR=/out
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libcivetweb1 libcjson1 libpq5 libssl3 zlib1g \
+    && apt-get install -y --no-install-recommends libcivetweb1 libcjson1 libgmime-3.0-0 libpq5 libssl3 zlib1g \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/usr/local/bin/ /usr/local/bin/
 COPY docker/gateway_health /usr/local/bin/

@@ -37,22 +37,23 @@ typedef struct Reply
 	int status; /* 0: no answer yet */
 	Text body;
 	const char *content_type; /* NULL: JSON */
-	char allow[64];			  /* for 405 */
-	const char *challenge;	  /* for 401 and 403; NULL: no header */
-	Text headers;			  /* further lines */
-	const char *policy;		  /* Content-Security-Policy; NULL: the setting's */
-	bool cached;		 /* clients may keep it and ask whether it changed */
-	bool open_ended;	 /* reply_head leaves out the length */
-	const char *codings; /* accepted ones, for 415; NULL: no header */
-	long retry_after;	 /* seconds; 0: no header */
-	long limit;			 /* that was exceeded; 0: no headers */
-	long limit_reset;	 /* seconds */
-	bool simulated;		 /* produced by the mock provider */
-	bool created;		 /* the request stored something new */
-	bool by_database;	 /* the database refused the request */
-	char param[64];		 /* field at fault, for /v1; "" if unknown */
-	char code[64];		 /* of the error, for /v1; "": the status's */
-	char etag[24];		 /* without quotes; "": no header */
+	char *kept_type; /* what content_type refers to, if it is to be freed */
+	char allow[64];	 /* for 405 */
+	const char *challenge; /* for 401 and 403; NULL: no header */
+	Text headers;		   /* further lines */
+	const char *policy;	   /* Content-Security-Policy; NULL: the setting's */
+	bool cached;		   /* clients may keep it and ask whether it changed */
+	bool open_ended;	   /* reply_head leaves out the length */
+	const char *codings;   /* accepted ones, for 415; NULL: no header */
+	long retry_after;	   /* seconds; 0: no header */
+	long limit;			   /* that was exceeded; 0: no headers */
+	long limit_reset;	   /* seconds */
+	bool simulated;		   /* produced by the mock provider */
+	bool created;		   /* the request stored something new */
+	bool by_database;	   /* the database refused the request */
+	char param[64];		   /* field at fault, for /v1; "" if unknown */
+	char code[64];		   /* of the error, for /v1; "": the status's */
+	char etag[24];		   /* without quotes; "": no header */
 } Reply;
 
 typedef struct Request
@@ -75,18 +76,21 @@ typedef struct Request
 	char second_segment[PATH_SEGMENT_MAX + 1]; /* "" if there is none */
 	char key[IDEMPOTENCY_KEY_MAX + 1];		   /* idempotency key, "" if none */
 	Text body;
-	bool body_read;		/* no byte of it is left in the connection */
-	bool close;			/* close the connection after the answer */
-	bool persistent;	/* unless close is set, the connection stays open */
-	bool deferred;		/* the answer is sent by server_answer */
-	bool given_away;	/* the answer is sent by somebody else */
-	int route;			/* its number, once it is known */
-	bool guarded;		/* has entered the breaker of its route */
-	bool mock;			/* mark the log line */
-	bool for_channel;	/* segment names a channel: 404 if there is none */
-	bool conditional;	/* If-Match or If-None-Match: 412, not 409 */
-	LimitTicket sender; /* counted for the sender, returned unless 2xx */
-	MemoryShare memory; /* what body and reply take, if that is much */
+	bool body_read;	 /* no byte of it is left in the connection */
+	bool close;		 /* close the connection after the answer */
+	bool persistent; /* unless close is set, the connection stays open */
+	bool deferred;	 /* the answer is sent by server_answer */
+	bool given_away; /* the answer is sent by somebody else */
+	int route;		 /* its number, once it is known */
+	bool guarded;	 /* has entered the breaker of its route */
+	bool mock;		 /* mark the log line */
+	char source_tenant[TENANT_MAX + 1]; /* of the webhook's source */
+	size_t body_limit;	  /* of the body, in bytes; 0: the configured one */
+	int too_large_status; /* for a larger one; 0: 413 */
+	bool for_channel;	  /* segment names a channel: 404 if there is none */
+	bool conditional;	  /* If-Match or If-None-Match: 412, not 409 */
+	LimitTicket sender;	  /* counted for the sender, returned unless 2xx */
+	MemoryShare memory;	  /* what body and reply take, if that is much */
 	Reply reply;
 
 	/* Copies for method and path of a deferred request. */

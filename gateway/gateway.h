@@ -18,7 +18,8 @@ typedef struct Gateway
 	struct Pool *pool;
 	struct Batch *batch;
 	struct Limits *limits;
-	struct Keys *keys;			/* NULL: requests need no key */
+	struct Keys *keys; /* NULL: requests need no key */
+	struct Sources *sources;
 	struct OwnLimit *own_limit; /* NULL: each key has its own limit */
 	struct Readiness *readiness;
 	struct Provider *provider;

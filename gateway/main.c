@@ -25,10 +25,12 @@
 #include "guard/keys.h"
 #include "guard/limits.h"
 #include "guard/own_limit.h"
+#include "guard/sources.h"
 #include "http/server.h"
 #include "http/tls.h"
 #include "live/feed.h"
 #include "log.h"
+#include "mail/mail.h"
 #include "memory.h"
 #include "metrics.h"
 #include "reload.h"
@@ -101,6 +103,7 @@ main(int argc, char **argv)
 	metrics_init(&metrics);
 	memory_init(&memory, (size_t) config.max_buffer_bytes);
 	provider_init(&provider, &config);
+	mail_init();
 	started = prepare_threads(&signals);
 	log_start_writer(&log);
 	started = started && start_gateway(&gateway, &error);
@@ -289,7 +292,9 @@ start_guard(Gateway *gateway, Text *error)
 		gateway->keys = keys_create(config, gateway->log, gateway->pool);
 	else
 		gateway->own_limit = own_limit_create(gateway->pool);
-	if (gateway->keys == NULL && gateway->own_limit == NULL)
+	gateway->sources = sources_create(gateway->pool);
+	if (gateway->sources == NULL ||
+		(gateway->keys == NULL && gateway->own_limit == NULL))
 	{
 		text_add_string(error, "out of memory or threads");
 		return false;
@@ -391,6 +396,8 @@ free_gateway(Gateway *gateway)
 		pool_stop(gateway->pool);
 	if (gateway->keys != NULL)
 		keys_free(gateway->keys);
+	if (gateway->sources != NULL)
+		sources_free(gateway->sources);
 	if (gateway->tls != NULL)
 		tls_free(gateway->tls);
 	if (gateway->limits != NULL)

@@ -67,6 +67,10 @@ SELECT msgstore.append_host_events('host-1', '[{"type": "HostCreated", "ip_addre
 SELECT msgstore.create_api_key('acme', '{ingest,read}'), msgstore.set_tenant_limit('acme', 10);
 SELECT msgstore.create_source('chat', 'whatsapp-cloud', 'secret', tenant => 'acme');
 SELECT msgstore.rotate_source_secret('chat', 'another');
+INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind, name, size_bytes, sha256, content)
+SELECT tenant_id, id, id, 1, 'attachment', 'ünïcode', 4, sha256('\x00ff0a5c'), '\x00ff0a5c' FROM msgstore.event_log ORDER BY id LIMIT 1;
+INSERT INTO msgstore.message_parts VALUES ('', 'chat', sha256('ref'), 1, 2, '+1', '+2', 'sms', '{"body": "ünïcode"}', false, '2100-01-01');
+INSERT INTO msgstore.thread_ids SELECT tenant_id, 'a@x', sha256('id'), id, true, 'b@x', '{a@x,b@x}', '{a@x,b@x}' FROM msgstore.event_log ORDER BY id LIMIT 1;
 INSERT INTO msgstore.source_tokens SELECT 'acme', 'chat', sha256('token'), '2100-01-01';
 INSERT INTO msgstore.provider_apis (provider, base_url) VALUES ('own', 'http://x');
 INSERT INTO msgstore.provider_requests (provider, position) VALUES ('own', 1);

@@ -446,9 +446,11 @@ call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
 		share->value = share->array.data;
 		ready = !share->array.failed;
 		if (share->first->tenant[0] != '\0')
-			statements[last++] =
-				(Statement){pool_tenant_sql, 1, &share->first->tenant};
-		statements[last++] = (Statement){ingest_sql, 1, &share->value};
+			statements[last++] = (Statement){.sql = pool_tenant_sql,
+											 .count = 1,
+											 .values = &share->first->tenant};
+		statements[last++] =
+			(Statement){.sql = ingest_sql, .count = 1, .values = &share->value};
 	}
 	if (ready)
 		outcome = pool_transaction(connection, statements, last, results);

@@ -251,16 +251,16 @@ pool_query(PoolConnection *connection,
 		   int count,
 		   const char *const *values)
 {
-	return pool_query_as(connection, tenant, "", sql, count, values);
+	const Statement statement = {.sql = sql, .count = count, .values = values};
+
+	return pool_run(connection, tenant, "", &statement);
 }
 
 QueryOutcome
-pool_query_as(PoolConnection *connection,
-			  const char *tenant,
-			  const char *owner,
-			  const char *sql,
-			  int count,
-			  const char *const *values)
+pool_run(PoolConnection *connection,
+		 const char *tenant,
+		 const char *owner,
+		 const Statement *statement)
 {
 	Statement statements[3];
 	PGresult *results[3];
@@ -268,16 +268,18 @@ pool_query_as(PoolConnection *connection,
 	int n = 0;
 
 	if (tenant[0] != '\0')
-		statements[n++] = (Statement){pool_tenant_sql, 1, &tenant};
+		statements[n++] =
+			(Statement){.sql = pool_tenant_sql, .count = 1, .values = &tenant};
 	if (owner[0] != '\0')
-		statements[n++] = (Statement){owner_sql, 1, &owner};
+		statements[n++] =
+			(Statement){.sql = owner_sql, .count = 1, .values = &owner};
 	if (n == 0)
 	{
-		outcome = session_query(&connection->session, sql, count, values);
+		outcome = session_run(&connection->session, statement);
 		judge(connection, &outcome);
 		return outcome;
 	}
-	statements[n++] = (Statement){sql, count, values};
+	statements[n++] = *statement;
 	outcome = pool_transaction(connection, statements, n, results);
 	if (strcmp(outcome.sqlstate, "00000") == 0)
 	{

@@ -75,13 +75,14 @@ QueryOutcome pool_query(PoolConnection *connection,
 						int count,
 						const char *const *values);
 
-/* The same for an owner of responses ("": the role's own, or none) as well. */
-QueryOutcome pool_query_as(PoolConnection *connection,
-						   const char *tenant,
-						   const char *owner,
-						   const char *sql,
-						   int count,
-						   const char *const *values);
+/*
+ * The same for an owner of responses ("": the role's own, or none) as well, and
+ * for a statement that may have binary parameters.
+ */
+QueryOutcome pool_run(PoolConnection *connection,
+					  const char *tenant,
+					  const char *owner,
+					  const Statement *statement);
 
 /* Like session_prepare, for the next calls on this connection. */
 void pool_prepare(PoolConnection *connection, const char *sql);

@@ -125,13 +125,20 @@ session_query(Session *session,
 			  int count,
 			  const char *const *values)
 {
-	const Statement statement = {sql, count, values};
+	const Statement statement = {.sql = sql, .count = count, .values = values};
+
+	return session_run(session, &statement);
+}
+
+QueryOutcome
+session_run(Session *session, const Statement *statement)
+{
 	QueryOutcome outcome = {.result = NULL};
 	PGresult *result;
 
 	if (needs_settings(session))
 	{
-		outcome = session_transaction(session, &statement, 1, &result);
+		outcome = session_transaction(session, statement, 1, &result);
 		if (strcmp(outcome.sqlstate, "00000") == 0)
 		{
 			PQclear(outcome.result);
@@ -142,7 +149,7 @@ session_query(Session *session,
 	do
 	{
 		PQclear(outcome.result);
-		outcome = run_query(session, &statement);
+		outcome = run_query(session, statement);
 	} while (is_stale(session, &outcome));
 	return outcome;
 }
@@ -168,16 +175,16 @@ send_statement(Session *session, const Statement *statement)
 								   prepared_name,
 								   statement->count,
 								   statement->values,
-								   NULL,
-								   NULL,
+								   statement->lengths,
+								   statement->formats,
 								   0);
 	return PQsendQueryParams(session->pg,
 							 statement->sql,
 							 statement->count,
 							 NULL,
 							 statement->values,
-							 NULL,
-							 NULL,
+							 statement->lengths,
+							 statement->formats,
 							 0);
 }
 

@@ -49,18 +49,23 @@ void session_close(Session *session);
  */
 void session_prepare(Session *session, const char *sql);
 
-/* A statement with text parameters. */
+/* A statement with parameters in text, unless formats says otherwise. */
 typedef struct Statement
 {
 	const char *sql;
 	int count; /* of values */
 	const char *const *values;
+	const int *lengths; /* of binary values */
+	const int *formats; /* 1: binary; NULL: all are text */
 } Statement;
 
 /*
- * Runs one statement with text parameters in its own transaction. Success means
- * that it has committed.
+ * Runs one statement in its own transaction. Success means that it has
+ * committed.
  */
+QueryOutcome session_run(Session *session, const Statement *statement);
+
+/* The same for a statement with text parameters. */
 QueryOutcome session_query(Session *session,
 						   const char *sql,
 						   int count,

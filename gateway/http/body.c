@@ -145,6 +145,8 @@ body_limit(const Request *request)
 	const Config *config = request->gateway->config;
 	long most = config->max_buffer_bytes / 4;
 
+	if (request->body_limit > 0)
+		return request->body_limit;
 	if (request->scope != SCOPE_RESPONSES)
 		return (size_t) config->max_body_bytes;
 	return (size_t) (config->responses_max_body_bytes < most

@@ -124,7 +124,11 @@ reply_too_large(Request *request, size_t limit)
 	char message[64];
 
 	snprintf(message, sizeof(message), "body is larger than %zu bytes", limit);
-	set_error_body(request, 413, message, NULL);
+	set_error_body(request,
+				   request->too_large_status != 0 ? request->too_large_status
+												  : 413,
+				   message,
+				   NULL);
 }
 
 void

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
@@ -79,6 +80,7 @@ request_close(Request *request)
 	text_free(&request->body);
 	text_free(&request->reply.body);
 	text_free(&request->reply.headers);
+	free(request->reply.kept_type);
 	memory_resize(request->gateway->memory,
 				  &request->memory,
 				  request->client,

@@ -26,6 +26,14 @@ call_database(Request *request,
 			  const char *const *values,
 			  bool content)
 {
+	const Statement statement = {.sql = sql, .count = count, .values = values};
+
+	return call_statement(request, &statement, content);
+}
+
+PGresult *
+call_statement(Request *request, const Statement *statement, bool content)
+{
 	Pool *pool = request->gateway->pool;
 	const char *why;
 	PoolClass class = class_of(request);
@@ -37,13 +45,10 @@ call_database(Request *request,
 		reply_sqlstate(request, "08001", why, NULL, false);
 		return NULL;
 	}
-	outcome =
-		pool_query_as(connection,
-					  request->caller.tenant,
-					  class == POOL_RESPONSES ? request->caller.owner : "",
-					  sql,
-					  count,
-					  values);
+	outcome = pool_run(connection,
+					   request->caller.tenant,
+					   class == POOL_RESPONSES ? request->caller.owner : "",
+					   statement);
 	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 	{

@@ -8,6 +8,7 @@
 
 #include <libpq-fe.h>
 
+#include "db/session.h"
 #include "exchange.h"
 
 /*
@@ -21,5 +22,9 @@ PGresult *call_database(Request *request,
 						int count,
 						const char *const *values,
 						bool content);
+
+/* The same for a statement that may have binary parameters. */
+PGresult *
+call_statement(Request *request, const Statement *statement, bool content);
 
 #endif /* CALL_H */

@@ -13,7 +13,11 @@ void post_message(Request *request);
 void post_webhook(Request *request);
 
 /* sources.c */
+bool prepare_webhook(Request *request);
 void receive_webhook(Request *request);
+
+/* attachments.c */
+void get_attachment(Request *request);
 
 /* statuses.c */
 void post_webhook_status(Request *request);

@@ -82,7 +82,8 @@ dispatch(Request *request)
 	const Route *route = &routes[request->route];
 
 	request->scope = route->scope;
-	if (!check_repeated(request) || !admit(request, route->scope))
+	if (!check_repeated(request) || !admit(request, route->scope) ||
+		(route->prepare != NULL && !route->prepare(request)))
 		return;
 	if (strcmp(route->method, "GET") == 0
 			? !accept_answer(request, route)
@@ -312,10 +313,12 @@ take_limits(Request *request)
 {
 	const Config *config = request->gateway->config;
 	const Caller *caller = &request->caller;
+	const char *tenant =
+		caller->tenant[0] != '\0' ? caller->tenant : request->source_tenant;
 	long reset;
 
 	if (caller->rate > 0 && !limits_take_tenant(request->gateway->limits,
-												caller->tenant,
+												tenant,
 												caller->rate,
 												caller->burst,
 												&reset))

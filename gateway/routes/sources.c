@@ -2,18 +2,25 @@
  * sources.c: webhooks as providers send them.
  *
  * The database verifies, decodes and stores them, and says how to answer. It
- * gets the raw bytes, because they are what is signed. No key is needed: the
- * path cannot be guessed.
+ * gets the raw bytes, because they are what is signed. A whole e-mail in them
+ * is decoded here, once the database has verified the webhook. No key is
+ * needed: the path cannot be guessed.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include <cjson/cJSON.h>
+
 #include "config/config.h"
 #include "gateway.h"
+#include "guard/sources.h"
+#include "http/body.h"
 #include "http/headers.h"
 #include "http/reply.h"
 #include "http/request.h"
+#include "log.h"
+#include "mail/mail.h"
 #include "routes/call.h"
 #include "routes/handlers.h"
 
@@ -29,14 +36,73 @@ enum
 
 static const char receive_sql[] =
 	"SELECT r.status, r.content_type, r.answer, r.outcome, r.reason, r.id"
-	" FROM msgstore.receive_webhook($1, $2, $3, $4::jsonb, $5::bytea, $6) AS r";
+	" FROM msgstore.receive_webhook($1, $2, $3, $4::jsonb, $5::bytea, $6,"
+	" $7::jsonb, $8::bytea) AS r";
 
+enum
+{
+	VALUE_PATH,
+	VALUE_METHOD,
+	VALUE_URL,
+	VALUE_HEADERS,
+	VALUE_BODY,
+	VALUE_ID,
+	VALUE_MAIL,
+	VALUE_FILES,
+	VALUES
+};
+
+static PGresult *
+store(Request *request, const char *values[], Text *mail, Text *files);
+static PGresult *read_mail(Request *request,
+						   const char *values[],
+						   const char *place,
+						   Text *mail,
+						   Text *files);
+static bool
+find_mail(const Text *body, const char *place, Text *decoded, Text *found);
+static bool find_field(const Text *body, const char *name, Text *value);
 static void write_url(const Request *request, Text *url);
 static const char *get_forwarded(const Request *request, const char *name);
 static void write_headers(const Request *request, Text *json);
-static void write_bytes(const Text *body, Text *hex);
 static void answer(Request *request, const PGresult *row);
 static const char *find_type(const char *type);
+
+bool
+prepare_webhook(Request *request)
+{
+	const Config *config = request->gateway->config;
+	SourceLimits limits;
+	Text path = {0};
+	const char *sqlstate;
+	const char *why;
+
+	text_addf(&path, "wh_%s", request->segment);
+	if (path.failed)
+	{
+		reply_unavailable(request, "out of memory", 1);
+		return false;
+	}
+	sqlstate =
+		sources_find(request->gateway->sources, path.data, &limits, &why);
+	text_free(&path);
+	if (strcmp(sqlstate, "00000") != 0)
+	{
+		reply_sqlstate(request, sqlstate, why, NULL, false);
+		return false;
+	}
+	memcpy(request->source_tenant, limits.tenant, sizeof(limits.tenant));
+	request->caller.rate = limits.rate;
+	request->caller.burst = limits.burst;
+	request->too_large_status = limits.too_large_status;
+	/* One client gets half of the memory, and a body is counted twice. */
+	if (limits.max_body_bytes > 0)
+		request->body_limit =
+			(size_t) (limits.max_body_bytes < config->max_buffer_bytes / 4
+						  ? limits.max_body_bytes
+						  : config->max_buffer_bytes / 4);
+	return true;
+}
 
 void
 receive_webhook(Request *request)
@@ -44,7 +110,8 @@ receive_webhook(Request *request)
 	Text path = {0};
 	Text url = {0};
 	Text headers = {0};
-	Text body = {0};
+	Text mail = {0};
+	Text files = {0};
 	PGresult *row;
 
 	/* Only to take a connection of that class: there is no key. */
@@ -52,20 +119,31 @@ receive_webhook(Request *request)
 	text_addf(&path, "wh_%s", request->segment);
 	write_url(request, &url);
 	write_headers(request, &headers);
-	write_bytes(&request->body, &body);
-	if (path.failed || url.failed || headers.failed || body.failed)
+	if (path.failed || url.failed || headers.failed)
 		reply_unavailable(request, "out of memory", 1);
 	else
 	{
-		const char *values[] = {path.data,
-								request_is_head(request) ? "GET"
-														 : request->method,
-								url.data,
-								headers.data,
-								body.data,
-								request->id};
+		const char *values[VALUES] = {
+			path.data,
+			request_is_head(request) ? "GET" : request->method,
+			url.data,
+			headers.data,
+			request->body.data,
+			request->id};
 
-		row = call_database(request, receive_sql, 6, values, true);
+		row = store(request, values, &mail, &files);
+		if (row != NULL &&
+			strcmp(PQgetvalue(row, 0, COLUMN_OUTCOME), "mail") == 0)
+		{
+			PGresult *place = row;
+
+			row = read_mail(request,
+							values,
+							PQgetvalue(place, 0, COLUMN_ANSWER),
+							&mail,
+							&files);
+			PQclear(place);
+		}
 		if (row != NULL)
 			answer(request, row);
 		PQclear(row);
@@ -73,7 +151,112 @@ receive_webhook(Request *request)
 	text_free(&path);
 	text_free(&url);
 	text_free(&headers);
-	text_free(&body);
+	text_free(&mail);
+	text_free(&files);
+}
+
+/* The body and the files as bytes. */
+static PGresult *
+store(Request *request, const char *values[], Text *mail, Text *files)
+{
+	const int formats[VALUES] = {[VALUE_BODY] = 1, [VALUE_FILES] = 1};
+	int lengths[VALUES] = {[VALUE_BODY] = (int) request->body.length,
+						   [VALUE_FILES] = (int) files->length};
+	const Statement statement = {.sql = receive_sql,
+								 .count = VALUES,
+								 .values = values,
+								 .lengths = lengths,
+								 .formats = formats};
+
+	values[VALUE_MAIL] = mail->data;
+	values[VALUE_FILES] = files->data;
+	return call_statement(request, &statement, true);
+}
+
+/*
+ * The database has verified the webhook, and asks for the e-mail in it. Calls
+ * it again with what the e-mail says.
+ */
+static PGresult *
+read_mail(Request *request,
+		  const char *values[],
+		  const char *place,
+		  Text *mail,
+		  Text *files)
+{
+	Text decoded = {0};
+	Text found = {0};
+	bool done = find_mail(&request->body, place, &decoded, &found) &&
+				mail_read(found.data, found.length, mail, files);
+
+	text_free(&decoded);
+	if (done)
+		return store(request, values, mail, files);
+	reply_unavailable(request, "out of memory", 1);
+	return NULL;
+}
+
+/*
+ * The place is {"offset", "size"} in the body, or {"field"} of a form. found
+ * refers to the body, or to what was decoded.
+ */
+static bool
+find_mail(const Text *body, const char *place, Text *decoded, Text *found)
+{
+	cJSON *json = cJSON_Parse(place);
+	const cJSON *field = request_json_member(json, "field");
+	const cJSON *offset = request_json_member(json, "offset");
+	const cJSON *size = request_json_member(json, "size");
+	bool done = true;
+
+	found->data = body->data;
+	if (cJSON_IsString(field))
+	{
+		done = find_field(body, field->valuestring, decoded);
+		*found = *decoded;
+	}
+	else if (cJSON_IsNumber(offset) && cJSON_IsNumber(size) &&
+			 body->length > 0 &&
+			 offset->valuedouble + size->valuedouble <= (double) body->length)
+	{
+		found->data = body->data + (size_t) offset->valuedouble;
+		found->length = (size_t) size->valuedouble;
+	}
+	cJSON_Delete(json);
+	return done;
+}
+
+/* The first field of that name in a form. Returns false if memory runs out. */
+static bool
+find_field(const Text *body, const char *name, Text *value)
+{
+	size_t length = strlen(name);
+	size_t at = 0;
+
+	while (at < body->length)
+	{
+		const char *field = body->data + at;
+		size_t size = strcspn(field, "&");
+
+		if (size > length && strncmp(field, name, length) == 0 &&
+			field[length] == '=')
+		{
+			int decoded;
+
+			text_add(value, field, size - length);
+			if (value->failed)
+				return false;
+			decoded = mg_url_decode(field + length + 1,
+									(int) (size - length - 1),
+									value->data,
+									(int) value->length + 1,
+									1);
+			value->length = decoded > 0 ? (size_t) decoded : 0;
+			return true;
+		}
+		at += size + 1;
+	}
+	return true;
 }
 
 /* As the client sees it: through a proxy that can be trusted, the proxy's. */
@@ -130,30 +313,6 @@ write_headers(const Request *request, Text *json)
 	text_add_string(json, "}");
 }
 
-/* As the text of a bytea. */
-static void
-write_bytes(const Text *body, Text *hex)
-{
-	static const char digits[] = "0123456789abcdef";
-	char part[2 * 1024];
-	size_t filled = 0;
-
-	text_add_string(hex, "\\x");
-	for (size_t i = 0; i < body->length; i++)
-	{
-		unsigned char c = (unsigned char) body->data[i];
-
-		part[filled++] = digits[c >> 4];
-		part[filled++] = digits[c & 15];
-		if (filled == sizeof(part))
-		{
-			text_add(hex, part, filled);
-			filled = 0;
-		}
-	}
-	text_add(hex, part, filled);
-}
-
 static void
 answer(Request *request, const PGresult *row)
 {
@@ -163,6 +322,14 @@ answer(Request *request, const PGresult *row)
 	bool accepted = strcmp(PQgetvalue(row, 0, COLUMN_OUTCOME), "accepted") == 0;
 	Text body = {0};
 
+	/* The answer may say nothing of it, so that the provider does not retry. */
+	if (!accepted && !PQgetisnull(row, 0, COLUMN_REASON))
+		log_event(request->gateway->log,
+				  LOG_WARN,
+				  "webhook of source wh_%.8s is %s: %s",
+				  request->segment,
+				  PQgetvalue(row, 0, COLUMN_OUTCOME),
+				  reason);
 	if (!PQgetisnull(row, 0, COLUMN_ANSWER))
 		text_add(&body,
 				 PQgetvalue(row, 0, COLUMN_ANSWER),

@@ -25,6 +25,8 @@ typedef struct Route
 	const char *query; /* its parameters; NULL: the query is ignored */
 	const char *body;  /* schema of the JSON body; NULL: it takes no body */
 	bool raw;		   /* takes any body, answers with any type; undocumented */
+	/* Comes before the body; returns false after answering. */
+	bool (*prepare)(Request *request);
 
 	/* Only for the document. */
 	const char *name;

@@ -32,6 +32,8 @@ CREATE TABLE msgstore.providers (
     omitted text[] COLLATE "C" NOT NULL DEFAULT '{}',
     added_channels jsonb NOT NULL DEFAULT '{}',
     answers jsonb NOT NULL DEFAULT '{}',
+    mail_field text COLLATE "C",
+    max_body_bytes int,
     page text,
     page_date date,
     origin text COLLATE "C" NOT NULL DEFAULT 'custom',
@@ -43,6 +45,7 @@ CREATE TABLE msgstore.providers (
     CONSTRAINT providers_added_channels
         CHECK (jsonb_typeof(added_channels) = 'object'),
     CONSTRAINT providers_answers CHECK (jsonb_typeof(answers) = 'object'),
+    CONSTRAINT providers_max_body_bytes CHECK (max_body_bytes > 0),
     CONSTRAINT providers_origin CHECK (origin IN ('built-in', 'custom'))
 );
 
@@ -78,6 +81,8 @@ CREATE TABLE msgstore.sources (
     time_zone text NOT NULL DEFAULT 'UTC',
     own_addresses text[] COLLATE "C" NOT NULL DEFAULT '{}',
     max_attachments int NOT NULL DEFAULT 50,
+    max_attachment_bytes int NOT NULL DEFAULT 31457280,
+    max_body_bytes int,
     mapping jsonb,
     answers jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -90,6 +95,8 @@ CREATE TABLE msgstore.sources (
     CONSTRAINT sources_public_url CHECK (public_url ~* '^https?://[^/?#[:space:]]+/[^#[:space:]]*$'),
     CONSTRAINT sources_tolerance CHECK (tolerance >= '0'),
     CONSTRAINT sources_max_attachments CHECK (max_attachments BETWEEN 0 AND 1000),
+    CONSTRAINT sources_max_attachment_bytes CHECK (max_attachment_bytes >= 0),
+    CONSTRAINT sources_max_body_bytes CHECK (max_body_bytes > 0),
     CONSTRAINT sources_mapping CHECK (jsonb_typeof(mapping) = 'array'),
     CONSTRAINT sources_answers CHECK (jsonb_typeof(answers) = 'object')
 );
@@ -176,6 +183,10 @@ COMMENT ON COLUMN msgstore.providers.added_channels IS
     'Channels that create_source() adds if they do not exist: an object of name and address_kind';
 COMMENT ON COLUMN msgstore.providers.answers IS
     'Answers to a webhook by outcome (accepted, refused, unverified): objects with status, type and body';
+COMMENT ON COLUMN msgstore.providers.mail_field IS
+    'Form field that holds a whole e-mail (MIME), which the gateway parses: the rules read it as an object';
+COMMENT ON COLUMN msgstore.providers.max_body_bytes IS
+    'Greatest size of a webhook in bytes; null for that of the gateway';
 COMMENT ON COLUMN msgstore.providers.page IS
     'Page of the provider''s documentation';
 COMMENT ON COLUMN msgstore.providers.page_date IS
@@ -203,7 +214,7 @@ COMMENT ON COLUMN msgstore.provider_rules.media_channel IS
 COMMENT ON COLUMN msgstore.provider_rules.recipients IS
     'Which recipient a message with several has: first, own (the first that is in sources.own_addresses, else the first), or each: one event for each';
 COMMENT ON COLUMN msgstore.provider_rules.fields IS
-    'Where an item has from, to, id, body, html, subject, attachments, timestamp, status, error_code, error_message, message_id, channel, opt_out (STOP, START or HELP, if the provider says so): a jsonpath from the item, an array of which the first that finds something counts, or an object with path, text, match, phone, all and separator';
+    'Where an item has from, to, id, body, html, subject, attachments, timestamp, status, error_code, error_message, message_id, recipients (all of them, whichever rule selects one), cc, references, in_reply_to, part (an object of reference, number and total), channel, opt_out (STOP, START or HELP, if the provider says so): a jsonpath from the item, an array of which the first that finds something counts, or an object with path, text, match, phone, all and separator';
 COMMENT ON COLUMN msgstore.provider_rules.origin IS
     'built-in for rows of the extension, which dumps leave out; custom for rows of the installation, which are preferred';
 COMMENT ON TABLE msgstore.sources IS
@@ -230,6 +241,10 @@ COMMENT ON COLUMN msgstore.sources.own_addresses IS
     'Addresses of the tenant, for rules that select a recipient';
 COMMENT ON COLUMN msgstore.sources.max_attachments IS
     'Greatest number of attachments of a message';
+COMMENT ON COLUMN msgstore.sources.max_attachment_bytes IS
+    'Greatest size of an attachment that is kept, in bytes';
+COMMENT ON COLUMN msgstore.sources.max_body_bytes IS
+    'Greatest size of a webhook in bytes; null for the provider''s';
 COMMENT ON COLUMN msgstore.sources.mapping IS
     'Rules that replace those of the provider: an array of objects with the columns of provider_rules; null for the provider''s';
 COMMENT ON COLUMN msgstore.sources.answers IS

@@ -7,10 +7,11 @@
 
 INSERT INTO msgstore.providers
     (name, scheme, tolerance, methods, challenge, json_fields, numbered, omitted,
-     added_channels, answers, page, page_date, origin)
+     added_channels, answers, mail_field, max_body_bytes, page, page_date, origin)
 SELECT p.name, p.scheme, p.tolerance::interval, p.methods::text[], p.challenge,
        p.json_fields::text[], p.numbered::jsonb, p.omitted::text[],
-       p.added_channels::jsonb, p.answers::jsonb, p.page, p.page_date::date, 'built-in'
+       p.added_channels::jsonb, p.answers::jsonb, m.field, m.max_body_bytes, p.page,
+       p.page_date::date, 'built-in'
 FROM (VALUES
     ('twilio', 'twilio', NULL, '{GET,POST}', false, '{}',
      '{"media": {"url": "MediaUrl", "type": "MediaContentType"}}', '{}',
@@ -34,14 +35,17 @@ FROM (VALUES
      '{"accepted": {"status": 200}, "refused": {"status": 200}}',
      'developers.facebook.com/docs/whatsapp/cloud-api/webhooks', NULL),
     ('sendgrid-inbound', 'none', NULL, '{POST}', false,
-     '{envelope,charsets,attachment-info}', '{}', '{}', '{}',
+     '{envelope,charsets,attachment-info}', '{}',
+     '{text,html,email.text,email.html,email.attachments}', '{}',
      '{"accepted": {"status": 200}, "refused": {"status": 200}}',
      'twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email', '2026-11-27'),
     ('sendgrid-events', 'sendgrid', '25 hours', '{POST}', false, '{}', '{}', '{}', '{}',
      '{"accepted": {"status": 200}, "refused": {"status": 200}}',
      'twilio.com/docs/sendgrid/for-developers/tracking-events/event', NULL),
     ('mailgun-routes', 'mailgun-form', '12 hours', '{POST}', false,
-     '{message-headers,content-id-map,attachments}', '{}', '{signature,token,timestamp}', '{}',
+     '{message-headers,content-id-map,attachments}', '{}',
+     '{signature,token,timestamp,body-plain,body-html,stripped-text,stripped-html,body-mime.text,body-mime.html,body-mime.attachments}',
+     '{}',
      '{"accepted": {"status": 200}, "refused": {"status": 406}}',
      'documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-retries',
      '2026-11-27'),
@@ -49,16 +53,26 @@ FROM (VALUES
      '{"accepted": {"status": 200}, "refused": {"status": 406}}',
      'documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-retries',
      '2026-11-27'),
-    ('postmark', 'basic', NULL, '{POST}', false, '{}', '{}', '{Attachments,RawEmail}', '{}',
+    ('postmark', 'basic', NULL, '{POST}', false, '{}', '{}',
+     '{TextBody,HtmlBody,Attachments,RawEmail}', '{}',
      '{"accepted": {"status": 200}, "refused": {"status": 403}}',
      'postmarkapp.com/developer/user-guide/inbound/parse-an-email', '2026-11-27'),
+    ('raw-email', 'basic', NULL, '{POST}', false, '{}', '{}',
+     '{text,html,attachments}', '{}', '{"accepted": {"status": 200}}', NULL, NULL),
     ('standard-webhooks', 'standard-webhooks', '5 minutes', '{POST}', false,
      '{}', '{}', '{}', '{}', '{"accepted": {"status": 202}}',
      'github.com/standard-webhooks/standard-webhooks', NULL),
     ('generic', 'hmac', '5 minutes', '{POST}', false, '{}', '{}', '{}', '{}', '{}',
      NULL, NULL)
 ) AS p (name, scheme, tolerance, methods, challenge, json_fields, numbered, omitted,
-        added_channels, answers, page, page_date);
+        added_channels, answers, page, page_date)
+-- What SendGrid delivers at most is 30 MB, Mailgun 25 MB, Postmark 35 MB in base64.
+LEFT JOIN (VALUES
+    ('sendgrid-inbound', 'email', 31457280),
+    ('mailgun-routes', 'body-mime', 31457280),
+    ('postmark', NULL, 50331648),
+    ('raw-email', NULL, 31457280)) AS m (provider, field, max_body_bytes)
+    ON m.provider = p.name;
 
 INSERT INTO msgstore.provider_rules
     (provider, position, kind, outer_path, item_path, condition, channel,
@@ -95,6 +109,7 @@ FROM (VALUES
     ('telnyx', 10, 'message', '$.data', '$.payload',
      '$outer.event_type == "message.received"', 'sms', 'mms', 'own',
      '{"id": "$.id", "from": "$.from.phone_number", "to": "$.to[*].phone_number",
+       "recipients": ["$.to[*].phone_number", "$.cc[*].phone_number"],
        "body": "$.text", "subject": "$.subject", "attachments": "$.media[*]",
        "timestamp": ["$.received_at", "$outer.occurred_at"]}'),
     ('telnyx', 20, 'status', '$.data', '$.payload',
@@ -135,12 +150,15 @@ FROM (VALUES
      'sms', NULL, 'first',
      '{"id": "$.messageId", "from": {"path": "$.msisdn", "phone": true},
        "to": {"path": "$.to", "phone": true}, "body": "$.text",
+       "part": {"reference": "$.\"concat-ref\"", "number": "$.\"concat-part\"",
+                "total": "$.\"concat-total\""},
        "timestamp": ["$.\"message-timestamp\"", "$.timestamp"]}'),
 
     ('bandwidth', 10, 'message', '$', '$[*]', '$.type == "message-received"',
      'sms', 'mms', 'own',
      '{"id": "$.message.id", "from": "$.message.from",
-       "to": ["$.to", "$.message.owner", "$.message.to[*]"], "body": "$.message.text",
+       "to": ["$.to", "$.message.owner", "$.message.to[*]"],
+       "recipients": "$.message.to[*]", "body": "$.message.text",
        "attachments": "$.message.media[*]", "timestamp": ["$.message.time", "$.time"]}'),
     ('bandwidth', 20, 'status', '$', '$[*]',
      '$.type starts with "message-" && exists($.message.media[*])',
@@ -169,14 +187,30 @@ FROM (VALUES
        "timestamp": "$.timestamp"}'),
 
     -- The raw form has the whole message in the field "email".
-    ('sendgrid-inbound', 10, 'message', '$', '$', 'exists($.envelope) || exists($.from)',
+    ('sendgrid-inbound', 10, 'message', '$', '$', '$.email.type() == "object"',
      'email', NULL, 'each',
-     '{"message_id": {"path": ["$.headers", "$.email"],
+     '{"message_id": "$.email.message_id", "in_reply_to": "$.email.in_reply_to", "references": "$.email.references",
+       "from": ["$.email.from", "$.envelope.from"], "to": ["$.envelope.to[*]", "$.email.to[*]"], "recipients": "$.email.to[*]", "cc": "$.email.cc[*]",
+       "subject": "$.email.subject", "body": "$.email.text", "html": "$.email.html",
+       "attachments": "$.email.attachments[*]", "timestamp": "$.email.date"}'),
+    ('sendgrid-inbound', 20, 'message', '$', '$', 'exists($.envelope) || exists($.from)',
+     'email', NULL, 'each',
+     '{"message_id": {"path": "$.headers",
                       "match": "(?in)^message-id:[[:space:]]*<?([^<>[:space:]]+)"},
+       "in_reply_to": {"path": "$.headers", "match": "(?in)^in-reply-to:(.*)$"},
+       "references": {"path": "$.headers",
+                      "match": "(?in)^references:((?:.*)(?:\\n[ \\t]+.*)*)"},
        "from": ["$.from", "$.envelope.from"], "to": ["$.envelope.to[*]", "$.to"],
+       "recipients": "$.to", "cc": "$.cc", "subject": "$.subject", "body": "$.text",
+       "html": "$.html", "attachments": "$files[*]",
+       "timestamp": {"path": "$.headers", "match": "(?in)^date:[ \\t]*(.*)$"}}'),
+
+    -- By SMTP without a provider: the envelope''s recipient is in the query or a header.
+    ('raw-email', 10, 'message', '$', '$', NULL, 'email', NULL, 'each',
+     '{"message_id": "$.message_id", "in_reply_to": "$.in_reply_to", "references": "$.references",
+       "from": "$.from", "to": ["$query.to", "$headers.\"x-envelope-to\"", "$.to[*]"], "recipients": "$.to[*]", "cc": "$.cc[*]",
        "subject": "$.subject", "body": "$.text", "html": "$.html",
-       "attachments": "$files[*]",
-       "timestamp": {"path": ["$.headers", "$.email"], "match": "(?in)^date:[ \\t]*(.*)$"}}'),
+       "attachments": "$.attachments[*]", "timestamp": "$.date"}'),
 
     ('sendgrid-events', 10, 'status', '$', '$[*]',
      'exists($.event) && exists($.sg_message_id)', 'email', NULL, 'first',
@@ -184,10 +218,20 @@ FROM (VALUES
        "error_code": "$.status", "error_message": ["$.reason", "$.response"],
        "timestamp": "$.timestamp"}'),
 
-    ('mailgun-routes', 10, 'message', '$', '$', 'exists($.recipient)',
+    ('mailgun-routes', 10, 'message', '$', '$', '$."body-mime".type() == "object"',
+     'email', NULL, 'each',
+     '{"message_id": "$.\"body-mime\".message_id", "in_reply_to": "$.\"body-mime\".in_reply_to", "references": "$.\"body-mime\".references",
+       "from": ["$.\"body-mime\".from", "$.from", "$.sender"], "to": ["$.recipient", "$.\"body-mime\".to[*]"], "recipients": "$.\"body-mime\".to[*]",
+       "cc": "$.\"body-mime\".cc[*]",
+       "subject": "$.\"body-mime\".subject", "body": "$.\"body-mime\".text", "html": "$.\"body-mime\".html",
+       "attachments": "$.\"body-mime\".attachments[*]", "timestamp": "$.\"body-mime\".date"}'),
+    ('mailgun-routes', 20, 'message', '$', '$', 'exists($.recipient)',
      'email', NULL, 'each',
      '{"message_id": {"path": "$.\"Message-Id\"", "match": "[^<>[:space:]]+"},
-       "from": ["$.from", "$.sender"], "to": "$.recipient", "subject": "$.subject",
+       "in_reply_to": "$.\"In-Reply-To\"", "references": "$.References",
+       "from": ["$.from", "$.sender"], "to": "$.recipient", "recipients": "$.To",
+       "cc": ["$.Cc", "$.cc"],
+       "subject": "$.subject",
        "body": "$.\"body-plain\"", "html": "$.\"body-html\"", "attachments": "$files[*]",
        "timestamp": ["$.Date", "$.timestamp"]}'),
 
@@ -212,7 +256,11 @@ FROM (VALUES
      '{"message_id": {"path": ["$.Headers[*] ? (@.Name == \"Message-ID\").Value", "$.MessageID"],
                       "match": "[^<>[:space:]]+"},
        "from": ["$.From", "$.FromFull.Email"],
-       "to": ["$.OriginalRecipient", "$.ToFull[*].Email"], "subject": "$.Subject",
+       "in_reply_to": "$.Headers[*] ? (@.Name == \"In-Reply-To\").Value",
+       "references": "$.Headers[*] ? (@.Name == \"References\").Value",
+       "to": ["$.OriginalRecipient", "$.ToFull[*].Email"],
+       "recipients": "$.ToFull[*].Email", "cc": "$.CcFull[*].Email",
+       "subject": "$.Subject",
        "body": "$.TextBody", "html": "$.HtmlBody", "attachments": "$.Attachments[*]",
        "timestamp": "$.Date"}'),
 
@@ -224,7 +272,8 @@ FROM (VALUES
     ('standard-webhooks', 20, 'message', '$', '$.data',
      'exists($.from) && exists($.to)', 'sms', 'mms', 'own',
      '{"channel": "$.channel", "id": ["$.id", "$headers.\"webhook-id\""],
-       "from": "$.from", "to": "$.to[*]", "subject": "$.subject", "body": ["$.body", "$.text"],
+       "from": "$.from", "to": "$.to[*]", "recipients": "$.to[*]",
+       "subject": "$.subject", "body": ["$.body", "$.text"],
        "html": "$.html", "attachments": "$.attachments[*]",
        "timestamp": ["$.timestamp", "$outer.timestamp"]}'),
 
@@ -237,7 +286,8 @@ FROM (VALUES
      'sms', 'mms', 'own',
      '{"channel": ["$.channel", "$.type"],
        "id": ["$.messaging_provider_id", "$.xillio_id", "$.message_id", "$.id"],
-       "from": "$.from", "to": "$.to[*]", "subject": "$.subject", "body": ["$.body", "$.text"],
+       "from": "$.from", "to": "$.to[*]", "recipients": "$.to[*]",
+       "subject": "$.subject", "body": ["$.body", "$.text"],
        "html": "$.html", "attachments": "$.attachments[*]", "timestamp": "$.timestamp"}')
 ) AS r (provider, position, kind, outer_path, item_path, condition, channel,
         media_channel, recipients, fields);

@@ -113,6 +113,8 @@ CREATE FUNCTION msgstore.create_source(
     max_attachments int DEFAULT 50,
     mapping jsonb DEFAULT NULL,
     answers jsonb DEFAULT '{}',
+    max_body_bytes int DEFAULT NULL,
+    max_attachment_bytes int DEFAULT 31457280,
     OUT path text,
     OUT url text,
     OUT verify_token text)
@@ -148,10 +150,11 @@ BEGIN
     END IF;
     IF tolerance < '0' OR max_attachments IS NULL OR max_attachments NOT BETWEEN 0 AND 1000
         OR jsonb_typeof(scheme_options) IS DISTINCT FROM 'object'
+        OR max_body_bytes < 1 OR max_attachment_bytes IS NULL OR max_attachment_bytes < 0
     THEN
         RAISE EXCEPTION 'invalid settings of source "%"', name
             USING ERRCODE = 'MS400',
-                  DETAIL = 'The tolerance must not be negative, max_attachments must be 0 to 1000, and scheme_options an object.';
+                  DETAIL = 'The tolerance must not be negative, max_attachments must be 0 to 1000, scheme_options an object, and the sizes positive.';
     END IF;
     PERFORM msgstore._check_mapping(mapping);
     PERFORM msgstore._check_answers(answers);
@@ -159,10 +162,11 @@ BEGIN
     url := msgstore._complete_url(public_url, path);
     INSERT INTO msgstore.sources
         (tenant_id, name, provider, path, scheme, scheme_options, public_url,
-         tolerance, time_zone, own_addresses, max_attachments, mapping, answers)
+         tolerance, time_zone, own_addresses, max_attachments, mapping, answers,
+         max_body_bytes, max_attachment_bytes)
     VALUES (owner, name, provider, path, scheme, scheme_options, url, tolerance,
             time_zone, coalesce(own_addresses, '{}'), max_attachments, mapping,
-            coalesce(answers, '{}'))
+            coalesce(answers, '{}'), max_body_bytes, max_attachment_bytes)
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'source "%" already exists', name
@@ -219,6 +223,8 @@ BEGIN
     WHERE s.tenant_id = used.tenant_id AND s.name = used.name;
     DELETE FROM msgstore.source_secrets s
     WHERE s.tenant_id = used.tenant_id AND s.source = used.name;
+    DELETE FROM msgstore.message_parts p
+    WHERE p.tenant_id = used.tenant_id AND p.source = used.name AND p.joined;
     DELETE FROM msgstore.source_tokens t
     WHERE t.tenant_id = used.tenant_id AND t.source = used.name;
 END
@@ -266,7 +272,7 @@ REVOKE ALL ON FUNCTION msgstore._check_mapping(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_answers(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._add_secret(text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._complete_url(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.rotate_source_secret(text, text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.drop_source(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_sources() FROM PUBLIC;
@@ -279,7 +285,7 @@ COMMENT ON FUNCTION msgstore._add_secret(text, text, text, text) IS
     'Adds a secret to a source. Raises MS400 if it is invalid';
 COMMENT ON FUNCTION msgstore._complete_url(text, text) IS
     'Returns the URL of a source: the given one, with the path of the gateway if it has none. Raises MS400 if it is invalid';
-COMMENT ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb) IS
+COMMENT ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int) IS
     'Creates a path at which a provider can deliver webhooks to POST /api/webhooks/<path>. secret: the key, token, user:password or public key with which the provider signs. public_url: what the provider calls, or its scheme and host; null if the gateway sees the same URL. Returns the path, the URL if it is known, and for providers that send a challenge the token to configure. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s, MS409 if the tenant has a source with this name';
 COMMENT ON FUNCTION msgstore.rotate_source_secret(text, text, interval) IS
     'Adds a secret to a source. The earlier ones are accepted for the time of the overlap. Raises MS400 for an invalid argument, MS404 if there is no such source, MS409 if several tenants have one';

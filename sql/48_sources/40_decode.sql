@@ -4,7 +4,9 @@ CREATE FUNCTION msgstore._decode_form(body bytea) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_decode_form';
 
-CREATE FUNCTION msgstore._decode_multipart(content_type text, body bytea) RETURNS jsonb
+CREATE FUNCTION msgstore._decode_multipart(
+    content_type text, body bytea, mail_field text)
+    RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_decode_multipart';
 
@@ -69,7 +71,8 @@ BEGIN
 END
 $$;
 
--- Returns {"body", "files"}.
+-- Returns {"body", "files"}, and for a whole e-mail "mail": where it is in the body.
+-- What is in it is decoded by the gateway, see _add_mail().
 CREATE FUNCTION msgstore._decode_body(
     provider msgstore.providers,
     content_type text,
@@ -81,14 +84,23 @@ CREATE FUNCTION msgstore._decode_body(
     AS $$
 DECLARE
     media_type CONSTANT text := lower(btrim(split_part(content_type, ';', 1)));
+    mail_field CONSTANT text := coalesce((provider).mail_field, '');
     decoded jsonb;
 BEGIN
     IF octet_length(body) = 0 THEN
         decoded := jsonb_build_object('body', query);
     ELSIF media_type = 'application/x-www-form-urlencoded' THEN
         decoded := jsonb_build_object('body', msgstore._decode_form(body));
+        IF decoded -> 'body' ? mail_field THEN
+            decoded := decoded || jsonb_build_object(
+                'mail', jsonb_build_object('field', mail_field));
+        END IF;
+    ELSIF media_type = 'message/rfc822' THEN
+        decoded := jsonb_build_object(
+            'body', NULL,
+            'mail', jsonb_build_object('offset', 0, 'size', octet_length(body)));
     ELSIF media_type = 'multipart/form-data' THEN
-        decoded := msgstore._decode_multipart(content_type, body);
+        decoded := msgstore._decode_multipart(content_type, body, mail_field);
         IF decoded IS NULL THEN
             RAISE EXCEPTION 'body is not multipart/form-data'
                 USING ERRCODE = 'MS400',
@@ -113,19 +125,34 @@ BEGIN
 END
 $$;
 
+-- Puts an e-mail that the gateway has parsed where the rules read it: in its field,
+-- or in place of the body.
+CREATE FUNCTION msgstore._add_mail(
+    provider msgstore.providers, document jsonb, mail jsonb)
+    RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT (document - 'mail') || jsonb_build_object('body', CASE
+        WHEN jsonb_typeof(document -> 'body') = 'object' THEN
+            document -> 'body' || jsonb_build_object((provider).mail_field, mail)
+        ELSE mail END)
+    $$;
+
 REVOKE ALL ON FUNCTION msgstore._decode_form(bytea) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._decode_multipart(text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._decode_multipart(text, bytea, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._html_to_text(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._lower_names(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._query_of(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._collect_numbered(jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._decode_json_fields(jsonb, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._decode_body(msgstore.providers, text, bytea, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._add_mail(msgstore.providers, jsonb, jsonb) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._decode_form(bytea) IS
     'Returns the fields of an application/x-www-form-urlencoded body as an object; a repeated field becomes an array';
-COMMENT ON FUNCTION msgstore._decode_multipart(text, bytea) IS
-    'Returns the fields (body) and files of a multipart/form-data body, files with field, name, type and size in bytes; null if the body is malformed';
+COMMENT ON FUNCTION msgstore._decode_multipart(text, bytea, text) IS
+    'Returns the fields (body) and files of a multipart/form-data body, files with field, name, type, and offset and size in bytes; and where the field mail_field is (mail). Null if the body is malformed';
 COMMENT ON FUNCTION msgstore._html_to_text(text) IS
     'Returns the text of an HTML document, without style sheets, scripts and comments';
 COMMENT ON FUNCTION msgstore._lower_names(jsonb) IS
@@ -137,4 +164,6 @@ COMMENT ON FUNCTION msgstore._collect_numbered(jsonb, jsonb) IS
 COMMENT ON FUNCTION msgstore._decode_json_fields(jsonb, text[]) IS
     'Returns the body with these fields decoded from JSON text';
 COMMENT ON FUNCTION msgstore._decode_body(msgstore.providers, text, bytea, jsonb) IS
-    'Returns the body of a webhook (body) and its files as jsonb; the query for an empty body. Raises MS400 for a body that cannot be decoded';
+    'Returns the body of a webhook (body) and its files as jsonb, and where it has a whole e-mail (mail); the query for an empty body. Raises MS400 for a body that cannot be decoded';
+COMMENT ON FUNCTION msgstore._add_mail(msgstore.providers, jsonb, jsonb) IS
+    'Returns the decoded body of a webhook with its e-mail as the gateway has parsed it';

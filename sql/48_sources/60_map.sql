@@ -127,7 +127,8 @@ END
 $$;
 
 -- {"url", "type", "size", "name", "id"} of each attachment, under the names that
--- providers use for them unless the rule says other ones.
+-- providers use for them unless the rule says other ones; and where its content is,
+-- if it came with the webhook.
 CREATE FUNCTION msgstore._attachments(fields jsonb, item jsonb, variables jsonb)
     RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
@@ -142,7 +143,9 @@ CREATE FUNCTION msgstore._attachments(fields jsonb, item jsonb, variables jsonb)
                       "type": ["$.content_type", "$.mime_type", "$.ContentType", "$.type"],
                       "size": ["$.size", "$.file_size", "$.ContentLength"],
                       "name": ["$.name", "$.filename", "$.file_name", "$.Name"],
-                      "id": ["$.id", "$.ContentID"]}'
+                      "id": ["$.id", "$.ContentID"],
+                      "inline": ["$.inline", "$.ContentID"],
+                      "offset": "$.offset", "base64": "$.Content"}'
                       || coalesce(fields -> 'attachment', '{}')) s) f
             WHERE f.value IS NOT NULL)
         ELSE jsonb_build_object('url', a.value #>> '{}') END ORDER BY a.n), '[]')
@@ -185,7 +188,10 @@ BEGIN
         RETURN chosen;
     ELSIF (rule).recipients = 'own' AND (source).own_addresses <> '{}' THEN
         own := ARRAY(
-            SELECT f.address FROM unnest(chosen) WITH ORDINALITY AS f (address, n)
+            SELECT f.address FROM unnest(chosen || ARRAY(
+                SELECT jsonb_array_elements_text(msgstore._field_values(
+                    (rule).fields -> 'recipients', item, variables, true))))
+                WITH ORDINALITY AS f (address, n)
             WHERE msgstore.normalize_address(channel, f.address) = ANY (ARRAY(
                 SELECT msgstore.normalize_address(channel, o)
                 FROM unnest((source).own_addresses) o))
@@ -196,14 +202,20 @@ BEGIN
 END
 $$;
 
--- The payload of a message, for ingest_batch(): what it needs, and the whole item.
+-- A text that is longer is cut in the payload, and kept as a file.
+CREATE FUNCTION msgstore._longest_body() RETURNS int
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    RETURN 50000;
+
+-- The payload of a message, for ingest_batch(), without recipient, id and files: what
+-- it needs, and what is left of the item without its text and files.
 CREATE FUNCTION msgstore._message_payload(
     rule msgstore.provider_rules,
     source msgstore.sources,
     provider msgstore.providers,
     item jsonb,
     variables jsonb,
-    media jsonb,
+    body text,
     received_at timestamptz)
     RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -218,27 +230,75 @@ BEGIN
         'from', msgstore._field(fields -> 'from', item, variables),
         'subject', msgstore._field(fields -> 'subject', item, variables),
         'opt_out', msgstore._field(fields -> 'opt_out', item, variables),
-        'body', coalesce(
-            msgstore._field(fields -> 'body', item, variables),
-            nullif(msgstore._html_to_text(
-                msgstore._field(fields -> 'html', item, variables)), ''),
-            ''),
-        'attachments', (
-            SELECT jsonb_agg(m.value -> 'url' ORDER BY m.n)
-            FROM jsonb_array_elements(media) WITH ORDINALITY AS m (value, n)
-            WHERE m.value ->> 'url' ~* '^https?://[^/?#:@][^[:space:][:cntrl:]"<>\\]*$'),
-        'media', nullif(media, '[]'),
+        'body', left(body, msgstore._longest_body()),
         'message_id', msgstore._field(fields -> 'message_id', item, variables),
+        'in_reply_to', msgstore._message_ids(fields -> 'in_reply_to', item, variables),
+        'references', msgstore._message_ids(fields -> 'references', item, variables),
+        'recipients', nullif(msgstore._field_values(
+            fields -> 'recipients', item, variables, true), '[]'),
+        'cc', nullif(msgstore._field_values(fields -> 'cc', item, variables, false), '[]'),
+        'part', msgstore._part_of(fields -> 'part', item, variables),
         'timestamp', to_char(coalesce(sent_at, received_at) AT TIME ZONE 'UTC',
                              'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         'timestamp_from', CASE WHEN sent_at IS NULL THEN 'arrival' END,
         'source', (source).name,
         'provider', (source).provider))
-        || jsonb_build_object('original',
-            CASE jsonb_typeof(item) WHEN 'object' THEN item - (provider).omitted
-                                    ELSE item END);
+        || jsonb_build_object('original', msgstore._omit(item, (provider).omitted));
 END
 $$;
+
+-- The files of a message, in the order in which they are stored.
+CREATE FUNCTION msgstore._message_files(
+    source msgstore.sources,
+    provider_message_id text,
+    media jsonb,
+    html text,
+    body text)
+    RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(jsonb_agg(
+        f.file || jsonb_build_object('attachment_id',
+            msgstore._attachment_id(source, $2, f.n::int)) ORDER BY f.n), '[]')
+    FROM (
+        SELECT (m.value - 'inline') || jsonb_build_object('kind',
+                   CASE WHEN coalesce(m.value ->> 'inline', 'false') <> 'false'
+                        THEN 'inline' ELSE 'attachment' END), m.n
+        FROM jsonb_array_elements(media) WITH ORDINALITY AS m (value, n)
+        UNION ALL
+        SELECT jsonb_build_object('kind', 'html', 'type', 'text/html; charset=utf-8',
+                                  'text', html), 1000001
+        WHERE html IS NOT NULL
+        UNION ALL
+        SELECT jsonb_build_object('kind', 'text', 'type', 'text/plain; charset=utf-8',
+                                  'text', body), 1000002
+        WHERE length(body) > msgstore._longest_body()) AS f (file, n)
+    $$;
+
+-- What the payload says of the files. Those that are stored here have a path of the
+-- gateway.
+CREATE FUNCTION msgstore._describe_files(files jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT jsonb_strip_nulls(jsonb_build_object(
+        'attachments', jsonb_agg(p.path ORDER BY f.n) FILTER (
+            WHERE f.file ->> 'kind' IN ('attachment', 'inline') AND p.path IS NOT NULL),
+        'media', jsonb_agg(f.file - CASE WHEN f.file ?| '{offset,base64}'
+            THEN '{offset,base64,kind}'::text[]
+            ELSE '{kind,attachment_id}' END ORDER BY f.n) FILTER (
+            WHERE f.file ->> 'kind' IN ('attachment', 'inline')),
+        'html', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'html'),
+        'full_text', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'text')))
+    FROM jsonb_array_elements(files) WITH ORDINALITY AS f (file, n)
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN f.file ?| '{offset,base64,text}' THEN
+            '/api/attachments/' || (f.file ->> 'attachment_id')
+        WHEN f.file ->> 'url' ~* '^https?://[^/?#:@][^[:space:][:cntrl:]"<>\\]*$' THEN
+            f.file ->> 'url'
+        END) AS p (path)
+    $$;
 
 -- One row for each event of a message; several for one with several recipients.
 CREATE FUNCTION msgstore._map_message(
@@ -248,13 +308,18 @@ CREATE FUNCTION msgstore._map_message(
     item jsonb,
     variables jsonb,
     received_at timestamptz)
-    RETURNS TABLE (channel text, provider_message_id text, payload jsonb, problem text)
+    RETURNS TABLE (channel text, provider_message_id text, payload jsonb, problem text,
+                   files jsonb)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     fields CONSTANT jsonb := (rule).fields;
     media CONSTANT jsonb := msgstore._attachments(fields, item, variables);
+    html CONSTANT text := msgstore._field(fields -> 'html', item, variables);
+    body CONSTANT text := coalesce(
+        msgstore._field(fields -> 'body', item, variables),
+        msgstore._html_to_text(html), '');
     place text := coalesce(lower(msgstore._field(fields -> 'channel', item, variables)),
                            (rule).channel);
     id text := coalesce(
@@ -269,7 +334,7 @@ BEGIN
         place := coalesce((rule).media_channel, place);
     END IF;
     common := msgstore._message_payload(
-        rule, source, provider, item, variables, media, received_at);
+        rule, source, provider, item, variables, body, received_at);
     chosen := msgstore._recipients(rule, source, place, item, variables);
     IF cardinality(chosen) = 0 THEN
         chosen := ARRAY[NULL];
@@ -281,11 +346,13 @@ BEGIN
                 WHEN 'each' THEN id || coalesce(' ' || lower(btrim(recipient)), '')
                 ELSE id
             END);
-        payload := common || jsonb_strip_nulls(jsonb_build_object(
-            'to', recipient,
-            coalesce((SELECT c.provider_id_field FROM msgstore.channels c
-                      WHERE c.name = place), 'messaging_provider_id'),
-            provider_message_id));
+        files := msgstore._message_files(source, provider_message_id, media, html, body);
+        payload := common || msgstore._describe_files(files)
+            || jsonb_strip_nulls(jsonb_build_object(
+                'to', recipient,
+                coalesce((SELECT c.provider_id_field FROM msgstore.channels c
+                          WHERE c.name = place), 'messaging_provider_id'),
+                provider_message_id));
         problem := CASE
             WHEN NOT payload ? 'from' THEN 'no sender'
             WHEN recipient IS NULL THEN 'no recipient'
@@ -354,7 +421,7 @@ CREATE FUNCTION msgstore._map_document(
     document jsonb,
     received_at timestamptz)
     RETURNS TABLE (item int, kind text, channel text, provider_message_id text,
-                   status text, payload jsonb, problem text)
+                   status text, payload jsonb, problem text, files jsonb)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
@@ -391,10 +458,12 @@ BEGIN
                 status := NULL;
                 payload := NULL;
                 problem := NULL;
+                files := NULL;
                 kind := coalesce(rule.kind, 'ignored');
                 IF kind = 'message' THEN
-                    FOR channel, provider_message_id, payload, problem IN
-                        SELECT m.channel, m.provider_message_id, m.payload, m.problem
+                    FOR channel, provider_message_id, payload, problem, files IN
+                        SELECT m.channel, m.provider_message_id, m.payload, m.problem,
+                               m.files
                         FROM msgstore._map_message(
                             rule, source, provider, value, variables, received_at) m
                     LOOP
@@ -455,8 +524,16 @@ BEGIN
     document := document || msgstore._decode_body(
         provider, coalesce(document -> 'headers' ->> 'content-type', ''),
         coalesce(body, ''), document -> 'query');
+    IF document ? 'mail' THEN
+        RETURN QUERY
+        SELECT 1, 'mail', NULL::text, NULL::text, NULL::text, NULL::jsonb,
+               'a whole e-mail is decoded by the gateway';
+        RETURN;
+    END IF;
     RETURN QUERY
-    SELECT m.* FROM msgstore._map_document(used, provider, document, now()) m;
+    SELECT m.item, m.kind, m.channel, m.provider_message_id, m.status, m.payload,
+           m.problem
+    FROM msgstore._map_document(used, provider, document, now()) m;
 END
 $$;
 
@@ -467,7 +544,10 @@ REVOKE ALL ON FUNCTION msgstore._read_time(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._attachments(jsonb, jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._fit_id(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recipients(msgstore.provider_rules, msgstore.sources, text, jsonb, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._message_payload(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, jsonb, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._longest_body() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._message_payload(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._message_files(msgstore.sources, text, jsonb, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._describe_files(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._map_message(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._provider_status(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._map_status(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb) FROM PUBLIC;
@@ -484,13 +564,19 @@ COMMENT ON FUNCTION msgstore._field_values(jsonb, jsonb, jsonb, boolean) IS
 COMMENT ON FUNCTION msgstore._read_time(text, text) IS
     'Returns the time that a provider wrote, in the zone if it names none; null if it cannot be read';
 COMMENT ON FUNCTION msgstore._attachments(jsonb, jsonb, jsonb) IS
-    'Returns the attachments of an item as objects with url, type, size, name and id';
+    'Returns the attachments of an item as objects with url, type, size, name and id, and offset or base64 if their content came with it';
 COMMENT ON FUNCTION msgstore._fit_id(text) IS
     'Returns an id, or its SHA-256 digest if it has more than 255 bytes';
 COMMENT ON FUNCTION msgstore._recipients(msgstore.provider_rules, msgstore.sources, text, jsonb, jsonb) IS
     'Returns the recipients of a message for which there is an event';
-COMMENT ON FUNCTION msgstore._message_payload(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, jsonb, timestamptz) IS
-    'Returns the payload of a message without its recipient and id';
+COMMENT ON FUNCTION msgstore._longest_body() IS
+    'Returns how many characters of a message''s text its payload has at most';
+COMMENT ON FUNCTION msgstore._message_payload(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, text, timestamptz) IS
+    'Returns the payload of a message without its recipient, id and files';
+COMMENT ON FUNCTION msgstore._message_files(msgstore.sources, text, jsonb, text, text) IS
+    'Returns the files of a message as objects with attachment_id, kind, name, type, size, id, and url, offset, base64 or text';
+COMMENT ON FUNCTION msgstore._describe_files(jsonb) IS
+    'Returns the fields of the payload that name the files of a message: attachments, media, html, full_text';
 COMMENT ON FUNCTION msgstore._map_message(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, timestamptz) IS
     'Returns the events of a message';
 COMMENT ON FUNCTION msgstore._provider_status(text, text) IS
@@ -498,8 +584,8 @@ COMMENT ON FUNCTION msgstore._provider_status(text, text) IS
 COMMENT ON FUNCTION msgstore._map_status(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb) IS
     'Returns the arguments of record_status() for a status';
 COMMENT ON FUNCTION msgstore._map_document(msgstore.sources, msgstore.providers, jsonb, timestamptz) IS
-    'Returns the messages, statuses and ignored items of a decoded body';
+    'Returns the messages, statuses and ignored items of a decoded body; of a message also its files';
 COMMENT ON FUNCTION msgstore._choose_rule(msgstore.provider_rules[], text, text, jsonb, jsonb) IS
     'Returns the first rule that takes an item; null if there is none';
 COMMENT ON FUNCTION msgstore.test_source(text, jsonb, bytea, text) IS
-    'Returns what a webhook would become, without verifying or storing anything: for each item its kind (message, status or ignored), channel, provider message id, the status, the payload of ingest_batch() or detail of record_status(), and the problem for which it would be refused. Raises MS400 for a body that cannot be decoded, MS404 if there is no such source, MS409 if several tenants have one';
+    'Returns what a webhook would become, without verifying or storing anything: for each item its kind (message, status or ignored; mail for a whole e-mail, which only the gateway decodes), channel, provider message id, the status, the payload of ingest_batch() or detail of record_status(), and the problem for which it would be refused. Raises MS400 for a body that cannot be decoded, MS404 if there is no such source, MS409 if several tenants have one';

@@ -105,26 +105,54 @@ $$;
 
 -- Returns the id of the first event or callback, and how many items were refused.
 CREATE FUNCTION msgstore._store_items(
-    items jsonb, source msgstore.sources, correlation_id text,
+    items jsonb, source msgstore.sources, correlation_id text, bytes bytea,
     OUT first_id uuid, OUT accepted int, OUT refused int)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
+    messages jsonb := coalesce((
+        SELECT jsonb_agg(i.item ORDER BY i.n)
+        FROM jsonb_array_elements(items) WITH ORDINALITY AS i (item, n)
+        WHERE i.item ->> 'kind' = 'message'), '[]');
+    stored record;
     status record;
     id uuid;
+    parts CONSTANT int := jsonb_array_length(messages);
 BEGIN
-    SELECT (array_agg(b.event_id ORDER BY b.ordinal) FILTER (WHERE b.event_id IS NOT NULL))[1],
-           count(*) FILTER (WHERE b.error_code IS NULL),
-           count(*) FILTER (WHERE b.error_code IS NOT NULL)
-    INTO first_id, accepted, refused
-    FROM msgstore.ingest_batch((
-        SELECT coalesce(jsonb_agg(jsonb_build_object(
-                   'channel', i.item -> 'channel', 'payload', i.item -> 'payload',
-                   'correlation_id', to_jsonb(correlation_id), 'relaxed', true,
-                   'max_attachments', to_jsonb((source).max_attachments)) ORDER BY i.n), '[]')
-        FROM jsonb_array_elements(items) WITH ORDINALITY AS i (item, n)
-        WHERE i.item ->> 'kind' = 'message')) b;
+    messages := msgstore._complete_messages(source, messages);
+    -- A part that waits for others is durable, too.
+    accepted := greatest(parts - jsonb_array_length(messages), 0);
+    refused := 0;
+    IF jsonb_path_exists(messages, '$[*].payload ? (exists(@.message_id) || exists(@.recipients))') THEN
+        PERFORM msgstore._lock_threads(source, messages);
+        SELECT jsonb_agg(msgstore._join_thread(source, m.item) ORDER BY m.n) INTO messages
+        FROM jsonb_array_elements(messages) WITH ORDINALITY AS m (item, n);
+    END IF;
+    FOR stored IN
+        SELECT b.event_id, b.duplicate, b.error_code,
+               messages -> (b.ordinal - 1) AS message
+        FROM msgstore.ingest_batch((
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                       'channel', m.item -> 'channel', 'payload', m.item -> 'payload',
+                       'correlation_id', to_jsonb(correlation_id), 'relaxed', true,
+                       'max_attachments', to_jsonb((source).max_attachments))
+                       ORDER BY m.n), '[]')
+            FROM jsonb_array_elements(messages) WITH ORDINALITY AS m (item, n))) b
+        ORDER BY b.ordinal
+    LOOP
+        accepted := accepted + (stored.error_code IS NULL)::int;
+        refused := refused + (stored.error_code IS NOT NULL)::int;
+        first_id := coalesce(first_id, stored.event_id);
+        CONTINUE WHEN stored.duplicate OR stored.error_code IS NOT NULL;
+        IF stored.message -> 'files' <> '[]' THEN
+            PERFORM msgstore._store_files(
+                source, stored.event_id, stored.message -> 'files', bytes);
+        END IF;
+        IF stored.message -> 'payload' ? 'message_id' THEN
+            PERFORM msgstore._note_thread(source, stored.event_id, stored.message);
+        END IF;
+    END LOOP;
     -- In the order of the ids, so that two batches do not deadlock.
     FOR status IN
         SELECT i.item ->> 'channel' AS channel,
@@ -150,38 +178,49 @@ BEGIN
 END
 $$;
 
--- Returns the reason for which a request is not accepted; null if it is.
-CREATE FUNCTION msgstore._admit(
-    source msgstore.sources,
-    provider msgstore.providers,
-    document jsonb,
-    url text,
-    body bytea)
-    RETURNS text
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- What to answer to a webhook that is too large: 413, or what stops the provider from
+-- delivering it again.
+CREATE FUNCTION msgstore._answer_too_large(
+    source msgstore.sources, provider msgstore.providers)
+    RETURNS int
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
+    SELECT CASE WHEN a.status >= 400 AND a.status <> 401 THEN a.status ELSE 413 END
+    FROM (SELECT coalesce((source).answers -> 'refused' ->> 'status',
+                          (provider).answers -> 'refused' ->> 'status', '413')::int
+         ) AS a (status)
+    $$;
+
+-- What the gateway must know before it reads a webhook.
+CREATE FUNCTION msgstore.webhook_limits(
+    path text,
+    OUT tenant_id text,
+    OUT max_body_bytes int,
+    OUT too_large_status int,
+    OUT requests_per_second int,
+    OUT burst int)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
 DECLARE
-    scheme CONSTANT msgstore.signature_schemes :=
-        msgstore._scheme(coalesce(source.scheme, provider.scheme));
-    request_values CONSTANT jsonb := msgstore._signature_values(
-        scheme, scheme.options || source.scheme_options, document);
-    reason text := msgstore._verify(
-        source, provider, scheme, request_values, document, url, body, clock_timestamp());
+    source CONSTANT msgstore.sources := msgstore._source_of_path(webhook_limits.path);
+    provider CONSTANT msgstore.providers := msgstore._provider(source.provider);
 BEGIN
-    -- Longer than the signature is accepted, whatever the clocks say.
-    IF reason IS NULL AND request_values ? 'token' AND NOT msgstore._use_token(
-        source, request_values ->> 'token', clock_timestamp() + 2 * coalesce(
-            source.tolerance, provider.tolerance, interval '5 years'))
-    THEN
-        reason := 'replayed';
-    END IF;
-    RETURN reason;
+    webhook_limits.tenant_id := source.tenant_id;
+    webhook_limits.max_body_bytes :=
+        coalesce(source.max_body_bytes, provider.max_body_bytes);
+    too_large_status := msgstore._answer_too_large(source, provider);
+    SELECT l.requests_per_second, l.burst
+    INTO webhook_limits.requests_per_second, webhook_limits.burst
+    FROM msgstore.tenant_limits l WHERE l.tenant_id = source.tenant_id;
 END
 $$;
 
 -- Verification comes first; nothing is stored before it, and all that is stored is
--- stored in one transaction.
+-- stored in one transaction. A whole e-mail is decoded by the gateway once it has
+-- been verified: the gateway then calls again, with what it found.
 CREATE FUNCTION msgstore.receive_webhook(
     path text,
     method text,
@@ -189,6 +228,8 @@ CREATE FUNCTION msgstore.receive_webhook(
     headers jsonb,
     body bytea,
     correlation_id text DEFAULT NULL,
+    mail jsonb DEFAULT NULL,
+    files bytea DEFAULT NULL,
     OUT status int,
     OUT content_type text,
     OUT answer text,
@@ -200,16 +241,15 @@ CREATE FUNCTION msgstore.receive_webhook(
     AS $$
 #variable_conflict use_variable
 DECLARE
-    scope CONSTANT text := msgstore._tenant_scope();
     source CONSTANT msgstore.sources := msgstore._source_of_path(path);
     provider CONSTANT msgstore.providers := msgstore._provider(source.provider);
+    scheme CONSTANT msgstore.signature_schemes :=
+        msgstore._scheme(coalesce(source.scheme, provider.scheme));
     document jsonb := jsonb_build_object(
         'headers', msgstore._lower_names(headers), 'query', msgstore._query_of(url),
         'body', NULL);
-    reads_body CONSTANT boolean :=
-        (msgstore._scheme(coalesce(source.scheme, provider.scheme))).reads_body;
+    request_values jsonb;
     items jsonb;
-    stored record;
     told jsonb;
 BEGIN
     body := coalesce(body, '');
@@ -223,35 +263,59 @@ BEGIN
     ELSIF method <> ALL (provider.methods) THEN
         RAISE EXCEPTION 'method % is not used by provider "%"', method, provider.name
             USING ERRCODE = 'MS404';
+    ELSIF octet_length(body) > coalesce(source.max_body_bytes, provider.max_body_bytes) THEN
+        outcome := 'refused';
+        status := msgstore._answer_too_large(source, provider);
+        reason := format('body of %s bytes exceeds the limit of the source',
+                         octet_length(body));
+        PERFORM msgstore._count('source_refused', 1);
+        RETURN;
     END IF;
 
     BEGIN
-        IF reads_body THEN
-            document := document || msgstore._decode_body(
-                provider, coalesce(document -> 'headers' ->> 'content-type', ''), body,
-                document -> 'query');
+        -- A body without a signature: mismatch would hide that it is garbled.
+        IF scheme.reads_body THEN
+            document := msgstore._decode(provider, document, body);
+        END IF;
+        request_values := msgstore._signature_values(
+            scheme, scheme.options || source.scheme_options, document);
+        reason := msgstore._verify(
+            source, provider, scheme, request_values, document, url, body,
+            clock_timestamp());
+        IF reason IS NULL AND NOT scheme.reads_body THEN
+            document := msgstore._decode(provider, document, body);
         END IF;
     EXCEPTION
         WHEN SQLSTATE 'MS400' THEN
-            -- A body without a signature: mismatch would hide that it is garbled.
             outcome := 'refused';
             reason := SQLERRM;
     END;
-    IF outcome IS NULL THEN
-        reason := msgstore._admit(source, provider, document, url, body);
-        outcome := CASE WHEN reason = 'replayed' THEN 'refused'
-                        WHEN reason IS NOT NULL THEN 'unverified' END;
+    IF outcome IS NULL AND reason IS NULL AND document ? 'mail' THEN
+        IF mail IS NULL THEN
+            outcome := 'mail';
+            status := 202;
+            answer := document ->> 'mail';
+            RETURN;
+        END IF;
+        document := msgstore._add_mail(provider, document, mail);
+        body := coalesce(files, '');
+    END IF;
+    -- Longer than the signature is accepted, whatever the clocks say.
+    IF outcome IS NULL AND reason IS NULL AND request_values ? 'token'
+        AND NOT msgstore._use_token(
+            source, request_values ->> 'token', clock_timestamp() + 2 * coalesce(
+                source.tolerance, provider.tolerance, interval '5 years'))
+    THEN
+        reason := 'replayed';
+    END IF;
+    IF outcome IS NULL AND reason IS NOT NULL THEN
         PERFORM msgstore._count('source_unverified_' || reason, 1);
+        outcome := CASE WHEN reason = 'replayed' THEN 'refused' ELSE 'unverified' END;
         reason := coalesce(msgstore._describe_reason(reason), reason);
     END IF;
 
     IF outcome IS NULL THEN
         BEGIN
-            IF NOT reads_body THEN
-                document := document || msgstore._decode_body(
-                    provider, coalesce(document -> 'headers' ->> 'content-type', ''),
-                    body, document -> 'query');
-            END IF;
             SELECT jsonb_agg(to_jsonb(m)) INTO items
             FROM msgstore._map_document(source, provider, document, clock_timestamp()) m;
         EXCEPTION
@@ -262,21 +326,11 @@ BEGIN
     END IF;
     IF outcome = 'refused' THEN
         PERFORM msgstore._count('source_refused', 1);
-    END IF;
-
-    IF outcome IS NULL THEN
-        PERFORM set_config('msgstore.tenant_id', source.tenant_id, true);
-        PERFORM msgstore._settle_by_callback(document -> 'query', items);
-        stored := msgstore._store_items(items, source, correlation_id);
-        PERFORM set_config('msgstore.tenant_id', scope, true);
-        id := stored.first_id;
-        outcome := CASE WHEN stored.refused > 0 AND stored.accepted = 0
-                        THEN 'refused' ELSE 'accepted' END;
+    ELSIF outcome IS NULL THEN
+        SELECT s.outcome, s.first_id INTO outcome, id
+        FROM msgstore._store_document(
+            source, document -> 'query', items, correlation_id, body) s;
         reason := CASE outcome WHEN 'refused' THEN 'webhook cannot be stored' END;
-        PERFORM msgstore._count('source_items_refused', stored.refused);
-        PERFORM msgstore._count('source_items_ignored', (
-            SELECT count(*) FROM jsonb_array_elements(items) i
-            WHERE i ->> 'kind' = 'ignored'));
     END IF;
     told := msgstore._answer(source, provider, outcome);
     status := told ->> 'status';
@@ -285,14 +339,58 @@ BEGIN
 END
 $$;
 
+-- For the tenant of the source, whatever that of the session is.
+CREATE FUNCTION msgstore._store_document(
+    source msgstore.sources,
+    query jsonb,
+    items jsonb,
+    correlation_id text,
+    bytes bytea,
+    OUT outcome text,
+    OUT first_id uuid)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    stored record;
+BEGIN
+    PERFORM set_config('msgstore.tenant_id', source.tenant_id, true);
+    PERFORM msgstore._settle_by_callback(query, items);
+    stored := msgstore._store_items(items, source, correlation_id, bytes);
+    PERFORM set_config('msgstore.tenant_id', scope, true);
+    first_id := stored.first_id;
+    outcome := CASE WHEN stored.refused > 0 AND stored.accepted = 0
+                    THEN 'refused' ELSE 'accepted' END;
+    PERFORM msgstore._count('source_items_refused', stored.refused);
+    PERFORM msgstore._count('source_items_ignored', (
+        SELECT count(*) FROM jsonb_array_elements(items) i
+        WHERE i ->> 'kind' = 'ignored'));
+END
+$$;
+
+CREATE FUNCTION msgstore._decode(
+    provider msgstore.providers, document jsonb, body bytea)
+    RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT document || msgstore._decode_body(
+        provider, coalesce(document -> 'headers' ->> 'content-type', ''), body,
+        document -> 'query')
+    $$;
+
 REVOKE ALL ON FUNCTION msgstore._source_of_path(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._answer(msgstore.sources, msgstore.providers, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._use_token(msgstore.sources, text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._answer_challenge(msgstore.sources, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._status_channel(text, text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._store_items(jsonb, msgstore.sources, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._admit(msgstore.sources, msgstore.providers, jsonb, text, bytea) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.receive_webhook(text, text, text, jsonb, bytea, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._store_items(jsonb, msgstore.sources, text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.providers) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.webhook_limits(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.receive_webhook(text, text, text, jsonb, bytea, text, jsonb, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._store_document(msgstore.sources, jsonb, jsonb, text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._decode(msgstore.providers, jsonb, bytea) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._source_of_path(text) IS
     'Returns the source with this path. Raises MS404 if there is none';
@@ -304,9 +402,15 @@ COMMENT ON FUNCTION msgstore._answer_challenge(msgstore.sources, jsonb) IS
     'Returns hub.challenge if hub.verify_token is that of the source, else null';
 COMMENT ON FUNCTION msgstore._status_channel(text, text, text) IS
     'Returns the channel of the message with this provider message id, else the suggested one';
-COMMENT ON FUNCTION msgstore._store_items(jsonb, msgstore.sources, text) IS
-    'Stores the messages of a webhook by ingest_batch() and its statuses by record_status()';
-COMMENT ON FUNCTION msgstore._admit(msgstore.sources, msgstore.providers, jsonb, text, bytea) IS
-    'Verifies a webhook and uses up its token. Returns the reason if it is not accepted, else null';
-COMMENT ON FUNCTION msgstore.receive_webhook(text, text, text, jsonb, bytea, text) IS
-    'Takes a webhook of a provider: verifies it, and stores its messages and statuses in one transaction. path: the source''s. url: as the gateway sees it, with the query. Returns what to answer (status, content_type and answer, null for the default), the outcome (accepted, refused or unverified), the reason if it is not accepted, and the id of the first event or callback. Raises MS404 if there is no such source';
+COMMENT ON FUNCTION msgstore._store_items(jsonb, msgstore.sources, text, bytea) IS
+    'Stores the messages of a webhook by ingest_batch(), with their files, and its statuses by record_status()';
+COMMENT ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.providers) IS
+    'Returns the HTTP status for a webhook that is too large';
+COMMENT ON FUNCTION msgstore.webhook_limits(text) IS
+    'Returns the limits of the source with this path: the tenant and its request limit (nulls for none), the greatest size of a body (null for that of the gateway) and the HTTP status for a larger one. Raises MS404 if there is no such source';
+COMMENT ON FUNCTION msgstore._store_document(msgstore.sources, jsonb, jsonb, text, bytea) IS
+    'Stores what _map_document() has found, for the tenant of the source. Returns the outcome, accepted or refused, and the id of the first event or callback';
+COMMENT ON FUNCTION msgstore._decode(msgstore.providers, jsonb, bytea) IS
+    'Returns the document with the decoded body';
+COMMENT ON FUNCTION msgstore.receive_webhook(text, text, text, jsonb, bytea, text, jsonb, bytea) IS
+    'Takes a webhook of a provider: verifies it, and stores its messages and statuses in one transaction. path: the source''s. url: as the gateway sees it, with the query. mail: the e-mail in the body as the gateway has decoded it, files: the contents of its parts. Returns what to answer (status, content_type and answer, null for the default), the outcome (accepted, refused or unverified; mail if the gateway must decode an e-mail and call again: answer then says where it is, and nothing was stored), the reason if it is not accepted, and the id of the first event or callback. Raises MS404 if there is no such source';

@@ -287,8 +287,9 @@ BEGIN
         ARRAY[message.tenant_id], ARRAY[message.conversation_id],
         ARRAY[ROW(message.tenant_id, NULL, NULL,
                   split_part(message.conversation_key, ':', 1),
-                  least(message."from", message."to"),
-                  greatest(message."from", message."to"),
+                  split_part(substr(message.conversation_key,
+                                    strpos(message.conversation_key, ':') + 1), '<->', 1),
+                  split_part(message.conversation_key, '<->', 2),
                   message.conversation_key, NULL)::msgstore.conversation_rows]);
     UPDATE msgstore.messages m
     SET conversation_id = c.id
@@ -315,8 +316,12 @@ BEGIN
         "to" = n."to",
         from_given = nullif(n.from_given, n."from"),
         to_given = nullif(n.to_given, n."to"),
-        conversation_key = c.thread || ':' || least(n."from" COLLATE "C", n."to")
-            || '<->' || greatest(n."from" COLLATE "C", n."to")
+        -- Not that of a group, or of another conversation that it replies to.
+        conversation_key = CASE WHEN m.conversation_key
+                = c.thread || ':' || least(m."from", m."to") || '<->' || greatest(m."from", m."to")
+            THEN c.thread || ':' || least(n."from" COLLATE "C", n."to")
+                 || '<->' || greatest(n."from" COLLATE "C", n."to")
+            ELSE m.conversation_key END
     FROM (
         SELECT o.tenant_id, o.id, o.channel, o.from_given, o.to_given,
                msgstore._identity(o.channel, o.from_given, o."from") AS "from",

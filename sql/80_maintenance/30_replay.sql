@@ -175,8 +175,8 @@ DECLARE
               WHERE r.message_id IS NOT NULL ORDER BY r.message_id),
         ARRAY(
             SELECT ROW(r.tenant_id, NULL, NULL, min(r.thread),
-                       min(least(r."from", r."to")),
-                       min(greatest(r."from", r."to")),
+                       split_part(substr(r.key, length(min(r.thread)) + 2), '<->', 1),
+                       split_part(r.key, '<->', 2),
                        r.key, NULL)::msgstore.conversation_rows
             FROM pg_temp.msgstore_replay r
             GROUP BY r.tenant_id, r.key));

@@ -64,6 +64,12 @@ BEGIN
         DELETE FROM msgstore.id_conflicts c
         USING unnest(tenants, event_ids) AS e (tenant_id, id)
         WHERE c.tenant_id = e.tenant_id AND c.event_id = e.id;
+        DELETE FROM msgstore.thread_ids t
+        USING unnest(tenants, event_ids) AS e (tenant_id, id)
+        WHERE t.tenant_id = e.tenant_id AND t.message_id = e.id;
+        DELETE FROM msgstore.attachments a
+        USING unnest(tenants, event_ids) AS e (tenant_id, id)
+        WHERE a.tenant_id = e.tenant_id AND a.message_id = e.id;
     END IF;
     RETURN removed;
 END
@@ -510,7 +516,7 @@ COMMENT ON COLUMN msgstore.purge_skipped.kind IS
 COMMENT ON COLUMN msgstore.purge_skipped.event_id IS
     'Id of the event or message';
 COMMENT ON FUNCTION msgstore._purge_events(text, text[], uuid[]) IS
-    'Empties the payloads of these events, removes the events with their failures and conflicts, or removes the payloads of these outbound messages, depending on kind. Returns the number of rows';
+    'Empties the payloads of these events, removes the events with their attachments, failures and conflicts, or removes the payloads of these outbound messages, depending on kind. Returns the number of rows';
 COMMENT ON FUNCTION msgstore._walk_tenant(text, text, uuid, int, boolean, uuid) IS
     'Scans the next events of a tenant in the order of their ids, purges the processed ones, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._walk_log(text, uuid, uuid, int, boolean, text, uuid, uuid) IS
@@ -526,4 +532,4 @@ COMMENT ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) IS
 COMMENT ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) IS
     'Scans the whole log from its first event, or all outbound payloads, and returns the number of rows purged';
 COMMENT ON FUNCTION msgstore.purge(interval, boolean, text[]) IS
-    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
+    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their attachments, failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';

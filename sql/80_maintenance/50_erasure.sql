@@ -123,7 +123,8 @@ CREATE FUNCTION msgstore._erase_messages(
     events uuid[],
     messages uuid[],
     tenants text[],
-    conversation_ids uuid[])
+    conversation_ids uuid[],
+    erased text)
     RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -176,6 +177,22 @@ BEGIN
         AND s.provider_message_id = g.provider_message_id;
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
+    what := 'message_parts';
+    DELETE FROM msgstore.message_parts p
+    WHERE own IN ('', p.tenant_id) AND erased IN (p."from", p."to");
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'thread_ids';
+    DELETE FROM msgstore.thread_ids t
+    WHERE own IN ('', t.tenant_id)
+        AND (t.message_id = ANY (events) OR erased = ANY (t.people || t.participants));
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'attachments';
+    DELETE FROM msgstore.attachments a
+    WHERE a.message_id = ANY (events) AND own IN ('', a.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
     what := 'event_log';
     DELETE FROM msgstore.event_log l
     WHERE l.id = ANY (events) AND own IN ('', l.tenant_id);
@@ -216,6 +233,14 @@ CREATE FUNCTION msgstore._names_address(
         OR coalesce(address IN (
             msgstore.normalize_address(channel, sender_given),
             msgstore.normalize_address(channel, recipient_given)), false);
+
+-- A key is channel:a<->b, or channel:a<->b,c for a group.
+CREATE FUNCTION msgstore._key_names(key text, address text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN strpos(key, address) > 0 AND (
+        split_part(key, '<->', 2) = address
+        OR address = ANY (string_to_array(split_part(key, '<->', 2), ','))
+        OR substr(split_part(key, '<->', 1), strpos(key, ':') + 1) = address);
 
 -- A refused event can have the address in any field, in a list, or in no object.
 CREATE FUNCTION msgstore._erase_refused(
@@ -288,6 +313,7 @@ BEGIN
         SELECT l.id FROM msgstore.event_log l
         WHERE l.channel = ANY (channel_names) AND own IN ('', l.tenant_id)
             AND (erased IN (l."from", l."to")
+                 OR l.payload -> 'conversation_participants' ? erased
                  OR erased IN (
                      msgstore.normalize_address(l.channel, l.payload ->> 'from'),
                      msgstore.normalize_address(l.channel, l.payload ->> 'to'))));
@@ -321,7 +347,7 @@ BEGIN
         FROM msgstore.conversation_rows c
         WHERE own IN ('', c.tenant_id)
             AND (c.channel = ANY (thread_names)
-                 AND erased IN (c.participant_a, c.participant_b)
+                 AND msgstore._key_names(c.key, erased)
                  OR (c.tenant_id, c.id) IN (
                      SELECT m.tenant_id, m.conversation_id
                      FROM msgstore.messages m
@@ -342,9 +368,10 @@ BEGIN
         WHERE own IN ('', m.tenant_id)
             AND (m.id = ANY (events) AND m.inbound_event_id = m.id
                  OR m.channel = ANY (channel_names)
-                     AND msgstore._names_address(
-                                 m.channel, m."from", m."to", m.from_given,
-                                 m.to_given, erased))
+                     AND (msgstore._names_address(
+                              m.channel, m."from", m."to", m.from_given,
+                              m.to_given, erased)
+                          OR msgstore._key_names(m.conversation_key, erased)))
             AND ((m.tenant_id, m.conversation_id) IN (
                     SELECT * FROM unnest(conversations.tenants, conversations.ids))
                  OR NOT EXISTS (
@@ -390,7 +417,7 @@ BEGIN
         SELECT * FROM msgstore._erase_work(events, messages)
         UNION ALL
         SELECT * FROM msgstore._erase_messages(
-            events, messages, conversations.tenants, conversations.ids)
+            events, messages, conversations.tenants, conversations.ids, erased)
         UNION ALL
         SELECT 'refused_events', msgstore._erase_refused(
             channel_names, channel, address)
@@ -410,8 +437,9 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._erase_consent(text[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_work(uuid[], uuid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._names_address(text, text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._key_names(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._erase_refused(text[], text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.erase_address(text, text) FROM PUBLIC;
 
@@ -419,11 +447,13 @@ COMMENT ON FUNCTION msgstore._erase_consent(text[], text) IS
     'Removes the entries of the address from the record of consent. Returns their number';
 COMMENT ON FUNCTION msgstore._erase_work(uuid[], uuid[]) IS
     'Removes these events and messages from the queue, the outbox, and the dead letters, with their claims, holds, failures, and idempotency keys. Returns the number of rows for each table';
-COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[]) IS
-    'Removes these messages with their deliveries and delivery statuses, the conversations left empty, and the events. Returns the number of rows for each table';
+COMMENT ON FUNCTION msgstore._erase_messages(uuid[], uuid[], text[], uuid[], text) IS
+    'Removes these messages with their deliveries and delivery statuses, the conversations left empty, and the events with their attachments. Returns the number of rows for each table';
 COMMENT ON FUNCTION msgstore._names_address(text, text, text, text, text, text) IS
     'Returns whether a message is from or to the normalized address, by its stored identity or by the present rules of its channel';
+COMMENT ON FUNCTION msgstore._key_names(text, text) IS
+    'Returns whether a conversation''s key names the normalized address';
 COMMENT ON FUNCTION msgstore._erase_refused(text[], text, text) IS
     'Removes the refused events of these channels, and of no channel, that name the address. Returns their number';
 COMMENT ON FUNCTION msgstore.erase_address(text, text) IS
-    'Removes all data of an address on a channel and the channels that share its threads: messages from and to it, conversations, events, refused events, dead letters, deliveries, and idempotency keys. Returns the number of rows for each table. Logs the call in operations_log, without the address. Raises MS400 for an unknown channel or a blank address';
+    'Removes all data of an address on a channel and the channels that share its threads: messages from and to it and in conversations that name it, conversations, events, attachments, refused events, dead letters, deliveries, and idempotency keys. Returns the number of rows for each table. Logs the call in operations_log, without the address. Raises MS400 for an unknown channel or a blank address';

@@ -58,6 +58,17 @@ BEGIN
         AND NOT EXISTS (
             SELECT FROM msgstore.messages m
             WHERE m.tenant_id = f.tenant_id AND m.id = f.event_id);
+
+    RETURN QUERY
+    SELECT 'attachment without event', format('attachment %s', a.id),
+           'event_log does not contain the event of its message.',
+           format('DELETE FROM msgstore.attachments WHERE tenant_id = %L AND id = %L',
+                  a.tenant_id, a.id)
+    FROM msgstore.attachments a
+    WHERE scope IN ('', a.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.event_log l
+            WHERE l.tenant_id = a.tenant_id AND l.id = a.message_id);
 END
 $$;
 
@@ -172,7 +183,7 @@ REVOKE ALL ON FUNCTION msgstore._check_queue() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_dead_letters() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_events() IS
-    'Finds events that are in no place, and failures without their event or message';
+    'Finds events that are in no place, failures without their event or message, and attachments without their event';
 COMMENT ON FUNCTION msgstore._check_queue() IS
     'Finds queued events that are also elsewhere or never due, and queue rows, claims, and holds without their event';
 COMMENT ON FUNCTION msgstore._check_dead_letters() IS

@@ -18,7 +18,7 @@ CREATE FUNCTION msgstore._access_rights()
         -- A sender checks its secrets by the list.
         ('{process,operate}', 'function', '{list_accounts}'),
         ('{ingest}', 'function', '{
-            ingest,ingest_batch,read_payload,send,opt_out,opt_in,receive_webhook,
+            ingest,ingest_batch,read_payload,send,opt_out,opt_in,receive_webhook,webhook_limits,
             update_conversation,
             append,append_batch,append_if,save_snapshot,
             new_ulid,ulid_after,validate_host,_is_ip_address,_is_hostname,
@@ -30,7 +30,7 @@ CREATE FUNCTION msgstore._access_rights()
             delete_conversation_item}'),
         ('{read}', 'function', '{
             list_conversations,list_messages,get_conversation,
-            mark_read,mark_unread,wait_for_changes,_live_feed,
+            get_attachment,mark_read,mark_unread,wait_for_changes,_live_feed,
             _conversation_id,
             read_stream,read_stream_backwards,read_category,read_all,read_query,
             trace,causation_tree,

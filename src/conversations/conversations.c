@@ -127,8 +127,7 @@ set_key(ConversationMessage *message)
 	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
 										  VARSIZE_ANY_EXHDR(message->channel));
 
-	message->conversation_key =
-		address_join_key(channel->thread, message->from, message->to);
+	message_set_key(channel, message);
 }
 
 static int
@@ -171,12 +170,11 @@ begin_touch(Touch *touch, const ConversationMessage *message)
 {
 	const Channel *channel = channels_get(VARDATA_ANY(message->channel),
 										  VARSIZE_ANY_EXHDR(message->channel));
-	bool in_order = address_compare(message->from, message->to) <= 0;
 
 	touch->sample = message;
 	touch->thread = cstring_to_text(channel->thread);
-	touch->participant_a = in_order ? message->from : message->to;
-	touch->participant_b = in_order ? message->to : message->from;
+	touch->participant_a = message->participant_a;
+	touch->participant_b = message->participant_b;
 	touch->is_known = false;
 	touch->is_created = false;
 	touch->message_count = 0;

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 160000
@@ -21,8 +22,17 @@
 #include "inbox/payload.h"
 #include "server/settings.h"
 
+/* A key is a column of an index. */
+#define MAX_PARTICIPANTS 64
+#define MAX_PARTICIPANTS_BYTES 1000
+
 static text *
 read_given(Jsonb *payload, const char *field, const text *normalized);
+static int
+read_participants(const Channel *channel, Jsonb *payload, text **participants);
+static text *read_participant(const Channel *channel, const JsonbValue *value);
+static int compare_participants(const void *a, const void *b);
+static text *join_participants(text **participants, int n);
 
 PG_FUNCTION_INFO_V1(msgstore_identity);
 
@@ -66,6 +76,111 @@ message_limit_timestamp(TimestampTz timestamp, TimestampTz accepted_at)
 
 	return limit > 0 && timestamp - accepted_at > limit ? accepted_at
 														: timestamp;
+}
+
+void
+message_set_key(const Channel *channel, ConversationMessage *message)
+{
+	text *named[MAX_PARTICIPANTS];
+	int n = 0;
+
+	if (!channel->strict_order)
+		n = read_participants(channel, message->payload, named);
+	if (n < 2)
+	{
+		named[0] = message->from;
+		named[1] = message->to;
+		n = 2;
+		qsort(named, n, sizeof(text *), compare_participants);
+	}
+	message->participant_a = named[0];
+	message->participant_b = join_participants(named + 1, n - 1);
+	message->conversation_key = address_join_key(channel->thread,
+												 message->participant_a,
+												 message->participant_b);
+}
+
+/*
+ * Sorted and different from each other. Returns their number, 0 if the payload
+ * does not name valid ones.
+ */
+static int
+read_participants(const Channel *channel, Jsonb *payload, text **participants)
+{
+	JsonbValue list;
+	Size bytes = 0;
+	int n = 0;
+	int kept = 0;
+
+	if (!inbox_find_field(payload, "conversation_participants", &list) ||
+		list.type != jbvBinary || !JsonContainerIsArray(list.val.binary.data) ||
+		JsonContainerSize(list.val.binary.data) > MAX_PARTICIPANTS)
+		return 0;
+	for (; n < (int) JsonContainerSize(list.val.binary.data); n++)
+	{
+		participants[n] = read_participant(
+			channel,
+			getIthJsonbValueFromContainer(list.val.binary.data, n));
+		if (participants[n] == NULL)
+			return 0;
+		bytes += VARSIZE_ANY_EXHDR(participants[n]);
+	}
+	if (bytes > MAX_PARTICIPANTS_BYTES)
+		return 0;
+	qsort(participants, n, sizeof(text *), compare_participants);
+	for (int i = 0; i < n; i++)
+	{
+		if (kept == 0 ||
+			address_compare(participants[kept - 1], participants[i]) != 0)
+			participants[kept++] = participants[i];
+	}
+	return kept;
+}
+
+/* NULL: it is not one address. */
+static text *
+read_participant(const Channel *channel, const JsonbValue *value)
+{
+	AddressVerdict verdict;
+	const char *expected;
+	text *address;
+
+	if (value->type != jbvString)
+		return NULL;
+	address = address_normalize(channel,
+								value->val.string.val,
+								value->val.string.len,
+								&verdict);
+	if (verdict != ADDRESS_SINGLE ||
+		inbox_address_fault(address, &expected) != NULL)
+		return NULL;
+	return address;
+}
+
+static int
+compare_participants(const void *a, const void *b)
+{
+	return address_compare(*(text *const *) a, *(text *const *) b);
+}
+
+/* "b,c" */
+static text *
+join_participants(text **participants, int n)
+{
+	StringInfoData joined;
+
+	if (n == 1)
+		return participants[0];
+	initStringInfo(&joined);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&joined, ',');
+		appendBinaryStringInfo(&joined,
+							   VARDATA_ANY(participants[i]),
+							   (int) VARSIZE_ANY_EXHDR(participants[i]));
+	}
+	return cstring_to_text_with_len(joined.data, joined.len);
 }
 
 void

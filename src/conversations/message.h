@@ -27,6 +27,8 @@ typedef struct ConversationMessage
 	Jsonb *attachments;
 	Jsonb *payload; /* redacted */
 	TimestampTz timestamp;
+	text *participant_a; /* set by message_set_key(), as the next one */
+	text *participant_b;
 	text *conversation_key;	   /* set by conversations_add() */
 	pg_uuid_t conversation_id; /* set by conversations_add() */
 } ConversationMessage;
@@ -37,6 +39,15 @@ typedef struct ConversationMessage
  * send() may have none of them.
  */
 extern void message_read_given(ConversationMessage *message);
+
+/*
+ * Sets the participants of the conversation and its key; from, to and payload
+ * must be set. They are the sender and the recipient, unless the payload names
+ * others: the conversation that an e-mail replies to, or a group. With
+ * strict_order, lines are kept by sender and recipient, so these count.
+ */
+extern void message_set_key(const Channel *channel,
+							ConversationMessage *message);
 
 /*
  * Returns the timestamp, or the time of acceptance if the timestamp is later

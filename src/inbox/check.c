@@ -60,6 +60,7 @@ static bool check_timestamp(InboxItem *item);
 static bool check_body(InboxItem *item, const Channel *channel);
 static bool check_attachments(InboxItem *item, const Channel *channel);
 static bool check_attachment_list(InboxItem *item);
+static bool is_stored_file(const char *s, int len);
 static bool is_web_url(const char *s, int len);
 
 bool
@@ -410,7 +411,9 @@ check_attachment_list(InboxItem *item)
 								"attachments",
 								"is not an array of strings",
 								expected_list);
-		if (!is_web_url(url->val.string.val, url->val.string.len))
+		if (!is_web_url(url->val.string.val, url->val.string.len) &&
+			!(item->relaxed &&
+			  is_stored_file(url->val.string.val, url->val.string.len)))
 			return inbox_refuse(item,
 								ERRCODE_MS_BAD_REQUEST,
 								"An attachment must be an http or https URL.",
@@ -419,6 +422,16 @@ check_attachment_list(InboxItem *item)
 								show(url->val.string.val, url->val.string.len));
 	}
 	return true;
+}
+
+/* A path of the gateway, which a source gives a file that it has stored. */
+static bool
+is_stored_file(const char *s, int len)
+{
+	static const char path[] = "/api/attachments/";
+	int start = (int) strlen(path);
+
+	return len == start + 36 && strncmp(s, path, start) == 0;
 }
 
 /* http or https, a host, and no white space or control characters. */

@@ -90,8 +90,8 @@ put_message(ReturnSetInfo *result, uint64 row)
 	values[1] = UUIDPGetDatum(&message.id);
 	values[2] = PointerGetDatum(message.channel);
 	values[3] = CStringGetTextDatum(channel->thread);
-	values[4] = PointerGetDatum(
-		address_join_key(channel->thread, message.from, message.to));
+	message_set_key(channel, &message);
+	values[4] = PointerGetDatum(message.conversation_key);
 	values[5] = PointerGetDatum(message.from);
 	values[6] = PointerGetDatum(message.to);
 	values[7] = PointerGetDatum(message.provider_message_id);

@@ -30,7 +30,10 @@ static FormBytes make_valid(FormBytes bytes, int encoding);
 static bool convert(FormBytes bytes, int encoding, FormBytes *converted);
 static FormBytes replace_invalid(FormBytes bytes);
 static int find_charset(FormBytes charsets, FormBytes name);
-static void push_file(JsonbInState *state, const FormField *field);
+static void push_number(JsonbInState *state, const char *name, size_t number);
+static void push_slice(JsonbInState *state, const bytea *body, FormBytes slice);
+static void
+push_file(JsonbInState *state, const bytea *body, const FormField *field);
 static bool same_name(FormBytes a, FormBytes b);
 
 PG_FUNCTION_INFO_V1(msgstore_decode_form);
@@ -47,12 +50,18 @@ msgstore_decode_form(PG_FUNCTION_ARGS)
 					none));
 }
 
-/* {"body": the fields, "files": [...]}; NULL for a body without the format. */
+/*
+ * {"body": the fields, "files": [...]}; NULL for a body without the format. The
+ * field with that name, the whole of an e-mail, is "mail" and not decoded. What
+ * is not decoded is told by its place in the body.
+ */
 Datum
 msgstore_decode_multipart(PG_FUNCTION_ARGS)
 {
 	char *type = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bytea *body = PG_GETARG_BYTEA_PP(1);
+	text *mail = PG_GETARG_TEXT_PP(2);
+	FormBytes mail_name = {VARDATA_ANY(mail), VARSIZE_ANY_EXHDR(mail)};
 	FormBytes charsets = {"", 0};
 	FormBytes charsets_name = {"charsets", 8};
 	JsonbInState state = {0};
@@ -60,6 +69,7 @@ msgstore_decode_multipart(PG_FUNCTION_ARGS)
 	JsonbValue object;
 	List *fields;
 	List *texts = NIL;
+	const FormField *message = NULL;
 	ListCell *cell;
 
 	if (!multipart_parse(type,
@@ -71,7 +81,9 @@ msgstore_decode_multipart(PG_FUNCTION_ARGS)
 	{
 		FormField *field = lfirst(cell);
 
-		if (!field->is_file)
+		if (same_name(field->name, mail_name))
+			message = field;
+		else if (!field->is_file)
 			texts = lappend(texts, field);
 		if (!field->is_file && same_name(field->name, charsets_name))
 			charsets = field->value;
@@ -82,6 +94,14 @@ msgstore_decode_multipart(PG_FUNCTION_ARGS)
 	pushJsonbValue(&state, WJB_KEY, &key);
 	JsonbToJsonbValue(make_object(texts, charsets), &object);
 	pushJsonbValue(&state, WJB_VALUE, &object);
+	if (message != NULL)
+	{
+		key.val.string.val = "mail";
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		push_slice(&state, body, message->value);
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
 	key.val.string.val = "files";
 	key.val.string.len = 5;
 	pushJsonbValue(&state, WJB_KEY, &key);
@@ -90,8 +110,8 @@ msgstore_decode_multipart(PG_FUNCTION_ARGS)
 	{
 		FormField *field = lfirst(cell);
 
-		if (field->is_file)
-			push_file(&state, field);
+		if (field->is_file && field != message)
+			push_file(&state, body, field);
 	}
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
@@ -270,12 +290,11 @@ find_charset(FormBytes charsets, FormBytes name)
 	return encoding >= 0 ? encoding : PG_UTF8;
 }
 
-/* {"field", "name", "type", "size"} */
+/* {"field", "name", "type", "offset", "size"} */
 static void
-push_file(JsonbInState *state, const FormField *field)
+push_file(JsonbInState *state, const bytea *body, const FormField *field)
 {
-	FormBytes names[] = {{"field", 5}, {"name", 4}, {"type", 4}, {"size", 4}};
-	JsonbValue size = {.type = jbvNumeric};
+	FormBytes names[] = {{"field", 5}, {"name", 4}, {"type", 4}};
 
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_text(state, WJB_KEY, names[0], PG_UTF8);
@@ -284,10 +303,29 @@ push_file(JsonbInState *state, const FormField *field)
 	push_text(state, WJB_VALUE, field->filename, PG_UTF8);
 	push_text(state, WJB_KEY, names[2], PG_UTF8);
 	push_text(state, WJB_VALUE, field->type, PG_UTF8);
-	push_text(state, WJB_KEY, names[3], PG_UTF8);
-	size.val.numeric = int64_to_numeric((int64) field->value.length);
-	pushJsonbValue(state, WJB_VALUE, &size);
+	push_slice(state, body, field->value);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+/* Where the bytes are in the body. */
+static void
+push_slice(JsonbInState *state, const bytea *body, FormBytes slice)
+{
+	push_number(state,
+				"offset",
+				slice.length > 0 ? slice.data - VARDATA_ANY(body) : 0);
+	push_number(state, "size", slice.length);
+}
+
+static void
+push_number(JsonbInState *state, const char *name, size_t number)
+{
+	FormBytes key = {name, strlen(name)};
+	JsonbValue value = {.type = jbvNumeric};
+
+	push_text(state, WJB_KEY, key, PG_UTF8);
+	value.val.numeric = int64_to_numeric((int64) number);
+	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 static bool

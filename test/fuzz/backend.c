@@ -43,6 +43,7 @@ static const struct
 	const char *name;
 	BackendTarget target;
 } targets[] = {
+	{"form", backend_form},
 	{"json", backend_json},
 	{"payload", backend_payload},
 	{"redaction", backend_redaction},

@@ -12,6 +12,7 @@
 
 typedef void (*BackendTarget)(const char *data, size_t size);
 
+extern void backend_form(const char *data, size_t size);
 extern void backend_json(const char *data, size_t size);
 extern void backend_payload(const char *data, size_t size);
 extern void backend_redaction(const char *data, size_t size);

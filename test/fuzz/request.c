@@ -22,11 +22,13 @@
 #include "gateway.h"
 #include "guard/limits.h"
 #include "guard/own_limit.h"
+#include "guard/sources.h"
 #include "http/headers.h"
 #include "http/json.h"
 #include "http/reply.h"
 #include "http/request.h"
 #include "log.h"
+#include "mail/mail.h"
 #include "memory.h"
 #include "metrics.h"
 #include "routes/routes.h"
@@ -58,6 +60,9 @@ static Gateway gateway = {.config = &config,
 						  .provider = &provider};
 static const char *sqlstate;
 
+/* Where the database says that a webhook has an e-mail. */
+static enum { MAIL_IN_NOTHING, MAIL_IN_FIELD, MAIL_IN_BODY } mail_in;
+
 /* Declared with the types of the originals, so that the compiler checks them.
  */
 __typeof__(batch_store) __wrap_batch_store;
@@ -65,6 +70,7 @@ __typeof__(pool_borrow) __wrap_pool_borrow;
 __typeof__(pool_return) __wrap_pool_return;
 __typeof__(pool_counts) __wrap_pool_counts;
 __typeof__(pool_query) __wrap_pool_query;
+__typeof__(pool_run) __wrap_pool_run;
 __typeof__(own_limit_get) __wrap_own_limit_get;
 __typeof__(readiness_ask) __wrap_readiness_ask;
 
@@ -90,6 +96,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	sqlstate = sqlstates[data[0] % (sizeof(sqlstates) / sizeof(sqlstates[0]))];
+	mail_in = data[0] < 0x80   ? MAIL_IN_NOTHING
+			  : data[0] < 0xc0 ? MAIL_IN_FIELD
+							   : MAIL_IN_BODY;
 	text = malloc(size);
 	memcpy(text, data + 1, size - 1);
 	if (parse(text, size - 1, &conn))
@@ -127,8 +136,10 @@ make_gateway(void)
 	metrics_init(&metrics);
 	memory_init(&memory, (size_t) config.max_buffer_bytes);
 	provider_init(&provider, &config);
+	mail_init();
 	gateway.limits = limits_create(&config, &metrics);
-	PROMISE(gateway.limits != NULL);
+	gateway.sources = sources_create(NULL);
+	PROMISE(gateway.limits != NULL && gateway.sources != NULL);
 }
 
 /* Parses like civetweb; returns false if civetweb would refuse the request. */
@@ -384,25 +395,72 @@ __wrap_pool_query(PoolConnection *connection,
 				  int count,
 				  const char *const *values)
 {
-	static char *const usual[] = {"{}", "{}"};
-	static char *const received[] =
+	const Statement statement = {.sql = sql, .count = count, .values = values};
+
+	return __wrap_pool_run(connection, tenant, "", &statement);
+}
+
+/* Text parameters are UTF-8; an e-mail is found wherever the body ends. */
+QueryOutcome
+__wrap_pool_run(PoolConnection *connection,
+				const char *tenant,
+				const char *owner,
+				const Statement *statement)
+{
+	static const char *const usual[] = {"{}", "{}"};
+	static const char *const received[] =
 		{"202", "text/plain", "ok", "accepted", "", ""};
-	bool webhook = strstr(sql, "receive_webhook") != NULL;
-	char *const *texts = webhook ? received : usual;
-	int ntexts = webhook ? (int) (sizeof(received) / sizeof(received[0])) : 2;
+	static const char *const limits[] = {"", "", "413", "", ""};
+	static const char *const file[] = {"image/png", "inline", "\\x00ff", ""};
+	char place[64];
+	const char *mail[] = {"202", "", place, "mail", "", ""};
+	const char *const *texts = usual;
+	int ntexts = 2;
 	PGresAttDesc columns[6] = {{.name = "a"}};
 	QueryOutcome outcome = {.result =
 								PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK)};
 
 	(void) connection;
-	PROMISE(tenant[0] == '\0');
-	for (int i = 0; i < count; i++)
-		check_parameter(values[i]);
+	PROMISE(tenant[0] == '\0' && owner[0] == '\0');
+	for (int i = 0; i < statement->count; i++)
+	{
+		if (statement->formats == NULL || statement->formats[i] == 0)
+			check_parameter(statement->values[i]);
+	}
+	if (strstr(statement->sql, "webhook_limits") != NULL)
+	{
+		texts = limits;
+		ntexts = 5;
+	}
+	else if (strstr(statement->sql, "receive_webhook") != NULL)
+	{
+		/* The sixth parameter is the e-mail, the fourth the body. */
+		bool first = statement->values[6] == NULL;
+
+		if (mail_in == MAIL_IN_FIELD)
+			strcpy(place, "{\"field\": \"mail\"}");
+		else
+			snprintf(place,
+					 sizeof(place),
+					 "{\"offset\": 0, \"size\": %d}",
+					 statement->lengths[4]);
+		texts = first && mail_in != MAIL_IN_NOTHING ? mail : received;
+		ntexts = 6;
+	}
+	else if (strstr(statement->sql, "get_attachment") != NULL)
+	{
+		texts = file;
+		ntexts = 4;
+	}
 	strcpy(outcome.sqlstate, sqlstate);
 	for (int i = 1; i < ntexts; i++)
 		columns[i].name = "b";
 	PQsetResultAttrs(outcome.result, ntexts, columns);
 	for (int i = 0; i < ntexts; i++)
-		PQsetvalue(outcome.result, 0, i, texts[i], (int) strlen(texts[i]));
+		PQsetvalue(outcome.result,
+				   0,
+				   i,
+				   (char *) texts[i],
+				   (int) strlen(texts[i]));
 	return outcome;
 }

@@ -347,7 +347,7 @@ INSERT INTO expected VALUES
     ('version', '', 'text',
      'stable', true, 'safe', false),
     -- sources
-    ('create_source', 'name text, provider text, secret text DEFAULT NULL::text, public_url text DEFAULT NULL::text, tenant text DEFAULT NULL::text, scheme text DEFAULT NULL::text, scheme_options jsonb DEFAULT ''{}''::jsonb, tolerance interval DEFAULT NULL::interval, time_zone text DEFAULT ''UTC''::text, own_addresses text[] DEFAULT ''{}''::text[], max_attachments integer DEFAULT 50, mapping jsonb DEFAULT NULL::jsonb, answers jsonb DEFAULT ''{}''::jsonb, OUT path text, OUT url text, OUT verify_token text', 'record',
+    ('create_source', 'name text, provider text, secret text DEFAULT NULL::text, public_url text DEFAULT NULL::text, tenant text DEFAULT NULL::text, scheme text DEFAULT NULL::text, scheme_options jsonb DEFAULT ''{}''::jsonb, tolerance interval DEFAULT NULL::interval, time_zone text DEFAULT ''UTC''::text, own_addresses text[] DEFAULT ''{}''::text[], max_attachments integer DEFAULT 50, mapping jsonb DEFAULT NULL::jsonb, answers jsonb DEFAULT ''{}''::jsonb, max_body_bytes integer DEFAULT NULL::integer, max_attachment_bytes integer DEFAULT 31457280, OUT path text, OUT url text, OUT verify_token text', 'record',
      'volatile', false, 'unsafe', true),
     ('rotate_source_secret', 'source text, secret text, overlap interval DEFAULT ''1 day''::interval', 'void',
      'volatile', false, 'unsafe', true),
@@ -359,7 +359,11 @@ INSERT INTO expected VALUES
      'stable', false, 'unsafe', true),
     ('test_source', 'source text, headers jsonb, body bytea, url text DEFAULT NULL::text', 'TABLE(item integer, kind text, channel text, provider_message_id text, status text, payload jsonb, problem text)',
      'stable', false, 'unsafe', true),
-    ('receive_webhook', 'path text, method text, url text, headers jsonb, body bytea, correlation_id text DEFAULT NULL::text, OUT status integer, OUT content_type text, OUT answer text, OUT outcome text, OUT reason text, OUT id uuid', 'record',
+    ('webhook_limits', 'path text, OUT tenant_id text, OUT max_body_bytes integer, OUT too_large_status integer, OUT requests_per_second integer, OUT burst integer', 'record',
+     'stable', false, 'unsafe', true),
+    ('get_attachment', 'id uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea', 'record',
+     'stable', false, 'unsafe', true),
+    ('receive_webhook', 'path text, method text, url text, headers jsonb, body bytea, correlation_id text DEFAULT NULL::text, mail jsonb DEFAULT NULL::jsonb, files bytea DEFAULT NULL::bytea, OUT status integer, OUT content_type text, OUT answer text, OUT outcome text, OUT reason text, OUT id uuid', 'record',
      'volatile', false, 'unsafe', true),
     -- sender
     ('create_account', 'name text, provider text, channels text[], secret text DEFAULT NULL::text, options jsonb DEFAULT ''{}''::jsonb, tenant text DEFAULT NULL::text, addresses text[] DEFAULT ''{}''::text[], source text DEFAULT NULL::text, base_url text DEFAULT NULL::text, secret_name text DEFAULT NULL::text, rate numeric DEFAULT NULL::numeric, resend boolean DEFAULT NULL::boolean, timeout interval DEFAULT ''00:00:30''::interval', 'void',
@@ -521,7 +525,8 @@ SELECT lives_ok(
       SELECT msgstore.rotate_source_secret('pgtap', 'another');
       SELECT msgstore.verify_signature('pgtap', '{}', '{}'), msgstore.test_source('pgtap', '{}',
         '{"from": "+1", "to": "+2", "body": "a"}');
-      SELECT msgstore.receive_webhook(path, 'POST', '', '{}', '{}') FROM msgstore.list_sources();
+      SELECT msgstore.receive_webhook(path, 'POST', '', '{}', '{}'), msgstore.webhook_limits(path)
+      FROM msgstore.list_sources();
       SELECT msgstore.drop_source('pgtap');
       SELECT msgstore.opt_out('sms', '+3'), msgstore.opt_in('sms', '+3');
       SELECT msgstore.create_account('pgtap', 'generic', '{sms,mms,email}', 'secret', base_url => 'http://x');

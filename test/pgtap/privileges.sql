@@ -226,6 +226,10 @@ INSERT INTO calls VALUES
     ('test_source', $$SELECT msgstore.test_source('pgtap', '{}', '')$$),
     ('receive_webhook', $$DO 'BEGIN PERFORM msgstore.receive_webhook(''wh_'', ''POST'', '''', ''{}'', '''');
         EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('webhook_limits', $$DO 'BEGIN PERFORM msgstore.webhook_limits(''wh_'');
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('get_attachment', $$DO 'BEGIN PERFORM msgstore.get_attachment(msgstore.uuid7());
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
     ('drop_source', $$SELECT msgstore.drop_source('pgtap')$$),
     ('opt_out', $$SELECT msgstore.opt_out('sms', '+3')$$),
     ('opt_in', $$SELECT msgstore.opt_in('sms', '+3')$$),
@@ -272,7 +276,7 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.dead_letters', 'msgstore.id_conflicts', 'msgstore.refused_events', 'msgstore.operations_log', 'msgstore.idempotency_keys',
         'msgstore.conversation_counts', 'msgstore.event_claims', 'msgstore.conversation_holds',
         'msgstore.handlers', 'msgstore.responses', 'msgstore.outbox', 'msgstore.outbound_payloads', 'msgstore.deliveries',
-        'msgstore.delivery_statuses', 'msgstore.sources', 'msgstore.source_secrets', 'msgstore.source_tokens',
+        'msgstore.delivery_statuses', 'msgstore.sources', 'msgstore.source_secrets', 'msgstore.source_tokens', 'msgstore.attachments', 'msgstore.thread_ids', 'msgstore.message_parts',
         'msgstore.accounts', 'msgstore.account_secrets', 'msgstore.opt_outs', 'msgstore.consent_log',
         'msgstore.destinations', 'msgstore.destination_secrets', 'msgstore.destination_news', 'msgstore.notifications', 'msgstore.provider_apis', 'msgstore.provider_requests',
         'msgstore.providers', 'msgstore.live_changes', 'msgstore.live_horizon', 'msgstore.api_keys', 'msgstore.tenant_limits']) relation,

@@ -88,7 +88,7 @@ SELECT set_eq(
         'rotate_account_secret', 'resume_account', 'drop_account', 'claim_requests', 'record_answer',
         'opt_out', 'opt_in', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
         'drop_destination', 'test_destination',
-        'wait_for_changes', '_conversation_id',
+        'receive_webhook', 'webhook_limits', 'wait_for_changes', '_conversation_id',
         -- A trigger, which records the tenant of each row.
         '_tell_changes',
         -- These write the keys of the rows that a statement has changed.
@@ -154,7 +154,7 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       EXCEPT SELECT r.name FROM msgstore._access_rights() r WHERE r.kind = 'table'$$,
     -- Only functions read these.
-    ARRAY['sources', 'source_secrets', 'source_tokens', 'accounts', 'account_secrets',
+    ARRAY['sources', 'source_secrets', 'source_tokens', 'attachments', 'thread_ids', 'message_parts', 'accounts', 'account_secrets',
         'destinations', 'destination_secrets', 'destination_news',
         'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'response_conversations',
         'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'handlers', '_sendable_messages',

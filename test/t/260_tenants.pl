@@ -183,6 +183,12 @@ sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
 	SELECT backdate('%', now() - interval '1 hour');
 	UPDATE msgstore.dead_letters SET died_at = now() - interval '1 hour';
 	UPDATE msgstore.delivery_statuses SET received_at = now() - interval '1 hour'", 'shared');
+sql("INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind, name)
+	SELECT tenant_id, 'bbbbbbbb-bbbb-8bbb-8bbb-bbbbbbbbbbbb', id, 1, 'attachment', 'secret' FROM msgstore.event_log
+	WHERE tenant_id = 'b' AND provider_message_id = 'only-b';
+	INSERT INTO msgstore.message_parts VALUES ('b', 'secret', sha256('ref'), 1, 2, 'secret', 'secret', 'sms', '{}');
+	INSERT INTO msgstore.thread_ids SELECT tenant_id, 'secret', sha256('secret'), id, true, 'secret', '{secret}', '{secret}'
+	FROM msgstore.event_log WHERE tenant_id = 'b' AND provider_message_id = 'only-b'", 'shared');
 my $problems = session('tenant_b', 'shared', "SELECT * FROM msgstore.check() WHERE finding <> 'old event in queue'");
 is($problems, '', 'b has consistent data');
 for my $database (qw(alone shared))
@@ -411,6 +417,8 @@ SELECT msgstore.test_source('source-b', '{}', '');
 SELECT msgstore.rotate_source_secret('source-b', 'stolen');
 SELECT msgstore.drop_source('source-b');
 SELECT status FROM msgstore.receive_webhook('wh_' || repeat('0', 40), 'POST', 'http://x/', '{}', '');
+SELECT msgstore.webhook_limits('wh_' || repeat('0', 40));
+SELECT msgstore.get_attachment('bbbbbbbb-bbbb-8bbb-8bbb-bbbbbbbbbbbb');
 SELECT path ~ '^wh_' FROM msgstore.create_source('source-b', 'twilio', 'of a');
 SELECT msgstore.drop_source('source-b');
 SELECT msgstore.add_handler('sms', 'pg_catalog.now');

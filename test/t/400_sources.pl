@@ -330,6 +330,7 @@ sub mail_parts
 is(deliver('mailgun', $parts, mail_parts(%mail, mailgun('t1', time)))->{status}, 200, 'an e-mail with HTML only and an attachment');
 my $mail = payload('CA1@mail.example.com support@own.example');
 is($mail->{body}, "Dear team,\nsee this", 'its text, without the style sheet');
+delete $_->{attachment_id} for @{ $mail->{media} };
 is_deeply($mail->{media}, [ { name => "r\x{e9}sum\x{e9}.pdf", type => 'application/pdf', size => '16' } ], 'its attachment');
 is("$mail->{timestamp} $mail->{subject} $mail->{message_id}", '2024-07-01T10:00:00.000000Z Hi CA1@mail.example.com', 'time, subject, id');
 ok(!exists $mail->{original}{signature} && !exists $mail->{original}{token}, 'without signature and token');
@@ -383,6 +384,7 @@ is(deliver_json('postmark', { MessageID => 'pm1', From => 'ann@mail.example.com'
 			TextBody => 'text', Date => 'Thu, 5 Apr 2012 16:59:01 +0200', Headers => [ { Name => 'Message-ID', Value => '<h1@mail.example.com>' } ],
 			Attachments => [ { Name => 'a.png', ContentType => 'image/png', ContentLength => 4096, Content => 'AAAA' } ] }, %basic)->{status}, 200, 'Postmark');
 $mail = payload('h1@mail.example.com c@own.example');
+delete $_->{attachment_id} for @{ $mail->{media} };
 is_deeply($mail->{media}, [ { name => 'a.png', type => 'image/png', size => '4096' } ], 'its attachment');
 is(deliver_json('postmark', { RecordType => 'Bounce', MessageID => 'pm0', Type => 'HardBounce', Details => 'unknown user' }, %basic)->{status}, 200, 'a bounce');
 is(deliver_json('postmark', { MessageID => 'pm2', TextBody => 'no sender' }, %basic)->{status}, 403, 'an e-mail without a sender');
@@ -395,7 +397,11 @@ is($gateway->request('PUT', $path{postmark})->{status}, 405, 'PUT');
 is($gateway->post('/api/webhooks/sms', inbound_sms())->{status}, 401, 'a channel still needs a key');
 unlike($gateway->log_text, qr/\Q$path{twilio}\E/, 'the log does not show the path');
 like($gateway->log_text, qr{"path":"/api/webhooks/wh_[0-9a-f]{8}"}, 'only its beginning');
-is(deliver('sendgrid', $form, 'x=' . 'y' x 300000)->{status}, 413, 'a body that is too large');
+source('limited', "'sendgrid-inbound', max_body_bytes => 1000");
+is(deliver('limited', $form, 'x=' . 'y' x 1000)->{status}, 413, 'a body that is larger than the source allows');
+source('unlimited', "'generic', scheme => 'none'");
+is(deliver('unlimited', $form, 'x=' . 'y' x 300000)->{status}, 413, 'or than the gateway allows');
+is(deliver('sendgrid', $form, 'x=' . 'y' x 300000)->{status}, 200, 'e-mail may be larger');
 is(deliver('sendgrid', $form, '')->{status}, 200, 'an empty body is acknowledged');
 
 ## A source's own answers, mapping and limit.
@@ -411,6 +417,61 @@ is(deliver_json('own', { batch => 'b8', items => [ { n => 1, who => '+1555123000
 source('tenant', "'generic', scheme => 'none', tenant => 'acme'");
 is(deliver_json('tenant', { from => '+15551230010', to => '+15559870010', body => 'x', id => 'acme-1' })->{status}, 202, 'a source of a tenant');
 is(sql("SELECT tenant_id FROM msgstore.event_log WHERE provider_message_id = 'acme-1'"), 'acme', 'stores for the tenant');
+
+sql("SELECT msgstore.set_tenant_limit('acme', 1, 2)");
+ok(eventually(sub { deliver_json('tenant', { from => '+15551230010', to => '+15559870010', body => 'x', id => 'acme-1' })->{status} == 429 }),
+	'the request limit of its tenant holds for it');
+sql("SELECT msgstore.set_tenant_limit('acme', NULL)");
+
+## Schemes that other services use; each is refused with one byte changed.
+my $item = '{"from": "+15551230011", "to": "+15559870011", "body": "x", "id": "scheme-%s"}';
+sub hmac { my ($digest, $signed, $key) = @_; no strict 'refs'; return &{"Digest::SHA::hmac_${digest}"}($signed, $key) }
+sub hex_of { my ($bytes) = @_; return unpack 'H*', $bytes }
+my $now = time;
+my %scheme = (
+	slack => [ "scheme => 'slack', secret => 'key'",
+		sub { (my $body) = @_; return ('X-Slack-Request-Timestamp' => $now, 'X-Slack-Signature' => 'v0=' . hex_of(hmac('sha256', "v0:$now:$body", 'key'))) } ],
+	token => [ "scheme => 'token', secret => 'the token'", sub { return ('X-Webhook-Token' => 'the token') } ],
+	bearer => [ q{scheme => 'token', secret => 'the token', scheme_options => '{"header": "Authorization", "prefix": "Bearer "}'},
+		sub { return (Authorization => 'Bearer the token') } ],
+	hmac => [ "scheme => 'hmac', secret => 'key'", sub { return ('X-Signature' => hex_of(hmac('sha256', $_[0], 'key'))) } ],
+	sha1 => [ q{scheme => 'hmac', secret => 'key', scheme_options => '{"header": "X-Sum", "digest": "sha1", "prefix": "sha1=", "encoding": "base64"}'},
+		sub { return ('X-Sum' => 'sha1=' . encode_base64(hmac('sha1', $_[0], 'key'), '')) } ],
+	sha512 => [ q{scheme => 'hmac', secret => '6b6579', scheme_options => '{"header": "X-Sum", "digest": "sha512", "secret": "hex", "signed": "{id}.{timestamp}.{body}", "id_header": "X-Id", "timestamp_header": "X-Time"}'},
+		sub { return ('X-Id' => 'i', 'X-Time' => $now, 'X-Sum' => hex_of(hmac('sha512', "i.$now.$_[0]", 'key'))) } ]);
+for my $name (sort keys %scheme)
+{
+	my ($arguments, $sign) = @{ $scheme{$name} };
+	my $body = sprintf $item, $name;
+	my %signed = $sign->($body);
+	my $changed = $name =~ /token|bearer/ ? undef : $body =~ s/"x"/"y"/r;
+	source("scheme-$name", "'generic', $arguments");
+	is(deliver_json("scheme-$name", $body, %signed)->{status}, 202, "$name: accepted");
+	is(deliver_json("scheme-$name", $changed, %signed)->{status}, 401, "$name: another body") if defined $changed;
+	is(deliver_json("scheme-$name", $body)->{status}, 401, "$name: no signature");
+	is(deliver_json("scheme-$name", $body, map { ($_ => $signed{$_} . 'x') } keys %signed)->{status}, 401, "$name: another signature");
+	next if !grep { /time/i } keys %signed;
+	my %old = map { ($_ => /time/i ? $now - 1000 : $signed{$_}) } keys %signed;
+	is(deliver_json("scheme-$name", $body, %old)->{status}, 401, "$name: another time");
+}
+is(sql(q{SELECT count(*) FROM msgstore.inbound_events WHERE provider_message_id LIKE 'scheme-%'}), scalar keys %scheme, 'each is stored once');
+
+## Telnyx: statuses in several forms; what is neither is acknowledged and counted.
+source('telnyx', "'telnyx', scheme => 'none'");
+my $number = 0;
+for ([ 'message.sent', 'SMS', 'sent' ], [ 'message.finalized', 'SMS', 'delivered' ], [ 'message.finalized', 'SMS', 'delivery_failed' ], [ 'message.finalized', 'SMS', 'delivery_unconfirmed' ])
+{
+	my ($event, $type, $word) = @$_;
+	my $id = 'tx-' . ++$number;
+	is(deliver_json('telnyx', { data => { event_type => $event, occurred_at => '2024-07-01T10:00:00Z', payload => { id => $id, type => $type,
+					to => [ { phone_number => '+15551230001', status => $word } ], errors => $word =~ /failed/ ? [ { code => '40001', title => 'Not routable' } ] : [] } } })->{status},
+		200, "$event $word");
+	my $stored = sql("SELECT concat_ws('|', status, detail ->> 'error_code') FROM msgstore.delivery_statuses WHERE provider_message_id = '$id'");
+	is($stored, { sent => 'sent', delivered => 'delivered', delivery_failed => 'undelivered|40001', delivery_unconfirmed => $stored }->{$word}, "is $stored");
+}
+$before = counter('source_items_ignored');
+is(deliver_json('telnyx', { data => { event_type => 'call.initiated', payload => { id => 'c1' } } })->{status}, 200, 'another event');
+is(counter('source_items_ignored') - $before, 1, 'is acknowledged and counted');
 
 ## A database that is away is no refusal: the provider delivers again.
 $node->stop('fast');

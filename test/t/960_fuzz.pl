@@ -22,7 +22,7 @@ my %result = map { /^((?:not )?ok) (\w+)/ ? ($2 => $1) : () } split /\n/,
 
 is($result{$_}, 'ok', "target \"$_\" finds nothing")
   for
-  qw(address snippet json payload redaction timestamp request stream url);
+  qw(address snippet form json payload redaction timestamp request stream url mail);
 is($status, 0, 'the run succeeds') or diag $output;
 
 done_testing();
