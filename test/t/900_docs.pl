@@ -24,7 +24,7 @@ sub check_page
 	my $page = basename($file, '.md');
 	my $text = slurp_file($file);
 	my @blocks = grep { $_->{kind} eq 'sql' || $_->{content} =~ /^curl / } blocks_of($text);
-	my $database = lc "page_$page";
+	my $database = lc "page_$page" =~ tr/-/_/r;
 	my $gateway;
 
 	return if !@blocks;
@@ -69,7 +69,7 @@ $node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf',
 	"shared_preload_libraries = 'msgstore'\ntimezone = 'UTC'\nlc_messages = 'C'\n");
 $node->start;
-for my $file ("$root/README.md", "$root/CHANGELOG.md", sort glob "$root/docs/*.md")
+for my $file ("$root/README.md", "$root/CHANGELOG.md", sort glob "$root/docs/*.md $root/docs/providers/*.md")
 {
 	check_page($node, $file);
 	my @lost = grep { !-e dirname($file) . "/$_" }
