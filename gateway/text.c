@@ -21,7 +21,9 @@ text_add(Text *text, const char *bytes, size_t length)
 {
 	if (!reserve(text, length))
 		return;
-	memcpy(text->data + text->length, bytes, length);
+	/* Without a length, bytes may be NULL. */
+	if (length > 0)
+		memcpy(text->data + text->length, bytes, length);
 	text->length += length;
 	text->data[text->length] = '\0';
 }
