@@ -27,6 +27,7 @@ BEGIN
 END
 $$;
 
+-- A text, because a parsed body would keep its tables from being altered.
 -- unread_count is null if nobody asks for it; jsonb_strip_nulls would remove others.
 CREATE FUNCTION msgstore._show_conversation(
     c msgstore.conversation_rows,
@@ -38,7 +39,9 @@ CREATE FUNCTION msgstore._show_conversation(
     read_count int)
     RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN jsonb_build_object(
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT jsonb_build_object(
         'id', (c).id,
         'number', (c).number,
         'key', (c).key,
@@ -56,7 +59,8 @@ CREATE FUNCTION msgstore._show_conversation(
         'labels', to_jsonb(coalesce((s).labels, '{}')))
         || CASE WHEN reader IS NULL THEN '{}' ELSE jsonb_build_object(
             'unread_count', greatest(inbound_count - coalesce(read_count, 0), 0))
-        END;
+        END
+    $$;
 
 CREATE FUNCTION msgstore.get_conversation(
     conversation text,
