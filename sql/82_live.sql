@@ -119,7 +119,7 @@ CREATE FUNCTION msgstore._live_position(seen pg_snapshot, now pg_snapshot, xid x
     $$;
 
 CREATE FUNCTION msgstore._read_position(after text) RETURNS pg_snapshot
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN

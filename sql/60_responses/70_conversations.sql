@@ -13,7 +13,7 @@ END
 $$;
 
 -- Raises MS404 unless the session may read, or write, the conversation.
-CREATE FUNCTION msgstore._find_conversation(wanted text, writing boolean)
+CREATE FUNCTION msgstore._find_response_conversation(wanted text, writing boolean)
     RETURNS msgstore.response_conversations
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -225,7 +225,7 @@ $$;
 CREATE FUNCTION msgstore.get_response_conversation(id text) RETURNS jsonb
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    AS 'SELECT msgstore._conversation_document(msgstore._find_conversation($1, false))';
+    AS 'SELECT msgstore._conversation_document(msgstore._find_response_conversation($1, false))';
 
 CREATE FUNCTION msgstore.update_response_conversation(id text, metadata jsonb)
     RETURNS jsonb
@@ -234,7 +234,7 @@ CREATE FUNCTION msgstore.update_response_conversation(id text, metadata jsonb)
     AS $$
 DECLARE
     conversation msgstore.response_conversations :=
-        msgstore._find_conversation(id, true);
+        msgstore._find_response_conversation(id, true);
 BEGIN
     UPDATE msgstore.response_conversations c
     SET metadata = msgstore._conversation_metadata(
@@ -254,7 +254,7 @@ CREATE FUNCTION msgstore.delete_response_conversation(id text) RETURNS boolean
     AS $$
 DECLARE
     conversation msgstore.response_conversations :=
-        msgstore._find_conversation(id, false);
+        msgstore._find_response_conversation(id, false);
 BEGIN
     DELETE FROM msgstore.response_conversations c
     WHERE c.tenant_id = conversation.tenant_id AND c.id = conversation.id;
@@ -323,7 +323,7 @@ DECLARE
     backwards boolean := after IS NULL AND before IS NOT NULL;
     place_id text := coalesce(after, before);
     whole msgstore.response_conversations :=
-        msgstore._find_conversation(conversation, false);
+        msgstore._find_response_conversation(conversation, false);
     place bigint;
     found_page record;
     data jsonb;
@@ -351,7 +351,7 @@ CREATE FUNCTION msgstore.add_conversation_items(conversation text, items jsonb)
     AS $$
 DECLARE
     whole msgstore.response_conversations :=
-        msgstore._find_conversation(conversation, true);
+        msgstore._find_response_conversation(conversation, true);
     first CONSTANT bigint := msgstore._add_items(
         whole.tenant_id, whole.id, items, NULL, true);
 BEGIN
@@ -382,7 +382,7 @@ CREATE FUNCTION msgstore.get_conversation_item(conversation text, id text)
     AS $$
 DECLARE
     whole msgstore.response_conversations :=
-        msgstore._find_conversation(conversation, false);
+        msgstore._find_response_conversation(conversation, false);
     found_item jsonb;
 BEGIN
     SELECT i.item INTO found_item
@@ -403,7 +403,7 @@ CREATE FUNCTION msgstore.delete_conversation_item(conversation text, id text)
     AS $$
 DECLARE
     whole msgstore.response_conversations :=
-        msgstore._find_conversation(conversation, true);
+        msgstore._find_response_conversation(conversation, true);
 BEGIN
     DELETE FROM msgstore.response_conversation_items i
     WHERE i.tenant_id = whole.tenant_id AND i.conversation_id = whole.id
@@ -505,7 +505,7 @@ CREATE FUNCTION msgstore._renew_turn(tenant text, conversation text, response te
     $$;
 
 REVOKE ALL ON FUNCTION msgstore._refuse_conversation(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._find_conversation(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._find_response_conversation(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._conversation_document(msgstore.response_conversations) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_path_id(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._conversation_item(jsonb) FROM PUBLIC;
@@ -528,7 +528,7 @@ REVOKE ALL ON FUNCTION msgstore._renew_turn(text, text, text) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._refuse_conversation(text) IS
     'Raises MS404 for a conversation';
-COMMENT ON FUNCTION msgstore._find_conversation(text, boolean) IS
+COMMENT ON FUNCTION msgstore._find_response_conversation(text, boolean) IS
     'Returns a conversation that the session may read, or with writing change. Raises MS404, MS409 for an ID of several tenants in a session without a tenant';
 COMMENT ON FUNCTION msgstore._conversation_document(msgstore.response_conversations) IS
     'Returns a conversation as the API does';
