@@ -43,6 +43,8 @@ SELECT * FROM msgstore.send('sms', event(NULL, '+18045550002', 'with a key'), 'k
 SELECT * FROM msgstore.send('pigeon', event(NULL, 'loft 7', 'coo'));
 SELECT msgstore.update_conversation('1', '{"state": "closed", "assignee": "ann", "labels": ["vip"], "contact_name": "ünïcode"}');
 SELECT msgstore.mark_read('1', 'ann');
+SELECT msgstore.set_search_configuration('english', 'email');
+SELECT msgstore.index_messages();
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003'), 'key-2', 'trace-2');
 -- A duplicate with different content, and a refused event.
 SELECT * FROM msgstore.ingest('sms', event('keyed', '+18045550003', 'different'));

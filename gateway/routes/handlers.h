@@ -51,6 +51,10 @@ void get_session(Request *request);
 void post_session(Request *request);
 void delete_session(Request *request);
 
+/* search.c */
+void search_messages(Request *request);
+void search_conversations(Request *request);
+
 /* responses.c */
 void post_response(Request *request);
 void get_response(Request *request);

@@ -397,6 +397,64 @@ const Schema schemas[] = {
 	},
 	"additionalProperties": false
 })},
+{"FoundMessages", JSON({
+	"type": "object",
+	"required": ["items", "meta"],
+	"properties": {
+		"items": {"type": "array",
+			"items": {"$ref": "#/components/schemas/FoundMessage"}},
+		"meta": {
+			"type": "object",
+			"required": ["next_cursor", "indexed_until"],
+			"properties": {
+				"next_cursor": {"type": ["string", "null"]},
+				"indexed_until": {"$ref": "#/components/schemas/IndexedUntil"}
+			},
+			"additionalProperties": false
+		}
+	},
+	"additionalProperties": false
+})},
+{"IndexedUntil", JSON({
+	"type": "string", "format": "date-time",
+	"description": "Messages that were added later may be missing"
+})},
+{"FoundMessage", JSON({
+	"type": "object",
+	"required": ["id", "conversation_id", "conversation_number", "direction", "channel",
+		"from", "to", "subject", "timestamp", "snippet"],
+	"properties": {
+		"id": {"type": "string", "format": "uuid"},
+		"conversation_id": {"type": "string", "format": "uuid"},
+		"conversation_number": {"type": ["integer", "null"]},
+		"direction": {"enum": ["inbound", "outbound"]},
+		"channel": {"type": "string"},
+		"from": {"type": "string"},
+		"to": {"type": "string"},
+		"subject": {"type": ["string", "null"]},
+		"timestamp": {"type": "string", "format": "date-time"},
+		"snippet": {"type": "array", "items": {"type": "string"},
+			"description": "Pieces of the body; every second piece is a hit"}
+	},
+	"additionalProperties": false
+})},
+{"FoundConversations", JSON({
+	"type": "object",
+	"required": ["items", "meta"],
+	"properties": {
+		"items": {"type": "array",
+			"items": {"$ref": "#/components/schemas/Conversation"}},
+		"meta": {
+			"type": "object",
+			"required": ["indexed_until"],
+			"properties": {
+				"indexed_until": {"$ref": "#/components/schemas/IndexedUntil"}
+			},
+			"additionalProperties": false
+		}
+	},
+	"additionalProperties": false
+})},
 {"NewResponse", JSON({
 	"type": "object",
 	"description": "Other members are stored too.",

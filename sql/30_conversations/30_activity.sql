@@ -217,7 +217,11 @@ BEGIN
                 LIMIT most) n) n
         WHERE c.tenant_id = n.tenant_id AND c.id = n.id
             AND n.bytes_before < 28 * most
-        RETURNING c.tenant_id, c.changes)
+        RETURNING c.tenant_id, c.id, c.changes
+    ), handed_on AS (
+        INSERT INTO msgstore.search_changes (tenant_id, id, changes)
+        SELECT g.* FROM gone g
+        WHERE current_setting('msgstore.search')::boolean)
     SELECT coalesce(sum(octet_length(g.changes)) / 28, 0)::int AS n,
            array_agg(g.tenant_id) AS tenants,
            array_agg(g.changes) AS changes

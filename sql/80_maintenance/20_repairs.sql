@@ -297,6 +297,7 @@ BEGIN
     WHERE m.tenant_id = message.tenant_id AND m.id = message.id
         AND c.tenant_id = message.tenant_id AND c.key = message.conversation_key;
     PERFORM msgstore._recount_held(held.tenants, held.conversation_ids);
+    PERFORM msgstore._reindex(ARRAY[message.tenant_id], ARRAY[message.id]);
 END
 $$;
 

@@ -214,6 +214,9 @@ BEGIN
     ORDER BY r.tenant_id, r.id;
 
     PERFORM msgstore._recount_held(touched.tenants, touched.conversation_ids);
+    PERFORM msgstore._reindex(r.tenants, r.ids)
+    FROM (SELECT array_agg(r.tenant_id) AS tenants, array_agg(r.id) AS ids
+          FROM pg_temp.msgstore_replay r) r;
 END
 $$;
 

@@ -149,6 +149,19 @@ BEGIN
     removed := coalesce(msgstore._recount_held(
         tenants || gone.tenants, conversation_ids || gone.ids), 0);
     RETURN NEXT;
+    what := 'search_entries';
+    PERFORM msgstore._hold_search(true);
+    DELETE FROM msgstore.search_entries e
+    WHERE e.message_id = ANY (messages) AND own IN ('', e.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    DELETE FROM msgstore.search_addresses a
+    USING unnest(tenants || gone.tenants, conversation_ids || gone.ids)
+        AS c (tenant_id, id)
+    WHERE a.tenant_id = c.tenant_id AND a.conversation_id = c.id
+        AND NOT EXISTS (
+            SELECT FROM msgstore.conversation_rows r
+            WHERE r.tenant_id = c.tenant_id AND r.id = c.id);
+    RETURN NEXT;
     -- Of conversations that are not empty: a message came after all.
     what := 'contact_names';
     UPDATE msgstore.conversation_states s

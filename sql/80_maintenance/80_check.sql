@@ -28,6 +28,7 @@ BEGIN
     RETURN QUERY SELECT * FROM msgstore._check_dead_letters();
     RETURN QUERY SELECT * FROM msgstore._check_outbox();
     RETURN QUERY SELECT * FROM msgstore._check_streams();
+    RETURN QUERY SELECT * FROM msgstore._check_search();
     RETURN QUERY SELECT * FROM msgstore._check_service();
 END
 $$;

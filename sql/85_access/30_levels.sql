@@ -31,6 +31,7 @@ CREATE FUNCTION msgstore._access_rights()
         ('{read}', 'function', '{
             list_conversations,list_messages,get_conversation,
             get_attachment,mark_read,mark_unread,wait_for_changes,_live_feed,
+            search_messages,search_conversations,search_status,
             _conversation_id,
             read_stream,read_stream_backwards,read_category,read_all,read_query,
             trace,causation_tree,
@@ -62,6 +63,7 @@ CREATE FUNCTION msgstore._access_rights()
             conversation_rows,conversation_activity,conversation_changes,
             conversation_states,read_marks}'),
         ('{process}', 'function', '{
+            index_messages,
             process,claim,heartbeat,complete,fail,reap_stale,
             claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,
             claim_requests,record_answer,claim_notifications,record_notification,
@@ -72,7 +74,7 @@ CREATE FUNCTION msgstore._access_rights()
             stale_responses,reap_responses}'),
         ('{operate}', 'function', '{
             requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
-            add_handler,remove_handler,
+            add_handler,remove_handler,rebuild_search,set_search_configuration,
             create_subscription,drop_subscription,resize_subscription,
             seek,rename_subscription,
             create_projection,pause_projection,resume_projection,rebuild_projection,

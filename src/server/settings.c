@@ -46,6 +46,7 @@ int msgstore_response_stale_after;
 int msgstore_response_store;
 int msgstore_response_ttl;
 int msgstore_seal_interval;
+bool msgstore_search;
 int msgstore_snippet_length;
 char *msgstore_tenant_id;
 int msgstore_workers;
@@ -303,6 +304,7 @@ static void define_text(const char *name,
 						GucStringAssignHook assign);
 static void
 define_switch(const char *name, const char *description, bool *variable);
+static void define_search(void);
 static void define_choice(const char *name,
 						  const char *description,
 						  int *variable,
@@ -378,6 +380,7 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		&msgstore_response_store,
 		RESPONSES_DURABLE,
 		response_stores);
+	define_search();
 	MarkGUCPrefixReserved("msgstore");
 }
 
@@ -428,6 +431,22 @@ define_switch(const char *name, const char *description, bool *variable)
 							 variable,
 							 false,
 							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+}
+
+/* Not for one session: messages of any may be merged by any other. */
+static void
+define_search(void)
+{
+	DefineCustomBoolVariable("msgstore.search",
+							 "Indexes messages for search_messages().",
+							 NULL,
+							 &msgstore_search,
+							 true,
+							 PGC_SIGHUP,
 							 0,
 							 NULL,
 							 NULL,

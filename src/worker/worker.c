@@ -41,6 +41,7 @@
 #include "conversations/merge.h"
 #include "maintenance/maintenance.h"
 #include "responses/responses.h"
+#include "search/search.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "stats/stats.h"
@@ -88,7 +89,13 @@ typedef struct Task
 	TimestampTz next;
 } Task;
 
+/* Whether events are left after the last batch. */
+static bool events_wait = false;
+
+static long search_task(void);
+
 static Task tasks[] = {{merge_turn, DT_NOBEGIN},
+					   {search_task, DT_NOBEGIN},
 					   {maintenance_purge_turn, DT_NOBEGIN},
 					   {responses_housekeeping_turn, DT_NOBEGIN},
 					   {streams_retention_turn, DT_NOBEGIN},
@@ -311,6 +318,7 @@ run_turn(bool *more)
 	{
 		begin_turn();
 		*more = work(due, &next, &share_changed);
+		events_wait = *more;
 		end_turn();
 	}
 	PG_CATCH();
@@ -375,11 +383,22 @@ run_tasks(TimestampTz now)
 		Task *task = &tasks[i];
 
 		if (tasks_changed || due_time(task) <= now)
+		{
 			run_task(task);
+			/* A merge tells what is to be indexed. */
+			if (task->run == merge_turn)
+				task[1].next = Min(task[1].next, now);
+		}
 		next = Min(next, due_time(task));
 	}
 	tasks_changed = false;
 	return next;
+}
+
+static long
+search_task(void)
+{
+	return search_turn(events_wait);
 }
 
 static TimestampTz

@@ -79,6 +79,12 @@ INSERT INTO calls VALUES
     ('record_status', $$SELECT msgstore.record_status('sms', 'p-1', 'read')$$),
     ('reap_outbound', 'SELECT msgstore.reap_outbound()'),
     ('list_conversations', 'SELECT msgstore.list_conversations()'),
+    ('search_messages', $$SELECT msgstore.search_messages('pgtap')$$),
+    ('search_conversations', $$SELECT msgstore.search_conversations('pgtap')$$),
+    ('search_status', 'SELECT msgstore.search_status()'),
+    ('index_messages', 'SELECT msgstore.index_messages(1)'),
+    ('rebuild_search', 'SELECT msgstore.rebuild_search()'),
+    ('set_search_configuration', $$SELECT msgstore.set_search_configuration('simple')$$),
     ('get_conversation', $$DO 'BEGIN PERFORM msgstore.get_conversation(''0'');
         EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
     ('update_conversation', $$DO 'BEGIN PERFORM msgstore.update_conversation(''0'', ''{}'');
@@ -269,7 +275,7 @@ INSERT INTO touches
 SELECT replace(command, 'TABLE', relation)
 FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.messages', 'msgstore.conversation_rows', 'msgstore.conversation_activity',
-        'msgstore.conversation_changes', 'msgstore.conversation_states', 'msgstore.read_marks', 'msgstore.channels',
+        'msgstore.conversation_changes', 'msgstore.conversation_states', 'msgstore.read_marks', 'msgstore.search_entries', 'msgstore.search_addresses', 'msgstore.search_changes', 'msgstore.search_configurations', 'msgstore.channels',
         'msgstore.stream_events', 'msgstore.stream_event_keys', 'msgstore.stream_subscriptions',
         'msgstore.stream_consumers', 'msgstore.parked_events', 'msgstore.projections', 'msgstore.stream_retention', 'msgstore.stream_seals', 'msgstore.stream_removals',
         'msgstore.snapshots', 'msgstore.host_entries', 'msgstore.host_log',

@@ -96,6 +96,8 @@ my @routes = (
 	[ read => 'GET', '/api/conversations' ],
 	[ read => 'GET', '/api/conversations/1/messages' ],
 	[ read => 'GET', '/api/conversations/1' ],
+	[ read => 'GET', '/api/messages/search?q=hello' ],
+	[ read => 'GET', '/api/conversations/search?q=hello' ],
 	[ send => 'PATCH', '/api/conversations/1', { state => 'closed' } ],
 	[ read => 'POST', '/api/conversations/1/read', { reader => 'ann' } ],
 	[ read => 'POST', '/api/conversations/1/unread', { reader => 'ann' } ],

@@ -1,0 +1,142 @@
+-- Search: an index of messages, filled behind the hot path.
+\set VERBOSITY terse
+CREATE EXTENSION msgstore;
+SET search_path = msgstore, public;
+CREATE FUNCTION public.receive(n int, body text, subject text DEFAULT NULL, channel text DEFAULT 'email') RETURNS void LANGUAGE sql AS $$
+    SELECT FROM msgstore.ingest(channel, jsonb_strip_nulls(jsonb_build_object(
+        'from', CASE channel WHEN 'sms' THEN '+1555000' || n ELSE 'customer' || n || '@mail.example' END,
+        'to', CASE channel WHEN 'sms' THEN '+18045551234' ELSE 'desk@shop.example' END,
+        'body', body, 'subject', subject, 'timestamp', '2024-11-01T14:00:00Z'::timestamptz + n * interval '1 min')), mock => true) $$;
+-- The hits of a search by their time, with their marks.
+CREATE FUNCTION public.hits(found jsonb) RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce(string_agg(to_char((item ->> 'timestamp')::timestamptz AT TIME ZONE 'UTC', 'MI') || ': ' || (
+        SELECT string_agg(CASE WHEN n % 2 = 0 THEN '[' || p || ']' ELSE p END, '' ORDER BY n)
+        FROM jsonb_array_elements_text(item -> 'snippet') WITH ORDINALITY s (p, n)), E'\n' ORDER BY i), '-')
+    FROM jsonb_array_elements(found -> 'items') WITH ORDINALITY items (item, i) $$;
+CREATE FUNCTION public.find(query text) RETURNS text LANGUAGE sql AS $$ SELECT hits(msgstore.search_messages(query)) $$;
+
+SELECT receive(1, 'The invoice 2024-0117 is still unpaid, please call +1 (555) 867-5309.', 'Invoice overdue');
+SELECT receive(2, 'Thank you for the invoicing software.');
+SELECT receive(3, 'Payment of the invoice was made yesterday. Invoice paid.');
+SELECT receive(4, '東京タワーへの行き方を教えてください');
+SELECT receive(5, 'สวัสดีครับ ขอใบเสร็จ');
+SELECT receive(6, E'Ünïcode ''quotes'' \\ <b>bold</b> & a:b | c !d', 'Weird');
+SELECT receive(7, 'invoice by sms', channel => 'sms');
+SELECT process();
+SELECT count(*) FROM send('email', '{"from": "desk@shop.example", "to": "customer1@mail.example", "body": "Your invoice is attached.",
+    "timestamp": "2024-11-01T14:30:00Z"}');
+-- Nothing is indexed before the worker has its turn; the status says so.
+SELECT find('invoice');
+SELECT waiting, indexed_until < now() AS stale FROM search_status();
+SELECT index_messages(3), waiting FROM search_status();
+SELECT index_messages();
+SELECT waiting, indexed_until = now() AS fresh FROM search_status();
+SELECT index_messages(), (search_messages('invoice') #>> '{meta,indexed_until}')::timestamptz = now() AS fresh;
+-- Words, phrases, alternatives, exclusions, prefixes; any case.
+SELECT find('INVOICE');
+SELECT find('invoice paid');
+SELECT find('"invoice was made"');
+SELECT find('"was invoice made"');
+SELECT find('software or attached');
+SELECT find('invoice -paid -sms');
+SELECT find('invoi*');
+SELECT find('Ünïc*');
+SELECT find('overdue');
+SELECT find('c:d');
+SELECT find('<b>');
+SELECT find('''quotes'' \ &');
+-- Numbers, by any part, however they are written.
+SELECT find('8675309');
+SELECT find('555 867'), find('"(555) 867-5309"'), find('5309'), find('0117'), find('8675308'), find('55');
+-- Scripts without spaces.
+SELECT find('東京');
+SELECT find('タワー'), find('行'), find('い'), find('京東');
+SELECT find('ใบเสร็จ');
+-- Filters.
+SELECT hits(search_messages('invoice', channel => 'sms')) AS sms, hits(search_messages('invoice', direction => 'outbound')) AS outbound;
+SELECT hits(search_messages('invoice', since => '2024-11-01 14:03Z', until => '2024-11-01 14:30Z')) AS period;
+SELECT hits(search_messages('invoice', conversation => (SELECT number::text FROM conversations WHERE key LIKE '%customer1@%')));
+-- Best first: the words of the subject, and close to each other, count most.
+SELECT hits(search_messages('invoice', ranked => true));
+-- Pages.
+SELECT hits(p1) AS first, hits(p2) AS second, p2 #>> '{meta,next_cursor}' AS end
+FROM search_messages('invoice', max_results => 2) p1,
+    search_messages('invoice', max_results => 2, after => p1 #>> '{meta,next_cursor}') p2;
+SELECT hits(p1) AS first, hits(p2) AS second
+FROM search_messages('invoice', max_results => 2, ranked => true) p1,
+    search_messages('invoice', max_results => 2, ranked => true, after => p1 #>> '{meta,next_cursor}') p2;
+SELECT search_messages('');
+SELECT search_messages(NULL);
+SELECT search_messages('-invoice');
+SELECT search_messages('!');
+SELECT search_messages('x', direction => 'up');
+SELECT search_messages('x', conversation => '99');
+SELECT search_messages('x', after => 'y');
+SELECT search_messages('x', after => 'y', ranked => true);
+SELECT search_messages((SELECT string_agg('w' || n, ' ') FROM generate_series(1, 33) n));
+SELECT index_messages(0);
+-- An item.
+SELECT (search_messages('overdue') #> '{items,0}') - '{id,conversation_id}'::text[];
+
+-- Conversations by a part of an address, by name, by subject.
+CREATE FUNCTION public.conversations_of(query text) RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce(string_agg(item ->> 'key', ' ' ORDER BY n), '-')
+    FROM jsonb_array_elements(msgstore.search_conversations(query) -> 'items') WITH ORDINALITY i (item, n) $$;
+SELECT conversations_of('customer1@'), conversations_of('tomer2'), conversations_of('(555) 0007'), conversations_of('0007');
+SELECT conversations_of('overdue'), conversations_of('yesterday'), conversations_of('-x');
+SELECT count(update_conversation(number::text, '{"contact_name": "Ada Lovelace"}')) FROM conversations WHERE key LIKE '%customer3@%';
+SELECT conversations_of('lovelace');
+SELECT search_conversations(' ');
+
+-- A configuration for a channel, or for all others.
+SELECT set_search_configuration('english', 'email');
+SELECT find('invoices');
+SELECT index_messages();
+SELECT find('invoices');
+SELECT set_search_configuration('klingon');
+SELECT set_search_configuration('english', 'fax');
+SELECT set_search_configuration('simple', 'email');
+SELECT index_messages();
+
+-- A replay indexes what it changes again; late messages and moved ones are found.
+UPDATE messages SET body = 'wrong' WHERE body LIKE 'Thank you%';
+SELECT added, changed FROM replay();
+SELECT find('software'), waiting FROM search_status();
+SELECT index_messages();
+SELECT find('software');
+-- Erasure removes it at once.
+SELECT * FROM erase_address('email', 'customer1@mail.example') WHERE what LIKE 'search%';
+SELECT find('overdue'), conversations_of('customer1@');
+SELECT count(*) FROM search_entries e WHERE NOT EXISTS (SELECT FROM messages m WHERE m.id = e.message_id);
+-- What is missing or too much in the index is found and repaired.
+SELECT count(*) AS findings FROM msgstore.check();
+DELETE FROM search_entries e USING messages m WHERE m.id = e.message_id AND m.channel = 'sms';
+UPDATE search_entries SET message_id = uuid7() WHERE message_id = (SELECT id FROM messages WHERE body LIKE 'Payment%');
+SELECT finding, count(*), min(detail) AS detail, count(DISTINCT repair ~ '_reindex') FROM msgstore.check() GROUP BY 1 ORDER BY 1;
+SELECT count(_reindex(ARRAY[tenant_id], ARRAY[id])) FROM (SELECT tenant_id, id FROM messages UNION SELECT tenant_id, message_id FROM search_entries) m;
+SELECT index_messages();
+SELECT count(*) AS findings FROM msgstore.check();
+SELECT find('payment');
+
+-- Tenants find their own, and rebuild their own.
+SET msgstore.tenant_id = 'acme';
+SELECT receive(8, 'invoice of acme', 'Acme invoice');
+SELECT process();
+SELECT index_messages();
+SELECT find('invoice'), conversations_of('desk@');
+RESET msgstore.tenant_id;
+SELECT index_messages();
+SET msgstore.tenant_id = 'acme';
+SELECT find('invoice'), conversations_of('desk@'), conversations_of('invoice');
+SELECT rebuild_search(), set_search_configuration('english', tenant => 'other');
+SELECT rebuild_search();
+SET msgstore.tenant_id = 'other';
+SELECT find('invoice'), conversations_of('desk@'), waiting FROM search_status();
+RESET msgstore.tenant_id;
+SELECT rebuild_search() > 5 AS all;
+SELECT find('invoice');
+SELECT index_messages() > 5 AS all;
+SELECT find('invoice');
+
+DROP FUNCTION receive, hits, find, conversations_of;
+DROP EXTENSION msgstore;
