@@ -70,6 +70,20 @@ static const Schema parameters[] = {
 	"schema": {"$ref": "#/components/schemas/ConversationState"},
 	"example": "open"})},
 {"assignee", JSON({"schema": {"type": "string"}, "example": "ann"})},
+{"q", JSON({
+	"description": "What to search for; required",
+	"schema": {"type": "string"}, "example": "invoice"})},
+{"ranked", JSON({
+	"description": "The best of the newest 1,000 hits first, if true",
+	"schema": {"type": "boolean"}, "example": true})},
+{"direction", JSON({
+	"schema": {"enum": ["inbound", "outbound"]}})},
+{"since", JSON({
+	"description": "Only messages with this timestamp or a later one",
+	"schema": {"type": "string", "format": "date-time"}})},
+{"until", JSON({
+	"description": "Only messages with an earlier timestamp",
+	"schema": {"type": "string", "format": "date-time"}})},
 {"unassigned", JSON({
 	"description": "Only conversations without an assignee, if true",
 	"schema": {"type": "boolean"}, "example": true})},

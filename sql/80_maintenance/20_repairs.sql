@@ -73,7 +73,7 @@ END
 $$;
 
 -- Removes the changes of these conversations that are not merged. A row has
--- changes of others, too, which stay.
+-- changes of others, too, which stay. Search learns of them as from a merge.
 CREATE FUNCTION msgstore._drop_changes(tenants text[], conversation_ids uuid[])
     RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -88,7 +88,20 @@ BEGIN
             SELECT FROM msgstore._read_changes(c.changes) r
             WHERE (c.tenant_id, r.conversation_id) IN (
                 SELECT * FROM unnest(tenants, conversation_ids)))
-        RETURNING c.tenant_id, c.id, c.changes)
+        RETURNING c.tenant_id, c.id, c.changes
+    ), handed_on AS (
+        INSERT INTO msgstore.search_changes (tenant_id, id, changes)
+        SELECT g.tenant_id, g.id,
+               string_agg(uuid_send(r.conversation_id)
+                          || int2send(r.message_count::int2)
+                          || int2send(r.inbound_count::int2)
+                          || timestamptz_send(r.last_activity_at), '')
+        FROM gone g
+        CROSS JOIN msgstore._read_changes(g.changes) r
+        WHERE current_setting('msgstore.search')::boolean
+            AND (g.tenant_id, r.conversation_id) IN (
+                SELECT * FROM unnest(tenants, conversation_ids))
+        GROUP BY g.tenant_id, g.id)
     INSERT INTO msgstore.conversation_changes (tenant_id, id, changes)
     SELECT g.tenant_id, msgstore.uuid7(),
            string_agg(uuid_send(r.conversation_id)
