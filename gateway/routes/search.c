@@ -16,7 +16,7 @@
 
 static const char messages_sql[] =
 	"SELECT msgstore.search_messages($1, $2, $3, $4, $5::timestamptz,"
-	" $6::timestamptz, $7, $8::int, $9 = 'rank')";
+	" $6::timestamptz, $7, $8::int, $9::boolean)";
 static const char conversations_sql[] =
 	"SELECT msgstore.search_conversations($1, $2::int, $3)";
 
@@ -45,20 +45,14 @@ search_messages(Request *request)
 					  {.name = "direction"},
 					  {.name = "since"},
 					  {.name = "until"},
-					  {.name = "after"},
-					  {.name = "order"}};
-	const char *order;
+					  {.name = "after"}};
+	char ranked[BOOLEAN_MAX + 1];
+	bool has_ranked;
 
 	if (!read_query(request, query, limit, sizeof(limit)) ||
-		!read_values(request, values, sizeof(values) / sizeof(values[0])))
+		!read_values(request, values, sizeof(values) / sizeof(values[0])) ||
+		!request_query_boolean(request, "ranked", ranked, &has_ranked))
 		return;
-	order = text_of(&values[6]);
-	if (order != NULL && strcmp(order, "rank") != 0 &&
-		strcmp(order, "newest") != 0)
-	{
-		reply_error(request, 400, "parameter \"order\" is not newest or rank");
-		return;
-	}
 	answer(request,
 		   messages_sql,
 		   9,
@@ -70,7 +64,7 @@ search_messages(Request *request)
 							text_of(&values[4]),
 							text_of(&values[5]),
 							limit,
-							order});
+							has_ranked ? ranked : NULL});
 }
 
 void

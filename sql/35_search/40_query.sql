@@ -70,7 +70,7 @@ $$;
 
 -- Words and "phrases" must all occur; "or" between two means either, a minus before
 -- one that it must not occur, an asterisk after a word any word that begins with it.
-CREATE FUNCTION msgstore._read_query(configurations text[], query text)
+CREATE FUNCTION msgstore._parse_query(configurations text[], query text)
     RETURNS tsquery
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -110,7 +110,19 @@ BEGIN
         either := false;
     END LOOP;
     result := result && alternatives;
-    IF querytree(result) IN ('', 'T') THEN
+    RETURN CASE WHEN querytree(result) NOT IN ('', 'T') THEN result END;
+END
+$$;
+
+CREATE FUNCTION msgstore._read_query(configurations text[], query text)
+    RETURNS tsquery
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    result CONSTANT tsquery := msgstore._parse_query(configurations, query);
+BEGIN
+    IF result IS NULL THEN
         RAISE EXCEPTION 'query "%" has no word to search for', left(coalesce(query, ''), 64)
             USING ERRCODE = 'MS400',
                   DETAIL = 'A query must have a word that is not excluded and that the text search configuration does not ignore.';
@@ -184,6 +196,7 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._parts_query(text, text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._word_query(text[], text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._any_of(tsquery[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._parse_query(text[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_query(text[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._hit_snippet(text, text, tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._parts_pattern(tsquery) FROM PUBLIC;
@@ -194,6 +207,8 @@ COMMENT ON FUNCTION msgstore._word_query(text[], text, boolean) IS
     'Returns the query for a word or, if it was quoted, a phrase, by any of the configurations';
 COMMENT ON FUNCTION msgstore._any_of(tsquery[]) IS
     'Returns the query that any of these matches';
+COMMENT ON FUNCTION msgstore._parse_query(text[], text) IS
+    'Returns the query that a user has written, null if it has no word to search for. Raises MS400 if it has too many words';
 COMMENT ON FUNCTION msgstore._read_query(text[], text) IS
     'Returns the query that a user has written. Raises MS400';
 COMMENT ON FUNCTION msgstore._hit_snippet(text, text, tsquery) IS

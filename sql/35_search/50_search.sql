@@ -317,13 +317,12 @@ BEGIN
     FROM msgstore.conversation_states s
     WHERE own IN ('', s.tenant_id) AND s.contact_name IS NOT NULL
         AND strpos(lower(s.contact_name), lower(value)) > 0;
-    BEGIN
-        subject := msgstore._subject_query(msgstore._read_query(
-            msgstore._search_configurations(), value));
-    EXCEPTION WHEN SQLSTATE 'MS400' THEN
-        -- It has no word that a subject can have.
+    subject := msgstore._subject_query(msgstore._parse_query(
+        msgstore._search_configurations(), value));
+    -- It has no word that a subject can have.
+    IF subject IS NULL THEN
         RETURN;
-    END;
+    END IF;
     RETURN QUERY
     SELECT m.tenant_id, m.conversation_id
     FROM msgstore._search_hits(

@@ -98,7 +98,7 @@ async function callWell(op) {
     await call(op, 'as declared', good);
     if (op.method === 'GET')
         for (const p of op.parameters.filter((p) => p.in === 'query' && p.example !== undefined))
-            await call(op, `with ${p.name}`, good, { query: [[p.name, p.example]] });
+            await call(op, `with ${p.name}`, good, { query: [[p.name, p.example], ...(op.path.endsWith('/search') && p.name !== 'q' ? [['q', 'hello']] : [])] });
     if (op.responses[200]?.content['text/plain'])
         await call(op, 'as JSON', good, { headers: { Accept: 'application/json' } });
 }
