@@ -122,6 +122,8 @@ BEGIN
             coalesce(max_messages::text, 'null')
             USING ERRCODE = 'MS400';
     END IF;
+    -- After the worker's turns, so that nothing is left to them.
+    PERFORM msgstore._hold_changes(true), msgstore._hold_search(true);
     WHILE msgstore._merge_changes(100000) > 0 LOOP
     END LOOP;
     WHILE total < max_messages LOOP
