@@ -186,14 +186,15 @@ CREATE FUNCTION msgstore._gateway_functions()
     FROM (VALUES
         ('ingest', 'error', '{ingest_batch,has_api_keys,authenticate,tenant_limit}'),
         ('ingest', 'warning', '{
-            send,receive_webhook,record_status,update_conversation,append_batch,
-            save_response,cancel_response,
+            send,receive_webhook,webhook_limits,record_status,update_conversation,
+            append_batch,save_response,cancel_response,
             create_response_conversation,update_response_conversation,
             delete_response_conversation,add_conversation_items,
             delete_conversation_item}'),
         ('read', 'warning', '{
             list_conversations,list_messages,get_conversation,mark_read,mark_unread,
-            _conversation_id,_live_feed,stream_page,event_page,list_subscriptions,
+            search_messages,search_conversations,
+            get_attachment,_conversation_id,_live_feed,stream_page,event_page,list_subscriptions,
             get_response,response_with_chain,list_responses,
             response_input_items,response_event_stream,
             get_response_conversation,list_conversation_items,

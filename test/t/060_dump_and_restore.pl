@@ -85,7 +85,8 @@ sql("SELECT ingest_many('first-', 1)", 'served');
 wait_for_processed($node, 'served', 'which processes the events that the dump had queued');
 is( sql('SELECT count(*) FROM msgstore.messages', 'served'),
 	sql('SELECT count(*) + 1 FROM msgstore.messages'),
-	'all of it');
+	'all of it')
+  or diag sql('SELECT error_code, error_message, attempts FROM msgstore.dead_letters', 'served');
 is(violations($node, 'served'), '', 'the invariants hold');
 
 # A dump taken under load. Its copy continues from there: claims expire, waiting

@@ -177,6 +177,7 @@ msgstore._refuse_conversation(text) => msgstore._refuse_conversation(b.t)::text
 msgstore._refuse_item(text) => msgstore._refuse_item(b.t)::text
 msgstore._event_text(jsonb) => msgstore._event_text(jsonb_build_object('type', b.t))
 msgstore.list_response_usage(date,date) => (SELECT count(u) + b.n FROM msgstore.list_response_usage('2024-11-01', '2024-11-02') u)
+msgstore._key_names(text,text) => msgstore._key_names(b.t, b.t)::text
 msgstore._response_list(jsonb,boolean) => msgstore._response_list(jsonb_build_array(to_jsonb(b)), false)
 msgstore._oldest_event(text) => msgstore._oldest_event(CASE WHEN b.n > 0 THEN '' END)
 msgstore._oldest_due(text) => msgstore._oldest_due(CASE WHEN b.n > 0 THEN '' END)
