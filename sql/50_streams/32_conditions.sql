@@ -47,6 +47,8 @@ CREATE FUNCTION msgstore.append_if(
     SET plan_cache_mode = 'force_generic_plan'
     SET enable_seqscan = off
     SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
     AS $$
 #variable_conflict use_column
 DECLARE
@@ -71,7 +73,10 @@ BEGIN
         WHERE NOT EXISTS (
             SELECT FROM msgstore.stream_events s
             WHERE s.tenant_id = tenant
-                AND s.event_id::text = lower(e.given ->> 'event_id')))
+                -- append_batch() refuses what is no UUID.
+                AND s.event_id = CASE
+                    WHEN replace(e.given ->> 'event_id', '-', '') ~ '^[0-9A-Fa-f]{32}$'
+                    THEN replace(e.given ->> 'event_id', '-', '')::uuid END))
     THEN
         RETURN QUERY SELECT * FROM msgstore.append_batch(events);
         RETURN;
