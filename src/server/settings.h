@@ -55,9 +55,9 @@ extern int msgstore_response_store;			/* a ResponsesStore */
 extern int msgstore_response_ttl;			/* seconds; 0: kept for good */
 extern int msgstore_seal_interval;			/* seconds */
 extern bool msgstore_search;
-extern int msgstore_snippet_length;			/* grapheme clusters */
-extern char *msgstore_tenant_id;			/* "" means no scoping */
-extern int msgstore_workers;				/* per database */
+extern int msgstore_snippet_length; /* grapheme clusters */
+extern char *msgstore_tenant_id;	/* "" means no scoping */
+extern int msgstore_workers;		/* per database */
 
 /*
  * For _PG_init. The hook is called with each new value of msgstore.redact_keys.
