@@ -88,6 +88,7 @@ BEGIN
         UPDATE msgstore.event_failures SET event_id = made WHERE event_id = event.id;
         UPDATE msgstore.dead_letters SET event_id = made WHERE event_id = event.id;
         UPDATE msgstore.messages SET id = made, inbound_event_id = made WHERE id = event.id;
+        UPDATE msgstore.search_entries SET message_id = made WHERE message_id = event.id;
     END LOOP;
 END $$;
 

@@ -113,4 +113,5 @@ UPDATE channels SET stop_words = '{"no way"}' WHERE name = 'sms';
 INSERT INTO channels (name, address_kind) VALUES ('chat', 'phone'), ('letter', 'opaque');
 SELECT name, stop_words, start_words, help_words FROM channels WHERE name IN ('chat', 'letter', 'email') ORDER BY name;
 DROP VIEW ledger;
-DROP EXTENSION msgstore CASCADE;
+DROP FUNCTION message, receive, why;
+DROP EXTENSION msgstore;

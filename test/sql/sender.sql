@@ -158,4 +158,5 @@ SELECT record_notification('s', uuid7(), 200);
 \set VERBOSITY terse
 SELECT claim_notifications('s', 0);
 DROP VIEW outcome;
-DROP EXTENSION msgstore CASCADE;
+DROP FUNCTION message, answer;
+DROP EXTENSION msgstore;

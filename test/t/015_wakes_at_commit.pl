@@ -76,9 +76,17 @@ ok( eventually(
 	'statistics are flushed');
 
 # What the messages changed is merged, a while after the last event.
-ok( eventually(
-		sub { count_of($node, 'store', 'msgstore.conversation_changes') == 0 }),
-	'the changes of conversations are merged');
+sub all_is_merged
+{
+	return ok(
+		eventually(
+			sub {
+				count_of($node, 'store', 'msgstore.conversation_changes') == 0
+				  && count_of($node, 'store', 'msgstore.search_changes') == 0;
+			}),
+		'the changes of conversations are merged, the messages indexed');
+}
+all_is_merged();
 is(sql('SELECT sum(message_count) FROM msgstore.conversation_activity'), 600, 'all of them');
 
 # They wait for others for a second or more: a merge writes one row here.
@@ -144,6 +152,7 @@ given_back('after the session was terminated',
 
 # The worker sleeps until a retry is due, and then processes it without other
 # activity.
+all_is_merged();
 sql(<<'SQL');
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN RAISE EXCEPTION 'not now'; END$$;

@@ -7,22 +7,12 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::Bin/..";
 use MsgstoreGateway;
+use MsgstoreNpm;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Installs the validators in a directory of their own; the registry may be
-# unreachable.
-my $directory = PostgreSQL::Test::Utils::tempdir();
-plan skip_all => 'npm is not installed: the OpenAPI document is not tested'
-  if system('command -v npm node >/dev/null 2>&1') != 0;
-append_to_file("$directory/package.json", '{"private": true, "type": "module"}');
-{
-	local $ENV{HOME} = $directory;
-	my $said = `cd '$directory' && npm install --no-audit --no-fund --loglevel error \@seriousme/openapi-schema-validator ajv ajv-formats 2>&1`;
-	$said =~ s/\s+/ /g;
-	plan skip_all => "npm could not install the validators, so the document is not tested: $said"
-	  if !-d "$directory/node_modules/ajv-formats";
-}
+my ($directory, $why) = install_from_npm(qw(@seriousme/openapi-schema-validator ajv ajv-formats));
+plan skip_all => "$why: the OpenAPI document is not tested" if $why;
 append_to_file("$directory/client.mjs", <<'JS');
 import { Validator } from '@seriousme/openapi-schema-validator';
 import Ajv from 'ajv/dist/2020.js';

@@ -7,29 +7,24 @@ use FindBin;
 use JSON::PP;
 use lib "$FindBin::Bin/..";
 use MsgstoreGateway;
+use MsgstoreNpm;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Installs the clients in a directory of their own; the registry may be
-# unreachable.
-my $directory = PostgreSQL::Test::Utils::tempdir();
-plan skip_all => 'npm is not installed: the official client is not tested'
-  if system('command -v npm node >/dev/null 2>&1') != 0;
-append_to_file("$directory/package.json", '{"private": true, "type": "module"}');
-
-sub install
+my ($directory, $why) = install_from_npm('openai');
+my %version;
+sub version_of
 {
-	my ($name, $package) = @_;
-	local $ENV{HOME} = $directory;
-	my $said = `cd '$directory' && npm install --no-audit --no-fund --loglevel error '$package' 2>&1`;
-	my $file = "$directory/node_modules/$name/package.json";
-	$said =~ s/\s+/ /g;
-	plan skip_all => "npm could not install the client, so it is not tested: $said" if !-e $file;
-	return decode(PostgreSQL::Test::Utils::slurp_file($file))->{version};
+	my ($name) = @_;
+	return decode(PostgreSQL::Test::Utils::slurp_file("$directory/node_modules/$name/package.json"))->{version};
 }
-my %version = (openai => install('openai', 'openai'));
-my $before = ($version{openai} =~ /^(\d+)/)[0] - 1;
-$version{before} = install('before', "before\@npm:openai\@$before");
+if (!$why)
+{
+	my $before = (version_of('openai') =~ /^(\d+)/)[0] - 1;
+	($directory, $why) = install_from_npm('openai', "before\@npm:openai\@$before");
+}
+plan skip_all => "$why: the official client is not tested" if $why;
+$version{$_} = version_of($_) for qw(openai before);
 
 append_to_file("$directory/client.mjs", <<'JS');
 const [base, module] = process.argv.slice(2);

@@ -8,23 +8,13 @@ use JSON::PP;
 use MIME::Base64 qw(decode_base64);
 use lib "$FindBin::Bin/..";
 use MsgstoreGateway;
+use MsgstoreNpm;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Installs the packages in a directory of their own; the registry may be unreachable.
-my @packages = qw(twilio standardwebhooks svix stripe @octokit/webhooks-methods
-  @sendgrid/eventwebhook telnyx @vonage/jwt);
-my $directory = PostgreSQL::Test::Utils::tempdir();
-plan skip_all => 'npm is not installed: the official packages are not tested'
-  if system('command -v npm node >/dev/null 2>&1') != 0;
-append_to_file("$directory/package.json", '{"private": true, "type": "module"}');
-{
-	local $ENV{HOME} = $directory;
-	my $said = `cd '$directory' && npm install --no-audit --no-fund --loglevel error @packages 2>&1`;
-	$said =~ s/\s+/ /g;
-	plan skip_all => "npm could not install the packages, so they are not tested: $said"
-	  if grep { !-d "$directory/node_modules/$_" } @packages;
-}
+my ($directory, $why) = install_from_npm(qw(twilio standardwebhooks svix stripe
+	  @octokit/webhooks-methods @sendgrid/eventwebhook telnyx @vonage/jwt));
+plan skip_all => "$why: the official packages are not tested" if $why;
 append_to_file("$directory/sign.mjs", <<'JS');
 import crypto from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -9,6 +9,7 @@ use IPC::Open2;
 use JSON::PP;
 use lib "$FindBin::Bin/..";
 use MsgstoreGateway;
+use MsgstoreNpm;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -24,16 +25,8 @@ sub give_up
 	return;
 }
 give_up('Chromium is not installed') if !$chromium;
-give_up('npm is not installed') if system('command -v npm node >/dev/null 2>&1') != 0;
-my $directory = PostgreSQL::Test::Utils::tempdir();
-append_to_file("$directory/package.json", '{"private": true}');
-{
-	local $ENV{HOME} = $directory;
-	my $said = `cd '$directory' && npm install --no-audit --no-fund --loglevel error playwright-core axe-core 2>&1`;
-	$said =~ s/\s+/ /g;
-	give_up("npm could not install playwright-core and axe-core: $said")
-	  if !-d "$directory/node_modules/playwright-core" || !-d "$directory/node_modules/axe-core";
-}
+my ($directory, $why) = install_from_npm(qw(playwright-core axe-core));
+give_up($why) if $why;
 
 my $node = start_cluster('console', "msgstore.workers = 1\nmsgstore.max_retries = 0\n");
 
