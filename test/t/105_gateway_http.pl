@@ -234,7 +234,7 @@ for my $case (
 	[ '/api/conversations', '=1', '' ],
 	[ '/api/conversations/1/messages', 'sort=asc', 'sort' ],
 	[ '/v1/responses', 'page=1', 'page' ],
-	[ '/v1/responses/resp_x', 'stream=true', 'stream' ],
+	[ '/v1/responses/resp_x', 'streams=true', 'streams' ],
 	[ '/v1/responses/resp_x/input_items', 'page=2', 'page' ],
 	[ '/api/provider/mock/config', 'x=1', 'x' ],
 	[ '/metrics', 'name=x', 'name' ],
