@@ -213,6 +213,13 @@ is( sql("SELECT count(*) FROM msgstore.operations_log WHERE operation = 'erase' 
 set_to(purge_payloads_after => 0, purge_events_after => 0, purge_dead_letters_after => 0);
 sql("SELECT ingest_many('aged-', 5)");
 wait_for_processed($node, 'store');
+# backdate() gives messages new ids, so none may be about to be indexed.
+ok( eventually(
+		sub {
+			count_of($node, 'store', 'msgstore.conversation_changes') == 0
+			  && count_of($node, 'store', 'msgstore.search_changes') == 0;
+		}),
+	'all messages are indexed');
 # The scan must start over, because these events are now older than its position.
 sql("SELECT backdate('%', now() - interval '1 day');
 	DELETE FROM msgstore.purge_progress");
