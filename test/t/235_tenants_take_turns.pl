@@ -80,7 +80,8 @@ wait_for_workers($node, 'store', 0);
 # Discard the backlog.
 sql('TRUNCATE msgstore.event_log, msgstore.event_queue, msgstore.event_claims,
 	msgstore.messages, msgstore.conversation_rows,
-	msgstore.conversation_activity, msgstore.conversation_changes');
+	msgstore.conversation_activity, msgstore.conversation_changes,
+	msgstore.search_changes, msgstore.search_entries, msgstore.search_addresses');
 sql("DO \$\$ BEGIN
 		FOR i IN 1..2500 LOOP
 			PERFORM set_config('msgstore.tenant_id', 't' || i, true),
