@@ -191,12 +191,14 @@ is(($gateway->stop)[0], 0, 'exit code 0');
 SKIP:
 {
 	my $root = "$FindBin::Bin/../..";
-	my @objects = grep { !/tls_library/ } glob "$root/gateway/*.o $root/gateway/*/*.o";
+	my @objects = grep { !m{/tls_library|/sender/} } glob "$root/gateway/*.o $root/gateway/*/*.o";
 	skip 'the gateway was built elsewhere', 2 if !@objects;
 	my $include = `pg_config --includedir`;
 	chomp $include;
 	run("cc -O1 -D_GNU_SOURCE -fvisibility=hidden -I$root/gateway -I$include -c -o $directory/tls_library.o $root/gateway/http/tls_library.c");
-	run("cc -Wl,--export-dynamic-symbol=SSL_get_peer_certificate -o $directory/hidden @objects $root/src/inbox/json_text.o $directory/tls_library.o -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread");
+	my ($symbols) = slurp_file("$root/gateway/Makefile") =~ /^EXPORTS = (.*)$/m;
+	my $exports = join ' ', map { "-Wl,--export-dynamic-symbol=$_" } split ' ', $symbols;
+	run("cc $exports -o $directory/hidden @objects $root/src/inbox/json_text.o $directory/tls_library.o -lcivetweb -lcjson -lpq -lssl -lcrypto -lz -lpthread \$(pkg-config --libs gmime-3.0)");
 	my $other = MsgstoreGateway->new($node, env => \%files, program => "$directory/hidden");
 	is(curl("--cacert $directory/rsa.crt https://127.0.0.1:$other->{port}/healthz"), '{"status":"ok"}', 'hidden visibility: HTTPS');
 	is(($other->stop)[0], 0, 'exit code 0');

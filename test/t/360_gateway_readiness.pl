@@ -118,7 +118,7 @@ becomes('not allowed to store', 503, 'not ready');
 like($answer->{json}{findings}[0]{detail}, qr/no EXECUTE privilege on msgstore\.ingest_batch\(jsonb\)/, 'not allowed to store: which');
 mend('not allowed to store');
 becomes('allowed to store', 200, 'ready');
-sql('REVOKE EXECUTE ON FUNCTION msgstore.list_messages(text, int, int, text) FROM "a gateway"');
+sql('REVOKE EXECUTE ON FUNCTION msgstore.list_messages(text, int, int, text, boolean) FROM "a gateway"');
 becomes('not allowed to list', 200, 'degraded');
 like($answer->{json}{findings}[0]{detail}, qr/list_messages/, 'not allowed to list: which');
 mend('not allowed to list');
