@@ -45,6 +45,9 @@
 #define CLUSTER_SHIFT (XID_BITS + DISTANCE_BITS)
 #define XID_MASK ((UINT64CONST(1) << XID_BITS) - 1)
 
+/* No transaction of the cluster is so far ahead of what a server knows. */
+#define XIDS_AHEAD (UINT64CONST(1) << 31)
+
 static Statement probe_below = {
 	.sql = "SELECT global_position, horizon FROM msgstore.stream_events"
 		   " WHERE tenant_id = $1 AND global_position <= $2"
@@ -121,8 +124,14 @@ horizon_settled_by_xmin(void)
 
 	ended.cluster = own_cluster();
 	ended.below = full_xmin(GetTransactionSnapshot()->xmin) & XID_MASK;
+	/*
+	 * Events that are appended meanwhile have greater horizons. So have those
+	 * that a standby has replayed: its next transaction id is the one after
+	 * the last that it has seen, not the one of its primary.
+	 */
 	ended.next =
-		U64FromFullTransactionId(ReadNextFullTransactionId()) & XID_MASK;
+		(U64FromFullTransactionId(ReadNextFullTransactionId()) + XIDS_AHEAD) &
+		XID_MASK;
 	return last_settled(&ended);
 }
 
