@@ -270,6 +270,27 @@ is( join(' ', @read),
 	join(' ', split /\n/, $node->safe_psql('store',
 			'SELECT global_position FROM msgstore.read_all(0, NULL)')),
 	'a standby returns every event once, in order');
+
+# An event can have a horizon beyond all transactions that the standby has seen. It
+# still waits for an earlier one that is open.
+{
+	my ($early, $late, @others) = map { $node->background_psql('store') } 1 .. 5;
+	$place = $read[-1];
+	$early->query_safe(q{BEGIN; SELECT msgstore.append('before-1', 'x', '{}')});
+	$late->query_safe('BEGIN; SELECT pg_current_xact_id()');
+	$_->query_safe('BEGIN; SELECT pg_current_xact_id()') for @others;
+	$late->query_safe(q{SELECT msgstore.append('after-1', 'x', '{}'); COMMIT});
+	$node->wait_for_catchup($standby);
+	my $seen = "SELECT string_agg(stream, ' ' ORDER BY global_position) FROM msgstore.read_all($place, NULL)";
+	is($standby->safe_psql('store', $seen), '', 'a standby waits for an earlier event');
+	$early->query_safe('COMMIT');
+	$_->query_safe('COMMIT') for @others;
+	# The next transaction tells the standby that all of them have ended.
+	$node->safe_psql('store', q{SELECT msgstore.append('next-1', 'x', '{}')});
+	$node->wait_for_catchup($standby);
+	like($standby->safe_psql('store', $seen), qr/^before-1 after-1/, 'and returns both');
+	$_->quit for $early, $late, @others;
+}
 is( $standby->safe_psql('store', q{SELECT msgstore.wait_for_events('s', 0, '1 s'),
 		msgstore.wait_for_events('none', 0, '200 ms')}),
 	't|f', 'sessions can wait on a standby');
