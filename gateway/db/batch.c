@@ -544,7 +544,7 @@ static bool
 is_content_error(const char *sqlstate)
 {
 	return strncmp(sqlstate, "08", 2) != 0 && strncmp(sqlstate, "53", 2) != 0 &&
-		   strncmp(sqlstate, "57", 2) != 0;
+		   strncmp(sqlstate, "57", 2) != 0 && !session_lost_primary(sqlstate);
 }
 
 static void

@@ -315,12 +315,18 @@ pool_transaction(PoolConnection *connection,
 	return outcome;
 }
 
-/* Closes the connection when it is returned, unless it is as good as new. */
+/*
+ * Closes the connection when it is returned, unless it is as good as new. One
+ * that has become read-only is replaced at most once a second, in case all
+ * servers are.
+ */
 static void
 judge(PoolConnection *connection, const QueryOutcome *outcome)
 {
 	connection->broken |= connection->session.stale ||
 						  strncmp(outcome->sqlstate, "08", 2) == 0 ||
+						  (session_lost_primary(outcome->sqlstate) &&
+						   clock_us() - connection->opened_us > SECOND_US) ||
 						  PQresultMemorySize(outcome->result) > BLOATED_BYTES;
 }
 

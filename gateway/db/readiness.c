@@ -266,7 +266,12 @@ check(Readiness *readiness, ReadinessAnswer *answer)
 		if (readiness->failed)
 			break;
 		if (look_at_rights(readiness, answer))
+		{
+			/* Another server may take the writes by the next check. */
+			if (answer->state == READINESS_NOT_READY)
+				session_close(session);
 			return true;
+		}
 		session_close(session);
 		if (!kept || readiness->stopping)
 			break;

@@ -22,7 +22,9 @@
 
 static const char prepared_name[] = "msgstore_gateway";
 
-static bool finish_connecting(Session *session, int64_t deadline);
+static bool connect_once(Session *session, const char *name);
+static int64_t connect_deadline(const Session *session);
+static bool finish_connecting(Session *session);
 static bool
 wait_connecting(const Session *session, short events, int64_t deadline);
 static bool prepare_session(Session *session, int64_t deadline);
@@ -38,6 +40,7 @@ static QueryOutcome run_transaction(Session *session,
 									const Statement *statements,
 									int count,
 									PGresult **results);
+static int64_t begin_call(Session *session);
 static bool send_statement(Session *session, const Statement *statement);
 static bool is_stale(Session *session, const QueryOutcome *outcome);
 static bool
@@ -48,12 +51,44 @@ static PGresult *receive_pipeline(PGconn *pg,
 								  PGresult **results,
 								  int64_t deadline);
 static bool await_result(PGconn *pg, PGresult **result, int64_t deadline);
+static void take_notice(void *argument, const PGresult *notice);
 static void take_outcome(Session *session, QueryOutcome *outcome);
 
 bool
 session_open(Session *session, const char *name, LogLevel level)
 {
-	/* The URL, expanded from dbname, overrides the values before it. */
+	int tries = 0;
+	int servers;
+	bool silent;
+
+	do
+	{
+		if (connect_once(session, name))
+			return true;
+		if (session->pg == NULL)
+			return false;
+		servers = hosts_count(session->pg);
+		silent = PQstatus(session->pg) != CONNECTION_BAD;
+		/* A connection that was given up at shutdown has not failed. */
+		if (!*session->stopping)
+			log_event(session->log,
+					  level,
+					  "could not connect to the database: %s%s%s",
+					  silent ? "no answer in time from " : "",
+					  silent ? PQhost(session->pg) : "",
+					  silent ? "" : describe_failure(session->pg));
+		if (silent)
+			hosts_pass_over(&session->order, session->pg);
+		session_close(session);
+	} while (silent && !*session->stopping && ++tries < servers);
+	return false;
+}
+
+/* Leaves the connection for its owner to close if it fails. */
+static bool
+connect_once(Session *session, const char *name)
+{
+	/* Those in the URL, expanded from dbname, override the ones before it. */
 	static const char *const names[] = {"application_name",
 										"keepalives_idle",
 										"keepalives_interval",
@@ -61,7 +96,11 @@ session_open(Session *session, const char *name, LogLevel level)
 										"tcp_user_timeout",
 										"dbname",
 										"client_encoding",
+										"host",
+										"hostaddr",
+										"port",
 										NULL};
+	/* libpq ignores empty values. */
 	const char *values[] = {name,
 							"10",
 							"5",
@@ -69,27 +108,23 @@ session_open(Session *session, const char *name, LogLevel level)
 							"15000",
 							session->config->conninfo,
 							"UTF8",
+							session->order.host,
+							session->order.hostaddr,
+							session->order.port,
 							NULL};
-	int64_t deadline =
-		clock_us() + session->config->pool_connect_timeout * SECOND_US;
 
 	session->pg = PQconnectStartParams(names, values, 1);
-	if (session->pg == NULL)
+	if (session->pg == NULL || !finish_connecting(session) ||
+		!prepare_session(session, connect_deadline(session)))
 		return false;
-	if (!finish_connecting(session, deadline) ||
-		!prepare_session(session, deadline))
-	{
-		/* A connection that was given up at shutdown has not failed. */
-		if (!*session->stopping)
-			log_event(session->log,
-					  level,
-					  "could not connect to the database: %s",
-					  describe_failure(session->pg));
-		session_close(session);
-		return false;
-	}
 	session->cancel = PQgetCancel(session->pg);
 	return true;
+}
+
+static int64_t
+connect_deadline(const Session *session)
+{
+	return clock_us() + session->config->pool_connect_timeout * SECOND_US;
 }
 
 void
@@ -101,11 +136,16 @@ session_close(Session *session)
 	session->pg = NULL;
 }
 
+bool
+session_lost_primary(const char *sqlstate)
+{
+	return strcmp(sqlstate, "25006") == 0;
+}
+
 void
 session_prepare(Session *session, const char *sql)
 {
-	int64_t deadline =
-		clock_us() + session->config->pool_connect_timeout * SECOND_US;
+	int64_t deadline = connect_deadline(session);
 	PGresult *result = NULL;
 
 	if (session->pooled || session->prepared == sql)
@@ -158,13 +198,22 @@ static QueryOutcome
 run_query(Session *session, const Statement *statement)
 {
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
-	int64_t deadline = clock_us() + SERVER_GRACE_US +
-					   session->config->query_timeout * SECOND_US;
+	int64_t deadline = begin_call(session);
 
 	if (send_statement(session, statement) && send_all(session->pg, deadline))
 		outcome.result = receive_last(session->pg, deadline);
 	take_outcome(session, &outcome);
 	return outcome;
+}
+
+/* Returns the deadline. The session may have been moved since it was opened. */
+static int64_t
+begin_call(Session *session)
+{
+	session->unsafe = false;
+	PQsetNoticeReceiver(session->pg, take_notice, session);
+	return clock_us() + SERVER_GRACE_US +
+		   session->config->query_timeout * SECOND_US;
 }
 
 static bool
@@ -233,8 +282,7 @@ run_transaction(Session *session,
 {
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
 	PGconn *pg = session->pg;
-	int64_t deadline = clock_us() + SERVER_GRACE_US +
-					   session->config->query_timeout * SECOND_US;
+	int64_t deadline = begin_call(session);
 	int settings = -1;
 
 	for (int i = 0; i < count; i++)
@@ -382,6 +430,22 @@ await_result(PGconn *pg, PGresult **result, int64_t deadline)
 	return true;
 }
 
+/*
+ * A commit that is cancelled while it waits for synchronous standbys succeeds
+ * with a warning. If this server died now, what was committed could be lost,
+ * so it is not acknowledged. The text depends on the server's language; the
+ * name of the function does not.
+ */
+static void
+take_notice(void *argument, const PGresult *notice)
+{
+	Session *session = argument;
+	const char *function = PQresultErrorField(notice, PG_DIAG_SOURCE_FUNCTION);
+
+	if (function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0)
+		session->unsafe = true;
+}
+
 /* Sets the outcome's SQLSTATE from its result. */
 static void
 take_outcome(Session *session, QueryOutcome *outcome)
@@ -401,6 +465,15 @@ take_outcome(Session *session, QueryOutcome *outcome)
 		status == PGRES_PIPELINE_SYNC)
 	{
 		memcpy(outcome->sqlstate, "00000", 6);
+		if (!session->unsafe)
+			return;
+		log_event(session->log,
+				  LOG_ERROR,
+				  "a commit did not wait for the synchronous standby");
+		PQclear(outcome->result);
+		outcome->result = NULL;
+		/* transaction resolution unknown */
+		memcpy(outcome->sqlstate, "08007", 6);
 		return;
 	}
 	/* A message without a SQLSTATE is libpq's: the connection was lost. */
@@ -409,10 +482,14 @@ take_outcome(Session *session, QueryOutcome *outcome)
 		memcpy(outcome->sqlstate, state, 6);
 }
 
+/* Each server has the whole time: libpq moves on to the next by itself. */
 static bool
-finish_connecting(Session *session, int64_t deadline)
+finish_connecting(Session *session)
 {
 	PGconn *pg = session->pg;
+	const char *host = PQhost(pg);
+	const char *port = PQport(pg);
+	int64_t deadline = connect_deadline(session);
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
 	if (PQstatus(pg) == CONNECTION_BAD)
@@ -425,6 +502,10 @@ finish_connecting(Session *session, int64_t deadline)
 			!wait_connecting(session, events, deadline))
 			return false;
 		status = PQconnectPoll(pg);
+		if (PQhost(pg) != host || PQport(pg) != port)
+			deadline = connect_deadline(session);
+		host = PQhost(pg);
+		port = PQport(pg);
 	}
 	return PQsetnonblocking(pg, 1) == 0;
 }

@@ -10,6 +10,7 @@
 #include <libpq-fe.h>
 
 #include "config/config.h"
+#include "db/hosts.h"
 #include "log.h"
 
 typedef struct Session
@@ -19,11 +20,13 @@ typedef struct Session
 	const atomic_bool *stopping; /* once set, connecting is given up */
 	PGconn *pg;					 /* NULL: closed */
 	PGcancel *cancel; /* made at connect: PQcancel must not touch pg */
+	HostOrder order;  /* of the servers, with silent ones at the end */
 	bool scoped; /* the module is preloaded, so msgstore.tenant_id is safe */
 	bool pooled; /* behind a pooler: settings must end with a transaction */
 	const char *lock_timeout; /* of the next calls; NULL: the role's */
 	const char *prepared;	  /* the statement that is prepared, or NULL */
-	bool stale; /* a prepared statement became invalid: to be closed */
+	bool stale;	 /* a prepared statement became invalid: to be closed */
+	bool unsafe; /* the call has committed, but perhaps on this server only */
 } Session;
 
 /* The outcome of a call; the SQLSTATE alone says whether it succeeded. */
@@ -34,9 +37,16 @@ typedef struct QueryOutcome
 } QueryOutcome;
 
 /*
+ * Does the error say that another server takes the writes now? A session that
+ * got it is to be opened again.
+ */
+bool session_lost_primary(const char *sqlstate);
+
+/*
  * Connects a closed session with that application_name, within the URL's time
- * limit. A failure is logged at the given level, so that repeated ones need not
- * fill the log.
+ * limit for each server. A server that does not answer in time is tried last
+ * from then on. A failure is logged at the given level, so that repeated ones
+ * need not fill the log.
  */
 bool session_open(Session *session, const char *name, LogLevel level);
 void session_close(Session *session);

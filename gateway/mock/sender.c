@@ -601,6 +601,7 @@ call(Sender *sender,
 	if (!done || rows == NULL)
 		PQclear(outcome.result);
 	if (strncmp(outcome.sqlstate, "08", 2) == 0 ||
+		session_lost_primary(outcome.sqlstate) ||
 		PQstatus(sender->session.pg) == CONNECTION_BAD)
 		close_session(sender);
 	return done							  ? RESULT_DONE
@@ -622,7 +623,7 @@ is_passing(const char *sqlstate)
 		if (strncmp(sqlstate, classes[i], 2) == 0)
 			return true;
 	}
-	return false;
+	return session_lost_primary(sqlstate);
 }
 
 static const char *

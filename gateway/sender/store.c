@@ -222,6 +222,7 @@ call(Store *store,
 	if (!done || rows == NULL)
 		PQclear(outcome.result);
 	if (strncmp(outcome.sqlstate, "08", 2) == 0 ||
+		session_lost_primary(outcome.sqlstate) ||
 		PQstatus(store->session.pg) == CONNECTION_BAD)
 		session_close(&store->session);
 	return done							  ? STORE_DONE
@@ -243,7 +244,7 @@ is_passing(const char *sqlstate)
 		if (strncmp(sqlstate, classes[i], 2) == 0)
 			return true;
 	}
-	return false;
+	return session_lost_primary(sqlstate);
 }
 
 /* As a bytea; NULL is passed for none, and if memory runs out. */
