@@ -17,7 +17,7 @@ CREATE TABLE msgstore.event_log (
     -- Nulls are distinct: an event without a provider message id is never a
     -- duplicate.
     CONSTRAINT event_log_provider_message_key
-        UNIQUE (tenant_id, channel, provider_message_id, identity)
+        UNIQUE (tenant_id, provider_message_id, channel, identity)
 );
 
 -- A purge leaves dead rows at the rate of ingest. By default vacuum would wait
@@ -123,6 +123,8 @@ CREATE FUNCTION msgstore.read_payload(payload text) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_read_payload';
 
+-- ingest() and ingest_batch() pin search_path where names are looked up: see
+-- src/server/search_path.h.
 CREATE FUNCTION msgstore.ingest(
     channel text,
     payload jsonb,
@@ -132,7 +134,6 @@ CREATE FUNCTION msgstore.ingest(
     OUT event_id uuid,
     OUT duplicate boolean)
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_ingest';
 
 CREATE FUNCTION msgstore.ingest_batch(items jsonb)
@@ -144,7 +145,6 @@ CREATE FUNCTION msgstore.ingest_batch(items jsonb)
         error_message text,
         error_detail text)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'msgstore_ingest_batch';
 
 CREATE FUNCTION msgstore._log_tenant_below(tenant text) RETURNS text

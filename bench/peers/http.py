@@ -93,4 +93,5 @@ def gateway(own, *flags, pool=10):
         lambda database: {
             'DATABASE_URL': f'postgresql://msgstore_gateway@/{database.name}?host={own.server.work}&port=5432'
                             f'&max_connections={pool}',
-            'HOST': '127.0.0.1', 'PORT': str(PORT), 'HTTP_MAX_CONNECTIONS': '300', 'LOG_LEVEL': 'warn'})
+            'HOST': '127.0.0.1', 'PORT': str(PORT), 'HTTP_MAX_CONNECTIONS': '300',
+            'HTTP_MAX_LISTENERS': '1100', 'LOG_LEVEL': 'warn'})

@@ -80,11 +80,12 @@ class Side:
                 stop()
         # created_at is the start of a transaction. The messages of the last one
         # were made after the measured interval, so they are not counted.
-        rate = database.number(f"""WITH made AS MATERIALIZED (
-                SELECT created_at FROM {self.schema}.messages WHERE created_at > '{start}'),
-            times AS (SELECT min(created_at) AS first, max(created_at) AS last FROM made)
-            SELECT count(*) FILTER (WHERE created_at < last) / extract(epoch FROM min(last) - min(first))
-            FROM made, times""")
+        rate = database.number(f"""WITH made AS (
+                SELECT created_at, count(*) AS messages FROM {self.schema}.messages
+                WHERE created_at > '{start}' GROUP BY created_at),
+            in_order AS (SELECT *, max(created_at) OVER () AS last FROM made)
+            SELECT sum(messages) FILTER (WHERE created_at < last) / extract(epoch FROM min(last) - min(created_at))
+            FROM in_order""")
         counted = database.number(f'SELECT sum(message_count) FROM {self.schema}.conversations')
         if counted != before + events:
             raise Failed(f'the conversations count {counted:.0f} instead of {before + events:.0f} messages')

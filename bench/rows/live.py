@@ -6,7 +6,7 @@ import socket
 import threading
 
 from harness.measure import EVENTS, announced, in_turn
-from harness.server import wait_until
+from harness.server import Failed, wait_until
 from peers import http
 
 LISTENERS = 1000
@@ -50,6 +50,8 @@ def followers(numbers):
     sockets = [connect(f'?conversation={number}') for number in numbers]
     if sockets:
         sockets.append(connect(''))
+    for each in sockets:
+        wait_until_ready(each)
     ended = threading.Event()
     reader = threading.Thread(target=read, args=(sockets, told, ended))
     reader.start()
@@ -65,10 +67,17 @@ def followers(numbers):
 def connect(query):
     each = socket.create_connection(('127.0.0.1', http.PORT), 30)
     each.sendall(f'GET /api/events{query} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n'.encode())
-    while b'event: ready' not in each.recv(65536):
-        pass
-    each.setblocking(False)
     return each
+
+
+def wait_until_ready(each):
+    answer = b''
+    while b'event: ready' not in answer:
+        data = each.recv(65536)
+        if not data:
+            raise Failed(f'a listener was refused: {answer[:200]}')
+        answer += data
+    each.setblocking(False)
 
 
 def read(sockets, told, ended):

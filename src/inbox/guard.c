@@ -137,8 +137,8 @@ static bool
 find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
 {
 	Datum values[KEY_COLUMNS] = {guard->tenant_id,
-								 CStringGetTextDatum(item->channel),
 								 PointerGetDatum(item->provider_message_id),
+								 CStringGetTextDatum(item->channel),
 								 PointerGetDatum(item->identity)};
 	ScanKeyData keys[KEY_COLUMNS];
 	TransactionId xid;

@@ -15,19 +15,23 @@
  */
 #include "postgres.h"
 
+#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
 #include "server/row_insert.h"
+#include "server/search_path.h"
 #include "server/tables.h"
 
 /* Rows that are formed before they are written. */
@@ -38,6 +42,11 @@
 
 static bool is_plain(Relation table, int ncolumns);
 static bool has_insert_trigger(Relation table);
+static bool runs_user_code(const ResultRelInfo *info);
+static bool calls_functions(const IndexInfo *index);
+static bool is_or_has_call(Node *node, void *context);
+static bool is_added(Oid function, void *context);
+static bool has_operator_class(Relation index);
 static void store(RowTarget *target,
 				  TupleTableSlot *slot,
 				  const Datum *values,
@@ -79,6 +88,7 @@ row_target_open(RowTarget *target,
 	InitResultRelInfo(target->table, table, 0, NULL, 0);
 	ExecOpenIndices(target->table, may_be_known);
 	target->estate->es_output_cid = GetCurrentCommandId(true);
+	target->path = runs_user_code(target->table) ? search_path_pin() : 0;
 	return true;
 }
 
@@ -109,6 +119,66 @@ has_insert_trigger(Relation table)
 }
 
 /*
+ * Checks and expressions of indexes can call functions in any language, which
+ * look up names as they run. So can operator classes.
+ */
+static bool
+runs_user_code(const ResultRelInfo *info)
+{
+	const TupleConstr *constraints =
+		RelationGetDescr(info->ri_RelationDesc)->constr;
+	int i;
+
+	if (constraints != NULL && constraints->num_check > 0)
+		return true;
+	for (i = 0; i < info->ri_NumIndices; i++)
+	{
+		if (calls_functions(info->ri_IndexRelationInfo[i]) ||
+			has_operator_class(info->ri_IndexRelationDescs[i]))
+			return true;
+	}
+	return false;
+}
+
+static bool
+calls_functions(const IndexInfo *index)
+{
+	return index->ii_ExclusionProcs != NULL ||
+		   is_or_has_call((Node *) index->ii_Expressions, NULL) ||
+		   is_or_has_call((Node *) index->ii_Predicate, NULL);
+}
+
+static bool
+is_or_has_call(Node *node, void *context)
+{
+	return node != NULL &&
+		   (check_functions_in_node(node, is_added, NULL) ||
+			expression_tree_walker(node, is_or_has_call, context));
+}
+
+static bool
+is_added(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId;
+}
+
+/* Not one of the server's. */
+static bool
+has_operator_class(Relation index)
+{
+	int n = IndexRelationGetNumberOfKeyAttributes(index) *
+			index->rd_indam->amsupport;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (is_added(index->rd_support[i], NULL))
+			return true;
+	}
+	return false;
+}
+
+/*
  * The locks on the indexes end with the transaction, as those on the table do:
  * its end releases all of them at once, for a fifth of the cost.
  */
@@ -127,6 +197,7 @@ row_target_close(RowTarget *target)
 #endif
 		index_close(info->ri_IndexRelationDescs[i], NoLock);
 	}
+	search_path_release(target->path);
 	ExecDropSingleTupleTableSlot(target->slot);
 	FreeExecutorState(target->estate);
 	table_close(table, NoLock);

@@ -12,6 +12,7 @@ typedef struct RowTarget
 	ResultRelInfo *table;
 	EState *estate;
 	TupleTableSlot *slot;
+	int path; /* see search_path.h */
 } RowTarget;
 
 /*

@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "server/search_path.h"
 #include "server/statement.h"
 #include "server/tables.h"
 
@@ -38,6 +39,7 @@ statement_execute(Statement *statement, Datum *values, const char *nulls)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	BlockNumber blocks = 0;
+	int path = search_path_pin();
 	int nest_level = 0;
 	int rc;
 
@@ -63,6 +65,7 @@ statement_execute(Statement *statement, Datum *values, const char *nulls)
 						  0);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);
+	search_path_release(path);
 	/* SPI has switched to its own context, which ends with the connection. */
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)

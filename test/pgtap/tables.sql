@@ -110,7 +110,7 @@ FROM pg_constraint WHERE conname = 'messages_inbound_event';
 SELECT col_is_unique('msgstore', 'conversation_rows', ARRAY['tenant_id', 'key'],
     'a key identifies one conversation');
 SELECT col_is_unique('msgstore', 'event_log',
-    ARRAY['tenant_id', 'channel', 'provider_message_id', 'identity'],
+    ARRAY['tenant_id', 'provider_message_id', 'channel', 'identity'],
     'a provider''s message is stored once');
 SELECT col_is_pk('msgstore', 'stream_events', ARRAY['tenant_id', 'stream', 'version'],
     'a stream has one event per version');

@@ -338,5 +338,34 @@ SELECT l.provider_message_id, q.lane = _lane(l.tenant_id, l.channel, l."from", l
 FROM event_log l JOIN event_queue q ON q.event_id = l.id
 WHERE l.provider_message_id LIKE 't-%' ORDER BY 1;
 
-DROP FUNCTION sms, email, refused, pass;
+-- Names are not looked up in the caller's search_path: not by statements, and
+-- not by what users add to the table.
+CREATE SCHEMA hostile;
+CREATE FUNCTION hostile.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS
+    $$BEGIN RAISE EXCEPTION 'the operator of the caller was called'; END$$;
+CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.equal);
+CREATE FUNCTION keep_path(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+    $$BEGIN RETURN set_config('test.' || $1, current_setting('search_path'), false) <> ''; END$$;
+SELECT sms('{"messaging_provider_id": "path-0"}') AS payload \gset
+SET search_path = hostile, pg_catalog;
+SELECT duplicate FROM msgstore.ingest('sms', :'payload', 'key-of-a-caller');
+SELECT duplicate FROM msgstore.ingest('sms', :'payload', 'key-of-a-caller');
+SELECT duplicate, error_code FROM msgstore.ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'payload', :'payload'::jsonb, 'idempotency_key', 'another')));
+ALTER TABLE msgstore.event_log ADD CONSTRAINT path CHECK (msgstore.keep_path('row' || left(identity, 0)));
+CREATE INDEX path ON msgstore.event_queue (msgstore.keep_path('index' || left(tenant_id, 0)))
+    WHERE msgstore.keep_path('condition' || left(tenant_id, 0));
+SET test.row = '';
+SET test.index = '';
+SET test.condition = '';
+SELECT duplicate FROM msgstore.ingest('sms', jsonb_set(:'payload', '{messaging_provider_id}', '"path-1"'));
+SELECT current_setting('test.row') AS "row", current_setting('test.index') AS index,
+    current_setting('test.condition') AS condition;
+SHOW search_path;
+SET search_path = msgstore, public;
+ALTER TABLE event_log DROP CONSTRAINT path;
+DROP INDEX path;
+
+DROP FUNCTION sms, email, refused, pass, keep_path;
+DROP SCHEMA hostile CASCADE;
 DROP EXTENSION msgstore;
