@@ -196,5 +196,39 @@ is(sql(q{SELECT finding, subject FROM msgstore.check()}),
 sql(q{SELECT msgstore.drop_subscription('many'), msgstore.drop_subscription('uno')});
 is(sql(q{SELECT name FROM msgstore.list_projections()}), 'who', 'dropped');
 is(violations($node, 'store'), '', 'all invariants hold');
+
+# The worker seals the events of each tenant, and does not wait for who holds the seals.
+$node->append_conf('postgresql.conf', "msgstore.seal_interval = '2s'");
+$node->reload;
+becomes(q{SELECT intact, events > 10, unsealed FROM msgstore.verify_log()}, 't|t|0', 'the worker seals the log');
+becomes(q{SET msgstore.tenant_id = 'acme'; SELECT intact, events, unsealed FROM msgstore.verify_log()}, 't|1|0',
+	'that of each tenant');
+append('one-1', 'count');
+becomes(q{SELECT intact, seals > 1, unsealed FROM msgstore.verify_log()}, 't|t|0', 'and what is appended later');
+$node->append_conf('postgresql.conf', 'msgstore.workers = 0');
+$node->reload;
+becomes(q{SELECT count(*) FROM msgstore.stat_worker WHERE pid IS NOT NULL}, '0', 'the worker has stopped');
+append('one-1', 'count');
+$open->query_safe('BEGIN; LOCK TABLE msgstore.stream_seals IN SHARE UPDATE EXCLUSIVE MODE');
+is(sql('SELECT msgstore._seal_turn(); SELECT unsealed FROM msgstore.verify_log()'), "1000\n1",
+	'a turn comes again a second later');
+$open->query_safe('COMMIT');
+is(sql('SELECT msgstore._seal_turn(); SELECT unsealed FROM msgstore.verify_log()'), "2000\n0",
+	'and seals when the seals are free');
+
+# A lock that is not free is no failed attempt.
+sql(<<'SQL');
+CREATE TABLE held (version bigint);
+CREATE FUNCTION put_held(e msgstore.stream_event) RETURNS void LANGUAGE sql AS 'INSERT INTO held VALUES (e.version)';
+SELECT msgstore.create_projection('held', 'held', 'put_held'), msgstore.append('held-1', 'x', '{}');
+SQL
+my $state = q{SELECT state, attempts, lag_events, parked_events, error_code, (SELECT count(*) FROM held)
+	FROM msgstore.list_projections() WHERE name = 'held'};
+$open->query_safe('BEGIN; LOCK TABLE held IN EXCLUSIVE MODE');
+sql('SELECT msgstore._projection_turn(false)') for 1 .. 2;
+is(sql($state), 'running|0|1|0||0', 'a turn that waits for a lock is no failed attempt');
+$open->query_safe('COMMIT');
+sql('SELECT msgstore._projection_turn(false)');
+is(sql($state), 'running|0|0|0||1', 'the next one applies the event');
 $open->quit;
 done_testing();
