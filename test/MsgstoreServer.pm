@@ -8,6 +8,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use File::Basename;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -46,9 +47,8 @@ sub add_database
 	my $there = $node->safe_psql('postgres',
 		"SELECT count(*) FROM pg_database WHERE datname = '$database'");
 	$node->safe_psql('postgres', "CREATE DATABASE $database") unless $there;
-	$node->safe_psql($database, <<'SQL');
-CREATE EXTENSION msgstore;
-
+	$node->safe_psql($database, 'CREATE EXTENSION msgstore;');
+	$node->safe_psql($database, slurp_file(dirname(__FILE__) . '/backdate.sql') . <<'SQL');
 CREATE FUNCTION event(
     provider_id text,
     other text DEFAULT '+18045551234',
@@ -68,29 +68,6 @@ RETURN (
         SELECT jsonb_agg(jsonb_build_object('channel', 'sms', 'payload',
             event(prefix || i, '+1804555' || lpad((i % pairs)::text, 4, '0'))))
         FROM generate_series(1, n) i)));
-
--- Makes events older. An event's time is in its id.
-CREATE OR REPLACE FUNCTION backdate(pattern text, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    event record;
-    made uuid;
-BEGIN
-    FOR event IN
-        SELECT l.id, at + row_number() OVER (ORDER BY l.id) * interval '1 microsecond' AS at
-        FROM msgstore.event_log l WHERE l.provider_message_id LIKE pattern
-    LOOP
-        made := overlay(event.id::text PLACING left(msgstore._least_uuid7(event.at)::text, 18) FROM 1 FOR 18);
-        UPDATE msgstore.event_log SET id = made, created_at = event.at WHERE id = event.id;
-        UPDATE msgstore.event_queue SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.event_claims SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.conversation_holds SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.id_conflicts SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.event_failures SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.dead_letters SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.messages SET id = made, inbound_event_id = made WHERE id = event.id;
-        UPDATE msgstore.search_entries SET message_id = made WHERE message_id = event.id;
-    END LOOP;
-END $$;
 
 -- Findings of msgstore.check(), if it exists.
 CREATE OR REPLACE FUNCTION store_check() RETURNS SETOF text

@@ -25,27 +25,9 @@ $$ SELECT (m ->> 'worker_queued')::bigint - (SELECT count(*) FROM msgstore.event
     (m ->> 'dead_letters')::bigint - (SELECT count(*) FROM msgstore.dead_letters) FROM msgstore.metrics() m $$;
 CREATE FUNCTION public.recounted(OUT queued bigint, OUT dead bigint) LANGUAGE sql AS
 $$ SELECT msgstore.recount(); SELECT * FROM public.gauges() $$;
--- Makes events older. An event's time is in its id.
-CREATE FUNCTION public.backdate(pattern text, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    event record;
-    made uuid;
-BEGIN
-    FOR event IN
-        SELECT l.id, at + row_number() OVER (ORDER BY l.id) * interval '1 microsecond' AS at
-        FROM msgstore.event_log l WHERE l.provider_message_id LIKE pattern
-    LOOP
-        made := overlay(event.id::text PLACING left(msgstore._least_uuid7(event.at)::text, 18) FROM 1 FOR 18);
-        UPDATE msgstore.event_log SET id = made, created_at = event.at WHERE id = event.id;
-        UPDATE msgstore.event_queue SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.event_claims SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.conversation_holds SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.id_conflicts SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.event_failures SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.dead_letters SET event_id = made WHERE event_id = event.id;
-        UPDATE msgstore.messages SET id = made, inbound_event_id = made WHERE id = event.id;
-    END LOOP;
-END $$;
+\getenv directory PG_ABS_SRCDIR
+\set functions :directory '/backdate.sql'
+\i :functions
 -- A digest of everything that is stored.
 CREATE FUNCTION public.content() RETURNS text LANGUAGE sql AS $$
 SELECT md5(coalesce(string_agg(t, E'\n' ORDER BY t), '')) FROM (

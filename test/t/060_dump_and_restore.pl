@@ -11,7 +11,8 @@ use MsgstoreServer;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('dump', "msgstore.workers = 0\nmsgstore.max_retries = 1\nmax_worker_processes = 20");
+# Claims expire when the test says so.
+my $node = new_server('dump', "msgstore.workers = 0\nmsgstore.max_retries = 1\nmsgstore.claim_timeout = 1h\nmax_worker_processes = 20");
 $node->start;
 add_database($node, 'store');
 
@@ -72,8 +73,9 @@ restore('again', 'psql', '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-
 is(content_of($node, 'again'), $content, 'the copy of the copy is the same');
 
 # With workers running, the restored queue is processed once the first event
-# arrives. Until the restore commits, the worker sees nothing of it.
-sql("SELECT ingest_many('late-', 50, 5)");
+# arrives. Until the restore commits, the worker sees nothing of it. The claim has
+# expired by then.
+sql("SELECT ingest_many('late-', 50, 5); UPDATE msgstore.event_claims SET expires_at = now()");
 dump_as('-Fc');
 sql("SELECT msgstore.complete('outside', array_agg(event_id)) FROM msgstore.event_claims");
 $node->append_conf('postgresql.conf', 'msgstore.workers = 1');

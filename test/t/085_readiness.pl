@@ -26,21 +26,14 @@ sub findings
 }
 
 is(findings(), '', 'nothing is missing');
-my $ms = sql(<<'SQL');
-DO $$
-DECLARE
-    started timestamptz := clock_timestamp();
-BEGIN
-    FOR n IN 1..200 LOOP
-        PERFORM FROM msgstore.readiness();
-    END LOOP;
-    PERFORM set_config('public.ms', (extract(epoch FROM clock_timestamp() - started) * 5)::text, false);
-END
-$$;
-SELECT current_setting('public.ms');
+# Orchestrators call it every few seconds. The first call of a session fills its caches.
+my ($pages) = sql(<<'SQL') =~ /"Shared Hit Blocks": (\d+).*\z/s;
+SELECT FROM msgstore.readiness();
+SELECT FROM msgstore.readiness();
+EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT FROM msgstore.readiness();
 SQL
-note("readiness() takes $ms ms");
-cmp_ok($ms, '<', 20, 'it is cheap');
+note("readiness() reads $pages pages");
+cmp_ok($pages, '<', 500, 'it is cheap');
 
 # Privileges. Each level may call it, and the hints are statements that help.
 sql('CREATE ROLE nobody; GRANT USAGE ON SCHEMA msgstore TO nobody');
