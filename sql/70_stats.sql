@@ -108,6 +108,32 @@ CREATE FUNCTION msgstore._stat_worker()
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_stat_worker';
 
+-- From the server's statistics and the sizes of files: no table is read. The rows
+-- are those of the main table, the bytes those of all tables with their indexes.
+CREATE FUNCTION msgstore._storage() RETURNS TABLE (name text, value bigint)
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH parts AS (
+        SELECT p.part,
+            -- The statistics are empty after a crash, the catalog is not.
+            sum(coalesce(nullif(pg_stat_get_live_tuples(c.oid), 0),
+                         greatest(c.reltuples, 0)::bigint))
+                FILTER (WHERE c.relname = p.main)::bigint AS n,
+            sum(pg_total_relation_size(c.oid))::bigint AS bytes
+        FROM (VALUES ('responses', 'responses', '^response'),
+                     ('streams', 'stream_events', '^(stream|snapshot|parked|projection)'))
+            p (part, main, pattern)
+        JOIN pg_class c ON c.relnamespace = 'msgstore'::regnamespace
+            AND c.relkind = 'r' AND c.relname ~ p.pattern
+        GROUP BY p.part
+        UNION ALL
+        SELECT 'response_memory', m.responses, m.bytes FROM msgstore._memory_usage() m)
+    SELECT format('storage_%s_%s', p.part, v.unit), v.value
+    FROM parts p
+    CROSS JOIN LATERAL (VALUES ('rows', p.n), ('bytes', p.bytes)) v (unit, value)
+    $$;
+
 -- A session with a tenant gets only what is counted per tenant: the other
 -- numbers would reveal activity of other tenants.
 CREATE FUNCTION msgstore.metrics() RETURNS jsonb
@@ -116,7 +142,10 @@ CREATE FUNCTION msgstore.metrics() RETURNS jsonb
     AS $$
 BEGIN
     RETURN CASE WHEN msgstore._tenant_scope() = '' THEN (
-            SELECT jsonb_object_agg(c.name, c.value) FROM msgstore._counters() c)
+            SELECT jsonb_object_agg(c.name, c.value) FROM (
+                SELECT * FROM msgstore._counters()
+                UNION ALL
+                SELECT * FROM msgstore._storage()) c)
         ELSE (
             SELECT jsonb_build_object(
                 'events_ingested', coalesce(sum(c.ingested), 0),
@@ -224,6 +253,7 @@ REVOKE ALL ON FUNCTION msgstore._work_left() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._channel_counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._stat_worker() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._storage() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.metrics() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.channel_metrics() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.latency_histogram() FROM PUBLIC;
@@ -278,8 +308,10 @@ COMMENT ON FUNCTION msgstore._channel_counters() IS
     'Returns the counters and gauges of each tenant and channel';
 COMMENT ON FUNCTION msgstore._stat_worker() IS
     'Returns the rows of stat_worker';
+COMMENT ON FUNCTION msgstore._storage() IS
+    'Returns the estimated number of rows and the bytes of responses, of the in-memory store (of all databases), and of streams';
 COMMENT ON FUNCTION msgstore.metrics() IS
-    'Returns one flat JSON object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), processing latency in microseconds (worker_latency_*_us), and current values (worker_queued, dead_letters, oldest_event_age_us, workers_running, ts_unix_ms). A session with a tenant gets only the numbers that are kept per tenant';
+    'Returns one flat JSON object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), processing latency in microseconds (worker_latency_*_us), rows and bytes stored (storage_*, estimated), and current values (worker_queued, dead_letters, oldest_event_age_us, workers_running, ts_unix_ms). A session with a tenant gets only the numbers that are kept per tenant';
 COMMENT ON FUNCTION msgstore.channel_metrics() IS
     'Returns counters since the server started and current queue and dead letter counts, one row per tenant and channel. The age of the oldest event (microseconds) is per tenant. Pairs beyond the limit of 1024 are added up in a row with an empty tenant and channel other';
 COMMENT ON FUNCTION msgstore.latency_histogram() IS

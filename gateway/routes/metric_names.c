@@ -68,6 +68,17 @@
 	{                                                                          \
 		name, NULL, NULL, NULL, NULL, 1, true                                  \
 	}
+#define STORAGE_ROWS(part)                                                     \
+	{                                                                          \
+		"storage_" part "_rows", "storage_rows", "part=\"" part "\"", "gauge", \
+			"Responses or events of streams stored, estimated.", 1, true       \
+	}
+#define STORAGE_BYTES(part)                                                    \
+	{                                                                          \
+		"storage_" part "_bytes", "storage_bytes", "part=\"" part "\"",        \
+			"gauge", "Bytes of tables and indexes, or of shared memory.", 1,   \
+			true                                                               \
+	}
 #define EVENTS_REFUSED(reason)                                                 \
 	DATABASE_COUNTER("events_refused_" reason,                                 \
 					 "events_refused",                                         \
@@ -254,6 +265,12 @@ const MetricName metric_names[] = {
 	DATABASE_GAUGE("workers_running",
 				   "workers_running",
 				   "Worker processes running."),
+	STORAGE_ROWS("responses"),
+	STORAGE_ROWS("response_memory"),
+	STORAGE_ROWS("streams"),
+	STORAGE_BYTES("responses"),
+	STORAGE_BYTES("response_memory"),
+	STORAGE_BYTES("streams"),
 	DATABASE_JSON_ONLY("worker_latency_sum_us"),
 	DATABASE_JSON_ONLY("worker_latency_avg_us"),
 	DATABASE_GAUGE_US("worker_latency_max_us",

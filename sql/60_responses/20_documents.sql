@@ -32,6 +32,10 @@ CREATE FUNCTION msgstore._memory_has_background() RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_memory_has_background';
 
+CREATE FUNCTION msgstore._memory_usage(OUT responses bigint, OUT bytes bigint)
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_memory_usage';
+
 CREATE FUNCTION msgstore._memory_responses()
     RETURNS TABLE (
         id text,
@@ -114,6 +118,7 @@ REVOKE ALL ON FUNCTION msgstore._owner_allows(text, boolean, text, boolean) FROM
 REVOKE ALL ON FUNCTION msgstore._check_response_move(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_is_there() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_has_background() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._memory_usage() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._memory_responses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._forget_response(text, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._document_bytes(jsonb) FROM PUBLIC;
@@ -137,6 +142,8 @@ COMMENT ON FUNCTION msgstore._memory_is_there() IS
     'Returns whether the in-memory store exists, that is, whether msgstore was preloaded';
 COMMENT ON FUNCTION msgstore._memory_has_background() IS
     'Returns whether this database has background responses in memory, whichever store the session uses';
+COMMENT ON FUNCTION msgstore._memory_usage() IS
+    'Returns the number of responses in memory and the bytes that they take, of all databases';
 COMMENT ON FUNCTION msgstore._memory_responses() IS
     'Returns this database''s responses in memory, without their documents. No rows in a session that uses the durable store';
 COMMENT ON FUNCTION msgstore._forget_response(text, text, bigint) IS

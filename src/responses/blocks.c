@@ -280,6 +280,12 @@ blocks_count(void)
 	return store->count;
 }
 
+Size
+blocks_used(void)
+{
+	return (Size) (store->nblocks - store->nfree) * sizeof(Block);
+}
+
 void
 blocks_start_scan(BlockScan *scan)
 {
@@ -343,6 +349,8 @@ has_tenant(uint32 block, const char *tenant_id)
 
 	if (head_of(block)->lengths[PART_TENANT_ID] != length)
 		return false;
+	if (length == 0)
+		return true;
 	at = find_part(block, PART_TENANT_ID);
 	while (length > 0)
 	{

@@ -102,8 +102,9 @@ extern BlockHead *blocks_head(uint32 block);
 /* A palloc'd copy with a zero byte behind it, or NULL if there is none. */
 extern char *blocks_copy_part(uint32 block, BlockPart part);
 
-/* How many responses there are, of all databases. */
+/* How many responses there are, of all databases, and the bytes they take. */
 extern uint32 blocks_count(void);
+extern Size blocks_used(void);
 
 /* Start before locking; next returns NO_BLOCK at the end. */
 extern void blocks_start_scan(BlockScan *scan);

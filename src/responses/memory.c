@@ -42,6 +42,7 @@ static Header *copy_headers(uint64 *n);
 
 PG_FUNCTION_INFO_V1(msgstore_memory_is_there);
 PG_FUNCTION_INFO_V1(msgstore_memory_has_background);
+PG_FUNCTION_INFO_V1(msgstore_memory_usage);
 PG_FUNCTION_INFO_V1(msgstore_memory_responses);
 PG_FUNCTION_INFO_V1(msgstore_forget_response);
 
@@ -69,6 +70,31 @@ msgstore_memory_has_background(PG_FUNCTION_ARGS)
 		found = blocks_head(block)->background;
 	blocks_unlock();
 	PG_RETURN_BOOL(found);
+}
+
+/* Of all databases: they share the memory. */
+Datum
+msgstore_memory_usage(PG_FUNCTION_ARGS)
+{
+	TupleDesc desc;
+	Datum values[2];
+	bool nulls[2] = {false};
+	uint32 count = 0;
+	Size bytes = 0;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type is not a row type");
+	if (blocks_are_there())
+	{
+		blocks_lock(LW_SHARED);
+		count = blocks_count();
+		bytes = blocks_used();
+		blocks_unlock();
+	}
+	values[0] = Int64GetDatum(count);
+	values[1] = Int64GetDatum((int64) bytes);
+	PG_RETURN_DATUM(HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 /* Does not return documents. */

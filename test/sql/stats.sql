@@ -8,13 +8,32 @@ $$ SELECT duplicate FROM msgstore.ingest('sms', jsonb_build_object('from', '+155
     'to', '+15550002', 'messaging_provider_id', id, 'body', body, 'timestamp', '2024-11-01T14:00:00Z')) $$;
 CREATE VIEW public.counted AS
 SELECT key, value FROM jsonb_each(msgstore.metrics())
-WHERE key NOT LIKE '%\_us' AND key <> 'ts_unix_ms' AND value <> '0' ORDER BY key;
+WHERE key NOT LIKE '%\_us' AND key <> 'ts_unix_ms' AND key NOT LIKE 'storage\_%' AND value <> '0' ORDER BY key;
 
 -- In an unused database all metrics exist and are 0.
 SELECT jsonb_object_keys(metrics()) AS name ORDER BY name;
 SELECT * FROM counted;
 SELECT bool_and(jsonb_typeof(value) = 'number' AND value::text !~ '[.]') AS integers
 FROM jsonb_each(metrics());
+-- What is stored has a size. The number of rows is an estimate.
+CREATE TABLE public.before AS SELECT part, (metrics() ->> ('storage_' || part || '_bytes'))::bigint AS bytes
+FROM unnest(ARRAY['responses', 'response_memory', 'streams']) part;
+CREATE FUNCTION public.grown(part text) RETURNS TABLE (bytes boolean, counted bigint) LANGUAGE sql AS
+$$ SELECT (m ->> ('storage_' || part || '_bytes'))::bigint > b.bytes, (m ->> ('storage_' || part || '_rows'))::bigint
+   FROM msgstore.metrics() m, public.before b WHERE b.part = grown.part $$;
+SELECT count(append('order-' || n, 'Placed', '{}')) FROM generate_series(1, 200) n;
+SELECT count(save_response(jsonb_build_object('id', 'r' || n, 'status', 'completed', 'model', 'm'))) FROM generate_series(1, 200) n;
+SELECT pg_stat_force_next_flush();
+ANALYZE responses, stream_events;
+SELECT * FROM grown('responses');
+SELECT * FROM grown('streams');
+SET msgstore.response_store = memory;
+SELECT save_response('{"id": "one", "status": "completed", "model": "m"}');
+SELECT bytes FROM grown('response_memory');
+SELECT purge_responses('-1 min');
+RESET msgstore.response_store;
+DELETE FROM responses;
+DELETE FROM stream_events;
 
 -- Seven events queued, and one duplicate.
 SELECT count(put('m-' || n)) FROM generate_series(1, 7) n;

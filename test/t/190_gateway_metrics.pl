@@ -155,8 +155,10 @@ my %expected = (
 	'events_refused_total{reason="body"}' => 0,
 	'queued_events' => 1,
 	'workers_running' => 1,
+	'storage_rows{part="response_memory"}' => 0,
 	'dead_letters' => 0);
 is($samples->{"msgstore_$_"}, $expected{$_}, $_) for sort keys %expected;
+cmp_ok($samples->{"msgstore_storage_bytes{part=\"$_\"}"}, '>', 0, "bytes of $_") for qw(responses streams);
 cmp_ok($samples->{'msgstore_tenant_oldest_event_age_seconds{tenant=""}'},
 	'>', 0, 'the oldest event has an age');
 cmp_ok($samples->{'msgstore_subscription_lag_seconds{tenant="",subscription="mailer"}'},
@@ -205,6 +207,7 @@ my %unlike = map { $_ => 1 } grep {
 	defined $sample && abs($samples->{$sample} * $unit - $json->{$_}) > 0.5
 } keys %$json;
 delete @unlike{qw(http_responses_2xx oldest_event_age_us)};
+delete @unlike{ grep { /^storage_/ } keys %unlike };
 is_deeply([ sort keys %unlike ], [], 'both show the same values, unless reading changes them');
 is($json->{$_}, decode(sql('SELECT msgstore.metrics()'))->{$_}, "one truth: $_")
   for qw(worker_queued dead_letters worker_processed events_ingested
