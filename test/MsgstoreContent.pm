@@ -96,6 +96,9 @@ SELECT msgstore.create_response_conversation('{"id": "conv_1", "items": [{"role"
 SELECT msgstore.save_response('{"id": "resp_2", "status": "in_progress", "model": "m", "conversation": "conv_1"}');
 SELECT msgstore.save_response('{"id": "resp_3", "status": "completed", "model": "m", "usage": {"total_tokens": 3}}');
 SELECT msgstore._merge_usage();
+SET msgstore.response_search = on;
+SELECT msgstore.save_response('{"id": "resp_6", "status": "completed", "model": "m", "input": "ünïcode"}');
+SELECT msgstore._index_responses(1);
 SET msgstore.response_audit = on;
 SELECT msgstore.save_response('{"id": "resp_5", "status": "completed", "model": "m"}');
 SELECT msgstore.delete_response('resp_5');

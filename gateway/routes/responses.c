@@ -11,7 +11,10 @@
 #include "routes/answer.h"
 #include "routes/handlers.h"
 
-#define LIST_VALUES 7
+#define LIST_VALUES 8
+
+/* The longest query of a search, in bytes. */
+#define QUERY_MAX 4096
 
 /* Digits of a number that fits into a bigint. */
 #define STARTING_AFTER_MAX 18
@@ -38,6 +41,9 @@ static const char cancel_sql[] =
 static const char list_sql[] =
 	"SELECT true, msgstore.list_responses($1, $2, coalesce($3::int, 20),"
 	" coalesce($4, 'desc'), $5, $6, $7::boolean)";
+static const char search_sql[] =
+	"SELECT true, msgstore.search_responses($8, $1, $2,"
+	" coalesce($3::int, 20), coalesce($4, 'desc'), $5, $6, $7::boolean)";
 static const char items_sql[] =
 	"SELECT true, msgstore.response_input_items($1, $2, $3,"
 	" coalesce($4::int, 20), coalesce($5, 'desc'))";
@@ -101,6 +107,8 @@ get_responses(Request *request)
 	char model[CURSOR_MAX + 1];
 	char status[64];
 	char background[BOOLEAN_MAX + 1];
+	char words[QUERY_MAX];
+	bool has_words;
 	bool has_model;
 	bool has_status;
 	bool has_background;
@@ -119,18 +127,20 @@ get_responses(Request *request)
 		!request_query_boolean(request,
 							   "background",
 							   background,
-							   &has_background))
+							   &has_background) ||
+		!request_query_text(request, "q", words, QUERY_MAX, &has_words))
 		return;
 	answer_row(request,
-			   list_sql,
-			   LIST_VALUES,
+			   has_words ? search_sql : list_sql,
+			   has_words ? LIST_VALUES : LIST_VALUES - 1,
 			   (const char *[]){query.has_after ? query.after : NULL,
 								query.has_before ? query.before : NULL,
 								query.has_limit ? query.limit : NULL,
 								query.has_order ? query.order : NULL,
 								has_model ? model : NULL,
 								has_status ? status : NULL,
-								has_background ? background : NULL});
+								has_background ? background : NULL,
+								words});
 }
 
 void

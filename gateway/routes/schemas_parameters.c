@@ -71,7 +71,7 @@ static const Schema parameters[] = {
 	"example": "open"})},
 {"assignee", JSON({"schema": {"type": "string"}, "example": "ann"})},
 {"q", JSON({
-	"description": "What to search for; required",
+	"description": "What to search for; required by routes that search only",
 	"schema": {"type": "string"}, "example": "invoice"})},
 {"ranked", JSON({
 	"description": "The best of the newest 1,000 hits first, if true",

@@ -13,6 +13,10 @@ CREATE TABLE msgstore.response_audit (
     CONSTRAINT response_audit_pkey PRIMARY KEY (tenant_id, id)
 );
 
+-- Serves the removal of old rows.
+CREATE INDEX response_audit_happened_at_idx
+    ON msgstore.response_audit (happened_at);
+
 SELECT pg_catalog.pg_extension_config_dump('msgstore.response_audit', '');
 
 CREATE FUNCTION msgstore._take_refusals()
@@ -42,11 +46,36 @@ CREATE FUNCTION msgstore._record_refusals() RETURNS bigint
     SELECT count(*) FROM recorded
     $$;
 
+CREATE FUNCTION msgstore._purge_audit(max_age interval) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    -- A variable, because an index cannot be searched by a volatile function.
+    happened_before CONSTANT timestamptz := clock_timestamp() - max_age;
+    removed bigint;
+BEGIN
+    IF max_age = interval '0' THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM msgstore.response_audit a
+    USING (
+        SELECT o.tenant_id, o.id FROM msgstore.response_audit o
+        WHERE o.happened_at < happened_before
+        ORDER BY o.happened_at
+        LIMIT current_setting('msgstore.response_cleanup_batch')::int) o
+    WHERE a.tenant_id = o.tenant_id AND a.id = o.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
 REVOKE ALL ON FUNCTION msgstore._take_refusals() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_audit(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._record_refusals() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.response_audit IS
-    'What msgstore.response_audit records. Nothing removes rows: delete old ones yourself';
+    'What msgstore.response_audit records, for msgstore.response_audit_max_age';
 COMMENT ON COLUMN msgstore.response_audit.tenant_id IS
     'Tenant of the response';
 COMMENT ON COLUMN msgstore.response_audit.id IS
@@ -67,3 +96,5 @@ COMMENT ON FUNCTION msgstore._take_refusals() IS
     'Returns the refusals of this database that are noted in shared memory, and forgets them';
 COMMENT ON FUNCTION msgstore._record_refusals() IS
     'Moves the noted refusals to response_audit and returns their number';
+COMMENT ON FUNCTION msgstore._purge_audit(interval) IS
+    'Removes the oldest rows of response_audit beyond this age (0: none), at most msgstore.response_cleanup_batch; returns their number';

@@ -35,6 +35,7 @@ CREATE FUNCTION msgstore._find_responses(
     model text,
     status text,
     background boolean,
+    words tsquery,
     OUT tenants text[],
     OUT ids text[])
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -63,6 +64,10 @@ BEGIN
             AND ($4 IS NULL OR r.model = $4)
             AND ($5 IS NULL OR r.status = $5)
             AND ($6 IS NULL OR r.background = $6)
+            AND ($9 IS NULL OR EXISTS (
+                SELECT FROM msgstore.response_search_entries e
+                WHERE e.tenant_id = r.tenant_id AND e.response_id = r.id
+                    AND e.terms @@ $9))
             AND ($1 IS NULL
                 OR (r.created_at, r.id COLLATE "C") %2$s ($1, $2))
             ORDER BY r.created_at %3$s, r.id COLLATE "C" %3$s LIMIT $3 $q$,
@@ -87,7 +92,7 @@ BEGIN
     INTO tenants, ids
     USING place, place_id, wanted, model, status, background,
         scope.tenant,
-        CASE WHEN scope.owner IS NOT NULL THEN owners END;
+        CASE WHEN scope.owner IS NOT NULL THEN owners END, words;
 END
 $$;
 
@@ -102,6 +107,17 @@ CREATE FUNCTION msgstore._response_list(
         'first_id', coalesce(data -> 0 ->> 'id', ''),
         'last_id', coalesce(data -> -1 ->> 'id', ''),
         'has_more', has_more);
+
+-- A page before a cursor is read backwards.
+CREATE FUNCTION msgstore._in_order(elements jsonb[], backwards boolean)
+    RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(
+        jsonb_agg(e.element ORDER BY CASE WHEN backwards THEN -e.n ELSE e.n END), '[]')
+    FROM unnest(elements) WITH ORDINALITY e (element, n)
+    $$;
 
 CREATE FUNCTION msgstore._response_page(
     max_results int,
@@ -124,16 +140,18 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION msgstore.list_responses(
-    after text DEFAULT NULL,
-    before text DEFAULT NULL,
-    max_results int DEFAULT 20,
-    sort_order text DEFAULT 'desc',
-    model text DEFAULT NULL,
-    status text DEFAULT NULL,
-    background boolean DEFAULT NULL)
+-- Those that match the words, or all if they are null.
+CREATE FUNCTION msgstore._list_responses(
+    after text,
+    before text,
+    max_results int,
+    sort_order text,
+    model text,
+    status text,
+    background boolean,
+    words tsquery)
     RETURNS jsonb
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -146,14 +164,13 @@ DECLARE
     document jsonb;
     bytes bigint := 0;
     n int := 0;
-    data jsonb;
 BEGIN
     IF place_id IS NOT NULL AND place IS NULL THEN
         RETURN msgstore._response_list('[]', false);
     END IF;
     found_page := msgstore._find_responses(
         place, place_id, page.descending <> backwards, page.size + 1,
-        model, status, background);
+        model, status, background, words);
     WHILE n < least(cardinality(found_page.ids), page.size) LOOP
         document := msgstore._response_document(
             found_page.tenants[n + 1], found_page.ids[n + 1]);
@@ -166,12 +183,26 @@ BEGIN
             documents := documents || document;
         END IF;
     END LOOP;
-    SELECT jsonb_agg(d.document
-                     ORDER BY CASE WHEN backwards THEN -d.n ELSE d.n END)
-    INTO data
-    FROM unnest(documents) WITH ORDINALITY d (document, n);
-    RETURN msgstore._response_list(coalesce(data, '[]'),
+    RETURN msgstore._response_list(msgstore._in_order(documents, backwards),
                                    cardinality(found_page.ids) > n);
+END
+$$;
+
+CREATE FUNCTION msgstore.list_responses(
+    after text DEFAULT NULL,
+    before text DEFAULT NULL,
+    max_results int DEFAULT 20,
+    sort_order text DEFAULT 'desc',
+    model text DEFAULT NULL,
+    status text DEFAULT NULL,
+    background boolean DEFAULT NULL)
+    RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN msgstore._list_responses(
+        after, before, max_results, sort_order, model, status, background, NULL);
 END
 $$;
 
@@ -227,9 +258,11 @@ $$;
 
 REVOKE ALL ON FUNCTION msgstore._response_place(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_tenants(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean, tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_list(jsonb, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._in_order(jsonb[], boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_page(int, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._list_responses(text, text, int, text, text, text, boolean, tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_responses(text, text, int, text, text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.response_input_items(text, text, text, int, text) FROM PUBLIC;
 
@@ -237,12 +270,16 @@ COMMENT ON FUNCTION msgstore._response_place(text) IS
     'Returns the creation time of a response that is visible to the session, deleted or not; otherwise null';
 COMMENT ON FUNCTION msgstore._response_tenants(text) IS
     'Returns the tenant of the session, or all tenants that have responses for a session without one';
-COMMENT ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean) IS
+COMMENT ON FUNCTION msgstore._find_responses(bigint, text, boolean, int, text, text, boolean, tsquery) IS
     'Returns the tenants and IDs of one page of visible responses, starting after the given position';
 COMMENT ON FUNCTION msgstore._response_list(jsonb, boolean) IS
     'Returns the list object for these elements';
+COMMENT ON FUNCTION msgstore._in_order(jsonb[], boolean) IS
+    'Returns the elements as a JSON array, in reverse if they were read backwards';
 COMMENT ON FUNCTION msgstore._response_page(int, text) IS
     'Returns the page size, limited to the allowed range, and the sort direction. Raises MS400 for an invalid sort order';
+COMMENT ON FUNCTION msgstore._list_responses(text, text, int, text, text, text, boolean, tsquery) IS
+    'Implements list_responses and search_responses: only responses that match the words, if there are any';
 COMMENT ON FUNCTION msgstore.list_responses(text, text, int, text, text, text, boolean) IS
     'Returns one page of responses by creation time and ID: {object, data, first_id, last_id, has_more}. The cursors after and before are IDs; after takes precedence. max_results is limited to 100, and 20 if it is null or less than 1; a page ends early where its documents exceed msgstore.max_response_bytes. Raises MS400 for an invalid sort order';
 COMMENT ON FUNCTION msgstore.response_input_items(text, text, text, int, text) IS

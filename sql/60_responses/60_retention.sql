@@ -1,17 +1,26 @@
 -- responses: removing old responses, and the periodic work of the worker.
 
--- The events of responses that were just removed. A statement of its own, whose
--- snapshot has the events that others added before they let go of the response.
-CREATE FUNCTION msgstore._delete_events(tenants text[], ids text[])
+-- Events and search entries are removed by later statements, whose snapshots have
+-- those that others added before they let go of the response.
+CREATE FUNCTION msgstore._remove_responses(tenants text[], ids text[])
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    removed bigint;
 BEGIN
+    DELETE FROM msgstore.responses r
+    USING unnest(tenants, ids) g (tenant_id, id)
+    WHERE r.tenant_id = g.tenant_id AND r.id = g.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
     DELETE FROM msgstore.response_events e
     USING unnest(tenants, ids) g (tenant_id, id)
     WHERE e.tenant_id = g.tenant_id AND e.response_id = g.id;
-    RETURN coalesce(cardinality(ids), 0);
+    DELETE FROM msgstore.response_search_entries e
+    USING unnest(tenants, ids) g (tenant_id, id)
+    WHERE e.tenant_id = g.tenant_id AND e.response_id = g.id;
+    RETURN removed;
 END
 $$;
 
@@ -43,28 +52,22 @@ BEGIN
         WHERE msgstore._forget_response(o.tenant_id, o.id, o.version);
         RETURN removed;
     END IF;
-    WITH gone AS (
-        DELETE FROM msgstore.responses r
-        USING (
-            SELECT o.tenant_id, o.id
-            FROM unnest(ARRAY['completed', 'failed', 'cancelled']) done (status)
-            CROSS JOIN LATERAL (
-                SELECT r.tenant_id, r.id, r.created_at
-                FROM msgstore.responses r
-                WHERE r.background AND r.status = done.status
-                    AND r.created_at < cutoff AND NOT r.on_hold
-                    AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
-                ORDER BY r.created_at, r.id LIMIT most
-                FOR UPDATE SKIP LOCKED
-            ) o
-            ORDER BY o.created_at, o.id LIMIT most
+    SELECT array_agg(o.tenant_id), array_agg(o.id) INTO tenants, ids
+    FROM (
+        SELECT o.tenant_id, o.id
+        FROM unnest(ARRAY['completed', 'failed', 'cancelled']) done (status)
+        CROSS JOIN LATERAL (
+            SELECT r.tenant_id, r.id, r.created_at
+            FROM msgstore.responses r
+            WHERE r.background AND r.status = done.status
+                AND r.created_at < cutoff AND NOT r.on_hold
+                AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+            ORDER BY r.created_at, r.id LIMIT most
+            FOR UPDATE SKIP LOCKED
         ) o
-        WHERE r.tenant_id = o.tenant_id AND r.id = o.id
-        RETURNING r.tenant_id, r.id
-    )
-    SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
-    FROM gone g;
-    RETURN msgstore._delete_events(tenants, ids);
+        ORDER BY o.created_at, o.id LIMIT most
+    ) o;
+    RETURN msgstore._remove_responses(tenants, ids);
 END
 $$;
 
@@ -94,22 +97,16 @@ BEGIN
         WHERE msgstore._forget_response(o.tenant_id, o.id, o.version);
         RETURN removed;
     END IF;
-    WITH gone AS (
-        DELETE FROM msgstore.responses r
-        USING (
-            SELECT o.tenant_id, o.id
-            FROM msgstore.responses o
-            WHERE o.background AND o.status IN ('completed', 'failed', 'cancelled')
-                AND o.ended_at < ended_before AND NOT o.on_hold
-            ORDER BY o.ended_at LIMIT most
-            FOR UPDATE SKIP LOCKED
-        ) o
-        WHERE r.tenant_id = o.tenant_id AND r.id = o.id
-        RETURNING r.tenant_id, r.id
-    )
-    SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
-    FROM gone g;
-    RETURN msgstore._delete_events(tenants, ids);
+    SELECT array_agg(o.tenant_id), array_agg(o.id) INTO tenants, ids
+    FROM (
+        SELECT o.tenant_id, o.id
+        FROM msgstore.responses o
+        WHERE o.background AND o.status IN ('completed', 'failed', 'cancelled')
+            AND o.ended_at < ended_before AND NOT o.on_hold
+        ORDER BY o.ended_at LIMIT most
+        FOR UPDATE SKIP LOCKED
+    ) o;
+    RETURN msgstore._remove_responses(tenants, ids);
 END
 $$;
 
@@ -169,18 +166,13 @@ BEGIN
                     FROM leaving l
                     WHERE msgstore._forget_response(
                         l.tenant_id, l.id, l.version) $q$
-                ELSE $q$, gone AS (
-                        DELETE FROM msgstore.responses r USING leaving l
-                        WHERE r.tenant_id = l.tenant_id AND r.id = l.id
-                        RETURNING r.tenant_id, r.id)
-                    SELECT count(*), array_agg(g.tenant_id), array_agg(g.id)
-                    FROM gone g $q$
+                ELSE $q$ SELECT 0, array_agg(l.tenant_id), array_agg(l.id)
+                    FROM leaving l $q$
            END
     INTO removed, tenants, ids
     USING scope.tenant, scope.owner,
         extract(epoch FROM now() - older_than)::bigint;
-    PERFORM msgstore._delete_events(tenants, ids);
-    RETURN removed;
+    RETURN removed + msgstore._remove_responses(tenants, ids);
 END
 $$;
 
@@ -209,7 +201,8 @@ $$;
 
 -- Removes what has ended, or was last used, too long ago: at most
 -- msgstore.response_cleanup_batch of each. Ancestors are removed as well: data
--- that must go does not stay for a chain.
+-- that must go does not stay for a chain. Each branch reads one index, because
+-- an unused response is in another one than a used one.
 CREATE FUNCTION msgstore._expire_by_age(max_age interval, max_idle interval)
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -218,44 +211,41 @@ CREATE FUNCTION msgstore._expire_by_age(max_age interval, max_idle interval)
 DECLARE
     most CONSTANT int :=
         current_setting('msgstore.response_cleanup_batch')::int;
-    removed bigint := 0;
+    -- Variables, because an index cannot be searched by a volatile function.
+    ended_before CONSTANT timestamptz := CASE WHEN max_age > interval '0'
+        THEN clock_timestamp() - max_age END;
+    used_before CONSTANT timestamptz := CASE WHEN max_idle > interval '0'
+        THEN clock_timestamp() - max_idle END;
+    removed bigint;
     tenants text[];
     ids text[];
 BEGIN
-    IF max_age > interval '0' THEN
-        WITH gone AS (
-            DELETE FROM msgstore.responses r
-            USING (
-                SELECT o.tenant_id, o.id
-                FROM msgstore.responses o
-                WHERE o.ended_at < clock_timestamp() - max_age AND NOT o.on_hold
-                ORDER BY o.ended_at LIMIT most
-                FOR UPDATE SKIP LOCKED
-            ) o
-            WHERE r.tenant_id = o.tenant_id AND r.id = o.id
-            RETURNING r.tenant_id, r.id
-        )
-        SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
-        FROM gone g;
-        removed := removed + msgstore._delete_events(tenants, ids);
+    SELECT array_agg(o.tenant_id), array_agg(o.id) INTO tenants, ids
+    FROM (
+        SELECT r.tenant_id, r.id FROM msgstore.responses r
+        WHERE r.ended_at < greatest(ended_before, used_before)
+            AND r.last_used_at IS NULL AND NOT r.on_hold
+        ORDER BY r.ended_at LIMIT most
+        FOR UPDATE SKIP LOCKED) o;
+    removed := msgstore._remove_responses(tenants, ids);
+    IF ended_before IS NOT NULL THEN
+        SELECT array_agg(o.tenant_id), array_agg(o.id) INTO tenants, ids
+        FROM (
+            SELECT r.tenant_id, r.id FROM msgstore.responses r
+            WHERE r.ended_at < ended_before
+                AND r.last_used_at IS NOT NULL AND NOT r.on_hold
+            ORDER BY r.ended_at LIMIT most
+            FOR UPDATE SKIP LOCKED) o;
+        removed := removed + msgstore._remove_responses(tenants, ids);
     END IF;
-    IF max_idle > interval '0' THEN
-        WITH gone AS (
-            DELETE FROM msgstore.responses r
-            USING (
-                SELECT o.tenant_id, o.id
-                FROM msgstore.responses o
-                WHERE o.last_used_at < clock_timestamp() - max_idle
-                    AND NOT o.on_hold
-                ORDER BY o.last_used_at LIMIT most
-                FOR UPDATE SKIP LOCKED
-            ) o
-            WHERE r.tenant_id = o.tenant_id AND r.id = o.id
-            RETURNING r.tenant_id, r.id
-        )
-        SELECT array_agg(g.tenant_id), array_agg(g.id) INTO tenants, ids
-        FROM gone g;
-        removed := removed + msgstore._delete_events(tenants, ids);
+    IF used_before IS NOT NULL THEN
+        SELECT array_agg(o.tenant_id), array_agg(o.id) INTO tenants, ids
+        FROM (
+            SELECT r.tenant_id, r.id FROM msgstore.responses r
+            WHERE r.last_used_at < used_before AND NOT r.on_hold
+            ORDER BY r.last_used_at LIMIT most
+            FOR UPDATE SKIP LOCKED) o;
+        removed := removed + msgstore._remove_responses(tenants, ids);
     END IF;
     RETURN removed;
 END
@@ -292,33 +282,44 @@ END
 $$;
 
 -- A check every minute is enough, unless there is more to do than fits into one
--- transaction.
+-- transaction. Responses are indexed sooner, in batches of some milliseconds that
+-- leave most of the time to events.
 CREATE FUNCTION msgstore._response_turn() RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET jit = off
     AS $$
 DECLARE
+    index_batch CONSTANT int := 25;
     changed CONSTANT bigint := msgstore._response_housekeeping();
     merged CONSTANT bigint := msgstore._merge_usage();
     recorded CONSTANT bigint := msgstore._record_refusals();
+    audit_age CONSTANT interval :=
+        current_setting('msgstore.response_audit_max_age')::interval;
+    purged CONSTANT bigint := msgstore._purge_audit(audit_age);
+    indexed CONSTANT bigint := msgstore._index_responses(index_batch);
 BEGIN
-    IF changed >= current_setting('msgstore.response_cleanup_batch')::bigint THEN
-        RETURN 1000;
-    END IF;
-    IF merged + recorded > 0
-        OR current_setting('msgstore.response_max_age')::interval > interval '0'
-        OR current_setting('msgstore.response_max_idle')::interval > interval '0'
-        OR EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
-        OR msgstore._memory_has_background()
-    THEN
-        RETURN 60000;
-    END IF;
-    RETURN -1;
+    RETURN CASE
+        WHEN indexed = index_batch THEN 100
+        WHEN indexed > 0
+            OR greatest(changed, purged)
+                >= current_setting('msgstore.response_cleanup_batch')::bigint
+            THEN 1000
+        WHEN merged + recorded > 0
+            OR greatest(
+                audit_age,
+                current_setting('msgstore.response_max_age')::interval,
+                current_setting('msgstore.response_max_idle')::interval)
+                > interval '0'
+            OR EXISTS (SELECT FROM msgstore.responses r WHERE r.background)
+            OR msgstore._memory_has_background()
+            THEN 60000
+        ELSE -1 END;
 END
 $$;
 
-REVOKE ALL ON FUNCTION msgstore._delete_events(text[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._remove_responses(text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.cleanup_responses(bigint, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._expire_responses(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.purge_responses(interval) FROM PUBLIC;
@@ -327,8 +328,8 @@ REVOKE ALL ON FUNCTION msgstore._expire_by_age(interval, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
 
-COMMENT ON FUNCTION msgstore._delete_events(text[], text[]) IS
-    'Removes the events of these responses and returns the number of the responses';
+COMMENT ON FUNCTION msgstore._remove_responses(text[], text[]) IS
+    'Removes these responses, with their events and search entries, from the durable store; returns their number';
 COMMENT ON FUNCTION msgstore.cleanup_responses(bigint, int) IS
     'Removes completed, failed and cancelled background responses created before the cutoff, a time in Unix seconds: the oldest, at most batch of them (null: msgstore.response_cleanup_batch). Returns the number removed';
 COMMENT ON FUNCTION msgstore._expire_responses(timestamptz) IS
@@ -342,4 +343,4 @@ COMMENT ON FUNCTION msgstore._expire_by_age(interval, interval) IS
 COMMENT ON FUNCTION msgstore._response_housekeeping() IS
     'Maintains both stores for the worker: fails responses without a heartbeat for msgstore.response_stale_after and removes finished background responses older than msgstore.response_ttl, and by msgstore.response_max_age and msgstore.response_max_idle. Returns the number of responses changed';
 COMMENT ON FUNCTION msgstore._response_turn() IS
-    'Runs _response_housekeeping, _merge_usage and _record_refusals. Returns the milliseconds until the worker must call it again, or -1 if there is nothing to look after';
+    'Runs _response_housekeeping, _merge_usage, _record_refusals, _purge_audit and _index_responses. Returns the milliseconds until the worker must call it again, or -1 if there is nothing to look after';

@@ -1,4 +1,4 @@
--- maintenance: check of the index of messages.
+-- maintenance: check of the indexes of messages and of responses.
 
 CREATE FUNCTION msgstore._check_search()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
@@ -19,6 +19,18 @@ BEGIN
         AND NOT EXISTS (
             SELECT FROM msgstore.messages m
             WHERE m.tenant_id = e.tenant_id AND m.id = e.message_id);
+
+    RETURN QUERY
+    SELECT 'search entry without response', format('response %s', e.response_id),
+           'The index of responses has it, but the response does not exist.',
+           format('DELETE FROM msgstore.response_search_entries'
+                  ' WHERE tenant_id = %L AND response_id = %L',
+                  e.tenant_id, e.response_id)
+    FROM msgstore.response_search_entries e
+    WHERE scope IN ('', e.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.responses r
+            WHERE r.tenant_id = e.tenant_id AND r.id = e.response_id);
 
     IF NOT current_setting('msgstore.search')::boolean THEN
         RETURN;
@@ -52,4 +64,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_search() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_search() IS
-    'Finds entries of the index of messages without a message, and messages that are not indexed and do not wait to be';
+    'Finds entries of the indexes without a message or response, and messages that are not indexed and do not wait to be';

@@ -196,7 +196,7 @@ CREATE FUNCTION msgstore._gateway_functions()
             search_messages,search_conversations,
             get_attachment,_conversation_id,_live_feed,stream_page,event_page,list_subscriptions,
             get_response,response_with_chain,list_responses,
-            response_input_items,response_event_stream,
+            search_responses,response_input_items,response_event_stream,
             get_response_conversation,list_conversation_items,
             get_conversation_item,metrics,metrics_detail}')
     ) AS g (level, severity, names),

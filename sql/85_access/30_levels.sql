@@ -48,7 +48,7 @@ CREATE FUNCTION msgstore._access_rights()
             list_conversation_items,get_conversation_item,
             response_events,response_event_stream,
             list_response_usage,
-            branches,list_responses,response_input_items,
+            branches,list_responses,search_responses,response_input_items,
             metrics,metrics_detail,channel_metrics,latency_histogram}'),
         ('{read}', 'table', '{
             inbound_events,outbound_messages,conversations,channels,status_words,
@@ -63,7 +63,7 @@ CREATE FUNCTION msgstore._access_rights()
             conversation_rows,conversation_activity,conversation_changes,
             conversation_states,read_marks}'),
         ('{process}', 'function', '{
-            index_messages,
+            index_messages,index_responses,
             process,claim,heartbeat,complete,fail,reap_stale,
             claim_outbound,heartbeat_outbound,sent,send_failed,reap_outbound,
             claim_requests,record_answer,claim_notifications,record_notification,
@@ -82,7 +82,7 @@ CREATE FUNCTION msgstore._access_rights()
             set_stream_retention,list_stream_retention,truncate_stream,tombstone_stream,
             erase_events,seal_log,verify_log,
             compact_stream,compact_host,delete_snapshot,apply_snapshot_retention,
-            cleanup_responses,purge_responses,hold_response,
+            cleanup_responses,purge_responses,hold_response,rebuild_response_search,
             create_api_key,revoke_api_key,list_api_keys,
             set_tenant_limit,list_tenant_limits,_stat_worker,
             create_source,rotate_source_secret,drop_source,list_sources,

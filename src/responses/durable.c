@@ -13,66 +13,75 @@
 #include "utils/timestamp.h"
 
 #include "responses/durable.h"
+#include "responses/status.h"
 #include "server/statement.h"
 
-/* The columns, in the order of the statements below. */
+/*
+ * The columns, in the order of the statements below. It is the order of the
+ * table, and no column is left out: so a row is read as it is stored, without
+ * the cost of a projection.
+ */
 enum
 {
-	COLUMN_ID = 1,
-	COLUMN_TENANT_ID,
+	COLUMN_TENANT_ID = 1,
+	COLUMN_ID,
 	COLUMN_OWNER,
 	COLUMN_STATUS,
 	COLUMN_MODEL,
 	COLUMN_PREVIOUS,
 	COLUMN_INPUT,
 	COLUMN_OUTPUT,
-	COLUMN_ERROR,
-	COLUMN_EXTENSIONS,
 	COLUMN_USAGE_INPUT,
 	COLUMN_USAGE_OUTPUT,
 	COLUMN_USAGE_TOTAL,
+	COLUMN_ERROR,
+	COLUMN_EXTENSIONS,
 	COLUMN_CREATED_AT,
 	COLUMN_COMPLETED_AT,
+	COLUMN_DELETED_AT,
 	COLUMN_BACKGROUND,
 	COLUMN_BACKGROUND_REQUEST,
 	COLUMN_WORKER_ID,
 	COLUMN_WORKER_HEARTBEAT,
 	COLUMN_ATTEMPT_COUNT,
-	COLUMN_DELETED_AT,
-	COLUMN_ENDED_AT
+	COLUMN_ENDED_AT,
+	COLUMN_LAST_USED_AT,
+	COLUMN_ON_HOLD
 };
 
-#define COLUMNS COLUMN_ENDED_AT
+#define COLUMNS COLUMN_ON_HOLD
+
+/* A new response has no use and no hold. */
+#define COLUMNS_GIVEN COLUMN_ENDED_AT
 
 #define COLUMN_LIST                                                            \
-	"id, tenant_id, owner, status, model, previous_response_id, input,"        \
-	" output, error, extensions, usage_input_tokens, usage_output_tokens,"     \
-	" usage_total_tokens, created_at, completed_at, background,"               \
+	"tenant_id, id, owner, status, model, previous_response_id, input,"        \
+	" output, usage_input_tokens, usage_output_tokens, usage_total_tokens,"    \
+	" error, extensions, created_at, completed_at, deleted_at, background,"    \
 	" background_request, worker_id, worker_heartbeat, attempt_count,"         \
-	" deleted_at, ended_at"
+	" ended_at, last_used_at, on_hold"
 
 #define QUALIFIED_COLUMN_LIST                                                  \
-	"r.id, r.tenant_id, r.owner, r.status, r.model, r.previous_response_id,"   \
-	" r.input, r.output, r.error, r.extensions, r.usage_input_tokens,"         \
-	" r.usage_output_tokens, r.usage_total_tokens, r.created_at,"              \
-	" r.completed_at, r.background, r.background_request, r.worker_id,"        \
-	" r.worker_heartbeat, r.attempt_count, r.deleted_at, r.ended_at"
-
-#define COLUMN_TYPES                                                           \
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,  \
-		JSONBOID, JSONBOID, INT4OID, INT4OID, INT4OID, INT8OID, INT8OID,       \
-		BOOLOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID,   \
-		TIMESTAMPTZOID
+	"r.tenant_id, r.id, r.owner, r.status, r.model, r.previous_response_id,"   \
+	" r.input, r.output, r.usage_input_tokens, r.usage_output_tokens,"         \
+	" r.usage_total_tokens, r.error, r.extensions, r.created_at,"              \
+	" r.completed_at, r.deleted_at, r.background, r.background_request,"       \
+	" r.worker_id, r.worker_heartbeat, r.attempt_count, r.ended_at,"           \
+	" r.last_used_at, r.on_hold"
 
 /* Inserts nothing if the tenant has used the ID. */
 static Statement insert_response = {
-	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ", last_used_at)"
+	.sql = "INSERT INTO msgstore.responses (" COLUMN_LIST ")"
 		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-		   " $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-		   " $22)"
+		   " $14, $15, $16, $17, $18, $19, $20, $21, $22, NULL, false)"
 		   " ON CONFLICT DO NOTHING",
-	.nargs = COLUMNS,
-	.argtypes = {COLUMN_TYPES},
+	.nargs = COLUMNS_GIVEN,
+	.argtypes = {TEXTOID,  TEXTOID,		  TEXTOID,	TEXTOID,
+				 TEXTOID,  TEXTOID,		  JSONBOID, JSONBOID,
+				 INT4OID,  INT4OID,		  INT4OID,	JSONBOID,
+				 JSONBOID, INT8OID,		  INT8OID,	TIMESTAMPTZOID,
+				 BOOLOID,  JSONBOID,	  TEXTOID,	TIMESTAMPTZOID,
+				 INT4OID,  TIMESTAMPTZOID},
 	.table = "responses"};
 
 static Statement find_response = {.sql = "SELECT " COLUMN_LIST
@@ -85,7 +94,11 @@ static Statement find_response = {.sql = "SELECT " COLUMN_LIST
 /* Its own tenant, "", comes first; two others are too many. */
 static Statement find_tenant = {.sql =
 									"SELECT tenant_id FROM msgstore.responses"
-									" WHERE id = $1 ORDER BY tenant_id LIMIT 2",
+									" WHERE tenant_id = '' AND id = $1"
+									" UNION ALL"
+									" SELECT tenant_id FROM msgstore.responses"
+									" WHERE tenant_id <> '' AND id = $1"
+									" ORDER BY tenant_id LIMIT 2",
 								.nargs = 1,
 								.argtypes = {TEXTOID},
 								.table = "responses"};
@@ -124,7 +137,7 @@ static Statement update_response = {
 		   " usage_output_tokens = $8, usage_total_tokens = $9,"
 		   " completed_at = $10, background_request = $11, worker_id = $12,"
 		   " worker_heartbeat = $13, attempt_count = $14, deleted_at = $15,"
-		   " ended_at = $16, last_used_at = coalesce(last_used_at, $16)"
+		   " ended_at = $16"
 		   " WHERE tenant_id = $1 AND id = $2",
 	.nargs = 16,
 	.argtypes = {TEXTOID,
@@ -174,6 +187,29 @@ static void put_text(Row *row, const char *text);
 static void put_jsonb(Row *row, const Jsonb *jsonb);
 static void put_usage(Row *row, const Response *response);
 static void put_timestamp(Row *row, TimestampTz timestamp);
+static bool is_array(Datum document);
+static uint32 head_of(Datum document);
+
+PG_FUNCTION_INFO_V1(msgstore_response_is_sound);
+
+/* The constraint of the table: see sql/60_responses/10_table.sql. */
+Datum
+msgstore_response_is_sound(PG_FUNCTION_ARGS)
+{
+	Size id_bytes;
+
+	for (int i = 0; i < 4; i++)
+	{
+		if (PG_ARGISNULL(i))
+			PG_RETURN_BOOL(false);
+	}
+	id_bytes = VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0));
+	PG_RETURN_BOOL(
+		id_bytes > 0 && id_bytes <= RESPONSES_MAX_ID_BYTES &&
+		responses_status_exists(text_to_cstring(PG_GETARG_TEXT_PP(1))) &&
+		is_array(PG_GETARG_DATUM(2)) && is_array(PG_GETARG_DATUM(3)) &&
+		(PG_ARGISNULL(4) || (head_of(PG_GETARG_DATUM(4)) & JB_FOBJECT) != 0));
+}
 
 bool
 responses_durable_insert(const Response *response)
@@ -182,27 +218,27 @@ responses_durable_insert(const Response *response)
 	bool inserted;
 
 	SPI_connect();
-	put_text(&row, response->id);
 	put_text(&row, response->tenant_id);
+	put_text(&row, response->id);
 	put_text(&row, response->owner);
 	put_text(&row, response->status);
 	put_text(&row, response->model);
 	put_text(&row, response->previous_response_id);
 	put_jsonb(&row, response->input);
 	put_jsonb(&row, response->output);
+	put_usage(&row, response);
 	put_jsonb(&row, response->error);
 	put_jsonb(&row, response->extensions);
-	put_usage(&row, response);
 	put(&row, Int64GetDatum(response->created_at), false);
 	put(&row,
 		Int64GetDatum(response->completed_at),
 		response->completed_at == 0);
+	put_timestamp(&row, response->deleted_at);
 	put(&row, BoolGetDatum(response->background), false);
 	put_jsonb(&row, response->background_request);
 	put_text(&row, response->worker_id);
 	put_timestamp(&row, response->worker_heartbeat);
 	put(&row, Int32GetDatum(response->attempt_count), false);
-	put_timestamp(&row, response->deleted_at);
 	put_timestamp(&row, response->ended_at);
 	statement_execute(&insert_response, row.values, row.nulls);
 	inserted = SPI_processed == 1;
@@ -431,4 +467,24 @@ static void
 put_timestamp(Row *row, TimestampTz timestamp)
 {
 	put(row, TimestampTzGetDatum(timestamp), timestamp == DT_NOBEGIN);
+}
+
+/* A scalar is stored as an array with one element. */
+static bool
+is_array(Datum document)
+{
+	uint32 head = head_of(document);
+
+	return (head & JB_FARRAY) != 0 && (head & JB_FSCALAR) == 0;
+}
+
+/* Of a document that may be large, compressed or stored out of line. */
+static uint32
+head_of(Datum document)
+{
+	struct varlena *start = PG_DETOAST_DATUM_SLICE(document, 0, sizeof(uint32));
+	uint32 head;
+
+	memcpy(&head, VARDATA_ANY(start), sizeof(uint32));
+	return head;
 }

@@ -46,14 +46,22 @@ msgstore_check_response_move(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-void
-responses_check_status(const char *status)
+bool
+responses_status_exists(const char *status)
 {
 	for (Size i = 0; i < lengthof(statuses); i++)
 	{
 		if (strcmp(status, statuses[i]) == 0)
-			return;
+			return true;
 	}
+	return false;
+}
+
+void
+responses_check_status(const char *status)
+{
+	if (responses_status_exists(status))
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_MS_BAD_REQUEST),
 			 errmsg("invalid status \"%.*s\"",

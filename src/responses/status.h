@@ -6,6 +6,8 @@
 
 #include "responses/response.h"
 
+extern bool responses_status_exists(const char *status);
+
 /* Raises MS400 for an unknown status. */
 extern void responses_check_status(const char *status);
 

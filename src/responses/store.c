@@ -7,20 +7,29 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "responses/durable.h"
 #include "responses/memory.h"
+#include "responses/search.h"
 #include "responses/status.h"
 #include "responses/store.h"
 #include "responses/turn.h"
 #include "responses/usage.h"
 #include "server/errors.h"
 #include "server/settings.h"
+#include "wake/wake.h"
+
+/* How often a session wakes the worker for what can wait. */
+#define USAGE_INTERVAL_MS 60000
+#define SEARCH_INTERVAL_MS 1000
 
 static Response *find(const ResponseKey *key, bool lock);
 static Response *
 find_of_tenant(const char *tenant_id, const char *id, bool lock);
+static void leave_to_worker(const Response *response, const Usage *before);
 
 Response *
 responses_find(const ResponseKey *key)
@@ -75,7 +84,7 @@ responses_change(const ResponseKey *key, ResponsesChange change, void *arg)
 		if (!in_memory)
 		{
 			responses_durable_update(response);
-			usage_add(response, &usage);
+			leave_to_worker(response, &usage);
 		}
 		else if (!responses_memory_update(response))
 			continue;
@@ -92,7 +101,7 @@ responses_insert(const Response *response)
 		return responses_memory_insert(response);
 	if (!responses_durable_insert(response))
 		return false;
-	usage_add(response, NULL);
+	leave_to_worker(response, NULL);
 	return true;
 }
 
@@ -127,4 +136,26 @@ find_of_tenant(const char *tenant_id, const char *id, bool lock)
 	return responses_are_in_memory()
 			   ? responses_memory_find(tenant_id, id, false)
 			   : responses_durable_find(tenant_id, id, lock);
+}
+
+/*
+ * Once awake, the worker comes back as long as there is something to merge or
+ * to index. To wake it at each save would be a turn of all its tasks for each.
+ */
+static void
+leave_to_worker(const Response *response, const Usage *before)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	bool has_usage = usage_add(response, before);
+	bool is_searched = search_note(response);
+
+	if ((!has_usage && !is_searched) ||
+		!TimestampDifferenceExceeds(last,
+									now,
+									is_searched ? SEARCH_INTERVAL_MS
+												: USAGE_INTERVAL_MS))
+		return;
+	last = now;
+	wake_at_commit();
 }

@@ -4,7 +4,8 @@
  *
  * Adding to a sum in place would make all sessions that save responses of a
  * model wait for each other. Each change is a row of response_usage_changes
- * instead, and the worker merges them.
+ * instead, and the worker merges them. Nobody looks for one of these rows, so
+ * the table has no index, which would cost a save more than the row itself.
  */
 #include "postgres.h"
 
@@ -13,21 +14,15 @@
 #include "utils/date.h"
 #include "utils/timestamp.h"
 
-#include "inbox/uuid7.h"
 #include "responses/compose.h"
 #include "responses/fields.h"
 #include "responses/usage.h"
 #include "server/row_statement.h"
-#include "wake/wake.h"
-
-/* The worker merges once a minute as long as there is something to merge. */
-#define WAKE_INTERVAL_MS 60000
 
 /* The columns of response_usage_changes. */
 enum
 {
 	TENANT_ID,
-	ID,
 	MODEL,
 	DAY,
 	RESPONSES,
@@ -38,13 +33,11 @@ enum
 typedef struct ChangeRow
 {
 	const Response *response;
-	pg_uuid_t id;
 	Usage change;
 } ChangeRow;
 
 static int64 exact_tokens(const Response *response, int i);
 static void read_row(const void *rows, int i, Datum *values, bool *nulls);
-static void wake_now_and_then(void);
 
 void
 usage_read(const Response *response, Usage *usage)
@@ -60,7 +53,7 @@ usage_read(const Response *response, Usage *usage)
 	}
 }
 
-void
+bool
 usage_add(const Response *response, const Usage *before)
 {
 	ChangeRow row = {.response = response};
@@ -77,12 +70,11 @@ usage_add(const Response *response, const Usage *before)
 	for (int i = 0; i < RESPONSES_USAGES; i++)
 		changed = changed || row.change.tokens[i] != 0;
 	if (!changed)
-		return;
-	inbox_make_uuid7(&row.id);
+		return false;
 	SPI_connect();
 	row_insert_any("response_usage_changes", COLUMNS, read_row, &row, 1);
 	SPI_finish();
-	wake_now_and_then();
+	return true;
 }
 
 /* The column holds no more than an int; then the extensions have the number. */
@@ -114,23 +106,10 @@ read_row(const void *rows, int i, Datum *values, bool *nulls)
 
 	memset(nulls, 0, COLUMNS * sizeof(bool));
 	values[TENANT_ID] = CStringGetTextDatum(row->response->tenant_id);
-	values[ID] = UUIDPGetDatum(&row->id);
 	values[MODEL] = CStringGetTextDatum(row->response->model);
 	values[DAY] =
 		DateADTGetDatum((DateADT) (row->response->ended_at / USECS_PER_DAY));
 	values[RESPONSES] = Int64GetDatum(row->change.responses);
 	for (int usage = 0; usage < RESPONSES_USAGES; usage++)
 		values[TOKENS + usage] = Int64GetDatum(row->change.tokens[usage]);
-}
-
-static void
-wake_now_and_then(void)
-{
-	static TimestampTz last = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!TimestampDifferenceExceeds(last, now, WAKE_INTERVAL_MS))
-		return;
-	last = now;
-	wake_at_commit();
 }

@@ -18,8 +18,8 @@ extern void usage_read(const Response *response, Usage *usage);
 
 /*
  * Adds the difference between what the stored response adds now and what it
- * added before it was changed (NULL: it is new).
+ * added before it was changed (NULL: it is new). Returns whether there is one.
  */
-extern void usage_add(const Response *response, const Usage *before);
+extern bool usage_add(const Response *response, const Usage *before);
 
 #endif /* RESPONSES_USAGE_H */

@@ -23,7 +23,7 @@ static Statement note_use = {
 	.sql = "UPDATE msgstore.responses r SET last_used_at = clock_timestamp()"
 		   " FROM (SELECT o.tenant_id, o.id FROM msgstore.responses o"
 		   " WHERE o.tenant_id = $1 AND o.id = ANY ($2)"
-		   " AND o.last_used_at < clock_timestamp()"
+		   " AND coalesce(o.last_used_at, o.ended_at) < clock_timestamp()"
 		   " - make_interval(secs => $3)"
 		   " ORDER BY o.id FOR NO KEY UPDATE SKIP LOCKED) u"
 		   " WHERE r.tenant_id = u.tenant_id AND r.id = u.id",

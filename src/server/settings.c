@@ -39,9 +39,11 @@ int msgstore_purge_payloads_after;
 char *msgstore_redact_keys;
 int msgstore_replace_invalid_text;
 bool msgstore_response_audit;
+int msgstore_response_audit_max_age;
 int msgstore_response_cleanup_batch;
 int msgstore_response_max_age;
 int msgstore_response_max_idle;
+bool msgstore_response_search;
 int msgstore_response_stale_after;
 int msgstore_response_store;
 int msgstore_response_ttl;
@@ -227,6 +229,14 @@ static const NumberSetting number_settings[] = {
 	 INT_MAX,
 	 PGC_SIGHUP,
 	 GUC_UNIT_S},
+	{"msgstore.response_audit_max_age",
+	 "Age at which a row of response_audit is removed; 0 means never.",
+	 &msgstore_response_audit_max_age,
+	 0,
+	 0,
+	 INT_MAX,
+	 PGC_SUSET,
+	 GUC_UNIT_S},
 	{"msgstore.response_cleanup_batch",
 	 "Maximum number of background responses removed in one transaction.",
 	 &msgstore_response_cleanup_batch,
@@ -368,6 +378,9 @@ settings_define(GucStringAssignHook assign_redact_keys)
 		"msgstore.response_audit",
 		"Records who was refused a response of another owner, and who deleted or cancelled one.",
 		&msgstore_response_audit);
+	define_switch("msgstore.response_search",
+				  "Indexes responses of the table for search_responses().",
+				  &msgstore_response_search);
 	define_choice(
 		"msgstore.replace_invalid_text",
 		"What read_payload() does with characters that PostgreSQL cannot store: refuse or replace.",

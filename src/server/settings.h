@@ -47,13 +47,15 @@ extern int msgstore_purge_payloads_after;	  /* seconds, 0: never */
 extern char *msgstore_redact_keys;			  /* comma-separated */
 extern int msgstore_replace_invalid_text;	  /* an InvalidText */
 extern bool msgstore_response_audit;
+extern int msgstore_response_audit_max_age; /* seconds; 0: kept for good */
 extern int msgstore_response_cleanup_batch; /* responses */
 extern int msgstore_response_max_age;		/* seconds; 0: kept for good */
 extern int msgstore_response_max_idle;		/* seconds; 0: kept for good */
-extern int msgstore_response_stale_after;	/* seconds */
-extern int msgstore_response_store;			/* a ResponsesStore */
-extern int msgstore_response_ttl;			/* seconds; 0: kept for good */
-extern int msgstore_seal_interval;			/* seconds */
+extern bool msgstore_response_search;
+extern int msgstore_response_stale_after; /* seconds */
+extern int msgstore_response_store;		  /* a ResponsesStore */
+extern int msgstore_response_ttl;		  /* seconds; 0: kept for good */
+extern int msgstore_seal_interval;		  /* seconds */
 extern bool msgstore_search;
 extern int msgstore_snippet_length; /* grapheme clusters */
 extern char *msgstore_tenant_id;	/* "" means no scoping */

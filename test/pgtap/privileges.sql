@@ -104,6 +104,10 @@ INSERT INTO calls VALUES
     ('response_with_chain', $$SELECT msgstore.response_with_chain('pgtap')$$),
     ('branches', $$SELECT msgstore.branches('pgtap')$$),
     ('list_responses', 'SELECT msgstore.list_responses()'),
+    ('search_responses', $$DO 'BEGIN PERFORM msgstore.search_responses(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS400'' THEN NULL; END'$$),
+    ('index_responses', 'SELECT msgstore.index_responses(1)'),
+    ('rebuild_response_search', 'SELECT msgstore.rebuild_response_search()'),
     ('response_input_items', $$SELECT msgstore.response_input_items('pgtap')$$),
     ('update_response', $$SELECT msgstore.update_response('pgtap', '{}')$$),
     ('delete_response', $$SELECT msgstore.delete_response('pgtap')$$),

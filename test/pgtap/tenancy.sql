@@ -75,7 +75,7 @@ SELECT set_eq(
       WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant|_response_scope|_tenants_in_scope|_log_tenant'
       EXCEPT
       -- These call functions that do.
-      SELECT unnest(ARRAY['search_messages', 'search_conversations', 'index_messages', 'list_messages', 'get_conversation', 'update_conversation', 'mark_read', 'mark_unread', 'claim', 'sent', 'send_failed', 'record_status',
+      SELECT unnest(ARRAY['search_messages', 'search_conversations', 'index_messages', 'index_responses', 'list_messages', 'get_conversation', 'update_conversation', 'mark_read', 'mark_unread', 'claim', 'sent', 'send_failed', 'record_status',
         'requeue', 'requeue_dead_letters', 'replay', 'purge', 'reap_responses', 'stale_responses',
         'list_responses', 'branches', 'response_input_items', 'response_with_chain', 'metrics_detail',
         'get_response_conversation', 'update_response_conversation', 'delete_response_conversation',
@@ -136,7 +136,7 @@ SELECT set_eq(
         'recount', 'add_handler', 'remove_handler', 'create_subscription',
         'drop_subscription', 'resize_subscription', 'seek', 'rename_subscription', 'create_projection', 'pause_projection', 'resume_projection', 'rebuild_projection', 'retry_parked', 'list_projections', 'set_stream_retention', 'list_stream_retention', 'truncate_stream', 'tombstone_stream', 'erase_events', 'seal_log', 'verify_log', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
-        'purge_responses', 'hold_response', 'create_api_key', 'revoke_api_key', 'list_api_keys',
+        'purge_responses', 'hold_response', 'rebuild_response_search', 'create_api_key', 'revoke_api_key', 'list_api_keys',
         'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'rebuild_search', 'set_search_configuration', 'readiness', '_readiness',
         'create_source', 'rotate_source_secret', 'drop_source', 'list_sources',
         'verify_signature', 'test_source',
@@ -158,7 +158,7 @@ SELECT set_eq(
         'sources', 'source_secrets', 'source_tokens', 'attachments', 'thread_ids', 'message_parts', 'accounts', 'account_secrets',
         'destinations', 'destination_secrets', 'destination_news',
         'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'response_conversations',
-        'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'handlers', '_sendable_messages',
+        'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'response_search_changes', 'response_search_entries', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events', 'stream_event_keys',
         'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon'],

@@ -63,4 +63,17 @@ RESET msgstore.response_audit;
 SELECT delete_response('other');
 SELECT count(*) FROM response_audit WHERE response_id = 'other';
 
+-- Old rows stay, unless the setting says otherwise. The worker comes again for more.
+UPDATE response_audit SET happened_at = happened_at - interval '2 days';
+INSERT INTO response_audit (event, caller, response_id, response_owner) VALUES ('resource.deleted', '', 'new', '');
+SELECT count(*) > 2 AS several FROM response_audit;
+SELECT _response_turn() = 1000 AS more;
+SELECT count(*) > 2 AS several FROM response_audit;
+SET msgstore.response_audit_max_age = '1d';
+SET msgstore.response_cleanup_batch = 1;
+SELECT _response_turn();
+RESET msgstore.response_cleanup_batch;
+SELECT _response_turn();
+SELECT response_id FROM response_audit;
+
 DROP EXTENSION msgstore;

@@ -23,11 +23,11 @@ AS $$SELECT string_agg(id, ' ' ORDER BY id) FROM msgstore.responses$$;
 SELECT save_response(pg_temp.response('a')), save_response(pg_temp.response('b', previous => 'a')),
     save_response(pg_temp.response('c', previous => 'b')), save_response(pg_temp.response('held', previous => 'a')),
     save_response(pg_temp.response('runs', 'in_progress'));
-SELECT id, ended_at = last_used_at AS ended, on_hold FROM responses ORDER BY id;
+SELECT id, ended_at IS NOT NULL AS ended, last_used_at IS NOT NULL AS used, on_hold FROM responses ORDER BY id;
 SELECT hold_response('held');
 SELECT pg_temp.refusal($$SELECT hold_response('unknown')$$);
 -- Nothing goes by default.
-UPDATE responses SET ended_at = ended_at - interval '10 days', last_used_at = last_used_at - interval '10 days';
+UPDATE responses SET ended_at = ended_at - interval '10 days';
 SELECT _response_housekeeping(), pg_temp.there();
 -- The age from the end; the worker comes again.
 SET msgstore.response_max_age = '11d';
@@ -39,7 +39,7 @@ BEGIN READ ONLY;
 SELECT get_response('c') ->> 'id';
 COMMIT;
 SELECT get_response('b') ->> 'id', (SELECT count(*) FROM response_chain('b'));
-SELECT id, last_used_at > now() - interval '1 hour' AS used FROM responses WHERE ended_at IS NOT NULL ORDER BY id;
+SELECT id, last_used_at > now() - interval '1 hour' AS used FROM responses ORDER BY id;
 UPDATE responses SET last_used_at = now() - interval '23 hours' WHERE id = 'b';
 SELECT get_response('b') ->> 'id';
 SELECT last_used_at < now() - interval '22 hours' AS noted_before FROM responses WHERE id = 'b';
@@ -75,6 +75,17 @@ SELECT _response_turn(), _response_turn();
 SELECT pg_temp.there();
 RESET msgstore.response_cleanup_batch;
 RESET msgstore.response_max_age;
+-- Looking for what is due reads nothing else, however many responses there are.
+CREATE FUNCTION pg_temp.entries_read() RETURNS bigint LANGUAGE sql
+AS $$SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = 'msgstore.responses'::regclass$$;
+BEGIN;
+SELECT count(save_response(pg_temp.response('new' || i))) FROM generate_series(1, 100) i;
+UPDATE responses SET last_used_at = now() WHERE id LIKE 'new%0';
+SET LOCAL enable_seqscan = off;
+SELECT pg_temp.entries_read() AS before \gset
+SELECT _expire_by_age('1 day', '2 days'), _expire_responses(now() - interval '1 day');
+SELECT pg_temp.entries_read() - :before < 50 AS few;
+ROLLBACK;
 -- Only the tenant's responses; in memory nothing can be held.
 SET msgstore.tenant_id = 'a';
 SELECT pg_temp.refusal($$SELECT hold_response('runs')$$);

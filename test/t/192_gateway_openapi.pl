@@ -191,7 +191,7 @@ else
 console.log(JSON.stringify({ calls, wrong, operations: operations.length }));
 JS
 
-my $node = start_cluster('openapi');
+my $node = start_cluster('openapi', 'msgstore.response_search = on');
 my $gateway = MsgstoreGateway->new($node, flags => [ '--auth', 'on' ], env => { RESPONSES_MAX_BODY_BYTES => 262144 });
 my $key = $node->safe_psql('postgres',
 	"SELECT msgstore.create_api_key('', '{ingest,send,read,responses,append,consume,operate}')");

@@ -246,6 +246,7 @@ $gateway->stop;
 $gateway = MsgstoreGateway->new($node,
 	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 100000 });
 run_suite('memory');
+refused($gateway->get('/v1/responses?q=zebra'), 400, 'responses in memory cannot be searched', undef, 'no search in memory');
 is(sql('SET msgstore.response_store = durable; SELECT count(*) FROM msgstore.responses'),
 	31, 'the table did not change');
 
@@ -262,13 +263,20 @@ $other->stop;
 
 # The owner of a request: the one of its key, or the one that a header names.
 sql('ALTER DATABASE postgres RESET msgstore.response_store');
+sql('ALTER DATABASE postgres SET msgstore.response_search = on');
 {
 	my $owned = MsgstoreGateway->new($node, user => 'msgstore_gateway', env => { OWNER_HEADER => 'X-User' });
 	my $as = sub { my ($method, $path, $user, $body) = @_;
 		return $owned->request($method, $path, { 'X-User' => $user, $body ? ('Content-Type' => 'application/json') : () },
 			$body ? encode_json($body) : ()) };
 
-	is($as->('POST', '/v1/responses', 'ann', response('resp_ann'))->{status}, 201, 'saved by ann');
+	is($as->('POST', '/v1/responses', 'ann', response('resp_ann', output => [ { content => 'A zebra, and more' } ]))->{status},
+		201, 'saved by ann');
+	sql('SELECT msgstore.index_responses()');
+	my $find = sub { return [ map { $_->{id} } @{ $as->('GET', "/v1/responses?q=$_[1]", $_[0])->{json}{data} } ] };
+	is_deeply($find->(@$_), [ 'resp_ann' ], "ann finds $_->[1]") for [ ann => 'zebra' ], [ ann => '%22and+more%22&status=completed' ];
+	is_deeply($find->(@$_), [], "$_->[0] does not find $_->[1]") for [ ann => 'lion' ], [ ann => 'zebra&status=failed' ], [ bob => 'zebra' ];
+	refused($as->('GET', '/v1/responses?q=-zebra', 'ann'), 400, 'query "-zebra" has no word to search for', undef, 'only an excluded word');
 	is(sql(q{SELECT owner FROM msgstore.responses WHERE id = 'resp_ann'}), 'ann', 'who is its owner');
 	is($as->('GET', '/v1/responses/resp_ann', 'ann')->{status}, 200, 'ann sees it');
 	refused($as->('GET', '/v1/responses/resp_ann', 'bob'), 404, 'response not found', undef, 'bob does not');

@@ -13,7 +13,7 @@ use MsgstoreServer;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('tenants', "msgstore.workers = 0\nmsgstore.keep_refused = on");
+my $node = new_server('tenants', "msgstore.workers = 0\nmsgstore.keep_refused = on\nmsgstore.response_search = on");
 $node->start;
 
 sub sql { return $node->safe_psql($_[1], $_[0]) }
@@ -144,6 +144,8 @@ SELECT msgstore.branches('resp-1a');
 SELECT msgstore.response_chain('resp-2a');
 SELECT msgstore.list_responses(), msgstore.list_responses('resp-1b'), msgstore.list_responses(NULL, 'resp-1b');
 SELECT msgstore.response_input_items('resp-1b');
+SELECT jsonb_path_query_array(msgstore.search_responses('secret'), '$.data[*].id');
+SELECT msgstore.search_responses('secret', 'resp-1b');
 SELECT msgstore.stale_responses('0 s');
 SELECT msgstore.update_response('resp-1b', '{"status": "failed"}');
 SELECT msgstore.delete_response('resp-1b');
@@ -175,9 +177,9 @@ sql("SELECT msgstore._use_token(s, 'once', now() + interval '1 day') FROM msgsto
 sql('SELECT msgstore._merge_changes(2)', 'shared');
 sql('SELECT msgstore._merge_usage()', 'shared');
 sql("INSERT INTO msgstore.response_audit (tenant_id, event, caller, response_id, response_owner) VALUES ('b', 'secret', 'b', 'b', 'b')", 'shared');
-sql("INSERT INTO msgstore.response_usage_changes SELECT 'b', msgstore.uuid7(), 'secretb', current_date, 1, 1, 1, 1", 'shared');
+sql("INSERT INTO msgstore.response_usage_changes SELECT 'b', 'secretb', current_date, 1, 1, 1, 1", 'shared');
 session('tenant_b', 'shared', "SELECT msgstore.set_search_configuration('simple', 'sms')");
-sql('SELECT msgstore._index_batch(1)', 'shared');
+sql('SELECT msgstore._index_batch(1), msgstore._index_responses(1)', 'shared');
 # Everything that b has in progress is overdue.
 sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
 	UPDATE msgstore.outbox SET next_attempt_at = now() - interval '1 hour' WHERE next_attempt_at IS NOT NULL;
@@ -245,6 +247,7 @@ INSERT INTO msgstore.delivery_statuses SELECT 'b', msgstore.uuid7(), 'sms', 'y',
 SQL
 cmp_ok(sql("SET msgstore.tenant_id = 'b'; SELECT count(DISTINCT finding) FROM msgstore.check()", 'shared'), '>', 8, 'check() has many findings for b');
 
+sql('SELECT msgstore.index_responses()', $_) for qw(alone shared);
 
 # a calls every function, first those that read.
 my $probes = <<'SQL';
@@ -429,6 +432,8 @@ SELECT msgstore.drop_source('source-b');
 SELECT msgstore.set_search_configuration('english', 'sms', 'b');
 SELECT msgstore.set_search_configuration('english', 'sms') > 0;
 SELECT msgstore.index_messages();
+SELECT msgstore.index_responses();
+SELECT msgstore.rebuild_response_search();
 SELECT msgstore.rebuild_search() > 0;
 SELECT msgstore.add_handler('sms', 'pg_catalog.now');
 SELECT msgstore.remove_handler('sms', 'pg_catalog.now');
