@@ -15,7 +15,9 @@ static int64 read_number(const char *field,
 						 const JsonbValue *value,
 						 const char *expected,
 						 int64 least,
-						 int64 greatest);
+						 int64 greatest,
+						 bool *fraction);
+static bool is_fraction(const char *digits);
 static char *print_number(const JsonbValue *value);
 
 void
@@ -92,9 +94,11 @@ responses_read_integer(const char *field,
 					   int64 greatest)
 {
 	static const char expected[] = "The field must be an integer.";
-	int64 number = read_number(field, value, expected, least, greatest);
+	bool fraction;
+	int64 number =
+		read_number(field, value, expected, least, greatest, &fraction);
 
-	if (responses_is_fraction(value))
+	if (fraction)
 		responses_refuse_field(field, "is not an integer", expected);
 	return number;
 }
@@ -105,22 +109,20 @@ responses_read_seconds(const char *field,
 					   int64 least,
 					   int64 greatest)
 {
+	bool fraction;
+
 	return read_number(field,
 					   value,
 					   "The field must be a number of seconds.",
 					   least,
-					   greatest);
+					   greatest,
+					   &fraction);
 }
 
 bool
 responses_is_fraction(const JsonbValue *value)
 {
-	const char *point;
-
-	if (value->type != jbvNumeric)
-		return false;
-	point = strchr(print_number(value), '.');
-	return point != NULL && point[1 + strspn(point + 1, "0")] != '\0';
+	return value->type == jbvNumeric && is_fraction(print_number(value));
 }
 
 /* The number without its fraction. */
@@ -129,15 +131,19 @@ read_number(const char *field,
 			const JsonbValue *value,
 			const char *expected,
 			int64 least,
-			int64 greatest)
+			int64 greatest,
+			bool *fraction)
 {
 	int64 number;
+	char *digits;
 	char *end;
 
 	if (value->type != jbvNumeric)
 		responses_refuse_field(field, "is not a number", expected);
+	digits = print_number(value);
 	errno = 0;
-	number = strtoll(print_number(value), &end, 10);
+	number = strtoll(digits, &end, 10);
+	*fraction = is_fraction(end);
 	if (*end != '\0' && *end != '.')
 		responses_refuse_field(field, "is not an integer", expected);
 	if (errno != 0 || number < least || number > greatest)
@@ -149,6 +155,15 @@ read_number(const char *field,
 										least,
 										greatest));
 	return number;
+}
+
+/* Zeros after the point do not count. */
+static bool
+is_fraction(const char *digits)
+{
+	const char *point = strchr(digits, '.');
+
+	return point != NULL && point[1 + strspn(point + 1, "0")] != '\0';
 }
 
 /* Without an exponent. */
