@@ -62,7 +62,7 @@ def fill(database):
 def by_client(own):
     with own.server.fresh(TEMPLATE) as database, Usage(own.server) as usage:
         taken = timed(database, lambda: database.sql('CALL apply_all()'))
-        return {'rate': STORED / taken, **usage.of(STORED)}
+    return {'rate': STORED / taken, **usage.of(STORED)}
 
 
 def by_worker(own, function):
@@ -73,7 +73,7 @@ def by_worker(own, function):
                 taken = timed(database, lambda: database.sql(
                     f"SELECT msgstore.create_projection('p', 'account', '{function}', batch_size => {BATCH});"
                     " SELECT msgstore.wait_for('p', msgstore.latest_position(), NULL)"))
-                return {'rate': STORED / taken, **usage.of(STORED)}
+            return {'rate': STORED / taken, **usage.of(STORED)}
         finally:
             own.server.no_workers()
 
@@ -97,7 +97,7 @@ def sealed(own):
                 wait_until(120, 'the log is sealed', lambda: database.sql(
                     'SELECT max(last_position) = msgstore.latest_position() FROM msgstore.stream_seals') == 't')
                 taken = database.number('SELECT extract(epoch FROM max(sealed_at)) FROM msgstore.stream_seals') - start
-                return {'rate': STORED / taken, **usage.of(STORED)}
+            return {'rate': STORED / taken, **usage.of(STORED)}
         finally:
             own.server.no_workers()
             own.server.set('msgstore.seal_interval', '0')
