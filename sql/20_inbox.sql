@@ -190,6 +190,7 @@ DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
     refused msgstore.refused_events;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     DELETE FROM msgstore.refused_events r
     WHERE r.id = resubmit_refused.id AND scope IN ('', r.tenant_id)
     RETURNING r.* INTO refused;
@@ -327,4 +328,4 @@ COMMENT ON FUNCTION msgstore.read_payload(text) IS
 COMMENT ON FUNCTION msgstore.ingest(text, jsonb, text, text, boolean) IS
     'Stores an inbound event and wakes the worker at commit. payload: the provider''s JSON object. idempotency_key: remembered for two hours. mock: accept an event without a provider message id. Returns event_id and duplicate; if duplicate is true, nothing was stored and event_id is the id of the first event. Raises MS400 for an invalid argument, MS409 if the idempotency key was used with another payload, MS413 if the payload is too large';
 COMMENT ON FUNCTION msgstore.ingest_batch(jsonb) IS
-    'Stores an array of objects {channel, payload, idempotency_key, correlation_id, mock, relaxed, max_attachments} by the rules of ingest() in a few statements. relaxed: body and attachments are optional in all channels, and max_attachments replaces the setting. Returns one row per item, in order. A refused item has error_code (the SQLSTATE that ingest() would raise), error_message and error_detail, and does not affect the others. Raises MS400 if items is not an array';
+    'Stores an array of objects {channel, payload, idempotency_key, correlation_id, mock, relaxed, max_attachments, tenant_id} by the rules of ingest() in a few statements. tenant_id: in a session without a tenant, the tenant of the item. relaxed: body and attachments are optional in all channels, and max_attachments replaces the setting. Returns one row per item, in order. A refused item has error_code (the SQLSTATE that ingest() would raise), error_message and error_detail, and does not affect the others. Raises MS400 if items is not an array, MS421 or MS503, before anything is stored, if a tenant belongs to another slot or is fenced';

@@ -282,6 +282,7 @@ DECLARE
     ids uuid[];
     directions text[];
 BEGIN
+    PERFORM msgstore._check_all_here();
     IF dry_run THEN
         RETURN (SELECT count(*) FROM msgstore._find_dead_letters(
                     channel, error_code, died_from, died_until, event_ids));
@@ -331,6 +332,7 @@ CREATE FUNCTION msgstore.requeue(event_id uuid) RETURNS boolean
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_all_here();
     RETURN msgstore.requeue_dead_letters(event_ids => ARRAY[event_id]) > 0;
 END
 $$;

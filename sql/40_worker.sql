@@ -117,6 +117,7 @@ DECLARE
     tenants text[];
     ids uuid[];
 BEGIN
+    PERFORM msgstore._check_scope_here();
     SELECT array_agg(c.tenant_id), array_agg(c.event_id) INTO tenants, ids
     FROM msgstore._claim(processor_id, max_events) c;
     RETURN QUERY
@@ -137,6 +138,7 @@ DECLARE
     timeout CONSTANT interval := current_setting('msgstore.claim_timeout');
     renewed int;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     -- Never earlier than before: workers have scheduled their check by the old
     -- expiry.
     -- A locked claim is skipped: whoever has locked it is ending or renewing it.

@@ -146,6 +146,7 @@ CREATE FUNCTION msgstore._change_consent(
 DECLARE
     changed boolean;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._check_text('recipient', recipient, 510);
     IF reason NOT IN ('unsubscribed', 'complaint', 'manual') THEN
         RAISE EXCEPTION 'invalid reason "%"', left(reason, 64)

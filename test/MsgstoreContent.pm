@@ -136,6 +136,8 @@ INSERT INTO msgstore.purge_skipped
 SELECT tenant_id, 'events', event_id FROM msgstore.event_queue LIMIT 1;
 DROP TRIGGER refuse ON msgstore.messages;
 DROP FUNCTION refuse;
+SELECT msgstore.set_slot(1, 4), msgstore.set_slot_map(3, '{"": 1, "acme": 1, "other": 2}'),
+    msgstore.fence_tenant('moving');
 SQL
 	is( $node->safe_psql($database, 'SELECT status, count(*) FROM msgstore.inbound_events
 			GROUP BY 1 ORDER BY 1'),

@@ -213,6 +213,7 @@ BEGIN
                        - octet_length(n.changes) AS bytes_before
             FROM (
                 SELECT * FROM msgstore.conversation_changes n
+                WHERE NOT msgstore._is_elsewhere(n.tenant_id)
                 ORDER BY n.tenant_id, n.id
                 LIMIT most) n) n
         WHERE c.tenant_id = n.tenant_id AND c.id = n.id

@@ -102,6 +102,7 @@ DECLARE
     parent CONSTANT msgstore.conversations :=
         msgstore._find_conversation(conversation);
 BEGIN
+    PERFORM msgstore._check_tenant_here(parent.tenant_id);
     PERFORM FROM msgstore.conversation_rows c
     WHERE c.tenant_id = parent.tenant_id AND c.id = parent.id
     FOR KEY SHARE;
@@ -161,6 +162,7 @@ DECLARE
     read_count int;
     inbound_now int;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_name('reader', mark_read.reader, 255);
     parent := msgstore._keep_conversation(conversation);
     read_count := msgstore._inbound_up_to(parent, message);
@@ -193,6 +195,7 @@ CREATE FUNCTION msgstore.mark_unread(conversation text, reader text)
 DECLARE
     parent msgstore.conversations;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_name('reader', mark_unread.reader, 255);
     parent := msgstore._keep_conversation(conversation);
     UPDATE msgstore.read_marks r

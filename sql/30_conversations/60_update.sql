@@ -116,6 +116,7 @@ DECLARE
     old msgstore.conversation_states;
     new msgstore.conversation_states;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     IF jsonb_typeof(changes) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'changes of a conversation are not a JSON object'
             USING ERRCODE = 'MS400';

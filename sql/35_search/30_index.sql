@@ -20,7 +20,9 @@ DECLARE
     taken msgstore.search_changes;
     rest bytea;
 BEGIN
-    SELECT c.* INTO taken FROM msgstore.search_changes c ORDER BY c.id DESC LIMIT 1;
+    SELECT c.* INTO taken FROM msgstore.search_changes c
+    WHERE NOT msgstore._is_elsewhere(c.tenant_id)
+    ORDER BY c.id DESC LIMIT 1;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -229,6 +231,7 @@ CREATE FUNCTION msgstore.rebuild_search() RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
+    SELECT msgstore._check_all_here();
     SELECT msgstore._rebuild_search(msgstore._tenant_scope())
 $$;
 
@@ -244,7 +247,9 @@ CREATE FUNCTION msgstore.set_search_configuration(
 DECLARE
     owner CONSTANT text := coalesce(tenant, msgstore._tenant_scope());
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_tenant(owner);
+    PERFORM msgstore._check_tenant_here(owner);
     IF NOT EXISTS (
         SELECT FROM pg_ts_config c
         WHERE c.cfgnamespace = 'pg_catalog'::regnamespace

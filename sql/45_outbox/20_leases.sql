@@ -60,6 +60,7 @@ SELECT o.tenant_id,
        o.next_attempt_at
 FROM msgstore.outbox o
 WHERE o.sender_id IS NULL
+    AND NOT msgstore._is_elsewhere(o.tenant_id)
     AND (o.conversation_id IS NULL OR NOT EXISTS (
         SELECT FROM msgstore.outbox earlier
         WHERE earlier.tenant_id = o.tenant_id
@@ -107,6 +108,7 @@ DECLARE
     due CONSTANT timestamptz := clock_timestamp();
     reaped int;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     SELECT count(msgstore._fail_outbound(
         stale.tenant_id, stale.message_id,
         CASE WHEN stale.uncertain THEN 'uncertain' ELSE 'MS504' END,
@@ -122,6 +124,7 @@ BEGIN
         WHERE o.sender_id IS NOT NULL
             AND o.next_attempt_at <= due
             AND scope IN ('', o.tenant_id)
+            AND NOT msgstore._is_elsewhere(o.tenant_id)
         ORDER BY o.next_attempt_at
         FOR UPDATE SKIP LOCKED
     ) AS stale;
@@ -193,6 +196,7 @@ DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
     due timestamptz;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('sender_id', claim_outbound.sender_id, 255);
     IF max_messages IS NULL OR max_messages < 1 THEN
         RAISE EXCEPTION 'max_messages % is not positive', max_messages
@@ -278,6 +282,7 @@ DECLARE
         + current_setting('msgstore.claim_timeout')::interval;
     renewed int;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('sender_id', heartbeat_outbound.sender_id, 255);
     WITH held AS MATERIALIZED (
         SELECT o.tenant_id, o.message_id FROM msgstore.outbox o

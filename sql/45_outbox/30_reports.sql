@@ -99,6 +99,7 @@ BEGIN
             USING ERRCODE = 'MS404',
                   DETAIL = 'An outbound message is identified by the message_id that send() and claim_outbound() return.';
     END IF;
+    PERFORM msgstore._check_tenant_here(place.tenant_id);
     tenant_id := place.tenant_id;
     channel := place.channel;
 
@@ -276,6 +277,7 @@ DECLARE
     kept_order uuid;
     new_status text;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text(
         'provider_message_id', sent.provider_message_id, 510);
     held := msgstore._hold_outbound(sent.message_id);
@@ -363,6 +365,7 @@ DECLARE
     held record;
     dead boolean;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('error_code', error_code, 255);
     held := msgstore._hold_outbound(message_id);
     IF held.provider_message_id IS NOT NULL THEN

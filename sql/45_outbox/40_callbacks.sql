@@ -148,6 +148,7 @@ DECLARE
     meaning record;
     error record;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('channel', _record_status.channel, 63);
     -- Raises MS400 for a channel that does not exist.
     PERFORM msgstore.normalize_address(_record_status.channel, '');
@@ -162,6 +163,8 @@ BEGIN
 
     tenant := msgstore._callback_tenant(
         _record_status.channel, _record_status.provider_message_id);
+    -- Unknown here: MS421, unless this slot keeps the callbacks without a message.
+    PERFORM msgstore._check_tenant_here(tenant);
     place := msgstore._callback_channel(
         tenant, _record_status.channel, _record_status.provider_message_id);
     meaning := msgstore._find_status(

@@ -252,6 +252,7 @@ DECLARE
     items jsonb;
     told jsonb;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     body := coalesce(body, '');
     IF method = 'GET' AND provider.challenge THEN
         answer := msgstore._answer_challenge(source, document -> 'query');

@@ -164,6 +164,7 @@ CREATE FUNCTION msgstore.create_account(
 DECLARE
     account msgstore.accounts;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     account.tenant_id := coalesce(tenant, msgstore._tenant_scope());
     account.name := name;
     account.provider := provider;
@@ -178,6 +179,7 @@ BEGIN
     account.created_at := clock_timestamp();
     account.failures := 0;
     PERFORM msgstore._check_tenant(account.tenant_id);
+    PERFORM msgstore._check_tenant_here(account.tenant_id);
     PERFORM msgstore._check_text('provider', provider, 63);
     PERFORM msgstore._check_account(account);
     account.addresses := ARRAY(
@@ -213,6 +215,7 @@ CREATE FUNCTION msgstore.rotate_account_secret(account text, secret text) RETURN
 DECLARE
     used CONSTANT msgstore.accounts := msgstore._account(account);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     IF secret IS NULL THEN
         DELETE FROM msgstore.account_secrets s
         WHERE s.tenant_id = used.tenant_id AND s.account = used.name;
@@ -232,6 +235,7 @@ CREATE FUNCTION msgstore.resume_account(account text) RETURNS void
 DECLARE
     used CONSTANT msgstore.accounts := msgstore._account(account);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._resume_account(used.tenant_id, used.name);
 END
 $$;
@@ -270,6 +274,7 @@ CREATE FUNCTION msgstore.drop_account(account text) RETURNS void
 DECLARE
     used CONSTANT msgstore.accounts := msgstore._account(account);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     DELETE FROM msgstore.accounts a
     WHERE a.tenant_id = used.tenant_id AND a.name = used.name;
     DELETE FROM msgstore.account_secrets s

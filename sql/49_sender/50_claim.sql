@@ -162,6 +162,7 @@ DECLARE
     request jsonb;
     postponed boolean := false;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('sender_id', claim_requests.sender_id, 255);
     IF msgstore._account_channels() = '{}' THEN
         RETURN;

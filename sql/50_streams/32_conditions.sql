@@ -55,6 +55,7 @@ DECLARE
     tenant text := msgstore._tenant_scope();
     relevant record;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF jsonb_typeof(events) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'argument "events" is not a JSON array' USING ERRCODE = 'MS400';
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN

@@ -52,6 +52,7 @@ DECLARE
     locked bigint;
     removed bigint[];
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF stream IS NULL OR jsonb_typeof(seed) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'argument "%" is %',
             CASE WHEN stream IS NULL THEN 'stream' ELSE 'seed' END,

@@ -80,6 +80,7 @@ CREATE FUNCTION msgstore.create_subscription(
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF coalesce(name, '') = '' THEN
         RAISE EXCEPTION 'argument "name" is empty' USING ERRCODE = 'MS400';
     END IF;
@@ -113,6 +114,7 @@ CREATE FUNCTION msgstore.drop_subscription(name text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     DELETE FROM msgstore.stream_subscriptions s
     WHERE s.tenant_id = msgstore._tenant_scope()
         AND s.name = drop_subscription.name;
@@ -142,6 +144,7 @@ DECLARE
     former int;
     lowest bigint;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._check_group_size(group_size);
     IF group_size > 1 AND EXISTS (
         SELECT FROM msgstore.projections p
@@ -195,6 +198,7 @@ DECLARE
     page msgstore.stream_event[];
     fresh msgstore.stream_event[];
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF max_events IS NULL OR max_events < 1 THEN
         RAISE EXCEPTION 'argument "max_events" must be positive, not %',
             coalesce(max_events::text, 'null')
@@ -243,6 +247,7 @@ CREATE FUNCTION msgstore.ack(name text, "position" bigint, member bigint DEFAULT
 DECLARE
     consumer record := msgstore._lock_consumer(name, member);
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF "position" IS NULL OR "position" > msgstore._settled_position(consumer.category) THEN
         RAISE EXCEPTION 'position % cannot be acknowledged', coalesce("position"::text, 'null')
             USING ERRCODE = 'MS400',
@@ -291,6 +296,7 @@ CREATE FUNCTION msgstore.park(name text, "position" bigint, reason text)
 DECLARE
     subscribed text := msgstore._check_subscription(name);
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF NOT EXISTS (
         SELECT FROM msgstore.stream_events e
         WHERE e.tenant_id = msgstore._tenant_scope()
@@ -340,6 +346,7 @@ CREATE FUNCTION msgstore.replay_parked(
     SET plan_cache_mode = 'force_custom_plan'
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._check_subscription(name);
     RETURN QUERY
         WITH chosen AS (

@@ -155,6 +155,7 @@ DECLARE
     current CONSTANT int := msgstore._lock_subscription(name);
     settled CONSTANT bigint := msgstore._settled_position(msgstore._check_subscription(name));
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF "position" IS NULL OR "position" NOT BETWEEN 0 AND settled THEN
         RAISE EXCEPTION 'subscription "%" cannot continue after position %', name,
             coalesce("position"::text, 'null')
@@ -183,6 +184,7 @@ CREATE FUNCTION msgstore.rename_subscription(name text, new_name text) RETURNS v
 DECLARE
     tenant CONSTANT text := msgstore._tenant_scope();
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF coalesce(new_name, '') = '' THEN
         RAISE EXCEPTION 'argument "new_name" is empty' USING ERRCODE = 'MS400';
     END IF;

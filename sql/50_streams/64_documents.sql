@@ -128,6 +128,7 @@ DECLARE
     events msgstore.stream_event[];
     found record;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._check_page_size(max_events);
     LOOP
         head := msgstore.latest_position();

@@ -80,6 +80,7 @@ CREATE FUNCTION msgstore.pause_projection(name text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._lock_projection(name);
     UPDATE msgstore.projections p SET paused = true
     WHERE p.tenant_id = msgstore._tenant_scope() AND p.name = pause_projection.name;
@@ -91,6 +92,7 @@ CREATE FUNCTION msgstore.resume_projection(name text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._lock_projection(name);
     UPDATE msgstore.projections p
     SET paused = false, next_attempt_at = NULL, attempts = 0, trying = false
@@ -108,6 +110,7 @@ DECLARE
     p CONSTANT msgstore.projections := msgstore._lock_projection(name);
     subscribed CONSTANT text := msgstore._check_subscription(name);
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF p.reset_function IS NOT NULL THEN
         PERFORM msgstore._call_projection(p.reset_function, p.created_by, p.search_path, NULL);
     END IF;
@@ -138,6 +141,7 @@ DECLARE
     p CONSTANT msgstore.projections := msgstore._lock_projection(name);
     events msgstore.stream_event[];
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     SELECT array_agg(e ORDER BY e.global_position) INTO events
     FROM msgstore.replay_parked(name, max_events, "position") e;
     IF events IS NOT NULL THEN

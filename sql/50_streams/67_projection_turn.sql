@@ -141,7 +141,7 @@ BEGIN
         SELECT r.tenant_id, r.name, r.next_attempt_at, s.category
         FROM msgstore.projections r
         JOIN msgstore.stream_subscriptions s USING (tenant_id, name)
-        WHERE NOT r.paused
+        WHERE NOT r.paused AND NOT msgstore._is_elsewhere(r.tenant_id)
         ORDER BY r.turn_at NULLS FIRST, r.tenant_id, r.name
     LOOP
         watched := array_append(watched, p.category);

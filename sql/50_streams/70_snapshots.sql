@@ -55,6 +55,7 @@ CREATE FUNCTION msgstore.save_snapshot(snapshot jsonb) RETURNS text
 DECLARE
     made msgstore.snapshots := msgstore._snapshot_row(snapshot);
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     INSERT INTO msgstore.snapshots SELECT made.*
     ON CONFLICT ON CONSTRAINT snapshots_pkey DO UPDATE
     SET hosts_content = excluded.hosts_content,
@@ -134,6 +135,7 @@ CREATE FUNCTION msgstore.delete_snapshot(id text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     DELETE FROM msgstore.snapshots s
     WHERE s.tenant_id = msgstore._tenant_scope()
         AND s.snapshot_id = delete_snapshot.id;
@@ -151,6 +153,7 @@ CREATE FUNCTION msgstore.apply_snapshot_retention(max_count int, max_age interva
 DECLARE
     deleted int;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     -- Clients look for "positive integer" in the message.
     IF max_count <= 0 OR max_age <= interval '0' THEN
         RAISE EXCEPTION 'retention limit "%" must be a positive integer or interval, not "%"',

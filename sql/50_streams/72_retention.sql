@@ -27,6 +27,7 @@ CREATE FUNCTION msgstore.set_stream_retention(
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF coalesce(category, '') = '' OR starts_with(category, 'msgstore:') OR strpos(category, '-') > 0 THEN
         RAISE EXCEPTION 'invalid category %', coalesce('"' || left(category, 64) || '"', 'null')
             USING ERRCODE = 'MS400',
@@ -178,6 +179,7 @@ DECLARE
 BEGIN
     FOR r IN
         SELECT s.* FROM msgstore.stream_retention s
+        WHERE NOT msgstore._is_elsewhere(s.tenant_id)
         ORDER BY s.tenant_id, s.category FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM set_config('msgstore.tenant_id', r.tenant_id, true);
@@ -245,6 +247,7 @@ CREATE FUNCTION msgstore.truncate_stream(stream text, before_version bigint)
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF before_version IS NULL THEN
         RAISE EXCEPTION 'argument "before_version" is null' USING ERRCODE = 'MS400';
     END IF;
@@ -267,6 +270,7 @@ DECLARE
     current bigint;
     removed bigint;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._check_removable(stream);
     PERFORM FROM msgstore.stream_events e
     WHERE e.tenant_id = tenant AND e.stream = tombstone_stream.stream
@@ -305,6 +309,7 @@ DECLARE
     tenant CONSTANT text := msgstore._tenant_scope();
     erased bigint[];
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF stream IS NULL AND metadata IS NULL AND data IS NULL THEN
         RAISE EXCEPTION 'no events are named'
             USING ERRCODE = 'MS400',

@@ -172,6 +172,7 @@ BEGIN
         WHERE tenant IS NULL OR e.tenant_id > tenant
         ORDER BY e.tenant_id LIMIT 1;
         EXIT WHEN NOT FOUND;
+        CONTINUE WHEN msgstore._is_elsewhere(tenant);
         PERFORM set_config('msgstore.tenant_id', tenant, true);
         has_more := has_more OR coalesce(msgstore._seal_next(most), 0) = most;
     END LOOP;
@@ -187,6 +188,7 @@ DECLARE
     total bigint := 0;
     sealed int;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     LOCK TABLE msgstore.stream_seals IN SHARE UPDATE EXCLUSIVE MODE;
     LOOP
         sealed := msgstore._seal_next(1000);

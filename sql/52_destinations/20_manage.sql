@@ -63,7 +63,9 @@ DECLARE
     owner CONSTANT text := coalesce(tenant, msgstore._tenant_scope());
     known CONSTANT text[] := '{message.received,message.status,conversation.created,event.dead}';
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_tenant(owner);
+    PERFORM msgstore._check_tenant_here(owner);
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_-]{0,62}$' THEN
         RAISE EXCEPTION 'invalid destination name %',
             coalesce('"' || left(name, 64) || '"', 'null')
@@ -108,6 +110,7 @@ CREATE FUNCTION msgstore.rotate_destination_secret(
 DECLARE
     used CONSTANT msgstore.destinations := msgstore._destination(destination);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     IF overlap IS NULL OR overlap < '0' THEN
         RAISE EXCEPTION 'value % of "overlap" is not a duration', coalesce(overlap::text, 'null')
             USING ERRCODE = 'MS400';
@@ -130,6 +133,7 @@ CREATE FUNCTION msgstore.pause_destination(destination text) RETURNS void
 DECLARE
     used CONSTANT msgstore.destinations := msgstore._destination(destination);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     UPDATE msgstore.destinations d SET paused = true
     WHERE d.tenant_id = used.tenant_id AND d.name = used.name;
 END
@@ -146,6 +150,7 @@ DECLARE
     used CONSTANT msgstore.destinations := msgstore._destination(destination);
     due bigint;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     UPDATE msgstore.notifications n
     SET next_attempt_at = clock_timestamp(), dead_at = NULL,
         attempt_count = CASE WHEN n.dead_at IS NULL THEN n.attempt_count ELSE 0 END
@@ -168,6 +173,7 @@ CREATE FUNCTION msgstore.drop_destination(destination text) RETURNS void
 DECLARE
     used CONSTANT msgstore.destinations := msgstore._destination(destination);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     DELETE FROM msgstore.destinations d
     WHERE d.tenant_id = used.tenant_id AND d.name = used.name;
     DELETE FROM msgstore.destination_secrets s
@@ -186,6 +192,7 @@ DECLARE
     used CONSTANT msgstore.destinations := msgstore._destination(destination);
     made uuid := msgstore.uuid7();
 BEGIN
+    PERFORM msgstore._check_scope_here();
     INSERT INTO msgstore.notifications
         (tenant_id, destination, id, event, subject_id, line_id, happened_at)
     VALUES (used.tenant_id, used.name, made, 'test', made, made, now());

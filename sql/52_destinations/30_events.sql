@@ -57,7 +57,8 @@ BEGIN
     WITH news AS MATERIALIZED (
         DELETE FROM msgstore.destination_news n
         WHERE (n.tenant_id, n.id) IN (
-            SELECT o.tenant_id, o.id FROM msgstore.destination_news o ORDER BY o.id LIMIT 100)
+            SELECT o.tenant_id, o.id FROM msgstore.destination_news o
+            WHERE NOT msgstore._is_elsewhere(o.tenant_id) ORDER BY o.id LIMIT 100)
         RETURNING n.*
     ), subjects AS (
         SELECT n.tenant_id, n.id AS news_id, s.n, n.event, s.id, n.happened_at,

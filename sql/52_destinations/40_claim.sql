@@ -69,6 +69,7 @@ DECLARE
     document jsonb;
     skipped boolean := false;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('sender_id', claim_notifications.sender_id, 255);
     IF max_notifications IS NULL OR max_notifications < 1 THEN
         RAISE EXCEPTION 'max_notifications % is not positive', max_notifications
@@ -79,6 +80,7 @@ BEGIN
         SELECT n.* FROM msgstore.notifications n
         WHERE n.dead_at IS NULL AND n.next_attempt_at <= due
             AND scope IN ('', n.tenant_id)
+            AND NOT msgstore._is_elsewhere(n.tenant_id)
             AND NOT EXISTS (
                 SELECT FROM msgstore.notifications e
                 WHERE e.tenant_id = n.tenant_id AND e.destination = n.destination
@@ -117,7 +119,8 @@ BEGIN
         again := false;
         RETURN NEXT;
     END LOOP;
-    IF skipped OR EXISTS (SELECT FROM msgstore.destination_news) THEN
+    IF skipped OR EXISTS (
+            SELECT FROM msgstore.destination_news w WHERE NOT msgstore._is_elsewhere(w.tenant_id)) THEN
         SELECT NULL, true, NULL, NULL INTO notification_id, again, body, headers;
         RETURN NEXT;
     END IF;
@@ -145,6 +148,7 @@ DECLARE
     one msgstore.notifications;
     used msgstore.destinations;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     SELECT n.* INTO one FROM msgstore.notifications n
     WHERE n.id = record_notification.notification_id AND scope IN ('', n.tenant_id)
     FOR UPDATE;
@@ -153,6 +157,7 @@ BEGIN
             record_notification.notification_id, record_notification.sender_id
             USING ERRCODE = 'MS409';
     END IF;
+    PERFORM msgstore._check_tenant_here(one.tenant_id);
     SELECT d.* INTO used FROM msgstore.destinations d
     WHERE d.tenant_id = one.tenant_id AND d.name = one.destination FOR UPDATE;
     PERFORM msgstore._watch_outbox();

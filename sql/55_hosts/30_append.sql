@@ -229,6 +229,7 @@ DECLARE
     one record;
     latest uuid;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF jsonb_typeof(batch) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'argument "batch" is not a JSON array'
             USING ERRCODE = 'MS400',

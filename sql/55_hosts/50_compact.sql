@@ -18,6 +18,7 @@ DECLARE
     entry msgstore.host_entries;
     removed bigint[];
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     SELECT * INTO version, event_version FROM msgstore._host_head(aggregate_id);
     version := coalesce(version, 0);
     events_before := msgstore.count_events(own_stream);

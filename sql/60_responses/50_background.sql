@@ -61,6 +61,7 @@ BEGIN
         WHERE r.background AND r.status = 'in_progress'
             AND r.deleted_at IS NULL AND r.worker_heartbeat < before
             AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+            AND NOT msgstore._is_elsewhere(r.tenant_id)
         ORDER BY r.worker_heartbeat, r.id COLLATE "C";
         RETURN;
     END IF;
@@ -69,6 +70,7 @@ BEGIN
     WHERE r.background AND r.status = 'in_progress'
         AND r.deleted_at IS NULL AND r.worker_heartbeat < before
         AND (scope.tenant = '' OR r.tenant_id = scope.tenant)
+        AND NOT msgstore._is_elsewhere(r.tenant_id)
     ORDER BY r.worker_heartbeat, r.id;
 END
 $$;
@@ -125,7 +127,7 @@ CREATE FUNCTION msgstore.reap_responses(
     RETURNS bigint
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    AS 'SELECT msgstore._reap_responses(clock_timestamp() - $1, true)';
+    AS 'SELECT msgstore._check_scope_here(); SELECT msgstore._reap_responses(clock_timestamp() - $1, true)';
 
 REVOKE ALL ON FUNCTION msgstore.save_background(jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.save_background_request(text, jsonb) FROM PUBLIC;

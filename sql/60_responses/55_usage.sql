@@ -10,7 +10,9 @@ DECLARE
     merged bigint;
 BEGIN
     WITH changes AS (
-        DELETE FROM msgstore.response_usage_changes RETURNING *
+        DELETE FROM msgstore.response_usage_changes c
+        WHERE NOT msgstore._is_elsewhere(c.tenant_id)
+        RETURNING *
     ), sums AS (
         INSERT INTO msgstore.response_usage AS u
         SELECT c.tenant_id, c.model, c.day, sum(c.response_count),

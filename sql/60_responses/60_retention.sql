@@ -39,6 +39,7 @@ DECLARE
     tenants text[];
     ids text[];
 BEGIN
+    PERFORM msgstore._check_all_here();
     IF scope.in_memory THEN
         SELECT count(*) INTO removed
         FROM (
@@ -120,6 +121,7 @@ DECLARE
     tenants text[];
     ids text[];
 BEGIN
+    PERFORM msgstore._check_all_here();
     -- An ancestor of a response that stays must stay, too.
     EXECUTE
         $q$ WITH RECURSIVE known AS $q$
@@ -185,6 +187,7 @@ CREATE FUNCTION msgstore.hold_response(id text, hold boolean DEFAULT true)
 DECLARE
     tenant text;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     IF (msgstore._response_scope()).in_memory THEN
         RAISE EXCEPTION 'response in memory cannot be held'
             USING ERRCODE = 'MS400',
@@ -267,6 +270,10 @@ DECLARE
         current_setting('msgstore.response_max_age')::interval,
         current_setting('msgstore.response_max_idle')::interval);
 BEGIN
+    -- A tenant that is being moved must not lose rows on one side only.
+    IF EXISTS (SELECT FROM msgstore.tenant_fences) THEN
+        RETURN 0;
+    END IF;
     FOR store IN 1 .. stores LOOP
         IF store = 2 THEN
             PERFORM set_config('msgstore.response_store', 'memory', true);

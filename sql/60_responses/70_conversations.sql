@@ -174,6 +174,7 @@ DECLARE
                         'conv_' || replace(gen_random_uuid()::text, '-', ''));
     created msgstore.response_conversations;
 BEGIN
+    PERFORM msgstore._check_own_tenant();
     IF jsonb_typeof(conversation) <> 'object'
         OR NOT msgstore._is_path_id(id)
         OR jsonb_typeof(conversation -> 'id') NOT IN ('string', 'null')
@@ -236,6 +237,7 @@ DECLARE
     conversation msgstore.response_conversations :=
         msgstore._find_response_conversation(id, true);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     UPDATE msgstore.response_conversations c
     SET metadata = msgstore._conversation_metadata(
         update_response_conversation.metadata)
@@ -256,6 +258,7 @@ DECLARE
     conversation msgstore.response_conversations :=
         msgstore._find_response_conversation(id, false);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     DELETE FROM msgstore.response_conversations c
     WHERE c.tenant_id = conversation.tenant_id AND c.id = conversation.id;
     IF NOT FOUND THEN
@@ -352,6 +355,7 @@ DECLARE
     first CONSTANT bigint := msgstore._add_items(
         whole.tenant_id, whole.id, items, NULL, true);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     RETURN msgstore._response_list(coalesce((
         SELECT jsonb_agg(i.item ORDER BY i.position)
         FROM msgstore.response_conversation_items i
@@ -402,6 +406,7 @@ DECLARE
     whole msgstore.response_conversations :=
         msgstore._find_response_conversation(conversation, true);
 BEGIN
+    PERFORM msgstore._check_scope_here();
     DELETE FROM msgstore.response_conversation_items i
     WHERE i.tenant_id = whole.tenant_id AND i.conversation_id = whole.id
         AND i.id = delete_conversation_item.id;

@@ -63,6 +63,7 @@ DECLARE
     last bigint;
     number bigint;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     IF id IS NULL OR events IS NULL THEN
         RETURN NULL;
     END IF;

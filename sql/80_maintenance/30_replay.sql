@@ -231,6 +231,7 @@ CREATE FUNCTION msgstore.replay(
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM msgstore._check_all_here();
     -- Excludes other replays and erasures: messages noted here must not be
     -- inserted after an erasure removed them.
     LOCK TABLE msgstore.operations_log IN SHARE UPDATE EXCLUSIVE MODE;

@@ -426,6 +426,7 @@ DECLARE
     total bigint := 0;
     unknown text;
 BEGIN
+    PERFORM msgstore._check_all_here();
     IF older_than IS NULL OR older_than < interval '0' THEN
         RAISE EXCEPTION 'invalid older_than "%"',
             coalesce(older_than::text, 'null')

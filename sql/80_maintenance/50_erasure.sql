@@ -306,6 +306,7 @@ DECLARE
     conversations record;
     total bigint := 0;
 BEGIN
+    PERFORM msgstore._check_all_here();
     IF channel IS NULL OR erased IS NULL OR erased = '' THEN
         RAISE EXCEPTION 'field "%" is blank',
             CASE WHEN channel IS NULL THEN 'channel' ELSE 'address' END

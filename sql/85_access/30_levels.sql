@@ -89,7 +89,11 @@ CREATE FUNCTION msgstore._access_rights()
             verify_signature,test_source,
             create_account,rotate_account_secret,resume_account,drop_account,
             create_destination,rotate_destination_secret,pause_destination,resume_destination,
-            drop_destination,test_destination,list_destinations}'),
+            drop_destination,test_destination,list_destinations,
+            default_slot,set_slot,set_slot_map,slot_map,tenant_slot,
+            fence_tenant,wait_for_fence,unfence_tenant,
+            tenant_publication,export_tenant,import_tenant,align_sequences,tenant_digest,
+            drop_tenant,_drop_publication,_drop_rows,publish_settings}'),
         ('{operate}', 'table', '{
             dead_letter_events,refused_events,id_conflicts,operations_log,response_audit,stat_worker,
             providers,provider_rules,signature_schemes,provider_apis,

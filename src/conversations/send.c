@@ -27,6 +27,7 @@
 #include "server/row_statement.h"
 #include "server/settings.h"
 #include "stats/stats.h"
+#include "tenancy/placement.h"
 #include "wake/outbox.h"
 
 /* The columns of outbound_payloads, in the order of sql/45_outbox. */
@@ -79,6 +80,7 @@ send_item(InboxItem *item)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
+	placement_check_own();
 	if (!inbox_check_item(item, false))
 		return;
 	inbox_make_uuid7(&item->id);

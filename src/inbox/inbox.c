@@ -37,11 +37,13 @@
 #include "inbox/keys.h"
 #include "inbox/payload.h"
 #include "inbox/refused.h"
+#include "inbox/tenants.h"
 #include "inbox/uuid7.h"
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "stats/stats.h"
+#include "tenancy/placement.h"
 #include "wake/wake.h"
 
 static Statement find_events = {
@@ -57,6 +59,7 @@ static Statement find_events = {
 
 static TupleDesc find_row_type(FunctionCallInfo fcinfo);
 static void raise_refusal(const InboxRefusal *refusal);
+static void store_all(InboxItem *items, int n);
 static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
@@ -94,7 +97,6 @@ msgstore_ingest_batch(PG_FUNCTION_ARGS)
 	Jsonb *given = PG_GETARG_JSONB_P(0);
 	InboxItem *items;
 	int n;
-	int i;
 
 	PreventCommandIfReadOnly("ingest_batch()");
 	if (!JB_ROOT_IS_ARRAY(given) || JB_ROOT_IS_SCALAR(given))
@@ -104,13 +106,7 @@ msgstore_ingest_batch(PG_FUNCTION_ARGS)
 	n = JB_ROOT_COUNT(given);
 	items = palloc0(sizeof(InboxItem) * Max(n, 1));
 	read_items(&given->root, items);
-	store(items, n);
-	for (i = 0; i < n; i++)
-	{
-		if (items[i].refusal != NULL)
-			stats_count(items[i].checked, 1);
-	}
-	inbox_keep_refused(items, n);
+	inbox_store_by_tenant(items, n, store_all);
 	InitMaterializedSRF(fcinfo, 0);
 	put_results((ReturnSetInfo *) fcinfo->resultinfo, items, n);
 	return (Datum) 0;
@@ -172,6 +168,20 @@ raise_refusal(const InboxRefusal *refusal)
 			 refusal->hint ? errhint("%s", refusal->hint) : 0));
 }
 
+static void
+store_all(InboxItem *items, int n)
+{
+	int i;
+
+	store(items, n);
+	for (i = 0; i < n; i++)
+	{
+		if (items[i].refusal != NULL)
+			stats_count(items[i].checked, 1);
+	}
+	inbox_keep_refused(items, n);
+}
+
 /* Sets in each item either the refusal or the id under which it is stored. */
 static void
 store(InboxItem *items, int n)
@@ -182,6 +192,7 @@ store(InboxItem *items, int n)
 	int nvalid = 0;
 	int i;
 
+	placement_check_own();
 	for (i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -362,7 +373,7 @@ read_items(JsonbContainer *list, InboxItem *items)
 			inbox_refuse(
 				&items[i],
 				ERRCODE_MS_BAD_REQUEST,
-				"An item must be an object with the fields channel, payload, idempotency_key, correlation_id and mock.",
+				"An item must be an object with the fields channel, payload, idempotency_key, correlation_id, mock and tenant_id.",
 				NULL,
 				"item %d is not a JSON object",
 				i + 1);
@@ -376,6 +387,7 @@ read_item(Jsonb *given, InboxItem *item)
 {
 	JsonbValue value;
 
+	item->tenant = read_string(given, "tenant_id", item);
 	item->channel = read_string(given, "channel", item);
 	item->idempotency_key = read_string(given, "idempotency_key", item);
 	item->correlation_id = read_string(given, "correlation_id", item);

@@ -27,7 +27,8 @@ typedef struct InboxItem
 	int ordinal; /* position in the call, from 1 */
 
 	/* arguments; strings are NULL when absent */
-	char *channel; /* after the check, the channel that the type selects */
+	const char *tenant; /* NULL: the session's */
+	char *channel;		/* after the check, the channel that the type selects */
 	Jsonb *payload;
 	char *idempotency_key;
 	char *correlation_id;

@@ -21,6 +21,7 @@
 #include "responses/store.h"
 #include "server/errors.h"
 #include "server/settings.h"
+#include "tenancy/placement.h"
 
 /* How to release a stale claim. */
 typedef struct Reaping
@@ -52,6 +53,7 @@ msgstore_claim_response(PG_FUNCTION_ARGS)
 	Datum values[3];
 	bool nulls[3] = {false};
 
+	placement_check_scope();
 	InitMaterializedSRF(fcinfo, 0);
 	while (response == NULL)
 	{

@@ -163,6 +163,7 @@ static Statement next_queued = {
 	.sql = "SELECT id, tenant_id FROM msgstore.responses"
 		   " WHERE background AND status = 'queued' AND deleted_at IS NULL"
 		   " AND ($1 = '' OR tenant_id = $1)"
+		   " AND NOT msgstore._is_elsewhere(tenant_id)"
 		   " ORDER BY created_at, id LIMIT 1"
 		   " FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 1,

@@ -33,6 +33,7 @@
 #include "server/errors.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "tenancy/placement.h"
 #include "wake/wake.h"
 
 typedef struct Patch
@@ -233,8 +234,10 @@ responses_shmem_startup(void)
 static Datum
 save(Jsonb *document, Jsonb *request)
 {
-	Response *response = responses_read_document(document);
+	Response *response;
 
+	placement_check_own();
+	response = responses_read_document(document);
 	if (request != NULL)
 	{
 		if (!response->background)

@@ -20,6 +20,7 @@
 #include "responses/usage.h"
 #include "server/errors.h"
 #include "server/settings.h"
+#include "tenancy/placement.h"
 #include "wake/wake.h"
 
 /* How often a session wakes the worker for what can wait. */
@@ -63,6 +64,7 @@ responses_change(const ResponseKey *key, ResponsesChange change, void *arg)
 	bool in_memory = responses_are_in_memory();
 	bool followed = false; /* by its turn */
 
+	placement_check_scope();
 	for (;;)
 	{
 		Response *response;
@@ -73,6 +75,7 @@ responses_change(const ResponseKey *key, ResponsesChange change, void *arg)
 		response = find(key, true);
 		if (response == NULL)
 			return NULL;
+		placement_check(response->tenant_id);
 		was_active = responses_are_active(response);
 		usage_read(response, &usage);
 		if (!change(response, arg))

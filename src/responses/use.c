@@ -15,6 +15,7 @@
 #include "responses/use.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "tenancy/placement.h"
 
 /* A note may be late by this part of the time. */
 #define LATENESS 8
@@ -40,7 +41,7 @@ use_note(const char *tenant_id, List *ids)
 
 	/* A transaction-wide snapshot could fail where a read must not. */
 	if (msgstore_response_max_idle == 0 || n == 0 || XactReadOnly ||
-		IsolationUsesXactSnapshot())
+		IsolationUsesXactSnapshot() || placement_is_elsewhere(tenant_id))
 		return;
 	elements = palloc(sizeof(Datum) * n);
 	for (int i = 0; i < n; i++)

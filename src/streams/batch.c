@@ -30,6 +30,7 @@
 #include "server/triggers.h"
 #include "server/versions.h"
 #include "streams/streams.h"
+#include "tenancy/placement.h"
 
 /* Arrays that are inserted from. */
 #define COLUMNS 11
@@ -122,6 +123,7 @@ msgstore_append_batch(PG_FUNCTION_ARGS)
 	int n = 0;
 	int i;
 
+	placement_check_own();
 	if (!JB_ROOT_IS_ARRAY(given) || JB_ROOT_IS_SCALAR(given))
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),

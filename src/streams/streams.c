@@ -28,6 +28,7 @@
 #include "server/statement.h"
 #include "server/triggers.h"
 #include "streams/streams.h"
+#include "tenancy/placement.h"
 
 /* A longer name and the tenant's would not fit into an index tuple. */
 #define MAX_NAME_BYTES 1000
@@ -360,6 +361,7 @@ streams_append(StreamEvent *event, ConflictWords words)
 {
 	bool again = false;
 
+	placement_check_own();
 	streams_check_event(event);
 	if (event->tags != NULL)
 		streams_lock_tags(&event->tags, 1, NULL);

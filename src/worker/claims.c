@@ -31,6 +31,7 @@
 #include "server/triggers.h"
 #include "server/versions.h"
 #include "stats/stats.h"
+#include "tenancy/placement.h"
 #include "wake/lanes.h"
 #include "wake/wake.h"
 #include "worker/apply.h"
@@ -108,6 +109,7 @@ static Statement find_expired = {
 		   " ON l.tenant_id = c.tenant_id AND l.id = c.event_id"
 		   " WHERE c.expires_at <= $1 AND ($2 >> q.lane) & 1 = 1"
 		   " AND ($3 = '' OR c.tenant_id = $3)"
+		   " AND NOT msgstore._is_elsewhere(c.tenant_id)"
 		   " ORDER BY c.expires_at LIMIT $4 FOR UPDATE OF q, c SKIP LOCKED",
 	.nargs = 4,
 	.argtypes = {TIMESTAMPTZOID, INT8OID, TEXTOID, INT8OID},
@@ -129,6 +131,7 @@ static void claim(text *processor_id, int most, WorkerBatch *batch);
 static void report_lost_claim(void);
 static void make_claims_of(text *processor_id, WorkerBatch *batch);
 static void take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch);
+static void check_tenants(const WorkerBatch *batch);
 static void
 find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id);
 static int compare_id(const void *id, const void *message);
@@ -254,6 +257,7 @@ msgstore_reap_stale(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	PreventCommandIfReadOnly("reap_stale()");
 	worker_refuse_in_handler("reap_stale");
+	placement_check_scope();
 	/* Workers skip the lanes held here; wake them when these are released. */
 	wake_at_commit();
 	do
@@ -428,6 +432,7 @@ take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
 	statement_execute(&find_claimed, values, NULL);
 	worker_make_batch(batch);
 	worker_read_events(batch);
+	check_tenants(batch);
 	find_lost(ids, batch, processor_id);
 	if (strict_lanes(batch) != 0)
 	{
@@ -439,7 +444,20 @@ take_over(text *processor_id, ArrayType *ids, WorkerBatch *batch)
 	end_claims_of(processor_id, batch);
 }
 
+static void
+check_tenants(const WorkerBatch *batch)
+{
+	int i;
+
+	placement_check_scope();
+	if (!placement_any_elsewhere())
+		return;
+	for (i = 0; i < batch->n; i++)
+		placement_check(text_to_cstring(batch->messages[i].tenant_id));
+}
+
 /* Raises MS409 for the first id that is not in the batch. */
+static void check_tenants(const WorkerBatch *batch);
 static void
 find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id)
 {

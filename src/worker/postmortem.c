@@ -17,6 +17,7 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -24,6 +25,7 @@
 #include "server/statement.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
+#include "tenancy/placement.h"
 #include "wake/lanes.h"
 #include "wake/wake.h"
 #include "worker/apply.h"
@@ -207,7 +209,8 @@ claim_event(const RecordedEvent *event, TimestampTz due, WorkerBatch *batch)
 	Datum values[3];
 
 	wake_at_abort();
-	if (lanes_take(lane) == 0)
+	if (placement_is_fenced(text_to_cstring(event->tenant_id)) ||
+		lanes_take(lane) == 0)
 		return false;
 	values[0] = PointerGetDatum(event->tenant_id);
 	values[1] = UUIDPGetDatum(&event->id);
@@ -215,7 +218,9 @@ claim_event(const RecordedEvent *event, TimestampTz due, WorkerBatch *batch)
 	statement_execute(&find_event, values, NULL);
 	worker_make_batch(batch);
 	worker_read_events(batch);
-	if (batch->n > 0 && batch->lane[0] != event->lane)
+	if (batch->n > 0 &&
+		(batch->lane[0] != event->lane ||
+		 placement_is_elsewhere(text_to_cstring(event->tenant_id))))
 		batch->n = 0;
 	if (batch->n == 0)
 		lanes_give(lane);

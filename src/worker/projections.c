@@ -35,6 +35,7 @@
 #include "server/statement.h"
 #include "streams/streams.h"
 #include "streams/watch.h"
+#include "tenancy/placement.h"
 #include "worker/as_role.h"
 #include "worker/handler_name.h"
 #include "worker/projections.h"
@@ -81,6 +82,7 @@ msgstore_create_projection(PG_FUNCTION_ARGS)
 	int nest_level;
 	int i;
 
+	placement_check_own();
 	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),

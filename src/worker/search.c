@@ -29,6 +29,7 @@
 #include "address/address.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "tenancy/placement.h"
 #include "wake/lanes.h"
 #include "worker/search.h"
 #include "worker/tenants.h"
@@ -48,6 +49,7 @@
 	"  FROM msgstore.event_queue"                                              \
 	"  WHERE next_attempt_at >= $3 AND next_attempt_at <= $2"                  \
 	"  AND ($4 >> lane) & 1 = 1 AND ($5 = '' OR tenant_id = $5)"               \
+	"  AND NOT msgstore._is_elsewhere(tenant_id)"                              \
 	"  ORDER BY next_attempt_at, event_id LIMIT $1" lock ") AS q"              \
 	" JOIN msgstore.event_log l"                                               \
 	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
@@ -150,6 +152,7 @@ static int serve_once(Round *round,
 					  WorkerBatch *batch);
 static void
 list_round(WorkerSearch *search, Circle *circle, int most, Round *round);
+static int keep_here(text **tenants, int n);
 static int list_tenants(Circle *circle, int most, text **tenants);
 static Place *
 find_place(WorkerSearch *search, const text *tenant_id, bool make);
@@ -370,7 +373,8 @@ list_round(WorkerSearch *search, Circle *circle, int most, Round *round)
 		circle->closed = true;
 	}
 	else
-		round->n = list_tenants(circle, most, round->tenants);
+		round->n = keep_here(round->tenants,
+							 list_tenants(circle, most, round->tenants));
 	for (i = 0; i < round->n; i++)
 	{
 		Place *place = find_place(search, round->tenants[i], false);
@@ -379,6 +383,23 @@ list_round(WorkerSearch *search, Circle *circle, int most, Round *round)
 		if (place != NULL && !place->distrusted)
 			round->places[i] = place->event_id;
 	}
+}
+
+/* Removes the tenants whose events are left alone; returns how many stay. */
+static int
+keep_here(text **tenants, int n)
+{
+	int kept = 0;
+	int i;
+
+	if (!placement_any_elsewhere())
+		return n;
+	for (i = 0; i < n; i++)
+	{
+		if (!placement_is_elsewhere(text_to_cstring(tenants[i])))
+			tenants[kept++] = tenants[i];
+	}
+	return kept;
 }
 
 /* Lists tenants up to the last one, then from the first to the start. */

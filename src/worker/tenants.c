@@ -19,6 +19,7 @@
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -28,12 +29,26 @@
 #include "address/address.h"
 #include "server/tables.h"
 #include "server/versions.h"
+#include "wake/wake.h"
 #include "worker/tenants.h"
 
 static IndexScanDesc begin_scan(Relation table, Relation index);
 static text *
 find_next(IndexScanDesc scan, const text *after, const text *until);
 static text *next_tenant(IndexScanDesc scan, const text *after);
+
+PG_FUNCTION_INFO_V1(msgstore_look_again);
+
+/* _look_again(): retries and claims of tenants may be due that were not here.
+ */
+Datum
+msgstore_look_again(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	wake_for_retry(DT_NOBEGIN, 0);
+	wake_for_claim(DT_NOBEGIN);
+	PG_RETURN_VOID();
+}
 
 int
 worker_list_tenants(const text *after,

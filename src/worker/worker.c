@@ -48,6 +48,7 @@
 #include "stats/worker.h"
 #include "streams/upkeep.h"
 #include "streams/watch.h"
+#include "tenancy/placement.h"
 #include "wake/changes.h"
 #include "wake/lanes.h"
 #include "wake/outbox.h"
@@ -151,6 +152,7 @@ msgstore_process(PG_FUNCTION_ARGS)
 	int size;
 
 	PreventCommandIfReadOnly("process()");
+	placement_check_scope();
 	if (most < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_MS_BAD_REQUEST),

@@ -417,6 +417,38 @@ INSERT INTO expected VALUES
      'volatile', false, 'unsafe', true),
     ('record_notification', 'sender_id text, notification_id uuid, status integer, failure text DEFAULT NULL::text', 'text',
      'volatile', false, 'unsafe', true),
+    -- cluster
+    ('default_slot', 'tenant text, slots integer', 'integer',
+     'immutable', true, 'safe', false),
+    ('set_slot', 'slot integer, slots integer', 'void',
+     'volatile', false, 'unsafe', true),
+    ('set_slot_map', 'version bigint, exceptions jsonb', 'void',
+     'volatile', false, 'unsafe', true),
+    ('slot_map', 'OUT slot integer, OUT slots integer, OUT version bigint, OUT exceptions jsonb', 'record',
+     'stable', false, 'safe', true),
+    ('tenant_slot', 'tenant text', 'integer',
+     'stable', false, 'safe', true),
+    ('fence_tenant', 'tenant text', 'void',
+     'volatile', false, 'unsafe', true),
+    ('wait_for_fence', 'tenant text, timeout interval DEFAULT ''00:00:30''::interval', 'void',
+     'volatile', false, 'unsafe', true),
+    ('unfence_tenant', 'tenant text', 'boolean',
+     'volatile', false, 'unsafe', true),
+    ('tenant_publication', 'tenant text', 'text',
+     'volatile', false, 'unsafe', true),
+    ('tenant_digest', 'tenant text', 'TABLE(table_name text, row_count bigint, digest text)',
+     'stable', false, 'safe', true),
+    ('export_tenant', 'tenant text', 'SETOF jsonb',
+     'volatile', false, 'unsafe', true),
+    ('import_tenant', 'tenant text, page jsonb', 'bigint',
+     'volatile', false, 'unsafe', true),
+    ('align_sequences', 'tenant text, OUT conversation_number bigint, OUT stream_position bigint', 'record',
+     'volatile', false, 'unsafe', true),
+    ('publish_settings', 'version bigint, settings jsonb', 'void',
+     'volatile', false, 'unsafe', true),
+    -- a procedure that commits cannot be SECURITY DEFINER
+    ('drop_tenant', 'IN tenant text', NULL,
+     'volatile', false, 'unsafe', false),
     -- access: privileges are granted with the caller's rights
     ('create_api_key', 'tenant text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, owner text DEFAULT ''''::text', 'text',
      'volatile', false, 'unsafe', true),
@@ -559,6 +591,11 @@ SELECT lives_ok(
       SELECT msgstore.record_notification('pgtap', notification_id, 200) FROM msgstore.claim_notifications('pgtap');
       SELECT msgstore.list_destinations();
       SELECT msgstore.drop_destination('pgtap');
+      SELECT msgstore.set_slot(0, 1), msgstore.set_slot_map(1, '{"a": 0}'), msgstore.slot_map(),
+          msgstore.tenant_slot('a'), msgstore.fence_tenant('a');
+      SELECT msgstore.import_tenant('a', p) FROM msgstore.export_tenant('a') p;
+      SELECT msgstore.align_sequences('a'), msgstore.tenant_digest('a'), msgstore._drop_rows('a', 1);
+      SELECT msgstore.unfence_tenant('a'), msgstore.publish_settings(1, '{"channels": [], "api_keys": []}');
       SELECT msgstore.grant_access('pg_monitor', 'operate'), msgstore.revoke_access('pg_monitor');
       RESET search_path$$,
     'functions work with an empty search_path');

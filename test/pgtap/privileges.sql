@@ -261,6 +261,26 @@ INSERT INTO calls VALUES
     ('record_answer', $$DO 'BEGIN PERFORM msgstore.record_answer(''pgtap'', NULL, 200, '''', '''');
         EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
     ('drop_account', $$SELECT msgstore.drop_account('pgtap')$$),
+    ('default_slot', $$SELECT msgstore.default_slot('', 4)$$),
+    ('set_slot', 'SELECT msgstore.set_slot(NULL, NULL)'),
+    ('set_slot_map', $$DO 'BEGIN PERFORM msgstore.set_slot_map(1, ''{}'');
+        EXCEPTION WHEN SQLSTATE ''MS409'' THEN NULL; END'$$),
+    ('slot_map', 'SELECT msgstore.slot_map()'),
+    ('tenant_slot', $$SELECT msgstore.tenant_slot('')$$),
+    ('fence_tenant', $$SELECT msgstore.fence_tenant('pgtap')$$),
+    ('wait_for_fence', $$DO 'BEGIN PERFORM msgstore.wait_for_fence(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS400'' THEN NULL; END'$$),
+    ('tenant_publication', $$DO 'BEGIN PERFORM msgstore.tenant_publication(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS409'' THEN NULL; END'$$),
+    ('tenant_digest', $$SELECT msgstore.tenant_digest('pgtap')$$),
+    ('export_tenant', $$SELECT msgstore.export_tenant('pgtap')$$),
+    ('import_tenant', $$DO 'BEGIN PERFORM msgstore.import_tenant(''pgtap'', ''{}'');
+        EXCEPTION WHEN SQLSTATE ''MS400'' THEN NULL; END'$$),
+    ('align_sequences', $$SELECT msgstore.align_sequences('pgtap')$$),
+    ('unfence_tenant', $$SELECT msgstore.unfence_tenant('pgtap')$$),
+    ('drop_tenant', $$DO 'BEGIN CALL msgstore.drop_tenant(''pgtap'');
+        EXCEPTION WHEN SQLSTATE ''MS409'' THEN NULL; END'$$),
+    ('publish_settings', $$SELECT msgstore.publish_settings(1, '{}')$$),
     ('create_api_key', $$SELECT msgstore.create_api_key('', '{read}')$$),
     ('revoke_api_key', $$SELECT msgstore.revoke_api_key('')$$),
     ('list_api_keys', 'SELECT msgstore.list_api_keys()'),
@@ -289,7 +309,7 @@ FROM unnest(ARRAY['msgstore.event_log', 'msgstore.event_queue',
         'msgstore.delivery_statuses', 'msgstore.sources', 'msgstore.source_secrets', 'msgstore.source_tokens', 'msgstore.attachments', 'msgstore.thread_ids', 'msgstore.message_parts',
         'msgstore.accounts', 'msgstore.account_secrets', 'msgstore.opt_outs', 'msgstore.consent_log',
         'msgstore.destinations', 'msgstore.destination_secrets', 'msgstore.destination_news', 'msgstore.notifications', 'msgstore.provider_apis', 'msgstore.provider_requests',
-        'msgstore.providers', 'msgstore.live_changes', 'msgstore.live_horizon', 'msgstore.api_keys', 'msgstore.tenant_limits']) relation,
+        'msgstore.providers', 'msgstore.live_changes', 'msgstore.live_horizon', 'msgstore.api_keys', 'msgstore.tenant_limits', 'msgstore.node_state', 'msgstore.slot_exceptions', 'msgstore.tenant_fences']) relation,
     unnest(ARRAY['SELECT count(*) FROM TABLE', 'DELETE FROM TABLE']) command
 UNION ALL VALUES ('SELECT count(*) FROM msgstore.inbound_events'),
     ('SELECT count(*) FROM msgstore.outbound_messages');

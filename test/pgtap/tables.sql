@@ -97,7 +97,7 @@ SELECT set_eq(
       WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
-    ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress',
+    ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress', 'node_state',
           'providers', 'provider_rules', 'signature_schemes', 'provider_apis', 'provider_requests',
           'live_horizon'],
     'only tables of the operator have no tenant_id');

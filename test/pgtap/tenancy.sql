@@ -72,7 +72,7 @@ JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace = 'msgstore'::regnamespace AND p.prosecdef;
 SELECT set_eq(
     $$SELECT proname FROM definers
-      WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant|_response_scope|_tenants_in_scope|_log_tenant'
+      WHERE lanname <> 'c' AND prosrc !~ '_tenant_scope|_check_tenant\(|_check_no_tenant|_response_scope|_tenants_in_scope|_log_tenant'
       EXCEPT
       -- These call functions that do.
       SELECT unnest(ARRAY['search_messages', 'search_conversations', 'index_messages', 'index_responses', 'list_messages', 'get_conversation', 'update_conversation', 'mark_read', 'mark_unread', 'claim', 'sent', 'send_failed', 'record_status',
@@ -142,7 +142,11 @@ SELECT set_eq(
         'verify_signature', 'test_source',
         'create_account', 'rotate_account_secret', 'resume_account', 'drop_account', 'list_accounts',
         'create_destination', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
-        'drop_destination', 'test_destination', 'list_destinations'],
+        'drop_destination', 'test_destination', 'list_destinations',
+        'default_slot', 'set_slot', 'set_slot_map', 'slot_map', 'tenant_slot',
+        'fence_tenant', 'wait_for_fence', 'unfence_tenant',
+        'tenant_publication', 'export_tenant', 'import_tenant', 'align_sequences', 'tenant_digest',
+        'drop_tenant', '_drop_publication', '_drop_rows', 'publish_settings'],
     'functions that change much at once, or grant access, are for operators');
 SELECT is_empty(
     $$SELECT r.name FROM msgstore._access_rights() r
@@ -161,7 +165,8 @@ SELECT set_eq(
         'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'response_search_changes', 'response_search_entries', 'handlers', '_sendable_messages',
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events', 'stream_event_keys',
-        'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon'],
+        'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon',
+        'node_state', 'slot_exceptions', 'tenant_fences'],
     'every view and table has an access level, or no role can read it');
 
 SELECT * FROM finish();
