@@ -213,9 +213,10 @@ CREATE FUNCTION msgstore.rotate_account_secret(account text, secret text) RETURN
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.accounts := msgstore._account(account);
+    used msgstore.accounts;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._account(account);
     IF secret IS NULL THEN
         DELETE FROM msgstore.account_secrets s
         WHERE s.tenant_id = used.tenant_id AND s.account = used.name;
@@ -233,9 +234,10 @@ CREATE FUNCTION msgstore.resume_account(account text) RETURNS void
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.accounts := msgstore._account(account);
+    used msgstore.accounts;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._account(account);
     PERFORM msgstore._resume_account(used.tenant_id, used.name);
 END
 $$;
@@ -272,9 +274,10 @@ CREATE FUNCTION msgstore.drop_account(account text) RETURNS void
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.accounts := msgstore._account(account);
+    used msgstore.accounts;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._account(account);
     DELETE FROM msgstore.accounts a
     WHERE a.tenant_id = used.tenant_id AND a.name = used.name;
     DELETE FROM msgstore.account_secrets s

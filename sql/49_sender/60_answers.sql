@@ -151,7 +151,7 @@ CREATE FUNCTION msgstore.record_answer(
     AS $$
 #variable_conflict use_column
 DECLARE
-    held CONSTANT record := msgstore._hold_outbound(record_answer.message_id);
+    held record;
     used msgstore.accounts;
     api msgstore.provider_apis;
     document jsonb;
@@ -161,6 +161,8 @@ DECLARE
     told text;
     rest interval;
 BEGIN
+    PERFORM msgstore._check_scope_here();
+    held := msgstore._hold_outbound(record_answer.message_id);
     PERFORM msgstore._check_text('sender_id', record_answer.sender_id, 255);
     SELECT a.* INTO used
     FROM msgstore.messages m

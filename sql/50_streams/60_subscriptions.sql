@@ -191,14 +191,18 @@ CREATE FUNCTION msgstore.fetch(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    consumer record := msgstore._lock_consumer(name, member);
-    own_member bigint := CASE WHEN consumer.group_size > 1 THEN member END;
-    own_size bigint := CASE WHEN consumer.group_size > 1 THEN consumer.group_size END;
-    place bigint := consumer.position;
+    consumer record;
+    own_member bigint;
+    own_size bigint;
+    place bigint;
     page msgstore.stream_event[];
     fresh msgstore.stream_event[];
 BEGIN
     PERFORM msgstore._check_own_tenant();
+    consumer := msgstore._lock_consumer(name, member);
+    own_member := CASE WHEN consumer.group_size > 1 THEN member END;
+    own_size := CASE WHEN consumer.group_size > 1 THEN consumer.group_size END;
+    place := consumer.position;
     IF max_events IS NULL OR max_events < 1 THEN
         RAISE EXCEPTION 'argument "max_events" must be positive, not %',
             coalesce(max_events::text, 'null')
@@ -245,9 +249,10 @@ CREATE FUNCTION msgstore.ack(name text, "position" bigint, member bigint DEFAULT
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    consumer record := msgstore._lock_consumer(name, member);
+    consumer record;
 BEGIN
     PERFORM msgstore._check_own_tenant();
+    consumer := msgstore._lock_consumer(name, member);
     IF "position" IS NULL OR "position" > msgstore._settled_position(consumer.category) THEN
         RAISE EXCEPTION 'position % cannot be acknowledged', coalesce("position"::text, 'null')
             USING ERRCODE = 'MS400',
@@ -294,9 +299,10 @@ CREATE FUNCTION msgstore.park(name text, "position" bigint, reason text)
     SET plan_cache_mode = 'force_custom_plan'
     AS $$
 DECLARE
-    subscribed text := msgstore._check_subscription(name);
+    subscribed text;
 BEGIN
     PERFORM msgstore._check_own_tenant();
+    subscribed := msgstore._check_subscription(name);
     IF NOT EXISTS (
         SELECT FROM msgstore.stream_events e
         WHERE e.tenant_id = msgstore._tenant_scope()

@@ -152,10 +152,12 @@ CREATE FUNCTION msgstore.seek(name text, "position" bigint) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    current CONSTANT int := msgstore._lock_subscription(name);
-    settled CONSTANT bigint := msgstore._settled_position(msgstore._check_subscription(name));
+    current int;
+    settled bigint;
 BEGIN
     PERFORM msgstore._check_own_tenant();
+    current := msgstore._lock_subscription(name);
+    settled := msgstore._settled_position(msgstore._check_subscription(name));
     IF "position" IS NULL OR "position" NOT BETWEEN 0 AND settled THEN
         RAISE EXCEPTION 'subscription "%" cannot continue after position %', name,
             coalesce("position"::text, 'null')

@@ -107,10 +107,12 @@ CREATE FUNCTION msgstore.rebuild_projection(name text) RETURNS void
     SET plan_cache_mode = 'force_custom_plan'
     AS $$
 DECLARE
-    p CONSTANT msgstore.projections := msgstore._lock_projection(name);
-    subscribed CONSTANT text := msgstore._check_subscription(name);
+    p msgstore.projections;
+    subscribed text;
 BEGIN
     PERFORM msgstore._check_own_tenant();
+    p := msgstore._lock_projection(name);
+    subscribed := msgstore._check_subscription(name);
     IF p.reset_function IS NOT NULL THEN
         PERFORM msgstore._call_projection(p.reset_function, p.created_by, p.search_path, NULL);
     END IF;
@@ -138,10 +140,11 @@ CREATE FUNCTION msgstore.retry_parked(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    p CONSTANT msgstore.projections := msgstore._lock_projection(name);
+    p msgstore.projections;
     events msgstore.stream_event[];
 BEGIN
     PERFORM msgstore._check_own_tenant();
+    p := msgstore._lock_projection(name);
     SELECT array_agg(e ORDER BY e.global_position) INTO events
     FROM msgstore.replay_parked(name, max_events, "position") e;
     IF events IS NOT NULL THEN

@@ -108,9 +108,10 @@ CREATE FUNCTION msgstore.rotate_destination_secret(
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.destinations := msgstore._destination(destination);
+    used msgstore.destinations;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._destination(destination);
     IF overlap IS NULL OR overlap < '0' THEN
         RAISE EXCEPTION 'value % of "overlap" is not a duration', coalesce(overlap::text, 'null')
             USING ERRCODE = 'MS400';
@@ -131,9 +132,10 @@ CREATE FUNCTION msgstore.pause_destination(destination text) RETURNS void
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.destinations := msgstore._destination(destination);
+    used msgstore.destinations;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._destination(destination);
     UPDATE msgstore.destinations d SET paused = true
     WHERE d.tenant_id = used.tenant_id AND d.name = used.name;
 END
@@ -147,10 +149,11 @@ CREATE FUNCTION msgstore.resume_destination(destination text, redrive boolean DE
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.destinations := msgstore._destination(destination);
+    used msgstore.destinations;
     due bigint;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._destination(destination);
     UPDATE msgstore.notifications n
     SET next_attempt_at = clock_timestamp(), dead_at = NULL,
         attempt_count = CASE WHEN n.dead_at IS NULL THEN n.attempt_count ELSE 0 END
@@ -171,9 +174,10 @@ CREATE FUNCTION msgstore.drop_destination(destination text) RETURNS void
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.destinations := msgstore._destination(destination);
+    used msgstore.destinations;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._destination(destination);
     DELETE FROM msgstore.destinations d
     WHERE d.tenant_id = used.tenant_id AND d.name = used.name;
     DELETE FROM msgstore.destination_secrets s
@@ -189,10 +193,11 @@ CREATE FUNCTION msgstore.test_destination(destination text) RETURNS uuid
     AS $$
 #variable_conflict use_variable
 DECLARE
-    used CONSTANT msgstore.destinations := msgstore._destination(destination);
+    used msgstore.destinations;
     made uuid := msgstore.uuid7();
 BEGIN
     PERFORM msgstore._check_scope_here();
+    used := msgstore._destination(destination);
     INSERT INTO msgstore.notifications
         (tenant_id, destination, id, event, subject_id, line_id, happened_at)
     VALUES (used.tenant_id, used.name, made, 'test', made, made, now());

@@ -234,10 +234,10 @@ CREATE FUNCTION msgstore.update_response_conversation(id text, metadata jsonb)
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    conversation msgstore.response_conversations :=
-        msgstore._find_response_conversation(id, true);
+    conversation msgstore.response_conversations;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    conversation := msgstore._find_response_conversation(id, true);
     UPDATE msgstore.response_conversations c
     SET metadata = msgstore._conversation_metadata(
         update_response_conversation.metadata)
@@ -255,10 +255,10 @@ CREATE FUNCTION msgstore.delete_response_conversation(id text) RETURNS boolean
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    conversation msgstore.response_conversations :=
-        msgstore._find_response_conversation(id, false);
+    conversation msgstore.response_conversations;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    conversation := msgstore._find_response_conversation(id, false);
     DELETE FROM msgstore.response_conversations c
     WHERE c.tenant_id = conversation.tenant_id AND c.id = conversation.id;
     IF NOT FOUND THEN
@@ -350,12 +350,13 @@ CREATE FUNCTION msgstore.add_conversation_items(conversation text, items jsonb)
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    whole msgstore.response_conversations :=
-        msgstore._find_response_conversation(conversation, true);
-    first CONSTANT bigint := msgstore._add_items(
-        whole.tenant_id, whole.id, items, NULL, true);
+    whole msgstore.response_conversations;
+    first bigint;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    whole := msgstore._find_response_conversation(conversation, true);
+    first := msgstore._add_items(
+        whole.tenant_id, whole.id, items, NULL, true);
     RETURN msgstore._response_list(coalesce((
         SELECT jsonb_agg(i.item ORDER BY i.position)
         FROM msgstore.response_conversation_items i
@@ -403,10 +404,10 @@ CREATE FUNCTION msgstore.delete_conversation_item(conversation text, id text)
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    whole msgstore.response_conversations :=
-        msgstore._find_response_conversation(conversation, true);
+    whole msgstore.response_conversations;
 BEGIN
     PERFORM msgstore._check_scope_here();
+    whole := msgstore._find_response_conversation(conversation, true);
     DELETE FROM msgstore.response_conversation_items i
     WHERE i.tenant_id = whole.tenant_id AND i.conversation_id = whole.id
         AND i.id = delete_conversation_item.id;

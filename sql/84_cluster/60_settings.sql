@@ -40,7 +40,8 @@ BEGIN
             ' WHERE (%s) IS DISTINCT FROM (%s)', name, given,
             (SELECT string_agg(format('%I', k), ', ') FROM unnest(columns.keys) k),
             string_agg(format('%1$I = excluded.%1$I', o), ', '),
-            string_agg(format('t.%I', o), ', '), string_agg(format('excluded.%I', o), ', '))
+            -- As text: jsonpath has no equality.
+            string_agg(format('t.%I::text', o), ', '), string_agg(format('excluded.%I::text', o), ', '))
         FROM unnest(columns.others) o)
     USING rows;
 END

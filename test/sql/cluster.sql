@@ -215,3 +215,7 @@ SET msgstore.tenant_id = 'foreign';
 SELECT duplicate FROM msgstore.ingest('sms', text_message('m-1'));
 RESET msgstore.tenant_id;
 SELECT count(*) AS findings FROM msgstore.check();
+DROP FUNCTION refusals(text);
+DROP FUNCTION text_message(text);
+DROP FUNCTION sqlstate_of(text);
+DROP EXTENSION msgstore;

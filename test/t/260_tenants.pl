@@ -172,6 +172,7 @@ sql("SELECT setval('msgstore.conversations_number_seq', 500, false)", 'shared');
 sql("UPDATE msgstore.conversation_rows SET number = number + 100000", 'shared');
 sql("SELECT setval('msgstore.conversations_number_seq', 1, false)", 'shared');
 sql("SELECT msgstore.set_tenant_limit('b', 7)", 'shared');
+sql("INSERT INTO msgstore.slot_exceptions VALUES ('b', 1)", 'shared');
 sql("SELECT msgstore._use_token(s, 'once', now() + interval '1 day') FROM msgstore.sources s", 'shared');
 # Some changes of its conversations are merged, some are not.
 sql('SELECT msgstore._merge_changes(2)', 'shared');
@@ -195,6 +196,8 @@ sql("INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind
 	FROM msgstore.event_log WHERE tenant_id = 'b' AND provider_message_id = 'only-b'", 'shared');
 my $problems = session('tenant_b', 'shared', "SELECT * FROM msgstore.check() WHERE finding <> 'old event in queue'");
 is($problems, '', 'b has consistent data');
+# From here on, b is fenced.
+sql("SELECT msgstore.fence_tenant('b')", 'shared');
 for my $database (qw(alone shared))
 {
 	is(session('tenant_a', $database, $life, t => 'a'), '', "a has the same data in database $database");
@@ -320,6 +323,21 @@ SELECT msgstore.readiness();
 SELECT msgstore.tenant_limit('b');
 SELECT msgstore.list_tenant_limits();
 SELECT msgstore.set_tenant_limit('b', 1);
+SELECT msgstore.default_slot('b', 4), msgstore.tenant_slot('a');
+SELECT msgstore.tenant_slot('b');
+SELECT msgstore.slot_map();
+SELECT msgstore.set_slot(0, 4);
+SELECT msgstore.set_slot_map(1, '{"b": 2}');
+SELECT msgstore.fence_tenant('b');
+SELECT msgstore.wait_for_fence('b');
+SELECT msgstore.unfence_tenant('b');
+SELECT msgstore.tenant_publication('b');
+SELECT msgstore.tenant_digest('b');
+SELECT msgstore.export_tenant('b');
+SELECT msgstore.import_tenant('b', '{}');
+SELECT msgstore.align_sequences('b');
+CALL msgstore.drop_tenant('b');
+SELECT msgstore.publish_settings(1, '{"sources": []}');
 SELECT msgstore.create_api_key('b', '{operate}');
 SELECT msgstore.revoke_api_key(:'prefix');
 SELECT msgstore.replay(jsonb_build_object('event_ids', jsonb_build_array(:'event')), true);

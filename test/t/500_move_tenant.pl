@@ -16,6 +16,7 @@ msgstore.workers = 0
 msgstore.max_retries = 1
 msgstore.claim_timeout = '1 h'
 wal_level = logical
+max_prepared_transactions = 5
 max_worker_processes = 24
 max_logical_replication_workers = 12
 max_sync_workers_per_subscription = 8
@@ -63,6 +64,15 @@ sql("SELECT msgstore.add_handler('whatsapp', 'handle')", 'target');
 # The target has tenants of its own, and has drawn other numbers.
 sql("SET msgstore.tenant_id = 'other'; SELECT ingest_many('other-', 30, 3); SELECT msgstore.process();
 	SELECT msgstore.append('other-1', 'x', '{}')", 'target');
+
+# The wait for a fence follows transactions that are prepared, and its time is limited.
+sql("BEGIN; CREATE TABLE open (); PREPARE TRANSACTION 'open'");
+sql("SELECT msgstore.fence_tenant('acme')");
+my ($code, undef, $stderr) = $node->psql('source', "SELECT msgstore.wait_for_fence('acme', '0')");
+like($stderr, qr/calls of tenant "acme" may still be open\nDETAIL:  .*prepared transaction "open"/,
+	'a prepared transaction is waited for');
+sql("COMMIT PREPARED 'open'");
+is(sql("SELECT msgstore.wait_for_fence('acme', '1 hour'); SELECT msgstore.unfence_tenant('acme')"), "\nt", 'until it has ended');
 
 # Clients of the tenant. They write until their calls are refused by MS421, and repeat
 # those that are refused by MS503.
@@ -220,7 +230,7 @@ is( sql("SELECT duplicate FROM msgstore.ingest('sms', event('processed-1')) UNIO
 # The source forgets the tenant, and keeps its neighbor.
 my $acme = sql("SELECT * FROM msgstore.tenant_digest('acme')");
 sql("SELECT msgstore.fence_tenant('acme')");
-my ($code, undef, $stderr) = $node->psql('source', "SELECT msgstore.unfence_tenant('acme'); CALL msgstore.drop_tenant('acme')");
+($code, undef, $stderr) = $node->psql('source', "SELECT msgstore.unfence_tenant('acme'); CALL msgstore.drop_tenant('acme')");
 like($stderr, qr/tenant "acme" is in use in this database/, 'a tenant that is in use cannot be dropped');
 sql("CALL msgstore.drop_tenant('')");
 sql("SELECT msgstore.unfence_tenant('')");
