@@ -51,7 +51,8 @@ DECLARE
 BEGIN
     SELECT array_agg(c.ctid) INTO places
     FROM (
-        SELECT c.ctid FROM msgstore.response_search_changes c LIMIT most
+        SELECT c.ctid FROM msgstore.response_search_changes c
+        WHERE NOT msgstore._is_elsewhere(c.tenant_id) LIMIT most
         FOR UPDATE SKIP LOCKED) c;
     SELECT array_agg(r.tenant_id), array_agg(r.id) INTO tenants, ids
     FROM (
@@ -154,6 +155,7 @@ DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
     asked bigint;
 BEGIN
+    PERFORM msgstore._check_all_here();
     DELETE FROM msgstore.response_search_entries e WHERE scope IN ('', e.tenant_id);
     DELETE FROM msgstore.response_search_changes c WHERE scope IN ('', c.tenant_id);
     INSERT INTO msgstore.response_search_changes (tenant_id, response_id)

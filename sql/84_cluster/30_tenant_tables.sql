@@ -23,7 +23,8 @@ CREATE FUNCTION msgstore._table_classes() RETURNS TABLE (class text, name text)
             stream_retention,stream_seals,stream_removals,host_log,host_entries,
             responses,response_conversations,response_conversation_items,
             response_turns,response_events,response_usage,response_usage_changes,
-            response_audit,operations_log}'),
+            response_audit,response_search_changes,response_search_entries,
+            operations_log}'),
         ('exported', '{
             event_queue,event_claims,conversation_holds,event_failures,outbox,
             destination_news,notifications}'),

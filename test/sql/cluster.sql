@@ -87,7 +87,8 @@ BEGIN
             AND p.provolatile = 'v' AND p.prokind = 'f'
             AND p.prorettype <> 'trigger'::regtype
             AND p.proname <> ALL ('{
-                uuid7,new_ulid,ulid_after,version,recount,index_messages,
+                uuid7,new_ulid,ulid_after,version,recount,index_messages,index_responses,
+                search_responses,
                 read_category,read_all,read_query,wait_for_events,wait_for,wait_for_changes,
                 latest_position,latest_event_id,event_page,
                 get_response,get_response_for_chain,response_chain,chain_items,
