@@ -45,7 +45,10 @@ else ifneq ($(filter-out deps demo run test soak bench fuzz screenshots test-san
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
-install: install-monitoring
+all: router
+install: install-monitoring install-router
+uninstall: uninstall-router
+clean: clean-router
 # GATEWAY=no leaves it out, where it is built by itself.
 GATEWAY ?= yes
 ifneq ($(GATEWAY),no)
@@ -56,6 +59,9 @@ clean: clean-gateway
 endif
 gateway install-gateway uninstall-gateway clean-gateway:
 	@$(MAKE) --no-print-directory -C $(tree)/gateway $(patsubst gateway,,$(subst -gateway,,$@)) PG_CONFIG='$(PG_CONFIG)' $(if $(bindir),bindir='$(bindir)')
+# The extension msgstore_router, for clusters.
+router install-router uninstall-router clean-router:
+	@$(MAKE) --no-print-directory -C $(tree)/router $(or $(patsubst router,,$(subst -router,,$@)),all) PG_CONFIG='$(PG_CONFIG)'
 $(OBJS): $(addprefix $(tree)/,$(call files,src/*/*.h))
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
@@ -126,4 +132,4 @@ release:
 	@./release make
 begin:
 	@./release begin '$(VERSION)'
-.PHONY: gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images test-patroni man deb test-deb sanitized format lint dist release begin
+.PHONY: router install-router uninstall-router clean-router gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images test-patroni man deb test-deb sanitized format lint dist release begin

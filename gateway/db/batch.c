@@ -14,6 +14,11 @@
  * tenants in the same order, and ingest_batch does so with keys, so that two
  * transactions do not deadlock.
  *
+ * In a cluster, the router makes each call in the database of one slot, as a
+ * transaction of its own. So a call must not have items of several slots: if
+ * one slot refused its items, those of the others would be stored, and sent
+ * again. The items of all tenants of a slot are one call of ingest_batch.
+ *
  * A result means that the transaction has committed; no request is answered
  * before. If the call fails with an error that the content of one item can
  * cause, the items are sent again one at a time: a bad event delays the others
@@ -27,6 +32,7 @@
 
 #include "clock.h"
 #include "db/batch.h"
+#include "db/slots.h"
 
 /* Limits of one call: larger ones gain nothing and use memory twice. */
 #define BATCH_MAX_ITEMS 500
@@ -38,6 +44,9 @@
  */
 #define BATCHERS_MIN 2
 #define BATCHERS_MAX 8
+
+/* Instead of the slot of an item that is in the list of its slot. */
+#define STORED (-1)
 
 static const char ingest_sql[] =
 	"SELECT ordinal, event_id, duplicate, error_code, error_message,"
@@ -88,14 +97,19 @@ static void
 store_on(Batch *batch, PoolConnection *connection, BatchItem *items);
 static void
 store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items);
+static void
+store_by_slot(Batch *batch, PoolConnection *connection, BatchItem *items);
 static BatchItem *sort_by_tenant(BatchItem *items);
 static int compare_places(const void *left, const void *right);
 static QueryOutcome call_ingest(PoolConnection *connection, BatchItem *items);
 static QueryOutcome
 call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
+static QueryOutcome call_for_slot(PoolConnection *connection, BatchItem *items);
 static BatchItem *end_of_tenant(BatchItem *items);
-static void
-join_json(const BatchItem *items, const BatchItem *end, Text *array);
+static void join_json(const BatchItem *items,
+					  const BatchItem *end,
+					  bool with_tenant,
+					  Text *array);
 static void distribute(BatchItem *items, BatchItem *end, PGresult *result);
 static bool is_content_error(const char *sqlstate);
 static void set_error(BatchItem *item,
@@ -337,7 +351,10 @@ store_items(Batch *batch, BatchItem *items)
 		return;
 	}
 	pool_prepare(connection, ingest_sql);
-	store_on(batch, connection, items);
+	if (pool_is_router(connection) && end_of_tenant(items) != NULL)
+		store_by_slot(batch, connection, items);
+	else
+		store_on(batch, connection, items);
 	pool_return(batch->pool, connection);
 }
 
@@ -375,23 +392,78 @@ store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 	PQclear(outcome.result);
 }
 
+/* Each slot's items are a list of their own meanwhile. */
+static void
+store_by_slot(Batch *batch, PoolConnection *connection, BatchItem *items)
+{
+	BatchItem *order[BATCH_MAX_ITEMS];
+	QueryOutcome outcome = slots_assign(connection, items);
+	bool known = strcmp(outcome.sqlstate, "00000") == 0;
+	int count = 0;
+
+	if (!known)
+		set_all_errors(
+			items,
+			outcome.sqlstate,
+			outcome.result == NULL
+				? "connection lost"
+				: PQresultErrorField(outcome.result, PG_DIAG_MESSAGE_PRIMARY));
+	PQclear(outcome.result);
+	for (BatchItem *item = items; item != NULL; item = item->next)
+		order[count++] = item;
+	for (int i = 0; i < count && known; i++)
+	{
+		BatchItem *last = order[i];
+		int slot = last->slot;
+
+		if (slot == STORED)
+			continue;
+		for (int j = i + 1; j < count; j++)
+		{
+			if (order[j]->slot != slot)
+				continue;
+			order[j]->slot = STORED;
+			last->next = order[j];
+			last = order[j];
+		}
+		last->next = NULL;
+		store_on(batch, connection, order[i]);
+	}
+	for (int i = 0; i < count; i++)
+		order[i]->next = i + 1 < count ? order[i + 1] : NULL;
+}
+
 static void
 store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 {
 	const BatchItem *previous = NULL;
+	int unavailable = 0; /* tenants in a row */
 
 	for (BatchItem *item = items; item != NULL; item = item->next)
 	{
 		BatchItem *next = item->next;
 
-		/* If the server just went away, do not try each item. */
-		if (previous != NULL && !is_content_error(previous->sqlstate))
-			set_error(item, previous->sqlstate, previous->message, NULL);
+		/*
+		 * If the server just went away, do not try each item. A tenant that is
+		 * being moved, or a slot that is away, is not available to its next
+		 * item either; and after two tenants it is the slot.
+		 */
+		if (previous != NULL &&
+			(!is_content_error(previous->sqlstate) ||
+			 (strcmp(previous->sqlstate, "MS503") == 0 &&
+			  (strcmp(previous->tenant, item->tenant) == 0 ||
+			   unavailable > 1))))
+			set_error(item,
+					  previous->sqlstate,
+					  previous->message,
+					  previous->detail);
 		else
 		{
 			item->next = NULL;
 			store_on(batch, connection, item);
 			item->next = next;
+			unavailable =
+				strcmp(item->sqlstate, "MS503") == 0 ? unavailable + 1 : 0;
 		}
 		previous = item;
 	}
@@ -407,12 +479,34 @@ call_ingest(PoolConnection *connection, BatchItem *items)
 
 	for (BatchItem *item = items; item != NULL; item = end_of_tenant(item))
 		tenants++;
+	if (tenants > 1 && pool_is_router(connection))
+		return call_for_slot(connection, items);
 	if (tenants > 1)
 		return call_for_tenants(connection, items, tenants);
-	join_json(items, NULL, &array);
+	join_json(items, NULL, false, &array);
 	if (!array.failed)
 		outcome = pool_query(connection,
 							 items->tenant,
+							 ingest_sql,
+							 1,
+							 (const char *[]){array.data});
+	if (strcmp(outcome.sqlstate, "00000") == 0)
+		distribute(items, NULL, outcome.result);
+	text_free(&array);
+	return outcome;
+}
+
+/* The items name their tenants. */
+static QueryOutcome
+call_for_slot(PoolConnection *connection, BatchItem *items)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
+	Text array = {0};
+
+	join_json(items, NULL, true, &array);
+	if (!array.failed)
+		outcome = pool_query(connection,
+							 "",
 							 ingest_sql,
 							 1,
 							 (const char *[]){array.data});
@@ -442,7 +536,7 @@ call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
 
 		share->first = items;
 		share->end = items = end_of_tenant(items);
-		join_json(share->first, share->end, &share->array);
+		join_json(share->first, share->end, false, &share->array);
 		share->value = share->array.data;
 		ready = !share->array.failed;
 		if (share->first->tenant[0] != '\0')
@@ -486,12 +580,24 @@ end_of_tenant(BatchItem *items)
 }
 
 static void
-join_json(const BatchItem *items, const BatchItem *end, Text *array)
+join_json(const BatchItem *items,
+		  const BatchItem *end,
+		  bool with_tenant,
+		  Text *array)
 {
 	for (const BatchItem *item = items; item != end; item = item->next)
 	{
 		text_add(array, item == items ? "[" : ",", 1);
-		text_add(array, item->json.data, item->json.length);
+		if (with_tenant)
+		{
+			/* An item is an object with at least one member. */
+			text_add_string(array, "{\"tenant_id\":");
+			text_add_json(array, item->tenant, strlen(item->tenant));
+			text_add_string(array, ",");
+			text_add(array, item->json.data + 1, item->json.length - 1);
+		}
+		else
+			text_add(array, item->json.data, item->json.length);
 	}
 	text_add(array, "]", 1);
 }

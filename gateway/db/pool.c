@@ -244,6 +244,12 @@ pool_prepare(PoolConnection *connection, const char *sql)
 	session_prepare(&connection->session, sql);
 }
 
+bool
+pool_is_router(const PoolConnection *connection)
+{
+	return connection->session.router;
+}
+
 QueryOutcome
 pool_query(PoolConnection *connection,
 		   const char *tenant,

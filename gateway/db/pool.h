@@ -84,6 +84,9 @@ QueryOutcome pool_run(PoolConnection *connection,
 					  const char *owner,
 					  const Statement *statement);
 
+/* Is the database a router? Then a batch must not span slots. */
+bool pool_is_router(const PoolConnection *connection);
+
 /* Like session_prepare, for the next calls on this connection. */
 void pool_prepare(PoolConnection *connection, const char *sql);
 

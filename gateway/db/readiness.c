@@ -65,7 +65,7 @@ static const char rights_sql[] =
 	" JOIN pg_catalog.pg_namespace n ON n.nspname = 'msgstore'"
 	" JOIN pg_catalog.pg_proc p"
 	" ON p.pronamespace = n.oid AND p.proname = 'readiness'"
-	" WHERE e.extname = 'msgstore'";
+	" WHERE e.extname IN ('msgstore', 'msgstore_router')";
 
 static const char findings_sql[] =
 	"SELECT finding, severity, detail, hint FROM msgstore.readiness()";

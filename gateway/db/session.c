@@ -551,7 +551,9 @@ prepare_session(Session *session, int64_t deadline)
 		" THEN set_config('statement_timeout', $1, false) END,"
 		" CASE WHEN pg_backend_pid() = $2::int4"
 		" AND current_setting('synchronous_commit') = 'off'"
-		" THEN set_config('synchronous_commit', 'on', false) END";
+		" THEN set_config('synchronous_commit', 'on', false) END,"
+		" EXISTS (SELECT FROM pg_catalog.pg_extension"
+		" WHERE extname = 'msgstore_router')";
 	char timeout[32];
 	char process[32];
 	const char *values[] = {timeout, process};
@@ -568,6 +570,7 @@ prepare_session(Session *session, int64_t deadline)
 	done = PQresultStatus(result) == PGRES_TUPLES_OK;
 	session->pooled = done && strcmp(PQgetvalue(result, 0, 0), "t") != 0;
 	session->scoped = done && strcmp(PQgetvalue(result, 0, 1), "t") == 0;
+	session->router = done && strcmp(PQgetvalue(result, 0, 4), "t") == 0;
 	session->lock_timeout = NULL;
 	session->prepared = NULL;
 	session->stale = false;

@@ -22,6 +22,7 @@ typedef struct Session
 	PGcancel *cancel; /* made at connect: PQcancel must not touch pg */
 	HostOrder order;  /* of the servers, with silent ones at the end */
 	bool scoped; /* the module is preloaded, so msgstore.tenant_id is safe */
+	bool router; /* the database has the extension msgstore_router */
 	bool pooled; /* behind a pooler: settings must end with a transaction */
 	const char *lock_timeout; /* of the next calls; NULL: the role's */
 	const char *prepared;	  /* the statement that is prepared, or NULL */

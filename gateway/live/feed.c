@@ -61,6 +61,7 @@ struct Feed
 	Listener *arrived;
 	long count; /* of listeners, with those that have arrived */
 	bool closed;
+	bool routed; /* the database is a router, which has no changes */
 };
 
 /* Columns of msgstore._live_feed(). */
@@ -88,6 +89,7 @@ static bool connect_session(Feed *feed);
 static bool read_changes(Feed *feed);
 static PGresult *
 query(Feed *feed, const char *sql, int count, const char *const *values);
+static void refuse_all(Feed *feed);
 static void admit_new(Feed *feed);
 static void join(Feed *feed, Listener *listener);
 static void catch_up(Feed *feed, Listener *listener);
@@ -142,6 +144,17 @@ feed_is_full(Feed *feed)
 	full = feed->closed || feed->count >= feed->config->max_listeners;
 	pthread_mutex_unlock(&feed->mutex);
 	return full;
+}
+
+bool
+feed_is_routed(Feed *feed)
+{
+	bool routed;
+
+	pthread_mutex_lock(&feed->mutex);
+	routed = feed->routed;
+	pthread_mutex_unlock(&feed->mutex);
+	return routed;
 }
 
 bool
@@ -201,6 +214,8 @@ run(void *argument)
 			pause_us = IDLE_US;
 		else if (!connect_session(feed))
 			pause_us = RETRY_US;
+		else if (feed->session.router)
+			refuse_all(feed);
 		else
 		{
 			admit_new(feed);
@@ -270,6 +285,21 @@ connect_session(Feed *feed)
 								 "msgstore-gateway live",
 								 feed->failed ? LOG_DEBUG : LOG_WARN);
 	return !feed->failed;
+}
+
+/*
+ * Each slot of a cluster tells its own changes, in its own order. The listeners
+ * connect again, and are then told why not.
+ */
+static void
+refuse_all(Feed *feed)
+{
+	pthread_mutex_lock(&feed->mutex);
+	feed->routed = true;
+	pthread_mutex_unlock(&feed->mutex);
+	for (Listener *each = feed->listeners; each != NULL; each = each->next)
+		listener_lose(each);
+	session_close(&feed->session);
 }
 
 /* Returns whether there were any. */

@@ -20,6 +20,9 @@ Feed *feed_create(const Config *config, Log *log, Metrics *metrics, Keys *keys);
 /* True if there are HTTP_MAX_LISTENERS, or the gateway is stopping. */
 bool feed_is_full(Feed *feed);
 
+/* Is the database a router? Known once a listener has come. */
+bool feed_is_routed(Feed *feed);
+
 /* Takes the listener over; returns false if the feed is full. */
 bool feed_add(Feed *feed, Listener *listener);
 

@@ -72,6 +72,13 @@ get_events(Request *request)
 				   &nothing);
 		return;
 	}
+	if (feed != NULL && feed_is_routed(feed))
+	{
+		reply_unavailable(request,
+						  "changes are only told by the slots of a cluster",
+						  60);
+		return;
+	}
 	if (feed == NULL || feed_is_full(feed))
 	{
 		reply_unavailable(request, "too many listeners", 5);

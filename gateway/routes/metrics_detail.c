@@ -137,6 +137,30 @@ static const Sample projection_samples[] = {
 	 "paused",
 	 1}};
 
+/* Of a router. */
+static const Sample slot_samples[] = {
+	{"slot_up", "gauge", "1 if the database of the slot answers.", "up", 1},
+	{"slot_events_queued",
+	 "gauge",
+	 "Events of the slot that are not yet processed.",
+	 "queued",
+	 1},
+	{"slot_dead_letters",
+	 "gauge",
+	 "Events and messages in the dead letters of the slot.",
+	 "dead_letters",
+	 1},
+	{"slot_oldest_event_age_seconds",
+	 "gauge",
+	 "Age of the oldest event of the slot that is not yet processed.",
+	 "oldest_event_age_us",
+	 1e6},
+	{"slot_workers_running",
+	 "gauge",
+	 "Workers of the slot that are running.",
+	 "workers_running",
+	 1}};
+
 static void write_samples(const cJSON *rows,
 						  const Sample *samples,
 						  size_t count,
@@ -144,6 +168,7 @@ static void write_samples(const cJSON *rows,
 						  Text *out);
 static void label_channel(const cJSON *channel, Text *out);
 static void label_worker(const cJSON *worker, Text *out);
+static void label_slot(const cJSON *slot, Text *out);
 static void label_subscription(const cJSON *subscription, Text *out);
 static void write_tenants(const cJSON *channels, Text *out);
 static void write_latencies(const cJSON *latencies, double sum_us, Text *out);
@@ -155,7 +180,14 @@ void
 metrics_write_detail(const cJSON *all, const cJSON *detail, Text *out)
 {
 	const cJSON *channels = cJSON_GetObjectItem(detail, "channels");
+	const cJSON *slots = cJSON_GetObjectItem(detail, "slots");
 
+	if (slots != NULL)
+		write_samples(slots,
+					  slot_samples,
+					  LENGTH(slot_samples),
+					  label_slot,
+					  out);
 	write_samples(channels,
 				  channel_samples,
 				  LENGTH(channel_samples),
@@ -233,7 +265,18 @@ label_channel(const cJSON *channel, Text *out)
 static void
 label_worker(const cJSON *worker, Text *out)
 {
+	if (cJSON_HasObjectItem(worker, "slot"))
+	{
+		label_slot(worker, out);
+		text_add_string(out, ",");
+	}
 	text_addf(out, "worker=\"%.0f\"", number_of(worker, "worker"));
+}
+
+static void
+label_slot(const cJSON *slot, Text *out)
+{
+	text_addf(out, "slot=\"%.0f\"", number_of(slot, "slot"));
 }
 
 static void

@@ -223,8 +223,11 @@ BEGIN
     WHERE s.tenant_id = used.tenant_id AND s.name = used.name;
     DELETE FROM msgstore.source_secrets s
     WHERE s.tenant_id = used.tenant_id AND s.source = used.name;
-    DELETE FROM msgstore.message_parts p
-    WHERE p.tenant_id = used.tenant_id AND p.source = used.name AND p.joined;
+    -- The router of a cluster has sources, but no messages.
+    IF to_regclass('msgstore.message_parts') IS NOT NULL THEN
+        DELETE FROM msgstore.message_parts p
+        WHERE p.tenant_id = used.tenant_id AND p.source = used.name AND p.joined;
+    END IF;
     DELETE FROM msgstore.source_tokens t
     WHERE t.tenant_id = used.tenant_id AND t.source = used.name;
 END

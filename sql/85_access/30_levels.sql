@@ -12,7 +12,7 @@ CREATE FUNCTION msgstore._access_rights()
         ('{ingest,read,process,operate}', 'schema', '{msgstore}'),
         ('{ingest,read,process,operate}', 'function', '{
             readiness,_readiness}'),
-        ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit}'),
+        ('{ingest,read}', 'function', '{authenticate,has_api_keys,tenant_limit,tenant_slot}'),
         -- Providers report to the gateway or to a sender.
         ('{ingest,process}', 'function', '{record_status}'),
         -- A sender checks its secrets by the list.
@@ -73,7 +73,7 @@ CREATE FUNCTION msgstore._access_rights()
             append_response_events,
             stale_responses,reap_responses}'),
         ('{operate}', 'function', '{
-            requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
+            _name_fields,requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
             add_handler,remove_handler,rebuild_search,set_search_configuration,
             create_subscription,drop_subscription,resize_subscription,
             seek,rename_subscription,
@@ -90,14 +90,14 @@ CREATE FUNCTION msgstore._access_rights()
             create_account,rotate_account_secret,resume_account,drop_account,
             create_destination,rotate_destination_secret,pause_destination,resume_destination,
             drop_destination,test_destination,list_destinations,
-            default_slot,set_slot,set_slot_map,slot_map,tenant_slot,
+            default_slot,set_slot,set_slot_map,slot_map,
             fence_tenant,wait_for_fence,unfence_tenant,
             tenant_publication,export_tenant,import_tenant,align_sequences,tenant_digest,
             drop_tenant,_drop_publication,_drop_rows,publish_settings}'),
         ('{operate}', 'table', '{
             dead_letter_events,refused_events,id_conflicts,operations_log,response_audit,stat_worker,
             providers,provider_rules,signature_schemes,provider_apis,
-            provider_requests,notifications}')
+            provider_requests,notifications,node_state}')
     ) AS r (levels, kind, names),
     unnest(r.levels::text[]) AS l (level),
     unnest(r.names::text[]) AS n (name)
@@ -120,6 +120,11 @@ CREATE FUNCTION msgstore._rights_clause(levels text[], kept text[])
     LEFT JOIN pg_proc p ON r.kind = 'function'
         AND p.proname = r.name AND p.pronamespace = 'msgstore'::regnamespace
     WHERE r.level = ANY (levels)
+        -- The router of a cluster has few of the tables.
+        AND (r.kind <> 'table' OR EXISTS (
+            SELECT FROM pg_class c
+            WHERE c.relname = r.name AND c.relnamespace = 'msgstore'::regnamespace
+                AND c.relkind IN ('r', 'p', 'v')))
         AND NOT EXISTS (
             SELECT FROM msgstore._access_rights() k
             WHERE k.kind = r.kind AND k.name = r.name AND k.level = ANY (kept))
@@ -173,7 +178,7 @@ BEGIN
         levels := '{ingest,read,process,operate}';
     END IF;
     -- Concurrent calls would fail with "tuple concurrently updated".
-    LOCK TABLE msgstore.installed_objects IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE msgstore.channels IN SHARE ROW EXCLUSIVE MODE;
     FOR r IN SELECT * FROM msgstore._rights_clause(levels, '{}') LOOP
         EXECUTE format('GRANT %s ON %s TO %s', r.privilege, r.clause, role);
     END LOOP;
@@ -192,7 +197,7 @@ BEGIN
     IF level IS NULL THEN
         levels := '{ingest,read,process,operate}';
     END IF;
-    LOCK TABLE msgstore.installed_objects IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE msgstore.channels IN SHARE ROW EXCLUSIVE MODE;
     FOR r IN
         SELECT c.* FROM msgstore._rights_clause(levels, ARRAY(
             SELECT l FROM unnest(msgstore._levels_of(role)) l

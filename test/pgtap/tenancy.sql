@@ -128,7 +128,7 @@ SELECT set_eq(
       GROUP BY name HAVING count(*) > 1$$,
     -- A gateway calls the first ones with any level; providers report statuses; senders check their secrets.
     ARRAY['readiness', '_readiness', 'authenticate', 'has_api_keys', 'tenant_limit', 'record_status',
-        'list_accounts'],
+        'list_accounts', 'tenant_slot'],
     'and only one');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
@@ -143,7 +143,7 @@ SELECT set_eq(
         'create_account', 'rotate_account_secret', 'resume_account', 'drop_account', 'list_accounts',
         'create_destination', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
         'drop_destination', 'test_destination', 'list_destinations',
-        'default_slot', 'set_slot', 'set_slot_map', 'slot_map', 'tenant_slot',
+        'default_slot', 'set_slot', 'set_slot_map', 'slot_map', '_name_fields',
         'fence_tenant', 'wait_for_fence', 'unfence_tenant',
         'tenant_publication', 'export_tenant', 'import_tenant', 'align_sequences', 'tenant_digest',
         'drop_tenant', '_drop_publication', '_drop_rows', 'publish_settings'],
@@ -166,7 +166,7 @@ SELECT set_eq(
         'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events', 'stream_event_keys',
         'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon',
-        'node_state', 'slot_exceptions', 'tenant_fences'],
+        'slot_exceptions', 'tenant_fences'],
     'every view and table has an access level, or no role can read it');
 
 SELECT * FROM finish();

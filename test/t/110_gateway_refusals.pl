@@ -5,10 +5,14 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::Bin/..";
+use MsgstoreCluster;
 use MsgstoreGateway;
 use Test::More;
 
-my $node = start_cluster('refusals');
+# 512_router_refusals.pl runs the same with a router, which has no tables.
+our $through_router;
+my @databases = $through_router ? qw(slot0 slot1) : ('postgres');
+my $node = $through_router ? start_router('refusals', 2) : start_cluster('refusals');
 my $gateway = MsgstoreGateway->new($node);
 my $answer;
 my %codes = (
@@ -21,9 +25,11 @@ my %codes = (
 
 sub stored
 {
-	return $node->safe_psql('postgres',
+	my $stored = 0;
+	$stored += $node->safe_psql($_,
 			'SELECT (SELECT count(*) FROM msgstore.inbound_events)'
-		  . ' + (SELECT count(*) FROM msgstore.messages)');
+		  . ' + (SELECT count(*) FROM msgstore.messages)') for @databases;
+	return $stored;
 }
 
 sub refused
@@ -326,11 +332,11 @@ is($gateway->get('/healthz')->{status}, 200, 'the gateway is alive');
 
 # An internal error reveals nothing; its details are in the log.
 $node->safe_psql(
-	'postgres', q{
+	$_, q{
 	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
 	$$BEGIN RAISE EXCEPTION 'secret detail of the inside'; END$$;
 	CREATE TRIGGER fail BEFORE INSERT ON msgstore.event_log
-	FOR EACH ROW EXECUTE FUNCTION public.fail()});
+	FOR EACH ROW EXECUTE FUNCTION public.fail()}) for @databases;
 $answer = $gateway->post('/api/webhooks/sms', inbound_sms('inside'),
 	'X-Request-Id' => 'inside');
 is($answer->{status}, 500, 'a failing trigger is an internal error');
@@ -340,7 +346,7 @@ like(
 	$gateway->log_text,
 	qr/request inside: database error P0001: secret detail/,
 	'the log has the details');
-$node->safe_psql('postgres', 'DROP FUNCTION public.fail() CASCADE');
+$node->safe_psql($_, 'DROP FUNCTION public.fail() CASCADE') for @databases;
 is($gateway->post('/api/webhooks/sms', inbound_sms('inside'))->{status},
 	202, 'accepted once the trigger is gone');
 

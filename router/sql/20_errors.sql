@@ -1,0 +1,71 @@
+-- router: errors of nodes.
+
+-- PL/Proxy raises a node's error with its SQLSTATE, but puts the names of function
+-- and database before the message. An error without "REMOTE" is PL/Proxy's own:
+-- the node could not be reached, or its connection was lost.
+CREATE FUNCTION msgstore._raise_of_node(
+    slot int,
+    code text,
+    message text,
+    detail text,
+    hint text,
+    context text)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    remote CONSTANT text :=
+        substring(message FROM '^msgstore\._at_\w+\(\d+\): \[[^]]*\] REMOTE \S+: (.*)$');
+    fields CONSTANT text[] := regexp_match(context, 'msgstore field "(\w*)" code "(\w*)"');
+BEGIN
+    IF (remote IS NULL AND code = 'XX000' AND message ~ '^PL/Proxy function ')
+        -- libpq has no SQLSTATE for a connection that is lost during a call.
+        OR message ~ '^msgstore\._at_\w+\(\d+\): \[[^]]*\] REMOTE \(null\)'
+        OR code LIKE '57P%' OR code LIKE '08%'
+    THEN
+        RAISE LOG 'slot % is not reachable: %', slot, message;
+        RAISE EXCEPTION 'slot % is not reachable', slot
+            USING ERRCODE = 'MS503',
+                  DETAIL = 'The database of the tenant did not answer.',
+                  HINT = 'Try again.';
+    END IF;
+    -- The node has another map: the tenant has just been moved, or is about to be.
+    IF code = 'MS421' THEN
+        RAISE EXCEPTION '%', coalesce(remote, message)
+            USING ERRCODE = 'MS503',
+                  DETAIL = 'The tenant is being moved.',
+                  HINT = 'Try again. If the error remains, call msgstore.publish() on the router.';
+    END IF;
+    -- An option of RAISE must not be null, and an empty DETAIL is not none.
+    EXECUTE format('DO %L', format('BEGIN RAISE EXCEPTION USING %s; END', (
+        SELECT string_agg(format('%s = %L', o.name, o.value), ', ')
+        FROM (VALUES
+            ('ERRCODE', code),
+            ('MESSAGE', coalesce(remote, message)),
+            ('DETAIL', regexp_replace(nullif(detail, ''), '^Remote detail: ', '')),
+            ('HINT', regexp_replace(nullif(hint, ''), '^Remote hint: ', '')),
+            ('COLUMN', nullif(fields[1], '')),
+            ('CONSTRAINT', nullif(fields[2], ''))) AS o (name, value)
+        WHERE o.value IS NOT NULL)));
+END
+$$;
+
+CREATE FUNCTION msgstore._raise_not_offered(function text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'function "%" is not available on the router', function
+        USING ERRCODE = 'MS400',
+              HINT = 'Call it in the database of the slot.';
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._raise_of_node(int, text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._raise_not_offered(text) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._raise_of_node(int, text, text, text, text, text) IS
+    'Raises the error of a slot as if it had been called directly; MS503 if the slot is not reachable or does not have the tenant';
+COMMENT ON FUNCTION msgstore._raise_not_offered(text) IS
+    'Raises MS400 for a function that must be called in the database of a slot';

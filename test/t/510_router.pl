@@ -1,0 +1,205 @@
+# The router: calls are made in the slot of the tenant, and answer as if they were
+# made there.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreCluster;
+use MsgstoreGateway;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'PL/Proxy is not installed' unless has_plproxy();
+
+my $node = start_router('router', 2);
+# Their default slots.
+my %slot_of = (acme => 0, globex => 1);
+
+# Runs SQL for a tenant and returns what psql prints: rows, or SQLSTATE and message,
+# DETAIL, HINT and the fields of an error.
+sub said
+{
+	my ($database, $tenant, $sql) = @_;
+	my ($out, $error);
+	$node->psql($database,
+		"\\set VERBOSITY verbose\n\\set SHOW_CONTEXT never\n"
+		  . "SET msgstore.tenant_id = '$tenant';\n$sql",
+		stdout => \$out, stderr => \$error, on_error_stop => 0);
+	my @lines = grep { /^(psql:.*(ERROR|NOTICE|WARNING):|DETAIL|HINT|COLUMN NAME|CONSTRAINT NAME)/ }
+	  split /\n/, $error;
+	s/^psql:\S+ // for @lines;
+	return join "\n", grep { length } $out, @lines;
+}
+sub through_router { return said('postgres', @_) }
+sub directly { return said("slot$slot_of{$_[0]}", @_) }
+
+sub payload
+{
+	my ($id, $body) = @_;
+	return qq('{"from":"+12016661234","to":"+18045551234","body":"$body","timestamp":"2024-11-01T14:00:00Z","messaging_provider_id":"$id"}');
+}
+
+# The generated functions are those of this msgstore, and each has a class.
+my ($generated, $complaint) =
+  run_command([ 'router/generate', $node->connstr('slot0') ]);
+is($complaint, '', 'each public function has a class in router/classes');
+is($generated, slurp_file('router/sql/50_functions.sql') =~ s/\n\z//r,
+	'router/sql/50_functions.sql is up to date: router/generate prints it');
+
+# Names, arguments, result types, comments and privileges of PUBLIC.
+my $catalog = q|
+	SELECT p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
+	       %s p.proacl IS NULL OR p.proacl::text ~ '[{,]=X'
+	FROM pg_proc p
+	WHERE p.pronamespace = 'msgstore'::regnamespace AND p.proname !~ '^_'
+	    AND p.proname <> ALL ('%s') ORDER BY 1, 2|;
+my @absent = map { /^(\w+)\tabsent/ ? $1 : () } split /\n/, slurp_file('router/classes');
+my $own = join ',', qw(set_slots add_exception drop_exception export_settings publish slots tenant_slot default_slot);
+my $nodes_own = join ',', @absent;
+is( $node->safe_psql('postgres', sprintf $catalog, '', "{$own}"),
+	$node->safe_psql('slot0', sprintf $catalog, '', "{$own,$nodes_own}"),
+	'the router has the functions of a node');
+is( $node->safe_psql('postgres', q|
+	SELECT p.oid::regprocedure FROM pg_proc p
+	WHERE p.pronamespace = 'msgstore'::regnamespace
+	    AND (obj_description(p.oid, 'pg_proc') IS NULL
+	         OR p.proname ~ '^_at_' AND p.proacl::text ~ '[{,]=X')|),
+	'', 'functions have comments, and nobody may call a slot without the router');
+is($node->safe_psql('postgres', q{
+	SELECT c.relname FROM pg_class c
+	WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind = 'r'
+	    AND c.relname ~ 'event|message|conversation|outbox|response'}),
+	'', 'the router has no tables of messages');
+
+# A tenant's events are in its slot, and nowhere else.
+for my $tenant (sort keys %slot_of)
+{
+	like(through_router($tenant, "SELECT duplicate FROM msgstore.ingest('sms', " . payload(1, $tenant) . ')'),
+		qr/^SET\nf$|^f$/, "an event of $tenant");
+	like(through_router($tenant, "SELECT duplicate FROM msgstore.ingest('sms', " . payload(1, $tenant) . ')'),
+		qr/t$/, 'it is a duplicate the second time');
+}
+for my $tenant (sort keys %slot_of)
+{
+	is( $node->safe_psql("slot$slot_of{$tenant}", q{SELECT tenant_id, payload ->> 'body' FROM msgstore.event_log}),
+		"$tenant|$tenant", "slot $slot_of{$tenant} has the event of $tenant");
+	$node->safe_psql("slot$slot_of{$tenant}", 'SELECT msgstore.process()');
+}
+
+# What is called through the router answers as in the slot.
+my @calls = (
+	q{SELECT msgstore.list_conversations()},
+	q{SELECT msgstore.list_messages('1')},
+	q{SELECT msgstore.list_messages(1)},
+	q{SELECT msgstore.get_conversation('1')},
+	q{SELECT msgstore.get_conversation('99')},
+	q{SELECT msgstore.list_conversations(after => 'nonsense')},
+	q{SELECT * FROM msgstore.ingest('sms', '{"from":"x"}')},
+	q{SELECT * FROM msgstore.ingest('fax', '{}')},
+	q{SELECT * FROM msgstore.ingest(NULL, NULL)},
+	q{SELECT * FROM msgstore.ingest('sms', '{"a":1}', idempotency_key => '')},
+	q{SELECT ordinal, error_code, error_message, error_detail FROM msgstore.ingest_batch('[{"channel":"fax"}, 5, {"channel":"sms","payload":{}}]')},
+	q{SELECT msgstore.ingest_batch('{}')},
+	q{SELECT msgstore.ingest_batch(NULL)},
+	q{SELECT * FROM msgstore.send('sms', '{"from":"+12016661234","to":"+18045551234","type":"fax","body":"x","timestamp":"2024-11-01T14:00:00Z"}')},
+	q{SELECT msgstore.append('a-1', 'T', '{"x":1}', 0)},
+	q{SELECT msgstore.append('a-1', 'T', '{"x":1}', 7)},
+	q{SELECT stream, version, type, data FROM msgstore.read_stream('a-1')},
+	q{SELECT stream, version FROM msgstore.append_batch('[{"stream":"b-1","type":"T","data":{}}]')},
+	q{SELECT msgstore.create_subscription('s', 'a')},
+	q{SELECT msgstore.create_subscription('s', 'a')},
+	q{SELECT name, category, members FROM msgstore.list_subscriptions()},
+	q{SELECT msgstore.save_response('{"id":5}')},
+	q{SELECT msgstore.save_response('{"id":"resp_1","object":"response","status":"bogus"}')},
+	q{SELECT msgstore.get_response('resp_none')},
+	q{SELECT msgstore.list_responses(sort_order => 'up')},
+	q{SELECT msgstore.add_conversation_items('conv_none', '[]')},
+	q{SELECT msgstore.host_by_id('none')},
+	q{SELECT * FROM msgstore.search_hosts('{"x":1}')},
+	q{SELECT msgstore.delete_snapshot('none')},
+	q{SELECT msgstore.requeue('00000000-0000-0000-0000-000000000000')},
+	q{SELECT * FROM msgstore.replay('{"x":1}', true)},
+	q{SELECT * FROM msgstore.purge('-1 day')},
+	q{SELECT msgstore.opt_out('sms', '+18045551234')},
+	q{SELECT msgstore.drop_account('none')},
+	q{SELECT count(*) FROM msgstore.claim('p')},
+	q{SELECT msgstore.complete('p', '{00000000-0000-0000-0000-000000000000}')},
+	q{SELECT msgstore.normalize_phone('+1 (555) 000-1234'), msgstore.normalize_address('sms', 'tel:+15550001234')},
+	q{SELECT * FROM msgstore.validate_host('{}')},
+	q{SELECT msgstore.wait_for_changes('x')},
+	q{SELECT msgstore.check()});
+# The same calls before: both databases are in the same state then.
+for my $call (@calls)
+{
+	my $expected = directly('acme', $call);
+	my $got = through_router('globex', $call);
+	s/acme|globex/TENANT/g, s/[0-9a-f]{8}-[0-9a-f-]{27}/ID/g, s/slot 1: //g,
+	  s/\d{4}-\d\d-\d\d[T ][0-9:.]+(Z|\+00(:00)?)/TIME/g
+	  for $expected, $got;
+	is($got, $expected, $call);
+}
+
+# Nothing of a call remains in the connection to the slot.
+$node->safe_psql('postgres', q{
+	SET msgstore.tenant_id = 'acme';
+	SET msgstore.owner = 'o';
+	SELECT msgstore.save_response('{"id":"resp_o","object":"response","status":"completed","model":"m"}');
+	SELECT msgstore.ingest('sms', } . payload('kept', 'a') . q{);
+	RESET msgstore.tenant_id;
+	RESET msgstore.owner;
+	SELECT msgstore.ingest('sms', } . payload('none', 'b') . q{)});
+is($node->safe_psql('slot0', q{
+	SELECT string_agg(tenant_id, ',' ORDER BY provider_message_id) FROM msgstore.event_log
+	WHERE provider_message_id IN ('kept', 'none')}) . '|'
+	. $node->safe_psql('slot1', q{SELECT string_agg(tenant_id, ',') FROM msgstore.event_log WHERE provider_message_id = 'none'}),
+	$node->safe_psql('postgres', q{SELECT CASE msgstore.tenant_slot('') WHEN 0 THEN 'acme,|' ELSE 'acme|' END}),
+	'a call without a tenant follows one with a tenant');
+
+# A tenant is needed to read.
+like(through_router('', 'SELECT msgstore.list_conversations()'),
+	qr/ERROR:  MS400: function "list_conversations" needs a tenant/, 'no list without a tenant');
+like(through_router('', q{SELECT msgstore.add_handler('sms', 'now')}),
+	qr/ERROR:  MS400: function "add_handler" is not available on the router/, 'no handlers on the router');
+like(through_router('', q{SELECT msgstore.ingest_batch('[{"tenant_id":"acme"},{"tenant_id":"globex"}]')}),
+	qr/ERROR:  MS400: items of one batch belong to 2 slots/, 'no batch of two slots');
+
+# Sums.
+is($node->safe_psql('postgres', q{
+	SELECT m ->> 'slots', m ->> 'slots_up' FROM msgstore.metrics() m}),
+	'2|2', 'metrics count the slots');
+is($node->safe_psql('postgres', q{SELECT (msgstore.metrics() ->> 'events_ingested')::int}),
+	$node->safe_psql('slot0', q{SELECT (msgstore.metrics() ->> 'events_ingested')::int})
+	+ $node->safe_psql('slot1', q{SELECT (msgstore.metrics() ->> 'events_ingested')::int}),
+	'metrics are sums');
+is($node->safe_psql('postgres', 'SELECT * FROM msgstore.latency_histogram()'),
+	$node->safe_psql('slot0', 'SELECT * FROM msgstore.latency_histogram()')
+	=~ s/\|(\d+)$/'|' . $1 * 2/gemr, 'so is the histogram: each slot has processed one event');
+
+# The same slot in SQL of router and node; even slots for many tenants. A random
+# assignment of 1,000 to 16 is seldom within 20 % for each; of these names it is.
+is( $node->safe_psql('postgres', q{SELECT string_agg(msgstore.default_slot(n, 7)::text, '' ORDER BY n) FROM unnest('{"",a,acme,globex,é,€uro}'::text[]) n}),
+	$node->safe_psql('slot0', q{SELECT string_agg(msgstore.default_slot(n, 7)::text, '' ORDER BY n) FROM unnest('{"",a,acme,globex,é,€uro}'::text[]) n}),
+	'router and node agree on the slot');
+is($node->safe_psql('postgres', q{
+	SELECT count(*), bool_and(n BETWEEN 50 AND 75) FROM (
+		SELECT count(*) AS n FROM generate_series(1, 1000) i
+		GROUP BY msgstore.default_slot('tenant-' || to_char(i, 'FM0000'), 16)) s}),
+	'16|t', '1,000 tenants are spread evenly over 16 slots');
+
+# Who may not set the tenant cannot choose it, and nobody reads keys.
+$node->safe_psql('postgres', q{
+	CREATE ROLE app LOGIN;
+	SELECT msgstore.grant_access('app', 'ingest'), msgstore.grant_access('app', 'read');
+	ALTER ROLE app SET msgstore.tenant_id = 'acme'});
+$node->psql('postgres', q{SET msgstore.tenant_id = 'globex'}, extra_params => [ '-U', 'app' ], stderr => \my $refused);
+like($refused, qr/permission denied/, 'a role cannot choose its tenant');
+is( scalar $node->safe_psql('postgres', q{SELECT msgstore.list_conversations() -> 'meta' ->> 'total'}, extra_params => [ '-U', 'app' ]),
+	'1', 'a role reads its tenant');
+$node->psql('postgres', q{SELECT msgstore._at_ingest_batch(1, 'globex', '', '[]')}, extra_params => [ '-U', 'app' ], stderr => \$refused);
+like($refused, qr/permission denied for function _at_ingest_batch/, 'nor call a slot directly');
+$node->psql('postgres', q{SELECT * FROM pg_user_mappings; CREATE FUNCTION f() RETURNS int LANGUAGE plproxy AS $$ CLUSTER 'msgstore'; RUN ON 0; SELECT 1; $$},
+	extra_params => [ '-U', 'app' ], stderr => \$refused);
+like($refused, qr/permission denied/, 'nor write a function that does');
+
+done_testing();

@@ -1,0 +1,187 @@
+# A gateway in front of a router: tenants of several slots, a slot that is down, a
+# tenant that is being moved, and a router that restarts.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::Bin/..";
+use MsgstoreCluster;
+use MsgstoreGateway;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'PL/Proxy is not installed' unless has_plproxy();
+
+my $node = start_router('router_gateway', 2);
+# Tenants of slot 0 and of slot 1.
+my %key = map {
+	$_ => $node->safe_psql('postgres',
+		"SELECT msgstore.create_api_key('$_', '{ingest,send,read,append,operate}')")
+} qw(acme umbrella globex initech);
+my %slot_of = (acme => 0, umbrella => 0, globex => 1, initech => 1);
+$node->safe_psql('postgres', q{
+	CREATE ROLE gateway LOGIN;
+	SELECT msgstore.grant_access('gateway', 'operate');
+	GRANT SET ON PARAMETER msgstore.tenant_id, msgstore.owner TO gateway});
+my $gateway = MsgstoreGateway->new($node, user => 'gateway',
+	env => { AUTH_ENABLED => 'on' });
+
+sub with_key { return (Authorization => "Bearer $key{ $_[0] }") }
+
+sub stored
+{
+	my ($tenant) = @_;
+	return join '|', map {
+		$node->safe_psql("slot$_", "SELECT count(*) FROM msgstore.event_log WHERE tenant_id = '$tenant'")
+	} 0 .. 1;
+}
+
+# Each tenant's events are in its slot.
+for my $tenant (sort keys %key)
+{
+	my $answer = $gateway->post('/api/webhooks/sms', inbound_sms($tenant), with_key($tenant));
+	is($answer->{status}, 202, "an event of $tenant");
+	$answer = $gateway->post('/api/webhooks/sms', inbound_sms($tenant), with_key($tenant));
+	is($answer->{status}, 202, 'and the same again');
+	is(stored($tenant), $slot_of{$tenant} ? '0|1' : '1|0', 'is stored once');
+}
+$node->safe_psql("slot$_", 'SELECT msgstore.process()') for 0 .. 1;
+is($gateway->get('/api/conversations', with_key('globex'))->{json}{meta}{total}, 1, 'a list of a tenant');
+is($gateway->post('/api/messages/sms', sms(), with_key('globex'))->{status}, 202, 'a message of a tenant');
+is($gateway->get('/api/conversations/x1', with_key('globex'))->{status}, 404, 'an unknown conversation');
+is($gateway->get('/readyz')->{status}, 200, 'ready');
+
+# Concurrent requests of all tenants share batches, each of one slot. While one slot
+# refuses what it gets, the items of the other are stored once.
+my $ids = 0;
+sub post_mixed
+{
+	my ($rounds) = @_;
+	my (@tenants, @requests);
+	for (1 .. $rounds)
+	{
+		for my $tenant (sort keys %key)
+		{
+			push @tenants, $tenant;
+			push @requests, MsgstoreGateway::post_bytes('/api/webhooks/sms',
+				inbound_sms('mixed' . $ids++), with_key($tenant));
+		}
+	}
+	my @answers = $gateway->parallel(@requests);
+	my %accepted;
+	$accepted{ $tenants[$_] } += $answers[$_]{status} == 202 for 0 .. $#answers;
+	return (\%accepted, @answers);
+}
+
+sub count_all
+{
+	my ($tenant) = @_;
+	my ($zero, $one) = split /\|/, stored($tenant);
+	return $zero + $one;
+}
+my %before = map { $_ => count_all($_) } keys %key;
+my ($accepted) = post_mixed(40);
+is_deeply($accepted, { map { $_ => 40 } keys %key }, 'all of a mixed load are accepted');
+is(count_all($_), $before{$_} + 40, "those of $_ are stored once") for sort keys %key;
+is(stored($_), $slot_of{$_} ? '0|' . count_all($_) : count_all($_) . '|0', "in its slot") for sort keys %key;
+
+# Waits for requests to gather behind a lock, so that batches are mixed for certain.
+sub end_connections
+{
+	my ($database) = @_;
+	$node->safe_psql('postgres', "ALTER DATABASE $database ALLOW_CONNECTIONS false");
+	$node->safe_psql('postgres', qq{
+		SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = '$database'});
+}
+end_connections('slot1');
+%before = map { $_ => $node->safe_psql('slot0', "SELECT count(*) FROM msgstore.event_log WHERE tenant_id = '$_'") } qw(acme umbrella);
+my @answers;
+($accepted, @answers) = post_mixed(20);
+is_deeply($accepted, { acme => 20, umbrella => 20, globex => 0, initech => 0 },
+	'while a slot is down, the tenants of the other are served');
+is( $node->safe_psql('slot0', "SELECT count(*) FROM msgstore.event_log WHERE tenant_id = '$_'"),
+	$before{$_} + 20, "and the items of $_ are stored once") for qw(acme umbrella);
+my ($refused) = grep { $_->{status} != 202 } @answers;
+is($refused->{status}, 503, 'the others get 503');
+is($refused->{json}{message}, 'slot 1 is not reachable', 'with the reason');
+ok($refused->{headers}{'retry-after'}, 'and the time to try again');
+is((grep { $_->{status} !~ /^(202|503)$/ } @answers), 0, 'and nothing else');
+my $answer = $gateway->get('/api/conversations', with_key('globex'));
+is($answer->{status}, 503, 'a list of a tenant of the slot is 503, too');
+$answer = eventually(sub {
+	my $ready = $gateway->get('/readyz');
+	return $ready->{content} =~ /slot 1: not reachable/ ? $ready : undef;
+});
+is($answer->{status}, 200, 'a slot that is down does not make the gateway unready');
+is($answer->{json}{status}, 'degraded', 'but degraded');
+my $metrics = $gateway->get('/metrics', Accept => 'text/plain', with_key('acme'));
+unlike($metrics->{content}, qr/slot_up/, 'a tenant does not see the slots');
+my $sums = $node->safe_psql('postgres', q{SELECT m ->> 'slots_up' FROM msgstore.metrics() m});
+is($sums, 1, 'metrics say how many slots are up');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM msgstore.slots() s WHERE NOT s.reachable AND s.slot = 1'),
+	1, 'slots says which is not');
+
+# It comes back without a restart of anything.
+$node->safe_psql('postgres', 'ALTER DATABASE slot1 ALLOW_CONNECTIONS true');
+is($gateway->post('/api/webhooks/sms', inbound_sms('back'), with_key('globex'))->{status},
+	202, 'a slot that is back is used at once');
+
+# A node whose map is newer than the router's refuses the tenant. Nothing is stored,
+# and the client is told to try again.
+my $version = $node->safe_psql('postgres', q{SELECT map_version + 1 FROM msgstore.cluster});
+$node->safe_psql('slot1', qq{SELECT msgstore.set_slot_map($version, '{"globex": 0}')});
+$answer = $gateway->post('/api/webhooks/sms', inbound_sms('moving'), with_key('globex'));
+is($answer->{status}, 503, 'a tenant that the slot does not have any more is 503');
+ok($answer->{headers}{'retry-after'}, 'to be tried again');
+is($gateway->post('/api/webhooks/sms', inbound_sms('staying'), with_key('initech'))->{status},
+	202, 'other tenants of the slot are served');
+$node->safe_psql('postgres', q{SELECT msgstore.add_exception('globex', 0)});
+is($node->safe_psql('postgres', 'SELECT string_agg(error, $$,$$) FROM msgstore.publish()'),
+	'', 'the map is published');
+is($gateway->post('/api/webhooks/sms', inbound_sms('moved'), with_key('globex'))->{status},
+	202, 'and the tenant is served by its new slot');
+is($node->safe_psql('slot0', q{SELECT count(*) FROM msgstore.event_log WHERE tenant_id = 'globex'}),
+	1, 'which has the event');
+($accepted) = post_mixed(10);
+is_deeply($accepted, { map { $_ => 10 } keys %key }, 'a mixed load with a moved tenant');
+
+# A tenant that is fenced does not affect others in the same batch.
+$node->safe_psql('slot0', q{SELECT msgstore.fence_tenant('umbrella')});
+($accepted) = post_mixed(10);
+is_deeply($accepted, { acme => 10, globex => 10, initech => 10, umbrella => 0 },
+	'a tenant that is being moved is refused alone');
+$node->safe_psql('slot0', q{SELECT msgstore.unfence_tenant('umbrella')});
+
+# Sources are created in the router, and known to all slots once published.
+my ($path) = split /\|/, $node->safe_psql('postgres', q{
+	SELECT path FROM msgstore.create_source('forms', 'generic', tenant => 'initech', scheme => 'none')});
+is($node->safe_psql('postgres', 'SELECT string_agg(error, $$,$$) FROM msgstore.publish()'), '', 'published');
+is($node->safe_psql('slot1', q{SELECT count(*) FROM msgstore.list_sources()}), 1, 'the slot has the source');
+$answer = $gateway->post("/api/webhooks/$path", '{}');
+isnt($answer->{status}, 404, 'a webhook to its path reaches the slot');
+is($gateway->post('/api/webhooks/wh_' . '0' x 40, '{}')->{status}, 404, 'another path is 404');
+
+# Changes are told by the slots: a listener is sent away, and the next one told why.
+$gateway->get('/api/events?timeout=1', with_key('initech'));
+$answer = eventually(sub {
+	my $told = $gateway->get('/api/events?timeout=1', with_key('initech'));
+	return $told->{content} =~ /slots of a cluster/ ? $told : undef;
+});
+is($answer->{status}, 503, 'no live changes of a router');
+
+# Sums and slots in the text for Prometheus, for who has no tenant.
+my $all = $node->safe_psql('postgres', q{SELECT msgstore.create_api_key('', '{operate}')});
+$metrics = $gateway->get('/metrics', Accept => 'text/plain', Authorization => "Bearer $all");
+like($metrics->{content}, qr/^msgstore_slot_up\{slot="1"\} 1$/m, 'metrics have a line for each slot');
+my %seen;
+is_deeply([ grep { $seen{$_}++ } $metrics->{content} =~ /^(msgstore_\S+) /mg ], [], 'and none twice');
+
+# The router restarts; the gateway goes on.
+$node->restart;
+ok( eventually(sub {
+		$gateway->post('/api/webhooks/sms', inbound_sms('again' . $ids++), with_key('initech'))->{status} == 202;
+	}),
+	'a restarted router is used again');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
+done_testing();
