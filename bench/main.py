@@ -14,7 +14,7 @@ from peers.floor import Floor
 from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
-from rows import drain, growth, held, http, ingest, latency, live, projections, purge, router, slow_flush, wal
+from rows import drain, growth, held, http, ingest, latency, live, projections, purge, router, slow_flush, sources, wal
 
 
 HERE = pathlib.Path(__file__).parent
@@ -58,6 +58,7 @@ def main():
                                      at_64=[listeners.usual_service(floor)]),
         'sustained': lambda: http.sustain(report, gateway, service),
         'router': lambda: router.measure(report, server),
+        'sources': lambda: sources.measure(report, gateway),
         'growth': lambda: growth.measure(report, own),
         'flush': lambda: slow_flush.measure(report, [floor, own, pgq, graphile, boss], [gateway, one_by_one, service]),
         'streams': lambda: script(report, 'streams', EVENTS=os.environ.get('EVENTS', '100000')),

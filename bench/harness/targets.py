@@ -57,6 +57,8 @@ def targets():
     for other, most in (('pgq', 1.05), ('graphile-worker', 1), ('pg-boss', 1)):
         yield (f'WAL of ingest in batches and processing, {other}',
                lambda rows, other=other: rows.wal(OWN) / rows.wal(other), '<=', most)
+    yield ('HTTP webhooks of a source, verified, not verified',
+           lambda rows: rows.ratio('HTTP webhooks of a source', 'not verified', 'verified'), '>=', 0.8)
     yield ('CPU of the worker while a snapshot is held, none',
            lambda rows: rows.ratio('worker, ', 'none is held', 'held', 'cpu_us'), '<=', 1.2)
     yield ('send while another to the same conversation is not committed, p50 in ms',

@@ -51,11 +51,11 @@ class Listener:
         return {**figures, **usage.of(accepted)}
 
 
-def send(connections, seconds):
+def send(connections, seconds, script='webhooks.lua', *arguments):
     """Sends webhooks with wrk; returns their number and its figures, in milliseconds."""
     run = subprocess.run(
         ['wrk', '-t', str(min(connections, 2)), '-c', str(connections), '-d', f'{seconds}s', '--timeout', '10s',
-         '-s', HERE / 'webhooks.lua', f'http://127.0.0.1:{PORT}'],
+         '-s', HERE / script, f'http://127.0.0.1:{PORT}', '--', *arguments],
         capture_output=True, text=True, check=False)
     found = re.search(r'^figures (\d+) (\d+) (\d+) (\d+) (\d+)$', run.stdout, re.M)
     if not found:
