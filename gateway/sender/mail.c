@@ -8,12 +8,14 @@
 
 #include <cjson/cJSON.h>
 
+#include "sender/file.h"
 #include "sender/mail.h"
 
 static bool set_envelope(CURL *easy, const cJSON *mail, MailParts *parts);
 static bool set_headers(CURL *easy, const cJSON *mail, MailParts *parts);
 static bool set_parts(CURL *easy, const cJSON *mail, MailParts *parts);
 static bool add_text(curl_mime *mime, const cJSON *text, const char *type);
+static bool add_files(curl_mime *mime, const cJSON *files);
 static bool append(struct curl_slist **list, const char *line);
 
 bool
@@ -93,6 +95,7 @@ set_parts(CURL *easy, const cJSON *mail, MailParts *parts)
 		return false;
 	}
 	return curl_mime_type(part, "multipart/alternative") == CURLE_OK &&
+		   add_files(mime, cJSON_GetObjectItemCaseSensitive(mail, "files")) &&
 		   curl_easy_setopt(easy, CURLOPT_MIMEPOST, mime) == CURLE_OK;
 }
 
@@ -106,6 +109,31 @@ add_text(curl_mime *mime, const cJSON *text, const char *type)
 			   CURLE_OK &&
 		   curl_mime_type(part, type) == CURLE_OK &&
 		   curl_mime_encoder(part, "quoted-printable") == CURLE_OK;
+}
+
+/* libcurl would write a name in UTF-8 as it is; the database has encoded it. */
+static bool
+add_files(curl_mime *mime, const cJSON *files)
+{
+	const cJSON *file;
+
+	cJSON_ArrayForEach(file, files)
+	{
+		curl_mimepart *part = curl_mime_addpart(mime);
+		struct curl_slist *headers = NULL;
+
+		if (part == NULL || !file_fill(part, file) ||
+			!append(&headers, file_member(file, "header")))
+			return false;
+		if (curl_mime_headers(part, headers, 1) != CURLE_OK)
+		{
+			curl_slist_free_all(headers);
+			return false;
+		}
+		if (curl_mime_encoder(part, "base64") != CURLE_OK)
+			return false;
+	}
+	return true;
 }
 
 static bool

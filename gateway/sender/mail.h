@@ -18,8 +18,8 @@ typedef struct MailParts
 } MailParts;
 
 /*
- * Sets a mail from a JSON object of from, to, text, html and headers. Returns
- * false if that cannot be. The caller frees the parts.
+ * Sets a mail from a JSON object of from, to, text, html, files and headers.
+ * Returns false if that cannot be. The caller frees the parts.
  */
 bool
 mail_prepare(CURL *easy, const char *json, size_t length, MailParts *parts);

@@ -412,8 +412,7 @@ check_attachment_list(InboxItem *item)
 								"is not an array of strings",
 								expected_list);
 		if (!is_web_url(url->val.string.val, url->val.string.len) &&
-			!(item->relaxed &&
-			  is_stored_file(url->val.string.val, url->val.string.len)))
+			!is_stored_file(url->val.string.val, url->val.string.len))
 			return inbox_refuse(item,
 								ERRCODE_MS_BAD_REQUEST,
 								"An attachment must be an http or https URL.",
@@ -424,7 +423,10 @@ check_attachment_list(InboxItem *item)
 	return true;
 }
 
-/* A path of the gateway, which a source gives a file that it has stored. */
+/*
+ * A path of the gateway, which a source gives a file that it has stored; a
+ * message that is sent can forward it.
+ */
 static bool
 is_stored_file(const char *s, int len)
 {

@@ -81,6 +81,23 @@ $mail = (requests($log))[-1];
 is($mail->{headers}{subject}, 'one Bcc: evil@z.org', 'has no other subject');
 ok(!exists $mail->{headers}{bcc} && !exists $mail->{headers}{'x-evil'}, 'and no other header');
 
+# Files: of the payload, and those that are stored here.
+my $stored = sql("INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind, name, media_type, size_bytes, content)
+	VALUES ('', msgstore.uuid7(), msgstore.uuid7(), 1, 'attachment', 'scan.pdf', 'application/pdf; x=y', 6, '\\x255044460d0a') RETURNING id");
+$id = send_mail(subject => 'files', files => [ { name => '../Grüße "x".txt', type => 'text/plain', content => 'Lg0KLg==' }, { name => 'empty', content => '' } ],
+	attachments => ["/api/attachments/$stored"]);
+becomes($id, 'sent', 'a mail with files');
+is_deeply((requests($log))[-1]{files}, [ [ 'text/plain', 'Grüße x.txt', 'Lg0KLg==' ], [ 'application/octet-stream', 'empty', '' ],
+		[ 'application/pdf', 'scan.pdf', 'JVBERg0K' ] ], 'has them, with names and types');
+for my $case ([ 'a file that is not stored', attachments => [ '/api/attachments/' . ($stored =~ s/....$/0000/r) ] ],
+	[ 'a file that is not base64', files => [ { name => 'x', content => '***' } ] ])
+{
+	my ($what, @fields) = @$case;
+	becomes(send_mail(@fields), 'failed invalid_request', "$what: the mail is not sent without it");
+}
+like(sql("SELECT error_message FROM msgstore.outbound_messages WHERE error_code = 'invalid_request' LIMIT 1"),
+	qr/^attachment ".*" has no content here$/, 'and says so');
+
 # What the server answers.
 becomes(send_mail(to => 'do=550@y.org'), 'failed 550', '550 is final');
 becomes(send_mail(to => 'do=451_200@y.org'), 'sent', '451 is retried');
