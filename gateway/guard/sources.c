@@ -1,11 +1,15 @@
 /*
- * sources.c: a cache of the limits of sources.
+ * sources.c: a cache of the limits of sources, which also counts what became
+ * of their webhooks.
  *
  * They must be known before a body is read. An answer of the database is used
  * for FRESH_US, so a source in constant use costs a query every two seconds. A
  * path that does not exist is never kept: guessing paths evicts nothing. Of
  * several requests whose answer has become old, one asks and the others go on
  * with it.
+ *
+ * Counts are kept here, and not in the database, so that a webhook that is not
+ * accepted writes nothing there. A source that loses its place begins again.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -28,11 +32,19 @@
 
 #define PATH_LENGTH 43
 
+/* Of the path, as in the log; the rest is a secret. */
+#define SHOWN_LENGTH 11
+
+static const char *const outcomes[] = {"accepted", "refused", "unverified"};
+
+#define OUTCOMES (sizeof(outcomes) / sizeof(outcomes[0]))
+
 typedef struct Entry
 {
 	char path[PATH_LENGTH + 1];
 	int64_t until_us; /* 0: free */
 	SourceLimits limits;
+	unsigned long long counts[OUTCOMES];
 } Entry;
 
 struct Sources
@@ -45,7 +57,7 @@ struct Sources
 
 static const char limits_sql[] =
 	"SELECT tenant_id, max_body_bytes, too_large_status, requests_per_second,"
-	" burst FROM msgstore.webhook_limits($1)";
+	" burst, source FROM msgstore.webhook_limits($1)";
 
 static Entry *find_bucket(Sources *sources, const char *path);
 static Entry *find_entry(Entry *bucket, const char *path);
@@ -103,6 +115,41 @@ sources_find(Sources *sources,
 		*why = "limits of the source are not known";
 	PQclear(outcome.result);
 	return sqlstate;
+}
+
+void
+sources_count(Sources *sources, const char *path, const char *outcome)
+{
+	Entry *entry;
+
+	pthread_mutex_lock(&sources->mutex);
+	entry = find_entry(find_bucket(sources, path), path);
+	for (size_t i = 0; i < OUTCOMES && entry != NULL; i++)
+		entry->counts[i] += strcmp(outcomes[i], outcome) == 0;
+	pthread_mutex_unlock(&sources->mutex);
+}
+
+/* Names need no escapes. Those of two tenants may be the same. */
+void
+sources_write_counts(Sources *sources, const char *metric, Text *out)
+{
+	const Entry *entry = sources->entries[0];
+
+	pthread_mutex_lock(&sources->mutex);
+	for (int n = 0; n < BUCKETS * PLACES; n++, entry++)
+	{
+		for (size_t i = 0; i < OUTCOMES && entry->until_us != 0; i++)
+			text_addf(out,
+					  "msgstore_%s{source=\"%s\",path=\"%.*s\",outcome=\"%s\"} "
+					  "%llu\n",
+					  metric,
+					  entry->limits.name,
+					  SHOWN_LENGTH,
+					  entry->path,
+					  outcomes[i],
+					  entry->counts[i]);
+	}
+	pthread_mutex_unlock(&sources->mutex);
 }
 
 /* The digits of a path are random. */
@@ -164,6 +211,8 @@ keep(Sources *sources, const char *path, const SourceLimits *limits)
 				entry = &bucket[i];
 		}
 	}
+	if (memcmp(entry->path, path, PATH_LENGTH) != 0)
+		memset(entry->counts, 0, sizeof(entry->counts));
 	memcpy(entry->path, path, PATH_LENGTH + 1);
 	entry->until_us = clock_us() + FRESH_US;
 	entry->limits = *limits;
@@ -182,4 +231,5 @@ read_limits(const PGresult *row, SourceLimits *limits)
 	limits->too_large_status = atoi(PQgetvalue(row, 0, 2));
 	limits->rate = atol(PQgetvalue(row, 0, 3));
 	limits->burst = atol(PQgetvalue(row, 0, 4));
+	snprintf(limits->name, sizeof(limits->name), "%s", PQgetvalue(row, 0, 5));
 }

@@ -20,6 +20,7 @@
 
 #include "db/pool.h"
 #include "gateway.h"
+#include "guard/sources.h"
 #include "http/headers.h"
 #include "http/reply.h"
 #include "metrics.h"
@@ -51,6 +52,7 @@ add_class(cJSON *all, const char *class, const PoolClassCounts *counts);
 static void set_number(cJSON *all, const char *name, double value);
 static void write_json(const cJSON *all, Text *out);
 static void write_prometheus(const cJSON *all, Text *out);
+static void write_sources(Sources *sources, Text *out);
 static void write_family(const cJSON *all, size_t begin, Text *out);
 
 /*
@@ -79,6 +81,8 @@ get_metrics(Request *request)
 	{
 		write_prometheus(answer.all, &body);
 		metrics_write_detail(answer.all, answer.detail, &body);
+		if (request->caller.tenant[0] == '\0')
+			write_sources(request->gateway->sources, &body);
 		reply_body(request,
 				   200,
 				   "text/plain; version=0.0.4; charset=utf-8",
@@ -214,6 +218,15 @@ set_number(cJSON *all, const char *name, double value)
 {
 	cJSON_DeleteItemFromObjectCaseSensitive(all, name);
 	cJSON_AddNumberToObject(all, name, value);
+}
+
+static void
+write_sources(Sources *sources, Text *out)
+{
+	static const char name[] = "gateway_source_webhooks_total";
+
+	metrics_write_head(name, "counter", "Webhooks of sources by outcome.", out);
+	sources_write_counts(sources, name, out);
 }
 
 /* Not by cJSON, which prints whole numbers of more than 15 digits as floats. */

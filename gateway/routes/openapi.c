@@ -3,8 +3,8 @@
  * routes, so that it cannot tell of other routes, parameters or bodies than
  * there are.
  *
- * Raw routes are left out: providers call them, each in its own way, and no
- * client is generated for them.
+ * Raw routes without a name are left out: providers call them, each in its own
+ * way, and no client is generated for them.
  *
  * What the checks that all routes share can answer (routes.c) is not in the
  * table: it follows from the same columns as the checks themselves.
@@ -61,7 +61,7 @@ get_openapi(Request *request)
 	text_add_string(&out, head);
 	for (int i = 0; i < routes_count; i++)
 	{
-		if (routes[i].raw || is_repeated(config, i, NULL))
+		if (routes[i].name == NULL || is_repeated(config, i, NULL))
 			continue;
 		if (!first)
 			text_add_string(&out, ",");
@@ -215,7 +215,12 @@ write_statuses(const Route *route, Text *out)
 				  i > 0 ? "," : "",
 				  route->statuses[i],
 				  reply_phrase(route->statuses[i]));
-		write_content("application/json", route->answer, out);
+		if (route->answer == NULL)
+			text_add_string(out,
+							"\"content\":{\"*/*\":{\"schema\":{\"type\":"
+							"\"string\",\"format\":\"binary\"}}");
+		else
+			write_content("application/json", route->answer, out);
 		if (route->type != NULL)
 			text_addf(out,
 					  ",\"%s\":{\"schema\":{\"type\":\"string\"}}",
@@ -243,7 +248,7 @@ may_refuse(const Route *route, int status)
 		case 403:
 			return route->scope != SCOPE_NONE;
 		case 406:
-			return strcmp(route->method, "GET") == 0;
+			return strcmp(route->method, "GET") == 0 && !route->raw;
 		case 408:
 		case 413:
 		case 415:

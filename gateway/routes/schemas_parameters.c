@@ -17,6 +17,10 @@ static const Schema parameters[] = {
 {"conversation", JSON({
 	"description": "Id or number of the conversation",
 	"schema": {"type": "string"}, "example": "1"})},
+{"attachment", JSON({
+	"description": "Id of the file, as in the paths of attachments",
+	"schema": {"type": "string", "format": "uuid"},
+	"example": "0191c0de-0000-8000-8000-000000000001"})},
 {"response_id", JSON({
 	"schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,255}$"},
 	"example": "resp_1"})},

@@ -145,7 +145,12 @@ receive_webhook(Request *request)
 			PQclear(place);
 		}
 		if (row != NULL)
+		{
+			sources_count(request->gateway->sources,
+						  path.data,
+						  PQgetvalue(row, 0, COLUMN_OUTCOME));
 			answer(request, row);
+		}
 		PQclear(row);
 	}
 	text_free(&path);

@@ -24,16 +24,16 @@ typedef struct Route
 	const char *type;  /* another type than JSON that it can return */
 	const char *query; /* its parameters; NULL: the query is ignored */
 	const char *body;  /* schema of the JSON body; NULL: it takes no body */
-	bool raw;		   /* takes any body, answers with any type; undocumented */
+	bool raw;		   /* takes any body, answers with any type */
 	/* Comes before the body; returns false after answering. */
 	bool (*prepare)(Request *request);
 
 	/* Only for the document. */
-	const char *name;
+	const char *name; /* NULL: it is left out */
 	const char *summary;
 	bool keyed;					  /* an idempotency key has an effect */
 	bool conditional;			  /* If-Match and If-None-Match have */
-	const char *answer;			  /* schema of the answer */
+	const char *answer;			  /* schema of the answer; NULL: bytes */
 	int statuses[ROUTE_STATUSES]; /* of that answer */
 	int refusals[ROUTE_STATUSES]; /* besides those of the common checks */
 } Route;

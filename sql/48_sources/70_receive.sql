@@ -199,22 +199,24 @@ CREATE FUNCTION msgstore.webhook_limits(
     OUT max_body_bytes int,
     OUT too_large_status int,
     OUT requests_per_second int,
-    OUT burst int)
+    OUT burst int,
+    OUT source text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
 DECLARE
-    source CONSTANT msgstore.sources := msgstore._source_of_path(webhook_limits.path);
-    provider CONSTANT msgstore.providers := msgstore._provider(source.provider);
+    used CONSTANT msgstore.sources := msgstore._source_of_path(webhook_limits.path);
+    provider CONSTANT msgstore.providers := msgstore._provider(used.provider);
 BEGIN
-    webhook_limits.tenant_id := source.tenant_id;
+    source := used.name;
+    webhook_limits.tenant_id := used.tenant_id;
     webhook_limits.max_body_bytes :=
-        coalesce(source.max_body_bytes, provider.max_body_bytes);
-    too_large_status := msgstore._answer_too_large(source, provider);
+        coalesce(used.max_body_bytes, provider.max_body_bytes);
+    too_large_status := msgstore._answer_too_large(used, provider);
     SELECT l.requests_per_second, l.burst
     INTO webhook_limits.requests_per_second, webhook_limits.burst
-    FROM msgstore.tenant_limits l WHERE l.tenant_id = source.tenant_id;
+    FROM msgstore.tenant_limits l WHERE l.tenant_id = used.tenant_id;
 END
 $$;
 
@@ -408,7 +410,7 @@ COMMENT ON FUNCTION msgstore._store_items(jsonb, msgstore.sources, text, bytea) 
 COMMENT ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.providers) IS
     'Returns the HTTP status for a webhook that is too large';
 COMMENT ON FUNCTION msgstore.webhook_limits(text) IS
-    'Returns the limits of the source with this path: the tenant and its request limit (nulls for none), the greatest size of a body (null for that of the gateway) and the HTTP status for a larger one. Raises MS404 if there is no such source';
+    'Returns the limits of the source with this path: the tenant and its request limit (nulls for none), the greatest size of a body (null for that of the gateway) and the HTTP status for a larger one; and its name. Raises MS404 if there is no such source';
 COMMENT ON FUNCTION msgstore._store_document(msgstore.sources, jsonb, jsonb, text, bytea) IS
     'Stores what _map_document() has found, for the tenant of the source. Returns the outcome, accepted or refused, and the id of the first event or callback';
 COMMENT ON FUNCTION msgstore._decode(msgstore.providers, jsonb, bytea) IS

@@ -129,6 +129,10 @@ is(counter('source_unverified_missing'), 1, 'counted by reason: no signature');
 is(counter('source_unverified_mismatch'), 5, 'and other ones');
 is($gateway->get('/metrics', Accept => 'application/json', Authorization => "Bearer $key")->{json}{source_unverified_mismatch},
 	5, 'the gateway shows it');
+my ($shown) = $path{twilio} =~ /(wh_[0-9a-f]{8})/;
+is(join(' ', sort $gateway->get('/metrics', Authorization => "Bearer $key")->{content}
+		=~ /^msgstore_gateway_source_webhooks_total\{source="twilio",path="$shown",outcome="(\w+"\} \d+)$/mg),
+	'accepted"} 3 refused"} 0 unverified"} 6', 'and counts by source');
 is(deliver('twilio', $form, form(%message), twilio("$public:443$path{twilio}", 'auth token', %message))->{status},
 	200, 'with the standard port in the URL');
 
