@@ -67,6 +67,8 @@ CREATE INDEX notifications_due_idx
 CREATE INDEX notifications_line_idx
     ON msgstore.notifications (tenant_id, destination, line_id, id) WHERE dead_at IS NULL;
 CREATE INDEX notifications_id_idx ON msgstore.notifications (id);
+CREATE INDEX notifications_dead_at_idx
+    ON msgstore.notifications (dead_at) WHERE dead_at IS NOT NULL;
 
 -- Queue rows are short-lived: see event_queue.
 ALTER TABLE msgstore.destination_news SET (

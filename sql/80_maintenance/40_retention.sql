@@ -367,6 +367,59 @@ BEGIN
 END
 $$;
 
+-- Those that were given up. SKIP LOCKED: one that is being redriven stays.
+CREATE FUNCTION msgstore._purge_notifications(
+    before timestamptz,
+    most int,
+    dry_run boolean)
+    RETURNS int
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    removed int;
+BEGIN
+    IF dry_run THEN
+        RETURN (SELECT count(*) FROM msgstore.notifications n
+                WHERE n.dead_at < before AND scope IN ('', n.tenant_id));
+    END IF;
+    WITH old AS (
+        SELECT n.tenant_id, n.destination, n.id
+        FROM msgstore.notifications n
+        WHERE n.dead_at < before AND scope IN ('', n.tenant_id)
+        ORDER BY n.dead_at
+        LIMIT most
+        FOR UPDATE SKIP LOCKED)
+    DELETE FROM msgstore.notifications n
+    USING old
+    WHERE n.tenant_id = old.tenant_id AND n.destination = old.destination AND n.id = old.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
+-- Only by hand: the ledger of consent outlives what it is about.
+CREATE FUNCTION msgstore._purge_consent_log(before timestamptz, dry_run boolean)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    removed bigint;
+BEGIN
+    IF dry_run THEN
+        RETURN (SELECT count(*) FROM msgstore.consent_log l
+                WHERE l.happened_at < before AND scope IN ('', l.tenant_id));
+    END IF;
+    DELETE FROM msgstore.consent_log l
+    WHERE l.happened_at < before AND scope IN ('', l.tenant_id);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+
 CREATE FUNCTION msgstore._purge_log(
     kind text,
     before timestamptz,
@@ -435,11 +488,11 @@ BEGIN
     END IF;
     SELECT coalesce(k, 'null') INTO unknown
     FROM unnest(coalesce(kinds, '{NULL}')) k
-    WHERE k IS NULL OR k NOT IN ('payloads', 'events', 'dead_letters');
+    WHERE k IS NULL OR k NOT IN ('payloads', 'events', 'dead_letters', 'consent_log');
     IF FOUND THEN
         RAISE EXCEPTION 'kind "%" does not exist', left(unknown, 64)
             USING ERRCODE = 'MS400',
-                  DETAIL = 'Valid kinds are payloads, events, and dead_letters.';
+                  DETAIL = 'Valid kinds are payloads, events, dead_letters, and consent_log.';
     END IF;
     -- Each kind goes through the log from its beginning. Excludes erasures, which
     -- hold rows that come earlier while they wait for a later one.
@@ -449,6 +502,9 @@ BEGIN
         removed := CASE kind
             WHEN 'dead_letters' THEN
                 msgstore._purge_dead_letters(before, NULL, only_count)
+                + msgstore._purge_notifications(before, NULL, only_count)
+            WHEN 'consent_log' THEN
+                msgstore._purge_consent_log(before, only_count)
             ELSE msgstore._purge_log(kind, before, only_count)
         END;
         total := total + removed;
@@ -486,6 +542,8 @@ REVOKE ALL ON FUNCTION msgstore._walk_log(text, uuid, uuid, int, boolean, text, 
 REVOKE ALL ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_notifications(timestamptz, int, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_consent_log(timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.purge(interval, boolean, text[]) FROM PUBLIC;
@@ -528,9 +586,13 @@ COMMENT ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) IS
     'Removes delivery statuses received before the given time, oldest first, and deliveries without a message that have no status left. Returns the number of statuses';
 COMMENT ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) IS
     'Removes refused events received before the given time, oldest first. Returns their number';
+COMMENT ON FUNCTION msgstore._purge_notifications(timestamptz, int, boolean) IS
+    'Removes notifications that were given up before this time, at most that many if given; returns their number';
+COMMENT ON FUNCTION msgstore._purge_consent_log(timestamptz, boolean) IS
+    'Removes entries of consent_log that are older; returns their number';
 COMMENT ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) IS
     'Removes dead letters that died before the given time, oldest first, with their inbound events. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) IS
     'Scans the whole log from its first event, or all outbound payloads, and returns the number of rows purged';
 COMMENT ON FUNCTION msgstore.purge(interval, boolean, text[]) IS
-    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their attachments, failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
+    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their attachments, failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events; and notifications that were given up), consent_log (entries of consent_log; opt-outs stay). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';

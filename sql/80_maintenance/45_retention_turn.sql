@@ -69,12 +69,15 @@ DECLARE
     step record;
     statuses int;
     refused int;
+    notifications int;
 BEGIN
     removed := 0;
     more := false;
     IF kind = 'dead_letters' THEN
         removed := msgstore._purge_dead_letters(before, most, false);
-        more := removed >= most;
+        notifications := msgstore._purge_notifications(before, most, false);
+        more := greatest(removed, notifications) >= most;
+        removed := removed + notifications;
         RETURN;
     END IF;
     INSERT INTO msgstore.purge_progress (kind) VALUES (_purge_batch.kind)
@@ -145,7 +148,8 @@ BEGIN
     SELECT p.* INTO progress FROM msgstore.purge_progress p
     WHERE p.kind = _next_purge.kind;
     IF kind = 'dead_letters' THEN
-        RETURN (SELECT min(d.died_at) FROM msgstore.dead_letters d) + age;
+        RETURN least((SELECT min(d.died_at) FROM msgstore.dead_letters d),
+                     (SELECT min(n.dead_at) FROM msgstore.notifications n)) + age;
     END IF;
     RETURN least(
         CASE WHEN kind = 'outbound_payloads' THEN

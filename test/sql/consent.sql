@@ -112,6 +112,12 @@ UPDATE channels SET stop_words = '{Basta}' WHERE name = 'sms';
 UPDATE channels SET stop_words = '{"no way"}' WHERE name = 'sms';
 INSERT INTO channels (name, address_kind) VALUES ('chat', 'phone'), ('letter', 'opaque');
 SELECT name, stop_words, start_words, help_words FROM channels WHERE name IN ('chat', 'letter', 'email') ORDER BY name;
+
+-- The ledger is purged only if asked; opt-outs stay.
+SELECT sum(removed) FROM purge('0') WHERE kind ~ 'consent';
+SELECT kind, removed = (SELECT count(*) FROM consent_log) AS all_of_it FROM purge('0', dry_run => true, kinds => '{consent_log}');
+SELECT kind, removed > 0 AS removed FROM purge('0', kinds => '{consent_log}');
+SELECT (SELECT count(*) FROM consent_log) AS log, (SELECT count(*) > 0 FROM opt_outs) AS opt_outs;
 DROP VIEW ledger;
 DROP FUNCTION message, receive, why;
 DROP EXTENSION msgstore;

@@ -157,6 +157,16 @@ SELECT encode(_hmac_sha256(convert_to(repeat('k', 100), 'UTF8'), 'x'), 'hex');
 SELECT record_notification('s', uuid7(), 200);
 \set VERBOSITY terse
 SELECT claim_notifications('s', 0);
+
+-- Notifications that were given up are purged with the dead letters.
+SELECT create_destination('gone', 'http://x') IS NOT NULL AS created, test_destination('gone') IS NOT NULL AS queued;
+UPDATE notifications SET dead_at = now() - interval '2 days', next_attempt_at = 'infinity';
+SELECT test_destination('gone') \g /dev/null
+SELECT kind, removed FROM purge('3 days', kinds => '{dead_letters}');
+SELECT (_purge_batch('dead_letters', now() - interval '3 days', 10)).*;
+SELECT _next_purge('dead_letters', '3 days') > now() AS later;
+SELECT (_purge_batch('dead_letters', now() - interval '1 day', 10)).*;
+SELECT dead, waiting FROM list_destinations();
 DROP VIEW outcome;
 DROP FUNCTION message, answer;
 DROP EXTENSION msgstore;
