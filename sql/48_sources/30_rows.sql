@@ -64,7 +64,6 @@ CREATE FUNCTION msgstore._rules(source msgstore.sources)
     ORDER BY 2
     $$;
 
--- A session without a tenant sees all sources. It must not guess.
 CREATE FUNCTION msgstore._source(name text) RETURNS msgstore.sources
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -77,15 +76,7 @@ BEGIN
     chosen := ARRAY(
         SELECT s FROM msgstore.sources s
         WHERE s.name = _source.name AND scope IN ('', s.tenant_id) LIMIT 2);
-    IF cardinality(chosen) = 0 THEN
-        RAISE EXCEPTION 'source % does not exist',
-            coalesce('"' || left(_source.name, 64) || '"', 'null')
-            USING ERRCODE = 'MS404';
-    ELSIF cardinality(chosen) > 1 THEN
-        RAISE EXCEPTION 'source "%" exists for several tenants', _source.name
-            USING ERRCODE = 'MS409',
-                  HINT = 'Set "msgstore.tenant_id" to the tenant that is meant.';
-    END IF;
+    PERFORM msgstore._check_found('source', _source.name, cardinality(chosen));
     RETURN chosen[1];
 END
 $$;

@@ -12,15 +12,7 @@ BEGIN
     chosen := ARRAY(
         SELECT d FROM msgstore.destinations d
         WHERE d.name = _destination.name AND scope IN ('', d.tenant_id) LIMIT 2);
-    IF cardinality(chosen) = 0 THEN
-        RAISE EXCEPTION 'destination % does not exist',
-            coalesce('"' || left(_destination.name, 64) || '"', 'null')
-            USING ERRCODE = 'MS404';
-    ELSIF cardinality(chosen) > 1 THEN
-        RAISE EXCEPTION 'destination "%" exists for several tenants', _destination.name
-            USING ERRCODE = 'MS409',
-                  HINT = 'Set "msgstore.tenant_id" to the tenant that is meant.';
-    END IF;
+    PERFORM msgstore._check_found('destination', _destination.name, cardinality(chosen));
     RETURN chosen[1];
 END
 $$;
@@ -66,12 +58,8 @@ BEGIN
     PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_tenant(owner);
     PERFORM msgstore._check_tenant_here(owner);
-    IF name IS NULL OR name !~ '^[a-z][a-z0-9_-]{0,62}$' THEN
-        RAISE EXCEPTION 'invalid destination name %',
-            coalesce('"' || left(name, 64) || '"', 'null')
-            USING ERRCODE = 'MS400',
-                  DETAIL = 'A name must be a lower-case letter, then lower-case letters, digits, "-" or "_", at most 63 in all.';
-    ELSIF url IS NULL OR url !~* '^https?://[^/?#@[:space:]]+([/?][^#[:space:]]*)?$' THEN
+    PERFORM msgstore._check_name('destination', name);
+    IF url IS NULL OR url !~* '^https?://[^/?#@[:space:]]+([/?][^#[:space:]]*)?$' THEN
         RAISE EXCEPTION 'invalid URL % of destination "%"',
             coalesce('"' || left(url, 200) || '"', 'null'), name
             USING ERRCODE = 'MS400',
@@ -112,10 +100,7 @@ DECLARE
 BEGIN
     PERFORM msgstore._check_scope_here();
     used := msgstore._destination(destination);
-    IF overlap IS NULL OR overlap < '0' THEN
-        RAISE EXCEPTION 'value % of "overlap" is not a duration', coalesce(overlap::text, 'null')
-            USING ERRCODE = 'MS400';
-    END IF;
+    PERFORM msgstore._check_overlap(overlap);
     DELETE FROM msgstore.destination_secrets s
     WHERE s.tenant_id = used.tenant_id AND s.destination = used.name
         AND s.not_after <= clock_timestamp();
