@@ -17,11 +17,11 @@ enum
 	COLUMN_TYPE,
 	COLUMN_DISPOSITION,
 	COLUMN_CONTENT,
-	COLUMN_URL
+	COLUMN_PROBLEM
 };
 
 static const char attachment_sql[] =
-	"SELECT a.media_type, a.disposition, a.content, a.url"
+	"SELECT a.media_type, a.disposition, a.content, a.problem"
 	" FROM msgstore.get_attachment($1::uuid) AS a";
 
 static bool is_uuid(const char *text);
@@ -45,9 +45,7 @@ get_attachment(Request *request)
 		reply_error_detail(request,
 						   404,
 						   "content of the attachment is not stored",
-						   PQgetisnull(row, 0, COLUMN_URL)
-							   ? "It was larger than the source allows."
-							   : "The provider has it at its URL.");
+						   PQgetvalue(row, 0, COLUMN_PROBLEM));
 	else
 		answer_file(request, row);
 	PQclear(row);

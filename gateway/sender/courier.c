@@ -22,6 +22,23 @@
 #define REST_FIRST_US (SECOND_US / 10)
 #define REST_MAX_US (5 * SECOND_US)
 
+/* How the log names them. */
+typedef struct KindWords
+{
+	const char *id;
+	const char *party;
+	const char *done;
+	const char *failed;
+} KindWords;
+
+static const KindWords kind_words[KIND_COUNT] = {
+	[KIND_MESSAGE] = {"message_id", "account", "sent", "could not send"},
+	[KIND_NOTIFICATION] = {"notification_id",
+						   "destination",
+						   "sent",
+						   "could not send"},
+	[KIND_MEDIA] = {"attachment_id", "account", "fetched", "could not fetch"}};
+
 static bool report_all(Courier *courier);
 static bool claim_all(Courier *courier);
 static bool has_room(const Courier *courier);
@@ -34,6 +51,7 @@ static void move(Transfer *transfer, Transfer **from, Transfer **to);
 static bool report(Courier *courier, Transfer *transfer);
 static void
 log_answer(Courier *courier, const Transfer *transfer, const char *status);
+static bool is_done(const char *status);
 static void wait_for_work(Courier *courier, int64_t deadline);
 static void note_trouble(Courier *courier);
 static void note_recovery(Courier *courier);
@@ -312,22 +330,22 @@ log_answer(Courier *courier, const Transfer *transfer, const char *status)
 {
 	const char *account = transfer_column(transfer, COLUMN_ACCOUNT);
 	const char *request = transfer_column(transfer, COLUMN_CORRELATION_ID);
-	bool done = strcmp(status, "sent") == 0 ||
-				strcmp(status, "delivered") == 0 || strcmp(status, "read") == 0;
+	const KindWords *words = &kind_words[transfer->kind];
+	bool done = is_done(status);
 	Text line = {0};
 
 	text_addf(&line,
 			  "\"message\":\"%s\",\"%s\":\"%s\",\"attempt\":%s,"
 			  "\"status\":\"%s\",\"answer\":%ld,\"duration_ms\":%ld,"
 			  "\"%s\":",
-			  done ? "sent" : "could not send",
-			  transfer->kind == KIND_MESSAGE ? "message_id" : "notification_id",
+			  done ? words->done : words->failed,
+			  words->id,
 			  transfer_column(transfer, COLUMN_ID),
 			  transfer_column(transfer, COLUMN_ATTEMPT),
 			  status,
 			  transfer->status,
 			  (long) ((transfer->ended_us - transfer->started_us) / 1000),
-			  transfer->kind == KIND_MESSAGE ? "account" : "destination");
+			  words->party);
 	text_add_json(&line, account, strlen(account));
 	if (transfer->failure.length > 0)
 	{
@@ -338,6 +356,23 @@ log_answer(Courier *courier, const Transfer *transfer, const char *status)
 	text_add_json(&line, request, strlen(request));
 	log_members(courier->log, done ? LOG_INFO : LOG_WARN, &line);
 	text_free(&line);
+}
+
+static bool
+is_done(const char *status)
+{
+	static const char *const words[] = {"sent",
+										"delivered",
+										"read",
+										"found",
+										"stored"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	{
+		if (strcmp(status, words[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Until a transfer or a notification moves, a signal comes, or the deadline. */

@@ -36,7 +36,7 @@ const Option options[] = {
 	 "      system's"},
 	{"allow-private", "SENDER_ALLOW_PRIVATE", OPTION_SWITCH, "false", 0, 0,
 	 RELOADABLE(allow_private),
-	 "allow destinations on loopback, private and link-local addresses"},
+	 "allow destinations and media on loopback, private and link-local addresses"},
 };
 /* clang-format on */
 

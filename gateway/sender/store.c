@@ -23,15 +23,20 @@ typedef struct KindCalls
 
 static const KindCalls calls[KIND_COUNT] = {
 	{"SELECT message_id, account, attempt, correlation_id, method, url,"
-	 " headers, body, auth, secret_name, secret, timeout_ms, again"
+	 " headers, body, auth, secret_name, secret, timeout_ms, again, NULL"
 	 " FROM msgstore.claim_requests($1, $2::int)",
 	 "SELECT msgstore.record_answer($1, $2::uuid, $3::int, $4, $5::bytea, $6,"
 	 " $7::boolean)"},
 	{"SELECT notification_id, destination, attempt, NULL, 'POST', url, headers,"
-	 " body, 'none', NULL, NULL, timeout_ms, again"
+	 " body, 'none', NULL, NULL, timeout_ms, again, NULL"
 	 " FROM msgstore.claim_notifications($1, $2::int)",
 	 "SELECT msgstore.record_notification($1, $2::uuid, $3::int, $6)"
 	 " FROM (SELECT $4::text, $5::bytea, $7::boolean) unused"},
+	{"SELECT attachment_id, account, attempt, NULL, 'GET', url, NULL, NULL,"
+	 " auth, secret_name, secret, timeout_ms, again, max_bytes"
+	 " FROM msgstore.claim_media($1, $2::int)",
+	 "SELECT msgstore.record_media($1, $2::uuid, $3::int, $4, $5::bytea, $6)"
+	 " FROM (SELECT $7::boolean) unused"},
 };
 
 static const char listen_sql[] = "LISTEN msgstore_outbox";
@@ -251,12 +256,17 @@ is_passing(const char *sqlstate)
 static char *
 hex_of(const char *bytes, size_t length)
 {
+	static const char digits[] = "0123456789abcdef";
 	char *hex = bytes != NULL ? malloc(length * 2 + 3) : NULL;
 
 	if (hex == NULL)
 		return NULL;
-	memcpy(hex, "\\x", 3);
+	memcpy(hex, "\\x", 2);
 	for (size_t i = 0; i < length; i++)
-		snprintf(hex + 2 + i * 2, 3, "%02x", (unsigned char) bytes[i]);
+	{
+		hex[2 + i * 2] = digits[(unsigned char) bytes[i] >> 4];
+		hex[3 + i * 2] = digits[(unsigned char) bytes[i] & 15];
+	}
+	hex[2 + length * 2] = '\0';
 	return hex;
 }

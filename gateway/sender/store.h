@@ -11,11 +11,12 @@
 
 #include "db/session.h"
 
-/* What is sent: each kind has its functions in the database. */
+/* What is sent or fetched: each kind has its functions in the database. */
 typedef enum Kind
 {
 	KIND_MESSAGE,
 	KIND_NOTIFICATION,
+	KIND_MEDIA, /* is fetched */
 	KIND_COUNT
 } Kind;
 
@@ -34,7 +35,8 @@ typedef enum Column
 	COLUMN_SECRET_NAME,
 	COLUMN_SECRET,
 	COLUMN_TIMEOUT_MS,
-	COLUMN_AGAIN
+	COLUMN_AGAIN,
+	COLUMN_MAX_BYTES /* of a file */
 } Column;
 
 typedef enum StoreResult

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "sender/form.h"
 #include "sender/secret.h"
 #include "sender/transfer.h"
 
@@ -23,6 +24,8 @@ static bool prepare(Transfer *transfer, const Config *config);
 static bool
 prepare_common(Transfer *transfer, const Config *config, long timeout_ms);
 static bool prepare_http(Transfer *transfer);
+static bool prepare_body(Transfer *transfer, const char *method);
+static void prepare_media(Transfer *transfer);
 static bool set_secret(Transfer *transfer, const Config *config);
 static bool use_secret(Transfer *transfer, const char *secret);
 static bool add_header(Transfer *transfer, const char *line, size_t length);
@@ -30,6 +33,7 @@ static size_t read_body(char *buffer, size_t size, size_t count, void *data);
 static int rewind_body(void *data, curl_off_t offset, int origin);
 static size_t keep_header(char *bytes, size_t size, size_t count, void *data);
 static size_t keep_body(char *bytes, size_t size, size_t count, void *data);
+static bool is_success(const Transfer *transfer);
 static size_t keep(Text *text, const char *bytes, size_t length);
 static curl_socket_t
 open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address);
@@ -82,8 +86,12 @@ transfer_end(Transfer *transfer, CURLM *multi, CURLcode code)
 		transfer->status = 250;
 	else if (code != CURLE_OK &&
 			 !(is_mail(transfer) && transfer->status >= 400))
-		transfer->status = 0;
-	if (code != CURLE_OK)
+		transfer->status = transfer->too_large ? 413 : 0;
+	if (transfer->too_large)
+		text_addf(&transfer->failure,
+				  "the file has more than %zu bytes",
+				  transfer->file_bytes_max);
+	else if (code != CURLE_OK)
 		text_add_string(&transfer->failure,
 						transfer->curl_error[0] != '\0'
 							? transfer->curl_error
@@ -127,6 +135,8 @@ prepare(Transfer *transfer, const Config *config)
 {
 	long timeout_ms = atol(transfer_column(transfer, COLUMN_TIMEOUT_MS));
 
+	transfer->file_bytes_max =
+		strtoul(transfer_column(transfer, COLUMN_MAX_BYTES), NULL, 10);
 	transfer->allow_private =
 		transfer->kind == KIND_MESSAGE || config->allow_private;
 	return prepare_common(transfer, config, timeout_ms) &&
@@ -184,23 +194,57 @@ prepare_http(Transfer *transfer)
 		done = add_header(transfer, line, length);
 		line += length;
 	}
-	if (strcmp(method, "GET") != 0)
-	{
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy,
-						 CURLOPT_POSTFIELDSIZE_LARGE,
-						 (curl_off_t) transfer->body_length);
-		curl_easy_setopt(easy, CURLOPT_READFUNCTION, read_body);
-		curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-		curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, rewind_body);
-		curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
-		done =
-			done && add_header(transfer, "Expect:", 7) &&
-			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
-	}
+	if (transfer->kind == KIND_MEDIA)
+		prepare_media(transfer);
+	else if (strcmp(method, "MULTIPART") == 0)
+		done = done && add_header(transfer, "Expect:", 7) &&
+			   form_prepare(easy,
+							transfer->body,
+							transfer->body_length,
+							&transfer->form);
+	else if (strcmp(method, "GET") != 0)
+		done = done && prepare_body(transfer, method);
 	return done &&
 		   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) ==
 			   CURLE_OK;
+}
+
+static bool
+prepare_body(Transfer *transfer, const char *method)
+{
+	CURL *easy = transfer->easy;
+
+	curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	curl_easy_setopt(easy,
+					 CURLOPT_POSTFIELDSIZE_LARGE,
+					 (curl_off_t) transfer->body_length);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, read_body);
+	curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, rewind_body);
+	curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
+	return add_header(transfer, "Expect:", 7) &&
+		   curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+}
+
+/*
+ * Providers redirect to where they keep the file. libcurl sends the header
+ * Authorization to no other host, but would send any other header; and
+ * open_socket() sees each address.
+ */
+static void
+prepare_media(Transfer *transfer)
+{
+	const char *auth = transfer_column(transfer, COLUMN_AUTH);
+	const char *url = transfer_column(transfer, COLUMN_URL);
+	bool follows = strcmp(auth, "none") == 0 || strcmp(auth, "basic") == 0 ||
+				   strcmp(auth, "bearer") == 0;
+	bool secure = strncasecmp(url, "https:", 6) == 0;
+
+	curl_easy_setopt(transfer->easy, CURLOPT_FOLLOWLOCATION, (long) follows);
+	curl_easy_setopt(transfer->easy, CURLOPT_MAXREDIRS, 5L);
+	curl_easy_setopt(transfer->easy,
+					 CURLOPT_REDIR_PROTOCOLS_STR,
+					 secure ? "https" : "http,https");
 }
 
 /* A mail server may need no password; a provider always needs its secret. */
@@ -308,8 +352,27 @@ static size_t
 keep_body(char *bytes, size_t size, size_t count, void *data)
 {
 	Transfer *transfer = data;
+	size_t length = size * count;
 
-	return keep(&transfer->answer_body, bytes, size * count);
+	if (transfer->kind != KIND_MEDIA || !is_success(transfer))
+		return keep(&transfer->answer_body, bytes, length);
+	/* A file is not cut. */
+	transfer->too_large =
+		transfer->answer_body.length + length > transfer->file_bytes_max;
+	if (!transfer->too_large)
+		text_add(&transfer->answer_body, bytes, length);
+	return transfer->too_large || transfer->answer_body.failed
+			   ? CURL_WRITEFUNC_ERROR
+			   : length;
+}
+
+static bool
+is_success(const Transfer *transfer)
+{
+	long status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status >= 200 && status <= 299;
 }
 
 /* What exceeds the limit is read and dropped: the answer counts all the same.
@@ -336,8 +399,7 @@ open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 	{
 		if (transfer->failure.length == 0)
 			text_add_string(&transfer->failure,
-							"the address of the destination is private; use "
-							"--allow-private: ");
+							"the address is private; use --allow-private: ");
 		return CURL_SOCKET_BAD;
 	}
 	return socket(address->family,
@@ -425,6 +487,8 @@ release(Transfer *transfer, CURLM *multi)
 	}
 	transfer->easy = NULL;
 	mail_free(&transfer->mail);
+	curl_mime_free(transfer->form);
+	transfer->form = NULL;
 	curl_slist_free_all(transfer->headers);
 	transfer->headers = NULL;
 }

@@ -31,10 +31,13 @@ typedef struct Transfer
 	CURL *easy; /* NULL: ended */
 	struct curl_slist *headers;
 	MailParts mail;
+	curl_mime *form;
 	const char *body;
 	size_t body_length;
 	size_t body_read; /* by libcurl */
 	bool allow_private;
+	size_t file_bytes_max;
+	bool too_large; /* the file has more bytes */
 	Text answer_headers;
 	Text answer_body;
 	char curl_error[CURL_ERROR_SIZE];

@@ -83,6 +83,7 @@ CREATE TABLE msgstore.sources (
     max_attachments int NOT NULL DEFAULT 50,
     max_attachment_bytes int NOT NULL DEFAULT 31457280,
     max_body_bytes int,
+    media_account text COLLATE "C",
     mapping jsonb,
     answers jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -245,6 +246,8 @@ COMMENT ON COLUMN msgstore.sources.max_attachment_bytes IS
     'Greatest size of an attachment that is kept, in bytes';
 COMMENT ON COLUMN msgstore.sources.max_body_bytes IS
     'Greatest size of a webhook in bytes; null for the provider''s';
+COMMENT ON COLUMN msgstore.sources.media_account IS
+    'Account with whose secret msgstore-sender fetches media that the provider keeps; null if they stay there';
 COMMENT ON COLUMN msgstore.sources.mapping IS
     'Rules that replace those of the provider: an array of objects with the columns of provider_rules; null for the provider''s';
 COMMENT ON COLUMN msgstore.sources.answers IS

@@ -15,13 +15,27 @@ CREATE TABLE msgstore.attachments (
     sha256 bytea,
     content bytea,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    source text COLLATE "C",
+    next_fetch_at timestamptz,
+    fetch_attempts int NOT NULL DEFAULT 0,
+    fetch_error text,
+    url_found boolean NOT NULL DEFAULT false,
     CONSTRAINT attachments_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT attachments_position_key UNIQUE (tenant_id, message_id, position),
     CONSTRAINT attachments_kind CHECK (kind IN ('attachment', 'inline', 'html', 'text')),
     CONSTRAINT attachments_size CHECK (size_bytes >= 0),
     CONSTRAINT attachments_content_size CHECK (octet_length(content) = size_bytes),
-    CONSTRAINT attachments_sha256_length CHECK (octet_length(sha256) = 32)
+    CONSTRAINT attachments_sha256_length CHECK (octet_length(sha256) = 32),
+    CONSTRAINT attachments_fetch CHECK (next_fetch_at IS NULL OR content IS NULL)
 );
+
+-- Only files that wait to be fetched, or could not be: few.
+CREATE INDEX attachments_next_fetch_at_idx
+    ON msgstore.attachments (next_fetch_at) WHERE next_fetch_at IS NOT NULL;
+CREATE INDEX attachments_fetching_idx
+    ON msgstore.attachments (id) WHERE next_fetch_at IS NOT NULL;
+CREATE INDEX attachments_fetch_error_idx
+    ON msgstore.attachments (tenant_id, source) WHERE fetch_error IS NOT NULL;
 
 ALTER TABLE msgstore.attachments ALTER COLUMN content SET STORAGE EXTERNAL;
 
@@ -77,25 +91,31 @@ CREATE FUNCTION msgstore._file_content(file jsonb, bytes bytea, most bigint)
 CREATE FUNCTION msgstore._store_files(
     source msgstore.sources, message_id uuid, files jsonb, bytes bytea)
     RETURNS void
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
+BEGIN
     INSERT INTO msgstore.attachments
         (tenant_id, id, message_id, position, kind, name, media_type, content_id,
-         size_bytes, url, sha256, content)
+         size_bytes, url, sha256, content, source, next_fetch_at)
     SELECT (source).tenant_id, (f.file ->> 'attachment_id')::uuid, $2,
            f.n::int, f.file ->> 'kind', f.file ->> 'name', f.file ->> 'type',
            f.file ->> 'id',
            CASE WHEN c.content IS NOT NULL THEN octet_length(c.content)
                 WHEN f.file ->> 'size' ~ '^[0-9]{1,15}$' THEN (f.file ->> 'size')::bigint
            END,
-           f.file ->> 'url', sha256(c.content), c.content
+           f.file ->> 'url', sha256(c.content), c.content, (source).name,
+           CASE WHEN f.file ? 'fetch' THEN clock_timestamp() END
     FROM jsonb_array_elements(files) WITH ORDINALITY AS f (file, n)
     CROSS JOIN LATERAL (
         SELECT msgstore._file_content(f.file, bytes, (source).max_attachment_bytes)
     ) AS c (content)
-    ON CONFLICT DO NOTHING
-    $$;
+    ON CONFLICT DO NOTHING;
+    IF files @> '[{"fetch": true}]' THEN
+        PERFORM msgstore._wake_senders();
+    END IF;
+END
+$$;
 
 -- What a browser shows in place must not be able to run anything.
 CREATE FUNCTION msgstore._is_shown_safely(media_type text) RETURNS boolean
@@ -135,7 +155,8 @@ CREATE FUNCTION msgstore.get_attachment(
     OUT disposition text,
     OUT size_bytes bigint,
     OUT url text,
-    OUT content bytea)
+    OUT content bytea,
+    OUT problem text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
@@ -151,10 +172,18 @@ BEGIN
     LOOP
         SELECT a.message_id, a.kind, a.name,
                lower(btrim(split_part(a.media_type, ';', 1))), a.size_bytes, a.url,
-               a.content
+               a.content,
+               CASE
+                   WHEN a.content IS NOT NULL THEN NULL
+                   WHEN a.fetch_error IS NOT NULL THEN format('It could not be fetched%s: %s.',
+                       CASE WHEN a.next_fetch_at IS NOT NULL THEN ' yet' END, a.fetch_error)
+                   WHEN a.next_fetch_at IS NOT NULL THEN 'It has not been fetched yet.'
+                   WHEN a.url IS NOT NULL THEN 'The provider has it at its URL.'
+                   ELSE 'It was larger than the source allows.'
+               END
         INTO get_attachment.message_id, get_attachment.kind, get_attachment.name,
              given, get_attachment.size_bytes, get_attachment.url,
-             get_attachment.content
+             get_attachment.content, get_attachment.problem
         FROM msgstore.attachments a
         WHERE a.tenant_id = tenant AND a.id = get_attachment.id;
         EXIT WHEN FOUND;
@@ -212,9 +241,19 @@ COMMENT ON COLUMN msgstore.attachments.url IS
 COMMENT ON COLUMN msgstore.attachments.sha256 IS
     'SHA-256 digest of the content; null without content';
 COMMENT ON COLUMN msgstore.attachments.content IS
-    'The file; null if it was larger than sources.max_attachment_bytes or is at a URL';
+    'The file; null if it was larger than sources.max_attachment_bytes, is at a URL, or has not been fetched';
 COMMENT ON COLUMN msgstore.attachments.created_at IS
     'Time of arrival';
+COMMENT ON COLUMN msgstore.attachments.source IS
+    'Source that received it';
+COMMENT ON COLUMN msgstore.attachments.next_fetch_at IS
+    'Time at which msgstore-sender fetches it from the provider; null if it does not';
+COMMENT ON COLUMN msgstore.attachments.fetch_attempts IS
+    'Number of attempts to fetch it';
+COMMENT ON COLUMN msgstore.attachments.fetch_error IS
+    'Why the last attempt failed; null after a success, and before the first attempt';
+COMMENT ON COLUMN msgstore.attachments.url_found IS
+    'Whether the URL was looked up by content_id, so that it may expire';
 COMMENT ON FUNCTION msgstore._attachment_id(msgstore.sources, text, int) IS
     'Returns the id of an attachment (UUID version 8)';
 COMMENT ON FUNCTION msgstore._decode_base64(text) IS
@@ -228,4 +267,4 @@ COMMENT ON FUNCTION msgstore._is_shown_safely(text) IS
 COMMENT ON FUNCTION msgstore._content_disposition(text, text) IS
     'Returns the header Content-Disposition for a file of this name';
 COMMENT ON FUNCTION msgstore.get_attachment(uuid) IS
-    'Returns an attachment with its content, and the media type and disposition with which it can be served safely. content is null if it was too large to be kept or is at a URL. Raises MS404 if there is no such attachment';
+    'Returns an attachment with its content, and the media type and disposition with which it can be served safely. content is null if it was too large to be kept, is at a URL, or has not been fetched; problem says which. Raises MS404 if there is no such attachment';

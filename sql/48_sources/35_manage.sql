@@ -115,6 +115,7 @@ CREATE FUNCTION msgstore.create_source(
     answers jsonb DEFAULT '{}',
     max_body_bytes int DEFAULT NULL,
     max_attachment_bytes int DEFAULT 31457280,
+    media_account text DEFAULT NULL,
     OUT path text,
     OUT url text,
     OUT verify_token text)
@@ -128,12 +129,7 @@ DECLARE
     method text;
 BEGIN
     PERFORM msgstore._check_tenant(owner);
-    IF name IS NULL OR name !~ '^[a-z][a-z0-9_-]{0,62}$' THEN
-        RAISE EXCEPTION 'invalid source name %',
-            coalesce('"' || left(name, 64) || '"', 'null')
-            USING ERRCODE = 'MS400',
-                  DETAIL = 'A name must be a lower-case letter, then lower-case letters, digits, "-" or "_", at most 63 in all.';
-    END IF;
+    PERFORM msgstore._check_name('source', name);
     PERFORM msgstore._check_text('provider', provider, 63);
     used := msgstore._provider(provider);
     method := (msgstore._scheme(coalesce(scheme, used.scheme))).method;
@@ -163,10 +159,10 @@ BEGIN
     INSERT INTO msgstore.sources
         (tenant_id, name, provider, path, scheme, scheme_options, public_url,
          tolerance, time_zone, own_addresses, max_attachments, mapping, answers,
-         max_body_bytes, max_attachment_bytes)
+         max_body_bytes, max_attachment_bytes, media_account)
     VALUES (owner, name, provider, path, scheme, scheme_options, url, tolerance,
             time_zone, coalesce(own_addresses, '{}'), max_attachments, mapping,
-            coalesce(answers, '{}'), max_body_bytes, max_attachment_bytes)
+            coalesce(answers, '{}'), max_body_bytes, max_attachment_bytes, media_account)
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'source "%" already exists', name
@@ -197,10 +193,7 @@ CREATE FUNCTION msgstore.rotate_source_secret(
 DECLARE
     used CONSTANT msgstore.sources := msgstore._source(source);
 BEGIN
-    IF overlap IS NULL OR overlap < '0' THEN
-        RAISE EXCEPTION 'value % of "overlap" is not a duration', coalesce(overlap::text, 'null')
-            USING ERRCODE = 'MS400';
-    END IF;
+    PERFORM msgstore._check_overlap(overlap);
     UPDATE msgstore.source_secrets s
     SET not_after = least(s.not_after, clock_timestamp() + overlap)
     WHERE s.tenant_id = used.tenant_id AND s.source = used.name
@@ -230,6 +223,10 @@ BEGIN
     END IF;
     DELETE FROM msgstore.source_tokens t
     WHERE t.tenant_id = used.tenant_id AND t.source = used.name;
+    UPDATE msgstore.attachments a
+    SET next_fetch_at = NULL, fetch_error = 'the source was dropped'
+    WHERE a.tenant_id = used.tenant_id AND a.source = used.name
+        AND a.next_fetch_at IS NOT NULL;
 END
 $$;
 
@@ -245,6 +242,7 @@ CREATE FUNCTION msgstore.list_sources()
         tolerance interval,
         secrets int,
         next_secret_end timestamptz,
+        media_failed bigint,
         created_at timestamptz)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER ROWS 100
     SET search_path = pg_catalog, pg_temp
@@ -256,6 +254,8 @@ BEGIN
     RETURN QUERY
     SELECT s.name, s.tenant_id, s.provider, h.name, h.method <> 'none', s.path,
            s.public_url, coalesce(s.tolerance, p.tolerance), k.n, k.first_end,
+           (SELECT count(*) FROM msgstore.attachments a
+            WHERE a.tenant_id = s.tenant_id AND a.source = s.name AND a.fetch_error IS NOT NULL),
            s.created_at
     FROM msgstore.sources s
     CROSS JOIN LATERAL msgstore._provider(s.provider) p
@@ -275,7 +275,7 @@ REVOKE ALL ON FUNCTION msgstore._check_mapping(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_answers(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._add_secret(text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._complete_url(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.rotate_source_secret(text, text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.drop_source(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.list_sources() FROM PUBLIC;
@@ -288,11 +288,11 @@ COMMENT ON FUNCTION msgstore._add_secret(text, text, text, text) IS
     'Adds a secret to a source. Raises MS400 if it is invalid';
 COMMENT ON FUNCTION msgstore._complete_url(text, text) IS
     'Returns the URL of a source: the given one, with the path of the gateway if it has none. Raises MS400 if it is invalid';
-COMMENT ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int) IS
-    'Creates a path at which a provider can deliver webhooks to POST /api/webhooks/<path>. secret: the key, token, user:password or public key with which the provider signs. public_url: what the provider calls, or its scheme and host; null if the gateway sees the same URL. Returns the path, the URL if it is known, and for providers that send a challenge the token to configure. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s, MS409 if the tenant has a source with this name';
+COMMENT ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int, text) IS
+    'Creates a path at which a provider can deliver webhooks to POST /api/webhooks/<path>. secret: the key, token, user:password or public key with which the provider signs. public_url: what the provider calls, or its scheme and host; null if the gateway sees the same URL. media_account: the account with whose secret msgstore-sender fetches media; null if they stay with the provider. Returns the path, the URL if it is known, and for providers that send a challenge the token to configure. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s, MS409 if the tenant has a source with this name';
 COMMENT ON FUNCTION msgstore.rotate_source_secret(text, text, interval) IS
     'Adds a secret to a source. The earlier ones are accepted for the time of the overlap. Raises MS400 for an invalid argument, MS404 if there is no such source, MS409 if several tenants have one';
 COMMENT ON FUNCTION msgstore.drop_source(text) IS
     'Removes a source and its secrets; what it has received remains. Raises MS404 if there is no such source, MS409 if several tenants have one';
 COMMENT ON FUNCTION msgstore.list_sources() IS
-    'Returns the sources of the session''s tenant, or of all tenants for a session without one. signed is false if only the path protects the source. Does not return secrets';
+    'Returns the sources of the session''s tenant, or of all tenants for a session without one. signed is false if only the path protects the source. media_failed is the number of files that could not be fetched from the provider. Does not return secrets';

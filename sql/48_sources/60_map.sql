@@ -247,6 +247,15 @@ BEGIN
 END
 $$;
 
+-- A provider keeps media at a URL, or under an id by which the URL is looked up.
+CREATE FUNCTION msgstore._can_fetch(source msgstore.sources, file jsonb) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT (source).media_account IS NOT NULL AND NOT file ?| '{offset,base64}'
+        AND (file ->> 'url' ~* '^https?://[^/?#:@]' OR NOT file ? 'url' AND file ? 'id')
+    $$;
+
 -- The files of a message, in the order in which they are stored.
 CREATE FUNCTION msgstore._message_files(
     source msgstore.sources,
@@ -264,7 +273,9 @@ CREATE FUNCTION msgstore._message_files(
     FROM (
         SELECT (m.value - 'inline') || jsonb_build_object('kind',
                    CASE WHEN coalesce(m.value ->> 'inline', 'false') <> 'false'
-                        THEN 'inline' ELSE 'attachment' END), m.n
+                        THEN 'inline' ELSE 'attachment' END)
+               || CASE WHEN msgstore._can_fetch(source, m.value)
+                       THEN '{"fetch": true}' ELSE '{}' END::jsonb, m.n
         FROM jsonb_array_elements(media) WITH ORDINALITY AS m (value, n)
         UNION ALL
         SELECT jsonb_build_object('kind', 'html', 'type', 'text/html; charset=utf-8',
@@ -285,15 +296,15 @@ CREATE FUNCTION msgstore._describe_files(files jsonb) RETURNS jsonb
     SELECT jsonb_strip_nulls(jsonb_build_object(
         'attachments', jsonb_agg(p.path ORDER BY f.n) FILTER (
             WHERE f.file ->> 'kind' IN ('attachment', 'inline') AND p.path IS NOT NULL),
-        'media', jsonb_agg(f.file - CASE WHEN f.file ?| '{offset,base64}'
-            THEN '{offset,base64,kind}'::text[]
+        'media', jsonb_agg(f.file - CASE WHEN f.file ?| '{offset,base64,fetch}'
+            THEN '{offset,base64,fetch,kind}'::text[]
             ELSE '{kind,attachment_id}' END ORDER BY f.n) FILTER (
             WHERE f.file ->> 'kind' IN ('attachment', 'inline')),
         'html', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'html'),
         'full_text', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'text')))
     FROM jsonb_array_elements(files) WITH ORDINALITY AS f (file, n)
     CROSS JOIN LATERAL (SELECT CASE
-        WHEN f.file ?| '{offset,base64,text}' THEN
+        WHEN f.file ?| '{offset,base64,text,fetch}' THEN
             '/api/attachments/' || (f.file ->> 'attachment_id')
         WHEN f.file ->> 'url' ~* '^https?://[^/?#:@][^[:space:][:cntrl:]"<>\\]*$' THEN
             f.file ->> 'url'
@@ -546,6 +557,7 @@ REVOKE ALL ON FUNCTION msgstore._fit_id(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._recipients(msgstore.provider_rules, msgstore.sources, text, jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._longest_body() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._message_payload(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._can_fetch(msgstore.sources, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._message_files(msgstore.sources, text, jsonb, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._describe_files(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._map_message(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, timestamptz) FROM PUBLIC;
@@ -573,8 +585,10 @@ COMMENT ON FUNCTION msgstore._longest_body() IS
     'Returns how many characters of a message''s text its payload has at most';
 COMMENT ON FUNCTION msgstore._message_payload(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, text, timestamptz) IS
     'Returns the payload of a message without its recipient, id and files';
+COMMENT ON FUNCTION msgstore._can_fetch(msgstore.sources, jsonb) IS
+    'Returns whether msgstore-sender fetches this file from the provider';
 COMMENT ON FUNCTION msgstore._message_files(msgstore.sources, text, jsonb, text, text) IS
-    'Returns the files of a message as objects with attachment_id, kind, name, type, size, id, and url, offset, base64 or text';
+    'Returns the files of a message as objects with attachment_id, kind, name, type, size, id, and url, offset, base64 or text; fetch if the provider has it';
 COMMENT ON FUNCTION msgstore._describe_files(jsonb) IS
     'Returns the fields of the payload that name the files of a message: attachments, media, html, full_text';
 COMMENT ON FUNCTION msgstore._map_message(msgstore.provider_rules, msgstore.sources, msgstore.providers, jsonb, jsonb, timestamptz) IS

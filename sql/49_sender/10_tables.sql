@@ -15,6 +15,8 @@ CREATE TABLE msgstore.provider_apis (
     outcomes jsonb NOT NULL DEFAULT '[]',
     opt_out_codes text[] NOT NULL DEFAULT '{}',
     idempotency_header text COLLATE "C",
+    media_hosts text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    media_url text COLLATE "C",
     page text,
     page_date date,
     origin text COLLATE "C" NOT NULL DEFAULT 'custom',
@@ -44,7 +46,7 @@ CREATE TABLE msgstore.provider_requests (
     CONSTRAINT provider_requests_pkey PRIMARY KEY (provider, position, origin),
     CONSTRAINT provider_requests_method CHECK (method IN ('GET', 'POST', 'PUT')),
     CONSTRAINT provider_requests_headers CHECK (jsonb_typeof(headers) = 'object'),
-    CONSTRAINT provider_requests_content CHECK (content IN ('json', 'form')),
+    CONSTRAINT provider_requests_content CHECK (content IN ('json', 'form', 'multipart')),
     CONSTRAINT provider_requests_body CHECK (jsonb_typeof(body) = 'object'),
     CONSTRAINT provider_requests_origin CHECK (origin IN ('built-in', 'custom'))
 );
@@ -123,6 +125,10 @@ COMMENT ON COLUMN msgstore.provider_apis.opt_out_codes IS
     'Error codes, in answers and status callbacks, by which the provider says that the recipient has opted out';
 COMMENT ON COLUMN msgstore.provider_apis.idempotency_header IS
     'Header in which the provider accepts a key, so that it accepts a message once however often it is sent; null if it has none';
+COMMENT ON COLUMN msgstore.provider_apis.media_hosts IS
+    'Hosts to which the secret of the account is sent when media are fetched, beside that of base_url; only by HTTPS';
+COMMENT ON COLUMN msgstore.provider_apis.media_url IS
+    'Where to look up the URL of media that have only an id, with the placeholders {base}, {options...} and {id}: the answer is JSON with a member "url"; null if media have URLs';
 COMMENT ON COLUMN msgstore.provider_apis.page IS
     'Page of the provider''s documentation';
 COMMENT ON COLUMN msgstore.provider_apis.page_date IS
@@ -144,7 +150,7 @@ COMMENT ON COLUMN msgstore.provider_requests.url IS
 COMMENT ON COLUMN msgstore.provider_requests.headers IS
     'Further headers, an object of names and values with placeholders';
 COMMENT ON COLUMN msgstore.provider_requests.content IS
-    'Form of the body: json, or form (application/x-www-form-urlencoded)';
+    'Form of the body: json, form (application/x-www-form-urlencoded), or multipart (multipart/form-data, in which an object with name, type and content is a file)';
 COMMENT ON COLUMN msgstore.provider_requests.body IS
     'Body with placeholders. A member whose placeholder has no value is left out';
 COMMENT ON COLUMN msgstore.provider_requests.origin IS

@@ -7,11 +7,12 @@
 
 INSERT INTO msgstore.provider_apis
     (provider, protocol, base_url, auth, defaults, id_paths, error_code_paths,
-     error_message_paths, outcomes, opt_out_codes, idempotency_header, page, page_date,
-     origin)
+     error_message_paths, outcomes, opt_out_codes, idempotency_header, media_hosts, media_url,
+     page, page_date, origin)
 SELECT a.provider, a.protocol, a.base_url, a.auth, a.defaults::jsonb, a.id_paths::text[],
        a.error_code_paths::text[], a.error_message_paths::text[], a.outcomes::jsonb,
-       a.opt_out_codes::text[], a.idempotency_header, a.page, a.page_date::date, 'built-in'
+       a.opt_out_codes::text[], a.idempotency_header, coalesce(m.hosts, '{}'), m.url, a.page,
+       a.page_date::date, 'built-in'
 FROM (VALUES
     -- 21610: the recipient has replied STOP. 20429: too many requests.
     ('twilio', 'http', 'https://api.twilio.com', 'basic', '{}',
@@ -69,7 +70,14 @@ FROM (VALUES
      '{$.body.code,$.body.error.code}', '{$.body.message,$.body.error.message}', '[]', '{}',
      'Idempotency-Key', NULL, NULL)
 ) AS a (provider, protocol, base_url, auth, defaults, id_paths, error_code_paths,
-        error_message_paths, outcomes, opt_out_codes, idempotency_header, page, page_date);
+        error_message_paths, outcomes, opt_out_codes, idempotency_header, page, page_date)
+-- Media of the others are at URLs that need no credentials, or come with the webhook.
+LEFT JOIN (VALUES
+    ('twilio', '{api.twilio.com}'::text[], NULL),
+    ('bandwidth', '{messaging.bandwidth.com}', NULL),
+    ('whatsapp-cloud', '{graph.facebook.com,lookaside.fbsbx.com}',
+     '{base}/{options.api_version}/{id}')) AS m (provider, hosts, url)
+    ON m.provider = a.provider;
 
 INSERT INTO msgstore.provider_requests
     (provider, position, condition, url, content, body, origin)
@@ -124,10 +132,18 @@ FROM (VALUES
     ('sendgrid', 10, NULL, '{base}/v3/mail/send', 'json',
      '{"personalizations": [{"to": "{to_parties}", "cc": "{cc_parties}", "bcc": "{bcc_parties}"}],
        "from": "{from_party}", "reply_to": "{reply_to_party}", "subject": "{subject_line}",
-       "content": "{contents}", "custom_args": {"message_id": "{message_id}"},
+       "content": "{contents}",
+       "attachments": {"each": "files", "item": {"content": "{item.content}", "filename": "{item.name}",
+                                                 "type": "{item.type}", "disposition": "attachment"}},
+       "custom_args": {"message_id": "{message_id}"},
        "headers": {"In-Reply-To": "{in_reply_to}", "References": "{references}"}}'),
 
-    ('mailgun', 10, NULL, '{base}/v3/{options.domain}/messages', 'form',
+    ('mailgun', 10, 'exists($.files)', '{base}/v3/{options.domain}/messages', 'multipart',
+     '{"from": "{from}", "to": "{to}", "cc": "{cc}", "bcc": "{bcc}", "subject": "{subject}",
+       "text": "{text}", "html": "{html}", "h:Reply-To": "{reply_to}",
+       "h:In-Reply-To": "{in_reply_to}", "h:References": "{references}",
+       "attachment": "{files}", "v:message_id": "{message_id}"}'),
+    ('mailgun', 20, NULL, '{base}/v3/{options.domain}/messages', 'form',
      '{"from": "{from}", "to": "{to}", "cc": "{cc}", "bcc": "{bcc}", "subject": "{subject}",
        "text": "{text}", "html": "{html}", "h:Reply-To": "{reply_to}",
        "h:In-Reply-To": "{in_reply_to}", "h:References": "{references}",
@@ -138,10 +154,14 @@ FROM (VALUES
        "Subject": "{subject}", "TextBody": "{text}", "HtmlBody": "{html}",
        "ReplyTo": "{reply_to}", "MessageStream": "{options.message_stream}",
        "Metadata": {"message_id": "{message_id}"},
+       "Attachments": {"each": "files", "item": {"Name": "{item.name}", "Content": "{item.content}",
+                                                 "ContentType": "{item.type}"}},
        "Headers": {"each": "thread_headers", "item": {"Name": "{item.name}", "Value": "{item.value}"}}}'),
 
     ('generic', 10, NULL, '{base}', 'json',
      '{"id": "{message_id}", "channel": "{channel}", "from": "{from}", "to": "{to}",
        "body": "{body}", "subject": "{subject}", "attachments": "{media}",
+       "files": {"each": "files", "item": {"name": "{item.name}", "type": "{item.type}",
+                                           "content": "{item.content}"}},
        "timestamp": "{payload.timestamp}", "callback_url": "{callback_url}"}')
 ) AS r (provider, position, condition, url, content, body);

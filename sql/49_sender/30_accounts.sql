@@ -22,7 +22,6 @@ BEGIN
 END
 $$;
 
--- A session without a tenant sees all accounts. It must not guess.
 CREATE FUNCTION msgstore._account(name text) RETURNS msgstore.accounts
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -35,15 +34,7 @@ BEGIN
     chosen := ARRAY(
         SELECT a FROM msgstore.accounts a
         WHERE a.name = _account.name AND scope IN ('', a.tenant_id) LIMIT 2);
-    IF cardinality(chosen) = 0 THEN
-        RAISE EXCEPTION 'account % does not exist',
-            coalesce('"' || left(_account.name, 64) || '"', 'null')
-            USING ERRCODE = 'MS404';
-    ELSIF cardinality(chosen) > 1 THEN
-        RAISE EXCEPTION 'account "%" exists for several tenants', _account.name
-            USING ERRCODE = 'MS409',
-                  HINT = 'Set "msgstore.tenant_id" to the tenant that is meant.';
-    END IF;
+    PERFORM msgstore._check_found('account', _account.name, cardinality(chosen));
     RETURN chosen[1];
 END
 $$;
@@ -78,14 +69,8 @@ DECLARE
     needed text[];
     channel text;
 BEGIN
-    IF account.name IS NULL OR account.name !~ '^[a-z][a-z0-9_-]{0,62}$'
-        OR account.secret_name !~ '^[a-z][a-z0-9_-]{0,62}$'
-    THEN
-        RAISE EXCEPTION 'invalid account name %',
-            coalesce('"' || left(account.name, 64) || '"', 'null')
-            USING ERRCODE = 'MS400',
-                  DETAIL = 'The names of an account and of its secret must be a lower-case letter, then lower-case letters, digits, "-" or "_", at most 63 in all.';
-    END IF;
+    PERFORM msgstore._check_name('account', account.name);
+    PERFORM msgstore._check_name('secret', account.secret_name);
     IF coalesce(cardinality(account.channels), 0) = 0 THEN
         RAISE EXCEPTION 'account "%" has no channels', account.name
             USING ERRCODE = 'MS400';

@@ -149,6 +149,43 @@ CREATE FUNCTION msgstore._bracketed(id text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
     RETURN CASE WHEN id ~ '<' THEN id ELSE '<' || btrim(id) || '>' END;
 
+-- The files of an e-mail: those in the payload, then attachments that are stored here.
+-- Content is in base64 without line breaks, null if it cannot be had; header is that of
+-- a mail.
+CREATE FUNCTION msgstore._mail_files(message msgstore.messages, payload jsonb)
+    RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT jsonb_agg(jsonb_build_object(
+        'path', f.path, 'name', n.name,
+        'type', coalesce(substring(lower(f.type) FROM '^[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}'),
+                         'application/octet-stream'),
+        'content', replace(encode(f.content, 'base64'), E'\n', ''),
+        -- Of two names, readers of mail take the first.
+        'header', 'Content-Disposition: ' || regexp_replace(
+            msgstore._content_disposition('attachment', n.name), 'filename="[^"]*"; (?=filename[*])', ''))
+        ORDER BY f.kind, f.n)
+    FROM (
+        SELECT 1 AS kind, e.n, format('files[%s]', e.n - 1) AS path, e.value ->> 'name' AS name,
+               e.value ->> 'type' AS type,
+               msgstore._decode_base64(e.value ->> 'content') AS content
+        FROM jsonb_array_elements(CASE jsonb_typeof(payload -> 'files')
+                                  WHEN 'array' THEN payload -> 'files' ELSE '[]' END)
+             WITH ORDINALITY AS e (value, n)
+        UNION ALL
+        SELECT 2, e.n, e.value, a.name, a.media_type, a.content
+        FROM jsonb_array_elements_text(msgstore._list_of(message.attachments))
+             WITH ORDINALITY AS e (value, n)
+        LEFT JOIN msgstore.attachments a
+            ON a.tenant_id = message.tenant_id
+            AND a.id = substring(e.value FROM '^/api/attachments/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$')::uuid
+        WHERE e.value ~ '^/api/attachments/') f
+    CROSS JOIN LATERAL (
+        SELECT coalesce(nullif(regexp_replace(regexp_replace(f.name, '^.*[/\\]', ''),
+                                              '[[:cntrl:]"]', '', 'g'), ''), 'file')) AS n (name)
+    $$;
+
 -- Values of e-mail. A body with tags is HTML, and its text is made of it.
 CREATE FUNCTION msgstore._mail_values(
     message msgstore.messages, payload jsonb, sender text, recipient text)
@@ -170,8 +207,14 @@ DECLARE
               WITH ORDINALITY AS r (value, n)), parent);
     copies CONSTANT jsonb := msgstore._list_of(payload -> 'cc');
     blind CONSTANT jsonb := msgstore._list_of(payload -> 'bcc');
+    files CONSTANT jsonb := msgstore._mail_files(message, payload);
 BEGIN
     RETURN jsonb_build_object(
+        'files', files,
+        'problem', (
+            SELECT format('attachment "%s" has no content here', f.value ->> 'path')
+            FROM jsonb_array_elements(files) f
+            WHERE f.value ->> 'content' IS NULL LIMIT 1),
         'html', html, 'text', plain,
         'contents', (
             SELECT jsonb_agg(jsonb_build_object('type', c.type, 'value', c.value) ORDER BY c.n)
@@ -242,7 +285,8 @@ BEGIN
 END
 $$;
 
--- Returns {"url", "method", "headers", "body"}, or {"problem"}.
+-- Returns {"url", "method", "headers", "body"}, or {"problem"}. The program makes
+-- multipart/form-data of JSON.
 CREATE FUNCTION msgstore._http_request(
     account msgstore.accounts, api msgstore.provider_apis, filling jsonb)
     RETURNS jsonb
@@ -264,7 +308,7 @@ BEGIN
     FROM (
         SELECT 'Content-Type: ' || CASE used.content
                    WHEN 'form' THEN 'application/x-www-form-urlencoded'
-                   ELSE 'application/json' END AS line
+                   WHEN 'json' THEN 'application/json' END AS line
         UNION ALL
         SELECT api.idempotency_header || ': ' || (filling ->> 'message_id')
         UNION ALL
@@ -277,7 +321,8 @@ BEGIN
             account.provider, account.name));
     END IF;
     RETURN jsonb_build_object(
-        'url', url, 'method', used.method, 'headers', headers,
+        'url', url, 'headers', headers,
+        'method', CASE used.content WHEN 'multipart' THEN 'MULTIPART' ELSE used.method END,
         'body', CASE used.content WHEN 'form' THEN msgstore._form_of(body) ELSE body::text END);
 END
 $$;
@@ -309,6 +354,7 @@ BEGIN
         'headers', NULL, 'mail_id', mail_id,
         'body', jsonb_build_object(
             'from', sender, 'to', recipients, 'text', filling -> 'text', 'html', filling -> 'html',
+            'files', filling -> 'files',
             'headers', (
                 SELECT jsonb_agg(to_jsonb(h.name || ': ' || h.value) ORDER BY h.n)
                 FROM (VALUES
@@ -379,6 +425,7 @@ REVOKE ALL ON FUNCTION msgstore._party_of(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._parties_of(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._media_kind(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._bracketed(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._mail_files(msgstore.messages, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._mail_values(msgstore.messages, jsonb, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._message_values(msgstore.messages, jsonb, msgstore.accounts, msgstore.provider_apis) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._http_request(msgstore.accounts, msgstore.provider_apis, jsonb) FROM PUBLIC;
@@ -405,6 +452,8 @@ COMMENT ON FUNCTION msgstore._media_kind(text) IS
     'Returns image, video, audio or document for the URL of a file';
 COMMENT ON FUNCTION msgstore._bracketed(text) IS
     'Returns a message id in angle brackets';
+COMMENT ON FUNCTION msgstore._mail_files(msgstore.messages, jsonb) IS
+    'Returns the files of an e-mail as objects with path, name, type, content (base64; null if it cannot be had) and header';
 COMMENT ON FUNCTION msgstore._mail_values(msgstore.messages, jsonb, text, text) IS
     'Returns the values of an e-mail for templates';
 COMMENT ON FUNCTION msgstore._message_values(msgstore.messages, jsonb, msgstore.accounts, msgstore.provider_apis) IS

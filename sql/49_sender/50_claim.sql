@@ -100,7 +100,9 @@ DECLARE
     api CONSTANT msgstore.provider_apis := msgstore._provider_api(account.provider);
     filling CONSTANT jsonb := msgstore._message_values(message, payload, account, api);
 BEGIN
-    IF api.protocol = 'smtp' THEN
+    IF filling ? 'problem' THEN
+        RETURN filling;
+    ELSIF api.protocol = 'smtp' THEN
         RETURN msgstore._mail_request(account, api, filling) || jsonb_build_object('auth', api.auth);
     END IF;
     RETURN msgstore._http_request(account, api, filling) || jsonb_build_object('auth', api.auth);

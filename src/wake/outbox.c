@@ -67,12 +67,16 @@ static Statement next_due = {
 		   " (SELECT next_attempt_at FROM msgstore.notifications"
 		   "  WHERE next_attempt_at > $1 AND next_attempt_at < 'infinity'"
 		   "   AND dead_at IS NULL ORDER BY next_attempt_at LIMIT 1),"
+		   " (SELECT next_fetch_at FROM msgstore.attachments"
+		   "  WHERE next_fetch_at > $1 ORDER BY next_fetch_at LIMIT 1),"
 		   " (SELECT $1 + interval '1 s' FROM msgstore.outbox"
 		   "  WHERE sender_id IS NOT NULL AND next_attempt_at <= $1 LIMIT 1)),"
 		   " EXISTS (SELECT FROM msgstore.outbox"
 		   "  WHERE sender_id IS NULL AND next_attempt_at <= $1)"
 		   " OR EXISTS (SELECT FROM msgstore.notifications"
-		   "  WHERE next_attempt_at <= $1 AND dead_at IS NULL)",
+		   "  WHERE next_attempt_at <= $1 AND dead_at IS NULL)"
+		   " OR EXISTS (SELECT FROM msgstore.attachments"
+		   "  WHERE next_fetch_at <= $1)",
 	.nargs = 1,
 	.argtypes = {TIMESTAMPTZOID}};
 

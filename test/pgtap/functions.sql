@@ -365,21 +365,21 @@ INSERT INTO expected VALUES
     ('version', '', 'text',
      'stable', true, 'safe', false),
     -- sources
-    ('create_source', 'name text, provider text, secret text DEFAULT NULL::text, public_url text DEFAULT NULL::text, tenant text DEFAULT NULL::text, scheme text DEFAULT NULL::text, scheme_options jsonb DEFAULT ''{}''::jsonb, tolerance interval DEFAULT NULL::interval, time_zone text DEFAULT ''UTC''::text, own_addresses text[] DEFAULT ''{}''::text[], max_attachments integer DEFAULT 50, mapping jsonb DEFAULT NULL::jsonb, answers jsonb DEFAULT ''{}''::jsonb, max_body_bytes integer DEFAULT NULL::integer, max_attachment_bytes integer DEFAULT 31457280, OUT path text, OUT url text, OUT verify_token text', 'record',
+    ('create_source', 'name text, provider text, secret text DEFAULT NULL::text, public_url text DEFAULT NULL::text, tenant text DEFAULT NULL::text, scheme text DEFAULT NULL::text, scheme_options jsonb DEFAULT ''{}''::jsonb, tolerance interval DEFAULT NULL::interval, time_zone text DEFAULT ''UTC''::text, own_addresses text[] DEFAULT ''{}''::text[], max_attachments integer DEFAULT 50, mapping jsonb DEFAULT NULL::jsonb, answers jsonb DEFAULT ''{}''::jsonb, max_body_bytes integer DEFAULT NULL::integer, max_attachment_bytes integer DEFAULT 31457280, media_account text DEFAULT NULL::text, OUT path text, OUT url text, OUT verify_token text', 'record',
      'volatile', false, 'unsafe', true),
     ('rotate_source_secret', 'source text, secret text, overlap interval DEFAULT ''1 day''::interval', 'void',
      'volatile', false, 'unsafe', true),
     ('drop_source', 'source text', 'void',
      'volatile', false, 'unsafe', true),
-    ('list_sources', '', 'TABLE(name text, tenant_id text, provider text, scheme text, signed boolean, path text, public_url text, tolerance interval, secrets integer, next_secret_end timestamp with time zone, created_at timestamp with time zone)',
+    ('list_sources', '', 'TABLE(name text, tenant_id text, provider text, scheme text, signed boolean, path text, public_url text, tolerance interval, secrets integer, next_secret_end timestamp with time zone, media_failed bigint, created_at timestamp with time zone)',
      'stable', false, 'unsafe', true),
     ('verify_signature', 'source text, headers jsonb, body bytea, url text DEFAULT NULL::text, at timestamp with time zone DEFAULT clock_timestamp(), OUT verified boolean, OUT reason text, OUT detail text', 'record',
      'stable', false, 'unsafe', true),
     ('test_source', 'source text, headers jsonb, body bytea, url text DEFAULT NULL::text', 'TABLE(item integer, kind text, channel text, provider_message_id text, status text, payload jsonb, problem text)',
      'stable', false, 'unsafe', true),
-    ('webhook_limits', 'path text, OUT tenant_id text, OUT max_body_bytes integer, OUT too_large_status integer, OUT requests_per_second integer, OUT burst integer', 'record',
+    ('webhook_limits', 'path text, OUT tenant_id text, OUT max_body_bytes integer, OUT too_large_status integer, OUT requests_per_second integer, OUT burst integer, OUT source text', 'record',
      'stable', false, 'unsafe', true),
-    ('get_attachment', 'id uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea', 'record',
+    ('get_attachment', 'id uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea, OUT problem text', 'record',
      'stable', false, 'unsafe', true),
     ('receive_webhook', 'path text, method text, url text, headers jsonb, body bytea, correlation_id text DEFAULT NULL::text, mail jsonb DEFAULT NULL::jsonb, files bytea DEFAULT NULL::bytea, OUT status integer, OUT content_type text, OUT answer text, OUT outcome text, OUT reason text, OUT id uuid', 'record',
      'volatile', false, 'unsafe', true),
@@ -397,6 +397,12 @@ INSERT INTO expected VALUES
     ('claim_requests', 'sender_id text, max_requests integer DEFAULT 10, OUT message_id uuid, OUT tenant_id text, OUT account text, OUT attempt integer, OUT correlation_id text, OUT method text, OUT url text, OUT headers text, OUT body text, OUT auth text, OUT secret_name text, OUT secret text, OUT timeout_ms integer, OUT again boolean', 'SETOF record',
      'volatile', false, 'unsafe', true),
     ('record_answer', 'sender_id text, message_id uuid, status integer, headers text, body bytea, failure text DEFAULT NULL::text, was_sent boolean DEFAULT true', 'text',
+     'volatile', false, 'unsafe', true),
+    ('claim_media', 'sender_id text, max_files integer DEFAULT 10, OUT attachment_id uuid, OUT tenant_id text, OUT account text, OUT attempt integer, OUT url text, OUT auth text, OUT secret_name text, OUT secret text, OUT timeout_ms integer, OUT max_bytes integer, OUT again boolean', 'SETOF record',
+     'volatile', false, 'unsafe', true),
+    ('record_media', 'sender_id text, attachment_id uuid, status integer, headers text, body bytea, failure text DEFAULT NULL::text', 'text',
+     'volatile', false, 'unsafe', true),
+    ('fetch_attachment', 'id uuid', 'void',
      'volatile', false, 'unsafe', true),
     -- destinations
     ('create_destination', 'name text, url text, events text[] DEFAULT ''{message.received}''::text[], secret text DEFAULT NULL::text, tenant text DEFAULT NULL::text, timeout interval DEFAULT ''00:00:15''::interval, retry_after interval[] DEFAULT ''{00:00:05,00:05:00,00:30:00,02:00:00,05:00:00,10:00:00,14:00:00,20:00:00,24:00:00}''::interval[]', 'text',
@@ -587,7 +593,12 @@ SELECT lives_ok(
       SELECT msgstore.record_answer('pgtap', message_id, 200, '', '{}') FROM msgstore.claim_requests('pgtap');
       SELECT msgstore.rotate_account_secret('pgtap', 'another'), msgstore.resume_account('pgtap'),
           msgstore.list_accounts();
-      SELECT msgstore.drop_account('pgtap');
+      SELECT msgstore.receive_webhook(path, 'POST', '', '{}',
+          '{"from": "+1", "to": "+2", "id": "media", "attachments": ["http://x/1"]}')
+      FROM msgstore.create_source('pgtap', 'generic', scheme => 'none', media_account => 'pgtap');
+      SELECT msgstore.record_media('pgtap', attachment_id, 500, '', ''), msgstore.fetch_attachment(attachment_id)
+      FROM msgstore.claim_media('pgtap');
+      SELECT msgstore.drop_account('pgtap'), msgstore.drop_source('pgtap');
       SELECT msgstore.create_destination('pgtap', 'http://x'), msgstore.rotate_destination_secret('pgtap');
       SELECT msgstore.test_destination('pgtap'), msgstore.pause_destination('pgtap'), msgstore.resume_destination('pgtap');
       SELECT msgstore.record_notification('pgtap', notification_id, 200) FROM msgstore.claim_notifications('pgtap');

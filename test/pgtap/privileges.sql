@@ -240,6 +240,10 @@ INSERT INTO calls VALUES
         EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
     ('get_attachment', $$DO 'BEGIN PERFORM msgstore.get_attachment(msgstore.uuid7());
         EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('fetch_attachment', $$DO 'BEGIN PERFORM msgstore.fetch_attachment(msgstore.uuid7());
+        EXCEPTION WHEN SQLSTATE ''MS404'' THEN NULL; END'$$),
+    ('claim_media', $$SELECT msgstore.claim_media('pgtap')$$),
+    ('record_media', $$SELECT msgstore.record_media('pgtap', NULL, 200, '', '')$$),
     ('drop_source', $$SELECT msgstore.drop_source('pgtap')$$),
     ('opt_out', $$SELECT msgstore.opt_out('sms', '+3')$$),
     ('opt_in', $$SELECT msgstore.opt_in('sms', '+3')$$),

@@ -139,7 +139,7 @@ SELECT set_eq(
         'purge_responses', 'hold_response', 'rebuild_response_search', 'create_api_key', 'revoke_api_key', 'list_api_keys',
         'set_tenant_limit', 'list_tenant_limits', '_stat_worker', 'rebuild_search', 'set_search_configuration', 'readiness', '_readiness',
         'create_source', 'rotate_source_secret', 'drop_source', 'list_sources',
-        'verify_signature', 'test_source',
+        'verify_signature', 'test_source', 'fetch_attachment',
         'create_account', 'rotate_account_secret', 'resume_account', 'drop_account', 'list_accounts',
         'create_destination', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
         'drop_destination', 'test_destination', 'list_destinations',

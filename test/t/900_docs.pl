@@ -4,7 +4,8 @@
 # blocks run from top to bottom, and so do sh blocks that begin with curl, against
 # a gateway. A text block after a block is its exact output; blocks without one
 # must not fail. Ids and white space at the ends of lines are not compared. Blocks
-# marked "sql no-run" are not run.
+# marked "sql no-run" are not run. The messages that the page of a provider sends
+# reach a stand-in for its API.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,11 +14,14 @@ use FindBin;
 use lib "$FindBin::Bin/..";
 use MsgstoreDocs qw(blocks_of comparable run_blocks);
 use MsgstoreGateway;
+use MsgstoreSender;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $root = "$FindBin::Bin/../..";
+my ($port, $mail_port) = system('python3 -c "import aiosmtpd" 2>/dev/null') == 0 ? start_stand_in() : ();
+
 sub check_page
 {
 	my ($node, $file) = @_;
@@ -54,6 +58,7 @@ sub check_page
 		}
 	}
 	$gateway->stop if $gateway;
+	check_sending($node, $database, $page) if $port && $file =~ m{/docs/providers/};
 	$node->safe_psql('postgres', "DROP DATABASE $database");
 	for my $role (split /\n/, $node->safe_psql('postgres',
 			"SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384"))
@@ -61,6 +66,24 @@ sub check_page
 		# Privileges on settings belong to the cluster.
 		$node->safe_psql('postgres', "DROP OWNED BY $role; DROP ROLE $role");
 	}
+	return;
+}
+
+# A mail server without TLS gets no password.
+sub check_sending
+{
+	my ($node, $database, $page) = @_;
+	my $statuses = sub { return $node->safe_psql($database, 'SELECT DISTINCT status FROM msgstore.outbound_messages') };
+	$node->safe_psql($database, <<"SQL");
+UPDATE msgstore.accounts SET base_url = 'http://127.0.0.1:$port' WHERE provider <> 'smtp';
+UPDATE msgstore.accounts SET base_url = 'smtp://127.0.0.1:$mail_port' WHERE provider = 'smtp';
+DELETE FROM msgstore.account_secrets USING msgstore.accounts
+WHERE account = name AND provider = 'smtp';
+SQL
+	my $sender = start_sender($node, url => "dbname=$database");
+	eventually(sub { $statuses->() ne 'queued' });
+	is($statuses->(), 'sent', "$page: its message reaches the provider");
+	$sender->stop;
 	return;
 }
 
