@@ -71,6 +71,7 @@ DECLARE
     used msgstore.accounts;
     api msgstore.provider_apis;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('sender_id', claim_media.sender_id, 255);
     IF max_files IS NULL OR max_files < 1 THEN
         RAISE EXCEPTION 'max_files % is not positive', coalesce(max_files::text, 'null')
@@ -81,6 +82,7 @@ BEGIN
     FOR file IN
         SELECT a.* FROM msgstore.attachments a
         WHERE a.next_fetch_at <= due AND scope IN ('', a.tenant_id)
+            AND NOT msgstore._is_elsewhere(a.tenant_id)
         ORDER BY a.next_fetch_at LIMIT max_files FOR UPDATE SKIP LOCKED
     LOOP
         file.fetch_attempts := file.fetch_attempts + 1;
@@ -144,6 +146,7 @@ DECLARE
     file msgstore.attachments;
     found text;
 BEGIN
+    PERFORM msgstore._check_scope_here();
     PERFORM msgstore._check_text('sender_id', record_media.sender_id, 255);
     SELECT a.* INTO file FROM msgstore.attachments a
     WHERE a.id = record_media.attachment_id AND a.next_fetch_at IS NOT NULL
@@ -151,7 +154,9 @@ BEGIN
     FOR UPDATE;
     IF file.id IS NULL THEN
         RETURN 'gone';
-    ELSIF status NOT BETWEEN 200 AND 299 THEN
+    END IF;
+    PERFORM msgstore._check_tenant_here(file.tenant_id);
+    IF status NOT BETWEEN 200 AND 299 THEN
         -- A URL that was looked up may have expired.
         UPDATE msgstore.attachments a SET url = NULL
         WHERE a.tenant_id = file.tenant_id AND a.id = file.id AND a.url_found;
@@ -187,6 +192,7 @@ CREATE FUNCTION msgstore.fetch_attachment(id uuid) RETURNS void
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
 BEGIN
+    PERFORM msgstore._check_scope_here();
     UPDATE msgstore.attachments a
     SET next_fetch_at = clock_timestamp(), fetch_attempts = 0,
         url = CASE WHEN NOT a.url_found THEN a.url END

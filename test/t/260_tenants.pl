@@ -188,8 +188,8 @@ sql("UPDATE msgstore.event_claims SET expires_at = now() - interval '1 hour';
 	SELECT backdate('%', now() - interval '1 hour');
 	UPDATE msgstore.dead_letters SET died_at = now() - interval '1 hour';
 	UPDATE msgstore.delivery_statuses SET received_at = now() - interval '1 hour'", 'shared');
-sql("INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind, name)
-	SELECT tenant_id, 'bbbbbbbb-bbbb-8bbb-8bbb-bbbbbbbbbbbb', id, 1, 'attachment', 'secret' FROM msgstore.event_log
+sql("INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind, name, url, source, next_fetch_at)
+	SELECT tenant_id, 'bbbbbbbb-bbbb-8bbb-8bbb-bbbbbbbbbbbb', id, 1, 'attachment', 'secret', 'http://x/secret', 'secret', now() FROM msgstore.event_log
 	WHERE tenant_id = 'b' AND provider_message_id = 'only-b';
 	INSERT INTO msgstore.message_parts VALUES ('b', 'secret', sha256('ref'), 1, 2, 'secret', 'secret', 'sms', '{}');
 	INSERT INTO msgstore.thread_ids SELECT tenant_id, 'secret', sha256('secret'), id, true, 'secret', '{secret}', '{secret}'
