@@ -30,18 +30,22 @@ for my $command (grep { system("command -v $_ >/dev/null") == 0 } sort keys %com
 	my $gateway = formatted('msgstore-gateway.1', $commands{$command});
 	my $extension = formatted('msgstore.7', $commands{$command});
 	my $sender = formatted('msgstore-sender.1', $commands{$command});
+	my $cluster = formatted('msgstore-cluster.1', $commands{$command});
 	my @options = join("", `$root/gateway/msgstore-gateway --help`) =~ /^  (--\S+)/mg;
 	my @of_sender = join("", `$root/gateway/msgstore-sender --help`) =~ /^  (--\S+)/mg;
+	my @of_cluster = join("", `$root/router/msgstore-cluster --help`) =~ /^  (--\S+)/mg;
 	my @names = slurp_file("$root/README.md") =~ /^\| `(msgstore\.\w+)`/mg;
 
 	cmp_ok(scalar @options, '>', 30, 'options are found');
 	is_deeply([ grep { $gateway !~ /^ +\Q$_\E( |$)/m } @options ], [], "$command: all options");
 	cmp_ok(scalar @of_sender, '>', 8, 'options of the sender are found');
 	is_deeply([ grep { $sender !~ /^ +\Q$_\E( |$)/m } @of_sender ], [], "$command: all options of the sender");
+	cmp_ok(scalar @of_cluster, '>', 5, 'options of msgstore-cluster are found');
+	is_deeply([ grep { $cluster !~ /^ +\Q$_\E( |$)/m } @of_cluster ], [], "$command: all options of msgstore-cluster");
 	cmp_ok(scalar @names, '>', 20, 'settings are found');
 	is_deeply([ grep { $extension !~ /^ +\Q$_\E/m } @names ], [], "$command: all settings of the server");
 	like($gateway, qr/^ +curl -s -H 'Accept: application\/json'/m, "$command: examples keep their lines");
-	unlike("$gateway$sender$extension", qr/^ *\||```|\]\(/m, "$command: no Markdown is left");
+	unlike("$gateway$sender$cluster$extension", qr/^ *\||```|\]\(/m, "$command: no Markdown is left");
 	$tried++;
 }
 cmp_ok($tried, '>', 0, 'man or mandoc is installed');
