@@ -126,16 +126,27 @@ class Server:
 
     def cpu_seconds(self):
         """Returns the CPU time of the server's processes, including exited ones."""
-        postmaster = int((self.data / 'postmaster.pid').read_text().split()[0])
+        postmaster = (self.data / 'postmaster.pid').read_text().split()[0]
         ticks = 0
-        for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+        for process in pathlib.Path('/proc').glob('[0-9]*'):
             try:
-                fields = stat.read_text().rpartition(')')[2].split()
+                fields = fields_of(process)
             except OSError:
                 continue
-            if int(stat.parent.name) == postmaster or int(fields[1]) == postmaster:
+            if postmaster in (process.name, fields[1]):
                 ticks += sum(int(field) for field in fields[11:15])
         return ticks / os.sysconf('SC_CLK_TCK')
+
+    def worker_cpu_seconds(self):
+        """Returns the CPU time of the workers that are running."""
+        workers = self.admin.rows("SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore worker'")
+        ticks = sum(int(field) for row in workers for field in fields_of(pathlib.Path('/proc', row[0]))[11:13])
+        return ticks / os.sysconf('SC_CLK_TCK')
+
+
+def fields_of(process):
+    """Returns what follows the name in /proc/PID/stat."""
+    return (process / 'stat').read_text().rpartition(')')[2].split()
 
 
 class Database:

@@ -11,6 +11,7 @@ from peers import http
 
 LISTENERS = 1000
 CONVERSATIONS = 1000
+AT_ONCE = 100
 PEER = f'(1 + random() * {CONVERSATIONS - 1})::int'
 
 
@@ -47,11 +48,7 @@ class Told:
 @contextlib.contextmanager
 def followers(numbers):
     told = Told()
-    sockets = [connect(f'?conversation={number}') for number in numbers]
-    if sockets:
-        sockets.append(connect(''))
-    for each in sockets:
-        wait_until_ready(each)
+    sockets = connected([f'?conversation={number}' for number in numbers] + [''] * bool(numbers))
     ended = threading.Event()
     reader = threading.Thread(target=read, args=(sockets, told, ended))
     reader.start()
@@ -62,6 +59,16 @@ def followers(numbers):
         reader.join()
         for each in sockets:
             each.close()
+
+
+def connected(queries):
+    """Returns listeners. Until it is ready, each counts as a connection of the gateway."""
+    sockets = []
+    for first in range(0, len(queries), AT_ONCE):
+        sockets += [connect(query) for query in queries[first:first + AT_ONCE]]
+        for each in sockets[first:]:
+            wait_until_ready(each)
+    return sockets
 
 
 def connect(query):
