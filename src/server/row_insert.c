@@ -159,6 +159,7 @@ is_or_has_call(Node *node, void *context)
 static bool
 is_added(Oid function, void *context)
 {
+	(void) context;
 	return function >= FirstNormalObjectId;
 }
 
