@@ -54,6 +54,11 @@ CREATE FUNCTION msgstore._live_sleep(count bigint, milliseconds int) RETURNS voi
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_live_sleep';
 
+-- To be called outside of a transaction block: it then waits without a snapshot.
+CREATE PROCEDURE msgstore._live_wait(count bigint, milliseconds int)
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'msgstore_live_wait';
+
 -- For every table whose changes are told.
 CREATE FUNCTION msgstore._tell_changes() RETURNS trigger
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -317,7 +322,8 @@ END
 $$;
 
 -- For one reader that fans out. Without "after" returns the present position. With
--- "upto" does not wait, and returns what is visible there.
+-- "upto" does not wait, and returns what is visible there. The change in the last row
+-- is the count with which to call _live_wait() next: it is read before the changes.
 CREATE FUNCTION msgstore._live_feed(
     after text,
     timeout_ms int DEFAULT 0,
@@ -338,7 +344,7 @@ DECLARE
     scope CONSTANT text := coalesce(nullif(msgstore._tenant_scope(), ''), tenant);
     deadline CONSTANT timestamptz := clock_timestamp() + timeout_ms * interval '1 ms';
     seen pg_snapshot := msgstore._read_position(after);
-    count bigint;
+    count bigint := msgstore._live_count();
     left_ms int;
 BEGIN
     PERFORM msgstore._start_history();
@@ -352,7 +358,7 @@ BEGIN
         END IF;
         tenant_id := NULL;
         kind := NULL;
-        change := NULL;
+        change := to_jsonb(count);
         RETURN NEXT;
         RETURN;
     END IF;
@@ -361,11 +367,13 @@ BEGIN
         left_ms := extract(epoch FROM deadline - clock_timestamp()) * 1000;
         EXIT WHEN upto IS NOT NULL OR left_ms <= 0
             OR msgstore._has_changes(scope, seen);
-        -- COMMIT PREPARED wakes nobody.
-        PERFORM msgstore._live_sleep(count, least(left_ms, 1000));
+        PERFORM msgstore._live_sleep(count, left_ms);
     END LOOP;
-    RETURN QUERY SELECT * FROM msgstore._live_page(
-        scope, seen, msgstore._read_position(upto), 5000);
+    RETURN QUERY
+    SELECT p.tenant_id, p.id, p.kind, p.conversation_id, p.channel,
+           coalesce(p.change, to_jsonb(count))
+    FROM msgstore._live_page(
+        scope, seen, msgstore._read_position(upto), 5000) p;
 END
 $$;
 
@@ -431,6 +439,7 @@ REVOKE ALL ON FUNCTION msgstore._note_changes(text, text[], uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._live_ids(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._live_count() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._live_sleep(bigint, int) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE msgstore._live_wait(bigint, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._tell_changes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._live_position(pg_snapshot, pg_snapshot, xid8) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_position(text) FROM PUBLIC;
@@ -473,6 +482,8 @@ COMMENT ON FUNCTION msgstore._live_count() IS
     'Returns a count that commits with changes increase; 0 if the library is not preloaded';
 COMMENT ON FUNCTION msgstore._live_sleep(bigint, int) IS
     'Sleeps until that count is another one, at most for so many milliseconds';
+COMMENT ON PROCEDURE msgstore._live_wait(bigint, int) IS
+    'Sleeps as _live_sleep() does; commits first, so that it holds no snapshot';
 COMMENT ON FUNCTION msgstore._tell_changes() IS
     'Trigger that adds the rows of a statement to live_changes';
 COMMENT ON FUNCTION msgstore._live_position(pg_snapshot, pg_snapshot, xid8) IS

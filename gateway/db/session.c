@@ -194,6 +194,40 @@ session_run(Session *session, const Statement *statement)
 	return outcome;
 }
 
+bool
+session_send(Session *session, const Statement *statement)
+{
+	int64_t deadline = begin_call(session);
+
+	return send_statement(session, statement) &&
+		   send_all(session->pg, deadline);
+}
+
+bool
+session_has_outcome(Session *session, int file, int64_t until_us)
+{
+	struct pollfd files[] = {{.fd = PQsocket(session->pg), .events = POLLIN},
+							 {.fd = file, .events = POLLIN}};
+	int64_t left = until_us - clock_us();
+
+	if (!PQisBusy(session->pg) || files[0].fd < 0)
+		return true;
+	if (poll(files, 2, left > 0 ? (int) (left / 1000 + 1) : 0) <= 0 ||
+		files[0].revents == 0)
+		return false;
+	return !PQconsumeInput(session->pg) || !PQisBusy(session->pg);
+}
+
+QueryOutcome
+session_take_outcome(Session *session)
+{
+	QueryOutcome outcome = {.result = NULL, .sqlstate = "08006"};
+
+	outcome.result = receive_last(session->pg, clock_us() + SERVER_GRACE_US);
+	take_outcome(session, &outcome);
+	return outcome;
+}
+
 static QueryOutcome
 run_query(Session *session, const Statement *statement)
 {

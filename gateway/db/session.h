@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <libpq-fe.h>
 
@@ -92,5 +93,15 @@ QueryOutcome session_transaction(Session *session,
 								 const Statement *statements,
 								 int count,
 								 PGresult **results);
+
+/*
+ * For a statement that takes long, in three steps: sends it, in no transaction
+ * and without settings; waits for its outcome, or for a file to be readable
+ * (-1: none), or until a time; and takes the outcome. session_has_outcome() is
+ * also true once the connection is lost.
+ */
+bool session_send(Session *session, const Statement *statement);
+bool session_has_outcome(Session *session, int file, int64_t until_us);
+QueryOutcome session_take_outcome(Session *session);
 
 #endif /* SESSION_H */

@@ -3,27 +3,35 @@
  *
  * One thread asks the database for changes, on one session for all listeners,
  * and hands each change to those who want it. While there are listeners it
- * waits in msgstore._live_feed(), which returns as soon as something has
+ * waits in msgstore._live_wait(), which returns as soon as something has
  * changed; without any it waits for one here. It works behind a pooler, and
  * tells nothing twice and leaves nothing out when the session is lost: the
  * position after the last change is where the next session continues.
  *
  * A new listener first gets what it has missed, up to that position, and then
  * joins the others. All of this happens in the one thread, so no change can
- * slip in between.
+ * slip in between. If that needs the database, the wait is cancelled.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "db/session.h"
 #include "live/feed.h"
+#include "live/tell.h"
 
-/* One call waits so long at most: until then new listeners wait, too. */
-#define WAIT_MS "200"
+/* How often the position is renewed, so that it is in the history. */
+#define WAIT_MS 15000
+
+/* Listeners are looked after so often, and with unread bytes so often. */
+#define TEND_US SECOND_US
+#define FLUSH_US (SECOND_US / 20)
 
 /* After a call with changes: what commits meanwhile is read together. */
 #define PAUSE_US (SECOND_US / 25)
@@ -50,71 +58,59 @@ struct Feed
 	atomic_bool stopping;
 
 	/* Of the thread. */
-	Session session; /* closed if its pg is NULL */
-	bool failed;	 /* to connect, the last time */
-	bool refused;	 /* the last statement; it is logged once */
-	char *position;	 /* NULL: not known yet */
+	Session session;	  /* closed if its pg is NULL */
+	bool failed;		  /* to connect, the last time */
+	bool refused;		  /* the last statement; it is logged once */
+	bool cancelled;		  /* a statement, which has not noticed it yet */
+	int64_t cancelled_us; /* it costs a connection: not too often */
+	char *position;		  /* NULL: not known yet */
+	char count[24];		  /* of commits with changes, before that position */
 	Listener *listeners;
 
+	int wake; /* an eventfd: something has arrived, or the thread is to stop */
 	pthread_mutex_t mutex; /* guards the members below */
-	pthread_cond_t changed;
 	Listener *arrived;
-	long count; /* of listeners, with those that have arrived */
+	long total; /* of listeners, with those that have arrived */
 	bool closed;
 	bool routed; /* the database is a router, which has no changes */
 };
 
-/* Columns of msgstore._live_feed(). */
-enum
-{
-	TENANT,
-	ID,
-	KIND,
-	CONVERSATION,
-	CHANNEL,
-	CHANGE
-};
-
 static const char feed_sql[] =
 	"SELECT tenant_id, id, kind, conversation_id, channel, change"
-	" FROM msgstore._live_feed($1, $2::int)";
+	" FROM msgstore._live_feed($1)";
+static const char wait_sql[] = "CALL msgstore._live_wait($1::bigint, $2::int)";
 static const char missed_sql[] =
 	"SELECT tenant_id, id, kind, conversation_id, channel, change"
 	" FROM msgstore._live_feed($1, 0, $2, $3)";
 
 static void *run(void *argument);
-static void wait_for_listeners(Feed *feed, int64_t wait_us);
+static void wake(Feed *feed);
+static void rest(Feed *feed, int64_t wait_us);
+static bool is_woken(const Feed *feed, int64_t wait_us);
 static void take_arrived(Feed *feed);
 static bool connect_session(Feed *feed);
-static bool read_changes(Feed *feed);
+static int64_t follow(Feed *feed);
+static void wait_for_change(Feed *feed);
+static void await_change(Feed *feed);
+static void cancel_wait(Feed *feed);
+static bool read_changes(Feed *feed, bool *changed);
 static PGresult *
 query(Feed *feed, const char *sql, int count, const char *const *values);
 static void refuse_all(Feed *feed);
 static void admit_new(Feed *feed);
+static bool admit_easy(Feed *feed);
+static bool needs_database(const Feed *feed, const Listener *listener);
 static void join(Feed *feed, Listener *listener);
 static void catch_up(Feed *feed, Listener *listener);
-static void tell_all(Feed *feed, const PGresult *rows);
-static int end_of_group(const PGresult *rows, int first);
-static void
-tell(Listener *listener, const PGresult *rows, int first, int end, Text *whole);
-static bool may_see(const Listener *listener, const PGresult *rows, int row);
-static void add_changes(const Listener *listener,
-						const PGresult *rows,
-						int first,
-						int end,
-						Text *out);
-static void send_changes(Listener *listener, const char *id, const Text *list);
-static void answer(Listener *listener, const char *id, const Text *list);
-static const char *last_id(const PGresult *rows);
-static void tend(Feed *feed);
+static int64_t tend(Feed *feed);
 static bool tend_one(Feed *feed, Listener *listener, int64_t now);
+static int64_t next_tending(Listener *listener, int64_t now);
 static void drop_done(Feed *feed);
 
 Feed *
 feed_create(const Config *config, Log *log, Metrics *metrics, Keys *keys)
 {
 	Feed *feed = calloc(1, sizeof(*feed));
-	pthread_condattr_t attributes;
 
 	if (feed == NULL)
 		return NULL;
@@ -125,12 +121,11 @@ feed_create(const Config *config, Log *log, Metrics *metrics, Keys *keys)
 	feed->session =
 		(Session){.config = config, .log = log, .stopping = &feed->stopping};
 	pthread_mutex_init(&feed->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&feed->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
-	if (pthread_create(&feed->thread, NULL, run, feed) == 0)
+	feed->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (feed->wake >= 0 && pthread_create(&feed->thread, NULL, run, feed) == 0)
 		return feed;
+	if (feed->wake >= 0)
+		close(feed->wake);
 	free(feed);
 	return NULL;
 }
@@ -141,7 +136,7 @@ feed_is_full(Feed *feed)
 	bool full;
 
 	pthread_mutex_lock(&feed->mutex);
-	full = feed->closed || feed->count >= feed->config->max_listeners;
+	full = feed->closed || feed->total >= feed->config->max_listeners;
 	pthread_mutex_unlock(&feed->mutex);
 	return full;
 }
@@ -163,13 +158,13 @@ feed_add(Feed *feed, Listener *listener)
 	bool added;
 
 	pthread_mutex_lock(&feed->mutex);
-	added = !feed->closed && feed->count < feed->config->max_listeners;
+	added = !feed->closed && feed->total < feed->config->max_listeners;
 	if (added)
 	{
 		listener->next = feed->arrived;
 		feed->arrived = listener;
-		feed->count++;
-		pthread_cond_signal(&feed->changed);
+		feed->total++;
+		wake(feed);
 	}
 	pthread_mutex_unlock(&feed->mutex);
 	if (added)
@@ -184,7 +179,7 @@ feed_stop(Feed *feed)
 
 	pthread_mutex_lock(&feed->mutex);
 	feed->closed = true;
-	pthread_cond_signal(&feed->changed);
+	wake(feed);
 	pthread_mutex_unlock(&feed->mutex);
 	if (!stopped)
 		pthread_join(feed->thread, NULL);
@@ -194,8 +189,8 @@ void
 feed_free(Feed *feed)
 {
 	feed_stop(feed);
-	pthread_cond_destroy(&feed->changed);
 	pthread_mutex_destroy(&feed->mutex);
+	close(feed->wake);
 	free(feed->position);
 	free(feed);
 }
@@ -217,16 +212,10 @@ run(void *argument)
 		else if (feed->session.router)
 			refuse_all(feed);
 		else
-		{
-			admit_new(feed);
-			if (read_changes(feed))
-				pause_us = PAUSE_US;
-			else if (feed->session.pg == NULL)
-				pause_us = RETRY_US;
-		}
+			pause_us = follow(feed);
 		tend(feed);
 		if (pause_us > 0)
-			wait_for_listeners(feed, pause_us);
+			rest(feed, pause_us);
 	}
 	take_arrived(feed);
 	for (Listener *each = feed->listeners; each != NULL; each = each->next)
@@ -236,19 +225,28 @@ run(void *argument)
 	return NULL;
 }
 
+static void
+wake(Feed *feed)
+{
+	/* Fails only if the thread has not noticed many others yet. */
+	(void) !eventfd_write(feed->wake, 1);
+}
+
 /* After a long time without any, the session is closed and nothing is kept. */
 static void
-wait_for_listeners(Feed *feed, int64_t wait_us)
+rest(Feed *feed, int64_t wait_us)
 {
-	struct timespec until = clock_timespec(clock_us() + wait_us);
-	int result = 0;
+	int64_t until = clock_us() + wait_us;
+	int64_t left = wait_us;
 
-	pthread_mutex_lock(&feed->mutex);
-	while (!feed->stopping && result == 0 &&
-		   (feed->arrived == NULL || wait_us <= PAUSE_US))
-		result = pthread_cond_timedwait(&feed->changed, &feed->mutex, &until);
-	pthread_mutex_unlock(&feed->mutex);
-	if (wait_us == IDLE_US && result == ETIMEDOUT)
+	if (wait_us <= PAUSE_US)
+	{
+		poll(NULL, 0, (int) (wait_us / 1000));
+		return;
+	}
+	while (left > 0 && !is_woken(feed, left))
+		left = until - clock_us();
+	if (wait_us == IDLE_US && left <= 0)
 	{
 		session_close(&feed->session);
 		free(feed->position);
@@ -256,11 +254,22 @@ wait_for_listeners(Feed *feed, int64_t wait_us)
 	}
 }
 
+/* Waits so long at most. */
+static bool
+is_woken(const Feed *feed, int64_t wait_us)
+{
+	struct pollfd file = {.fd = feed->wake, .events = POLLIN};
+
+	return poll(&file, 1, (int) (wait_us / 1000 + 1)) > 0;
+}
+
 static void
 take_arrived(Feed *feed)
 {
 	Listener *arrived;
+	eventfd_t count;
 
+	(void) !eventfd_read(feed->wake, &count);
 	pthread_mutex_lock(&feed->mutex);
 	arrived = feed->arrived;
 	feed->arrived = NULL;
@@ -302,28 +311,114 @@ refuse_all(Feed *feed)
 	session_close(&feed->session);
 }
 
-/* Returns whether there were any. */
-static bool
-read_changes(Feed *feed)
+/* Returns the time to rest before the next turn. */
+static int64_t
+follow(Feed *feed)
 {
-	PGresult *rows =
-		query(feed, feed_sql, 2, (const char *[]){feed->position, WAIT_MS});
 	bool changed;
+
+	if (!read_changes(feed, &changed))
+		return RETRY_US;
+	admit_new(feed);
+	if (changed)
+		return PAUSE_US;
+	wait_for_change(feed);
+	return feed->session.pg == NULL ? RETRY_US : 0;
+}
+
+/* Waits on the server, and looks after the listeners meanwhile. */
+static void
+wait_for_change(Feed *feed)
+{
+	long most_ms = feed->config->query_timeout * 900;
+	char ms[24];
+	const char *values[] = {feed->count, ms};
+	const Statement statement = {.sql = wait_sql, .count = 2, .values = values};
+	QueryOutcome outcome;
+
+	/* The server ends the statement after the query timeout. */
+	snprintf(ms, sizeof(ms), "%ld", most_ms < WAIT_MS ? most_ms : WAIT_MS);
+	if (!session_send(&feed->session, &statement))
+	{
+		session_close(&feed->session);
+		return;
+	}
+	await_change(feed);
+	outcome = session_take_outcome(&feed->session);
+	if (strcmp(outcome.sqlstate, "57014") == 0)
+		feed->cancelled = false;
+	else if (strcmp(outcome.sqlstate, "00000") != 0)
+	{
+		log_event(feed->log,
+				  LOG_WARN,
+				  "could not wait for changes: database error %s",
+				  outcome.sqlstate);
+		session_close(&feed->session);
+	}
+	PQclear(outcome.result);
+}
+
+/* Until the statement ends, which takes only a moment once it is cancelled. */
+static void
+await_change(Feed *feed)
+{
+	int64_t late = clock_us() + WAIT_MS * 1000 + RETRY_US;
+	int64_t may_cancel = feed->cancelled_us + PAUSE_US;
+	bool cancelled = false;
+	int64_t next;
+
+	do
+	{
+		bool needed;
+
+		take_arrived(feed);
+		needed = !cancelled && (feed->stopping || !admit_easy(feed));
+		next = tend(feed);
+		if (needed && clock_us() >= may_cancel)
+		{
+			cancel_wait(feed);
+			cancelled = true;
+		}
+		else if (needed && may_cancel < next)
+			next = may_cancel;
+	} while (clock_us() < late &&
+			 !session_has_outcome(&feed->session,
+								  cancelled ? -1 : feed->wake,
+								  next));
+}
+
+/* The next statement may be what it ends, if this one has just ended. */
+static void
+cancel_wait(Feed *feed)
+{
+	char ignored[256];
+
+	feed->cancelled_us = clock_us();
+	feed->cancelled = feed->session.cancel != NULL &&
+					  PQcancel(feed->session.cancel, ignored, sizeof(ignored));
+}
+
+/* Returns false if it fails. */
+static bool
+read_changes(Feed *feed, bool *changed)
+{
+	PGresult *rows = query(feed, feed_sql, 1, (const char *[]){feed->position});
 
 	if (rows == NULL)
 		return false;
-	changed = feed->position != NULL && PQntuples(rows) > 1;
-	if (changed)
-		tell_all(feed, rows);
+	*changed = feed->position != NULL && PQntuples(rows) > 1;
+	if (*changed)
+		tell_all(feed->listeners, rows);
 	free(feed->position);
-	feed->position = strdup(last_id(rows));
+	feed->position = strdup(tell_position(rows));
+	snprintf(feed->count, sizeof(feed->count), "%s", tell_count(rows));
 	PQclear(rows);
 	/* What follows could not be told without a gap. */
 	for (Listener *each = feed->listeners;
 		 each != NULL && feed->position == NULL;
 		 each = each->next)
 		listener_lose(each);
-	return changed;
+	return feed->position != NULL;
 }
 
 /* Returns NULL if it fails. Closes the session, unless msgstore refused a
@@ -333,6 +428,12 @@ query(Feed *feed, const char *sql, int count, const char *const *values)
 {
 	QueryOutcome outcome = session_query(&feed->session, sql, count, values);
 
+	if (feed->cancelled && strcmp(outcome.sqlstate, "57014") == 0)
+	{
+		PQclear(outcome.result);
+		outcome = session_query(&feed->session, sql, count, values);
+		feed->cancelled = false;
+	}
 	if (strcmp(outcome.sqlstate, "00000") == 0 && PQntuples(outcome.result) > 0)
 	{
 		feed->refused = false;
@@ -357,17 +458,42 @@ query(Feed *feed, const char *sql, int count, const char *const *values)
 static void
 admit_new(Feed *feed)
 {
-	if (feed->position == NULL && !read_changes(feed))
-	{
-		/* The first call only returns the position. */
-		if (feed->position == NULL)
-			return;
-	}
 	for (Listener *each = feed->listeners; each != NULL; each = each->next)
 	{
 		if (!each->joined && feed->session.pg != NULL)
 			join(feed, each);
 	}
+}
+
+/* Admits those who do not need the database. Returns whether all are. */
+static bool
+admit_easy(Feed *feed)
+{
+	bool all = true;
+
+	for (Listener *each = feed->listeners; each != NULL; each = each->next)
+	{
+		if (each->joined || listener_is_done(each))
+			continue;
+		if (needs_database(feed, each))
+			all = false;
+		else
+			join(feed, each);
+	}
+	return all;
+}
+
+/*
+ * Changes after the feed's position are told as soon as they are read. A poll
+ * that does not wait for that asks for what is there now.
+ */
+static bool
+needs_database(const Feed *feed, const Listener *listener)
+{
+	if (listener->after != NULL && strcmp(listener->after, feed->position) != 0)
+		return true;
+	return !listener->stream &&
+		   (listener->after == NULL || listener->deadline_us <= clock_us());
 }
 
 static void
@@ -383,14 +509,14 @@ join(Feed *feed, Listener *listener)
 		listener_write(listener, &ready);
 		text_free(&ready);
 	}
-	if (listener->after != NULL)
+	if (listener->after != NULL && strcmp(listener->after, feed->position) != 0)
 	{
 		catch_up(feed, listener);
 		return;
 	}
 	listener->joined = true;
-	if (!listener->stream)
-		answer(listener, feed->position, NULL);
+	if (!listener->stream && listener->after == NULL)
+		tell_answer(listener, feed->position, NULL);
 }
 
 /* Joins when it has all changes up to the feed's position. */
@@ -405,7 +531,6 @@ catch_up(Feed *feed, Listener *listener)
 							   (const char *[]){listener->after,
 												feed->position,
 												listener->tenant});
-		int end;
 
 		if (rows == NULL)
 		{
@@ -413,13 +538,9 @@ catch_up(Feed *feed, Listener *listener)
 				listener_lose(listener);
 			return;
 		}
-		for (int first = 0; first < PQntuples(rows) - 1; first = end)
-		{
-			end = end_of_group(rows, first);
-			tell(listener, rows, first, end, NULL);
-		}
+		tell_one(listener, rows);
 		free(listener->after);
-		listener->after = strdup(last_id(rows));
+		listener->after = strdup(tell_position(rows));
 		if (listener->after == NULL)
 			listener_lose(listener);
 		else
@@ -428,148 +549,25 @@ catch_up(Feed *feed, Listener *listener)
 	}
 }
 
-/* A group is what one transaction changed for one tenant. */
-static void
-tell_all(Feed *feed, const PGresult *rows)
-{
-	int end;
-
-	for (int first = 0; first < PQntuples(rows) - 1; first = end)
-	{
-		Text whole = {0};
-
-		end = end_of_group(rows, first);
-		for (Listener *each = feed->listeners; each != NULL; each = each->next)
-		{
-			if (each->joined)
-				tell(each, rows, first, end, &whole);
-		}
-		text_free(&whole);
-	}
-}
-
-static int
-end_of_group(const PGresult *rows, int first)
-{
-	int end = first + 1;
-
-	while (end < PQntuples(rows) - 1 &&
-		   strcmp(PQgetvalue(rows, end, ID), PQgetvalue(rows, first, ID)) ==
-			   0 &&
-		   strcmp(PQgetvalue(rows, end, TENANT),
-				  PQgetvalue(rows, first, TENANT)) == 0)
-		end++;
-	return end;
-}
-
-/* The list for listeners that want all of it is made once, in "whole". */
-static void
-tell(Listener *listener, const PGresult *rows, int first, int end, Text *whole)
-{
-	const Filter *filter = &listener->filter;
-	bool all = filter->kinds == 0 && filter->conversation[0] == '\0' &&
-			   filter->channel[0] == '\0';
-	Text own = {0};
-	Text *list = all && whole != NULL ? whole : &own;
-
-	if (!may_see(listener, rows, first))
-		return;
-	if (list->length == 0)
-		add_changes(listener, rows, first, end, list);
-	if (list->length > 0)
-		send_changes(listener, PQgetvalue(rows, first, ID), list);
-	text_free(&own);
-}
-
-/* A reset of all tenants has no tenant. */
-static bool
-may_see(const Listener *listener, const PGresult *rows, int row)
-{
-	return listener->tenant[0] == '\0' || PQgetisnull(rows, row, TENANT) ||
-		   strcmp(listener->tenant, PQgetvalue(rows, row, TENANT)) == 0;
-}
-
-static void
-add_changes(const Listener *listener,
-			const PGresult *rows,
-			int first,
-			int end,
-			Text *out)
-{
-	for (int i = first; i < end; i++)
-	{
-		const char *kind = PQgetvalue(rows, i, KIND);
-		Change change = {.kind = listener_kind(kind, strlen(kind)),
-						 .conversation = PQgetvalue(rows, i, CONVERSATION),
-						 .channel = PQgetvalue(rows, i, CHANNEL),
-						 .json = PQgetvalue(rows, i, CHANGE)};
-
-		if (!listener_wants(listener, &change))
-			continue;
-		if (out->length > 0)
-			text_add_string(out, ",");
-		text_add_string(out, change.json);
-	}
-}
-
-static void
-send_changes(Listener *listener, const char *id, const Text *list)
-{
-	Text event = {0};
-
-	if (!listener->stream)
-	{
-		answer(listener, id, list);
-		return;
-	}
-	text_addf(&event, "id: %s\ndata: {\"changes\":[", id);
-	text_add(&event, list->data, list->length);
-	text_add_string(&event, "]}\n\n");
-	event.failed |= list->failed;
-	listener_write(listener, &event);
-	text_free(&event);
-}
-
-/* Sends the answer and ends. Later changes follow that position. */
-static void
-answer(Listener *listener, const char *id, const Text *list)
-{
-	Text body = {0};
-	Text whole = {0};
-
-	text_add_string(&body, "{\"changes\":[");
-	if (list != NULL)
-		text_add(&body, list->data, list->length);
-	text_addf(&body, "],\"next\":\"%s\"}\n", id);
-	text_add(&whole, listener->head.data, listener->head.length);
-	text_addf(&whole, "Content-Length: %zu\r\n\r\n", body.length);
-	text_add(&whole, body.data, body.length);
-	whole.failed |= body.failed || (list != NULL && list->failed);
-	listener_write(listener, &whole);
-	listener_end(listener);
-	text_free(&body);
-	text_free(&whole);
-}
-
-/* The last row has no change, and the position after all changes. */
-static const char *
-last_id(const PGresult *rows)
-{
-	return PQgetvalue(rows, PQntuples(rows) - 1, ID);
-}
-
-static void
+/* Returns the time at which it has to be done again. */
+static int64_t
 tend(Feed *feed)
 {
 	int64_t now = clock_us();
+	int64_t next = now + TEND_US;
 
 	for (Listener *each = feed->listeners; each != NULL; each = each->next)
 	{
+		int64_t own;
+
 		listener_flush(each);
 		if (!tend_one(feed, each, now))
 			listener_lose(each);
+		own = next_tending(each, now);
+		next = own < next ? own : next;
 	}
 	drop_done(feed);
+	return next;
 }
 
 /* Returns false if the listener has to go. */
@@ -606,7 +604,7 @@ tend_one(Feed *feed, Listener *listener, int64_t now)
 
 		if (id == NULL)
 			return false;
-		answer(listener, id, NULL);
+		tell_answer(listener, id, NULL);
 	}
 	else if (listener->stream && now - listener->told_us > HEARTBEAT_US)
 	{
@@ -619,6 +617,21 @@ tend_one(Feed *feed, Listener *listener, int64_t now)
 		text_free(&beat);
 	}
 	return true;
+}
+
+static int64_t
+next_tending(Listener *listener, int64_t now)
+{
+	int64_t next = now + TEND_US;
+
+	pthread_mutex_lock(&listener->mutex);
+	if (listener->pending.length > 0 && listener->socket >= 0)
+		next = now + FLUSH_US;
+	else if (!listener->stream && !listener->ended &&
+			 listener->deadline_us < next)
+		next = listener->deadline_us;
+	pthread_mutex_unlock(&listener->mutex);
+	return next;
 }
 
 static void
@@ -646,6 +659,6 @@ drop_done(Feed *feed)
 		return;
 	metrics_add(feed->metrics, METRIC_LISTENERS, -dropped);
 	pthread_mutex_lock(&feed->mutex);
-	feed->count -= dropped;
+	feed->total -= dropped;
 	pthread_mutex_unlock(&feed->mutex);
 }

@@ -11,10 +11,13 @@
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -30,6 +33,10 @@
 /* Without shared memory, a waiting session looks at this interval. */
 #define LOOK_EVERY_MS 100
 
+/* COMMIT PREPARED wakes nobody: where it is possible, they look now and then.
+ */
+#define LOOK_FOR_PREPARED_MS 1000
+
 typedef struct LiveCounter
 {
 	pg_atomic_uint64 commits;
@@ -43,6 +50,8 @@ static LiveCounter *shared = NULL;
 static bool has_changes = false;
 
 static LiveCounter *own_counter(void);
+static void sleep_for_change(uint64 seen, long ms);
+static void give_back_snapshot(const FunctionCallInfo fcinfo);
 static void sleep_until_change(LiveCounter *counter, uint64 seen, long ms);
 static void sleep_alone(long ms);
 static void leave(int code, Datum counter);
@@ -50,6 +59,7 @@ static void at_transaction_end(XactEvent event, void *arg);
 
 PG_FUNCTION_INFO_V1(msgstore_live_count);
 PG_FUNCTION_INFO_V1(msgstore_live_sleep);
+PG_FUNCTION_INFO_V1(msgstore_live_wait);
 
 /* _live_count() */
 Datum
@@ -65,13 +75,19 @@ msgstore_live_count(PG_FUNCTION_ARGS)
 Datum
 msgstore_live_sleep(PG_FUNCTION_ARGS)
 {
+	sleep_for_change((uint64) PG_GETARG_INT64(0), PG_GETARG_INT32(1));
+	PG_RETURN_VOID();
+}
+
+/* The procedure _live_wait(count, milliseconds) */
+Datum
+msgstore_live_wait(PG_FUNCTION_ARGS)
+{
 	uint64 seen = (uint64) PG_GETARG_INT64(0);
 	long ms = PG_GETARG_INT32(1);
 
-	if (ms > 0 && shared != NULL)
-		sleep_until_change(own_counter(), seen, ms);
-	else if (ms > 0)
-		sleep_alone(Min(ms, LOOK_EVERY_MS));
+	give_back_snapshot(fcinfo);
+	sleep_for_change(seen, ms);
 	PG_RETURN_VOID();
 }
 
@@ -114,6 +130,35 @@ static LiveCounter *
 own_counter(void)
 {
 	return &shared[murmurhash32((uint32) MyDatabaseId) % COUNTERS];
+}
+
+/*
+ * Whoever waits all the time must not keep dead rows from being removed. A
+ * commit leaves the session without a snapshot; in a transaction block there
+ * can be none.
+ */
+static void
+give_back_snapshot(const FunctionCallInfo fcinfo)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		return;
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
+	SPI_finish();
+}
+
+static void
+sleep_for_change(uint64 seen, long ms)
+{
+	if (max_prepared_xacts > 0)
+		ms = Min(ms, LOOK_FOR_PREPARED_MS);
+	if (ms <= 0)
+		return;
+	if (shared != NULL)
+		sleep_until_change(own_counter(), seen, ms);
+	else
+		sleep_alone(Min(ms, LOOK_EVERY_MS));
 }
 
 /*

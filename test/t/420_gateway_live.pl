@@ -169,6 +169,22 @@ $stream = Stream->new($gateway, '?kinds=message', 'Last-Event-ID' => $answer->{j
 $stream->event;
 is(names($stream->changes(1)), 'm', 'a lost session loses nothing');
 
+# Idle listeners cost nothing: the session sleeps in one statement and holds no snapshot.
+{
+	my $live = q{FROM pg_stat_activity WHERE application_name = 'msgstore-gateway live'};
+	my $next = $gateway->get('/api/events')->{json}{next};
+	ok( eventually(
+			sub {
+				my $before = sql("SELECT query_start $live AND query LIKE 'CALL %' AND state = 'active'");
+				$next = $gateway->get("/api/events?after=$next&timeout=1")->{json}{next};
+				return $before && $before eq sql("SELECT query_start $live AND backend_xmin IS NULL AND backend_xid IS NULL");
+			}),
+		'idle listeners run no statement for a second, and hold no snapshot');
+	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'msgstore-gateway live'});
+	receive('', 'n');
+	is(names($stream->changes(1)), 'n', 'a cancelled statement loses nothing');
+}
+
 # A client that does not read is dropped, and the others are served.
 {
 	my $deaf = Stream->new($gateway, '');
