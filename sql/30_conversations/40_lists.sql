@@ -161,17 +161,13 @@ DECLARE
     place CONSTANT record := msgstore._read_page(page, page_size, after);
     filter CONSTANT jsonb := msgstore._read_list_filter(
         state, assignee, label, contact_name, reader, unread);
-    total bigint;
+    counted CONSTANT record := msgstore._count_matching(filter);
+    -- If that is only a minimum, it does not tell which pages there are.
+    total CONSTANT bigint := CASE WHEN NOT counted.is_minimum THEN counted.total END;
     items jsonb[];
 BEGIN
-    IF filter = '{}' THEN
-        SELECT coalesce(sum(c.n), 0) INTO total
-        FROM msgstore.conversation_counts c
-        WHERE msgstore._tenant_scope() IN ('', c.tenant_id);
-    ELSE
-        total := msgstore._count_matching(filter);
-    END IF;
-    IF NOT msgstore._is_in_reach(place.page, place.page_size, place.skip, total) THEN
+    IF NOT msgstore._is_in_reach(place.page, place.page_size, place.skip,
+                                 coalesce(total, 9223372036854775807)) THEN
         RETURN msgstore._cut_page(items, place.page, place.page_size, total,
                                   'last_activity_at');
     END IF;
@@ -204,8 +200,10 @@ BEGIN
             AND r.reader = list_conversations.reader
         LIMIT 1) r ON true;
 
-    RETURN msgstore._cut_page(items, place.page, place.page_size, total,
-                              'last_activity_at');
+    RETURN jsonb_set(
+        msgstore._cut_page(items, place.page, place.page_size, counted.total,
+                           'last_activity_at'),
+        '{meta,total_is_minimum}', to_jsonb(true), counted.is_minimum);
 END
 $$;
 
@@ -374,7 +372,7 @@ COMMENT ON FUNCTION msgstore._is_in_reach(int, int, bigint, bigint) IS
 COMMENT ON FUNCTION msgstore._cut_page(jsonb[], int, int, bigint, text) IS
     'Returns the result of a list, given the items of the page and, if there are more, the item after them';
 COMMENT ON FUNCTION msgstore.list_conversations(int, int, text, text, text, text, text, text, boolean) IS
-    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Filters: state (open or closed), assignee (an empty string means nobody), label, contact_name (any part of it, in any case), and unread, what the reader has not read. With a reader, items have unread_count. Raises MS400 for an invalid cursor or filter, and for a page beyond the first 10,000 items';
+    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Filters: state (open or closed), assignee (an empty string means nobody), label, contact_name (any part of it, in any case), and unread, what the reader has not read. With a reader, items have unread_count. meta has total_is_minimum: true if total counts only what was found among 10,000 conversations. Raises MS400 for an invalid cursor or filter, and for a page beyond the first 10,000 items';
 COMMENT ON FUNCTION msgstore._find_conversation(text) IS
     'Returns the conversation with this id or number among those that the session sees. Raises MS404';
 COMMENT ON FUNCTION msgstore.list_messages(text, int, int, text, boolean) IS

@@ -69,6 +69,42 @@ BEGIN
     HAVING sum(t.stored) <> sum(t.n);
 
     RETURN QUERY
+    SELECT 'wrong tally of conversations', format('tenant "%s"', t.tenant_id),
+           format('Kind %s, name "%s". Stored: %s. Actual: %s.',
+                  t.kind, t.name, sum(t.stored), sum(t.n)),
+           format('SELECT msgstore._recount_tallies(%L)', t.tenant_id)
+    FROM (
+        SELECT c.tenant_id, c.kind, c.name, c.n AS stored, 0 AS n
+        FROM msgstore.conversation_tallies c
+        WHERE scope IN ('', c.tenant_id)
+        UNION ALL
+        SELECT s.tenant_id, f.kind, f.name, 0, 1
+        FROM msgstore.conversation_states s
+        CROSS JOIN msgstore._tallied(s.is_closed, s.assignee, s.labels) f
+        WHERE scope IN ('', s.tenant_id)) t
+    GROUP BY t.tenant_id, t.kind, t.name
+    HAVING sum(t.stored) <> sum(t.n);
+
+    RETURN QUERY
+    SELECT s.finding, format('conversation %s', s.conversation_id),
+           'It does not exist, and neither does a message of it.',
+           format('SELECT msgstore._recount_conversations(ARRAY[%L], ARRAY[%L::uuid])',
+                  s.tenant_id, s.conversation_id)
+    FROM (
+        SELECT 'state without conversation' AS finding, s.tenant_id, s.conversation_id
+        FROM msgstore.conversation_states s
+        UNION
+        SELECT 'read mark without conversation', r.tenant_id, r.conversation_id
+        FROM msgstore.read_marks r) s
+    WHERE scope IN ('', s.tenant_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.conversation_rows c
+            WHERE c.tenant_id = s.tenant_id AND c.id = s.conversation_id)
+        AND NOT EXISTS (
+            SELECT FROM msgstore.messages m
+            WHERE m.tenant_id = s.tenant_id AND m.conversation_id = s.conversation_id);
+
+    RETURN QUERY
     SELECT CASE WHEN c.id IS NULL THEN 'message without conversation'
                 ELSE 'message in another conversation' END,
            format('message %s', m.id),
@@ -106,4 +142,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_conversations() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_conversations() IS
-    'Finds wrong counts, wrong last activity, empty conversations, activity without a conversation, messages that are not in the conversation of their key, and messages whose addresses the channel normalizes differently now';
+    'Finds wrong counts and tallies, wrong last activity, empty conversations, activity, states and read marks without a conversation, messages that are not in the conversation of their key, and messages whose addresses the channel normalizes differently now';

@@ -28,13 +28,13 @@ CREATE FUNCTION msgstore._table_classes() RETURNS TABLE (class text, name text)
         ('exported', '{
             event_queue,event_claims,conversation_holds,event_failures,outbox,
             destination_news,notifications}'),
-        ('rebuilt', '{conversation_counts}'),
+        ('rebuilt', '{conversation_counts,conversation_tallies}'),
         ('published', '{
             channels,tenant_limits,api_keys,signature_schemes,providers,
             provider_rules,sources,source_secrets}'),
         ('local', '{
             live_changes,live_horizon,purge_progress,purge_skipped,projections,
-            handlers,status_words,provider_apis,provider_requests,
+            handlers,worker_pause,status_words,provider_apis,provider_requests,
             installed_objects,node_state,slot_exceptions,tenant_fences}')
     ) AS c (class, names),
     unnest(c.names::text[]) AS n (name)

@@ -65,7 +65,7 @@ CREATE FUNCTION msgstore._finish_import(tenant text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    PERFORM msgstore._recount_tenant(tenant);
+    PERFORM msgstore._recount_tenant(tenant), msgstore._recount_tallies(tenant);
     DELETE FROM msgstore.purge_progress;
     PERFORM msgstore.recount();
     PERFORM msgstore._wake_for_tenants();

@@ -96,6 +96,9 @@ SELECT page(list_conversations()) AS "all", page(list_conversations(state => 'op
     page(list_conversations(state => 'open', assignee => 'ann')) AS "open, ann",
     page(list_conversations(state => 'open', assignee => '')) AS "open, nobody",
     page(list_conversations(state => 'open', label => 'vip')) AS "open, vip",
+    page(list_conversations(state => 'closed', assignee => 'ann')) AS "closed, ann",
+    page(list_conversations(state => 'closed', assignee => '')) AS "closed, nobody",
+    page(list_conversations(state => 'closed', label => 'vip')) AS "closed, vip",
     page(list_conversations(state => 'open', reader => 'ann', unread => true)) AS "open, unread",
     page(list_conversations(assignee => 'bob', label => 'vip', reader => 'ann', unread => true)) AS "bob, vip, unread",
     page(list_conversations(label => 'none')) AS none,
@@ -146,11 +149,33 @@ SELECT count(receive(2, 'New'));
 SELECT process();
 SELECT state, get_conversation('2', 'ann') ->> 'unread_count' AS unread FROM conversations WHERE number = 2;
 
+-- Filters that no number is kept for are counted among 10,000 conversations.
+SELECT list_conversations(contact_name => 'stone') -> 'meta' ? 'total_is_minimum' AS is_minimum;
+BEGIN;
+INSERT INTO conversation_rows (tenant_id, channel, participant_a, participant_b, key)
+SELECT '', 'sms', '+1', '+' || n, 'sms:+1<->+' || n FROM generate_series(20001, 30001) n;
+INSERT INTO conversation_activity SELECT tenant_id, id, 1, 1, '2024-01-01' FROM conversation_rows WHERE participant_a = '+1';
+SELECT m ->> 'total_is_minimum' AS is_minimum, (m ->> 'total')::int BETWEEN 9990 AND 10001 AS about, i AS items
+FROM (SELECT l -> 'meta', jsonb_array_length(l -> 'items')
+      FROM list_conversations(state => 'open', reader => 'eve', unread => true, after => _cursor('2024-01-02', uuid7())) l) l (m, i);
+SELECT list_conversations(state => 'open') #>> '{meta,total}' AS open;
+ROLLBACK;
+
+-- Wrong numbers, and what is left of conversations that do not exist, are found and repaired.
+UPDATE conversation_tallies SET n = n + 1 WHERE kind = 'label';
+INSERT INTO conversation_states (tenant_id, conversation_id, assignee) VALUES ('', '00000000-0000-0000-0000-000000000001', 'eve');
+INSERT INTO read_marks VALUES ('', 'eve', '00000000-0000-0000-0000-000000000002', 1, true);
+SELECT finding, subject, detail FROM msgstore.check() ORDER BY 1, 2, 3;
+SELECT DISTINCT repair FROM msgstore.check() ORDER BY 1 \gexec
+SELECT count(*) AS findings FROM msgstore.check();
+
 -- Erasure removes all of it.
 SELECT * FROM erase_address('sms', '+15550002') WHERE removed > 0;
 SELECT count(*) FROM conversation_states s WHERE NOT EXISTS (SELECT FROM conversation_rows c WHERE c.id = s.conversation_id);
 SELECT count(*) FROM read_marks s WHERE NOT EXISTS (SELECT FROM conversation_rows c WHERE c.id = s.conversation_id);
 SELECT count(*) AS findings FROM msgstore.check();
+
+SELECT kind, name, sum(n) FROM conversation_tallies GROUP BY 1, 2 ORDER BY 1, 2;
 
 DROP VIEW filtered;
 DROP FUNCTION receive, reply, page, shown;
