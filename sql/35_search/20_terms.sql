@@ -115,8 +115,8 @@ CREATE FUNCTION msgstore._terms_of(
     SET client_min_messages = warning
     AS $$
 DECLARE
-    text_of_body CONSTANT text := left(body, 16384);
-    title CONSTANT text := left(coalesce(subject, ''), 1024);
+    text_of_body CONSTANT text := msgstore._fold_case(left(body, 16384));
+    title CONSTANT text := msgstore._fold_case(left(coalesce(subject, ''), 1024));
 BEGIN
     RETURN array_to_tsvector(ARRAY[
             E'\x01t' || tenant_id, E'\x01c' || conversation_id,

@@ -26,7 +26,6 @@ CREATE FUNCTION msgstore._word_query(
 DECLARE
     result tsquery := '';
     runs text[] := ARRAY(SELECT msgstore._unspaced_runs(word));
-    configuration text;
     run text;
 BEGIN
     IF word ~ '^[+(]?[0-9][0-9 ().-]*$'
@@ -41,6 +40,7 @@ BEGIN
     IF word ~ '^\s*\*?$' THEN
         RETURN result;
     END IF;
+    word := msgstore._fold_case(word);
     RETURN result && (
         SELECT coalesce(msgstore._any_of(array_agg(CASE
             WHEN quoted THEN phraseto_tsquery(c::regconfig, word)
@@ -131,6 +131,38 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION msgstore._headline(
+    configuration text,
+    value text,
+    query tsquery)
+    RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+    AS $$
+DECLARE
+    -- ts_headline() leaves out tags, after which the letters would not be found.
+    given CONSTANT text := CASE WHEN msgstore._fold_case(value) = value THEN value
+                                ELSE regexp_replace(value, '<[^>]*>', ' ', 'g') END;
+    folded CONSTANT text := msgstore._fold_case(given);
+    pieces text[] := regexp_split_to_array(
+        ts_headline(configuration::regconfig, folded, query,
+                    E'StartSel="\x02", StopSel="\x03", MaxWords=30, MinWords=10'),
+        E'[\x02\x03]');
+    place int := strpos(folded, array_to_string(pieces, ''));
+BEGIN
+    IF folded = given OR length(folded) <> length(given) OR place = 0 THEN
+        RETURN pieces;
+    END IF;
+    -- The letters as they are given.
+    FOR n IN 1..cardinality(pieces) LOOP
+        place := place + length(pieces[n]);
+        pieces[n] := substr(given, place - length(pieces[n]), length(pieces[n]));
+    END LOOP;
+    RETURN pieces;
+END
+$$;
+
 -- The beginning of the body around the first hit, in pieces: every second piece is a
 -- hit, and the first is not, but may be empty.
 CREATE FUNCTION msgstore._hit_snippet(
@@ -147,25 +179,22 @@ DECLARE
     value CONSTANT text := left(translate(body, E'\x02\x03', ''), 16384);
     pattern text;
     place int;
-    marked text;
+    pieces text[];
 BEGIN
     pattern := msgstore._parts_pattern(query);
     IF pattern IS NOT NULL THEN
         place := strpos(value, (regexp_match(value, pattern))[1]);
     END IF;
     IF place > 0 THEN
-        marked := regexp_replace(
-            substr(value, greatest(place - 60, 1), 200), pattern,
-            E'\x02\\1\x03', 'g');
+        pieces := regexp_split_to_array(
+            regexp_replace(substr(value, greatest(place - 60, 1), 200), pattern,
+                           E'\x02\\1\x03', 'g'),
+            E'[\x02\x03]');
     ELSE
-        marked := ts_headline(
-            configuration::regconfig, value, query,
-            E'StartSel="\x02", StopSel="\x03", MaxWords=30, MinWords=10');
+        pieces := msgstore._headline(configuration, value, query);
     END IF;
-    RETURN (SELECT jsonb_agg(p ORDER BY n)
-            FROM regexp_split_to_table(
-                regexp_replace(marked, '\s+', ' ', 'g'), E'[\x02\x03]')
-                WITH ORDINALITY p (p, n));
+    RETURN (SELECT jsonb_agg(regexp_replace(p, '\s+', ' ', 'g') ORDER BY n)
+            FROM unnest(pieces) WITH ORDINALITY p (p, n));
 END
 $$;
 
@@ -198,6 +227,7 @@ REVOKE ALL ON FUNCTION msgstore._word_query(text[], text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._any_of(tsquery[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._parse_query(text[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_query(text[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._headline(text, text, tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._hit_snippet(text, text, tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._parts_pattern(tsquery) FROM PUBLIC;
 
@@ -211,6 +241,8 @@ COMMENT ON FUNCTION msgstore._parse_query(text[], text) IS
     'Returns the query that a user has written, null if it has no word to search for. Raises MS400 if it has too many words';
 COMMENT ON FUNCTION msgstore._read_query(text[], text) IS
     'Returns the query that a user has written. Raises MS400';
+COMMENT ON FUNCTION msgstore._headline(text, text, tsquery) IS
+    'Returns what ts_headline() does, in pieces; every second one is a hit';
 COMMENT ON FUNCTION msgstore._hit_snippet(text, text, tsquery) IS
     'Returns the part of the text around hits as a JSON array of pieces; every second one is a hit';
 COMMENT ON FUNCTION msgstore._parts_pattern(tsquery) IS

@@ -9,7 +9,7 @@ CREATE FUNCTION msgstore._search_newest(
     before timestamptz,
     before_id uuid,
     most int)
-    RETURNS TABLE (tenant_id text, message_id uuid)
+    RETURNS SETOF uuid
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
@@ -17,15 +17,13 @@ CREATE FUNCTION msgstore._search_newest(
     SET enable_seqscan = off
     SET enable_sort = off
     AS $$
-#variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT n.tenant_id, n.message_id
+    SELECT n.message_id
     FROM (
         SELECT e.* FROM msgstore.search_entries e
         WHERE e.tenant_id = tenant AND e."timestamp" >= since
-            AND (e."timestamp", e.message_id)
-                < (before, coalesce(before_id, '00000000-0000-0000-0000-000000000000'))
+            AND (e."timestamp", e.message_id) < (before, before_id)
         ORDER BY e.tenant_id DESC, e."timestamp" DESC, e.message_id DESC
         LIMIT 2000) n
     WHERE n.terms @@ wanted
@@ -53,8 +51,7 @@ BEGIN
     SELECT e.tenant_id, e.message_id
     FROM msgstore.search_entries e
     WHERE e.terms @@ wanted AND e."timestamp" >= since
-        AND (e."timestamp", e.message_id)
-                < (before, coalesce(before_id, '00000000-0000-0000-0000-000000000000'))
+        AND (e."timestamp", e.message_id) < (before, before_id)
     ORDER BY e."timestamp" DESC, e.message_id DESC
     LIMIT most;
 END
@@ -75,22 +72,18 @@ CREATE FUNCTION msgstore._search_hits(
 DECLARE
     tenants CONSTANT text[] := ARRAY(
         SELECT t FROM msgstore._tenants_in_scope() t LIMIT 2);
-    hits record;
-    enough boolean := false;
+    ids uuid[];
 BEGIN
     IF cardinality(tenants) = 1 THEN
-        SELECT array_agg(h.tenant_id) AS tenants, array_agg(h.message_id) AS ids
-        INTO hits
-        FROM msgstore._search_newest(
-            tenants[1], wanted, since, before, before_id, most) h;
-        enough := coalesce(cardinality(hits.ids), 0) >= most;
+        ids := ARRAY(SELECT msgstore._search_newest(
+            tenants[1], wanted, since, before, before_id, most));
     END IF;
-    IF NOT enough THEN
-        SELECT array_agg(h.tenant_id) AS tenants, array_agg(h.message_id) AS ids
-        INTO hits
-        FROM msgstore._search_all(wanted, since, before, before_id, most) h;
+    IF cardinality(ids) >= most THEN
+        RETURN QUERY SELECT tenants[1], i FROM unnest(ids) i;
+    ELSE
+        RETURN QUERY SELECT * FROM msgstore._search_all(
+            wanted, since, before, before_id, most);
     END IF;
-    RETURN QUERY SELECT * FROM unnest(hits.tenants, hits.ids);
 END
 $$;
 
@@ -111,7 +104,8 @@ CREATE FUNCTION msgstore._search_best(
 BEGIN
     RETURN QUERY
     SELECT e.tenant_id, e.message_id
-    FROM msgstore._search_hits(wanted, since, before, NULL, 1000) h
+    FROM msgstore._search_hits(
+        wanted, since, before, '00000000-0000-0000-0000-000000000000', 1000) h
     -- LIMIT: one index probe for each, whatever the planner expects.
     CROSS JOIN LATERAL (
         SELECT * FROM msgstore.search_entries e
@@ -217,26 +211,24 @@ DECLARE
     from_time CONSTANT timestamptz := coalesce(since, '-infinity');
     to_time CONSTANT timestamptz := coalesce(until, 'infinity');
     by_rank CONSTANT boolean := coalesce(ranked, false);
-    skip int := 0;
-    place record;
+    skip CONSTANT int := CASE WHEN by_rank THEN msgstore._read_rank_cursor(after) END;
+    place CONSTANT record := msgstore._read_cursor(CASE WHEN NOT by_rank THEN after END);
     hits record;
     items jsonb[];
     next_cursor text;
 BEGIN
-    IF by_rank THEN
-        skip := msgstore._read_rank_cursor(after);
-        SELECT array_agg(h.tenant_id) AS tenants, array_agg(h.message_id) AS ids
-        INTO hits
-        FROM msgstore._search_best(
-            wanted, words, from_time, to_time, skip, size + 1) h;
-    ELSE
-        SELECT c.at, c.id INTO place FROM msgstore._read_cursor(after) c;
-        SELECT array_agg(h.tenant_id) AS tenants, array_agg(h.message_id) AS ids
-        INTO hits
-        FROM msgstore._search_hits(
+    SELECT array_agg(h.tenant_id) AS tenants, array_agg(h.message_id) AS ids
+    INTO hits
+    FROM (
+        SELECT * FROM msgstore._search_best(
+            wanted, words, from_time, to_time, skip, size + 1)
+        WHERE by_rank
+        UNION ALL
+        SELECT * FROM msgstore._search_hits(
             wanted, from_time, least(to_time, place.at),
-            CASE WHEN place.at < to_time THEN place.id END, size + 1) h;
-    END IF;
+            CASE WHEN place.at < to_time THEN place.id
+                 ELSE '00000000-0000-0000-0000-000000000000' END, size + 1)
+        WHERE NOT by_rank) h;
     SELECT array_agg(jsonb_build_object(
                'id', m.id,
                'conversation_id', m.conversation_id,
@@ -316,7 +308,8 @@ BEGIN
     SELECT s.tenant_id, s.conversation_id
     FROM msgstore.conversation_states s
     WHERE own IN ('', s.tenant_id) AND s.contact_name IS NOT NULL
-        AND strpos(lower(s.contact_name), lower(value)) > 0;
+        AND strpos(lower(msgstore._fold_case(s.contact_name)),
+                   lower(msgstore._fold_case(value))) > 0;
     subject := msgstore._subject_query(msgstore._parse_query(
         msgstore._search_configurations(), value));
     -- It has no word that a subject can have.
@@ -327,7 +320,7 @@ BEGIN
     SELECT m.tenant_id, m.conversation_id
     FROM msgstore._search_hits(
         msgstore._search_filter(NULL, NULL, NULL) && subject,
-        '-infinity', 'infinity', NULL, 1000) h
+        '-infinity', 'infinity', '00000000-0000-0000-0000-000000000000', 1000) h
     CROSS JOIN LATERAL (
         SELECT m.tenant_id, m.conversation_id FROM msgstore.messages m
         WHERE m.tenant_id = h.tenant_id AND m.id = h.message_id

@@ -138,5 +138,13 @@ SELECT find('invoice');
 SELECT index_messages() > 5 AS all;
 SELECT find('invoice');
 
+-- Letters beyond ASCII have two cases, whatever the database's locale.
+SELECT receive(9, 'Der ÜBERSCHUSS des Öls', 'Ärger') \g /dev/null
+SELECT process(), index_messages();
+SELECT find('überschuss'), find('"DES öLS"'), find('ärger'), find('Überschu*');
+SELECT item -> 'snippet' FROM jsonb_array_elements(search_messages('überschuss') -> 'items') item;
+SELECT count(update_conversation(number::text, '{"contact_name": "Émile"}')) FROM conversations WHERE key LIKE '%customer9@%';
+SELECT conversations_of('éMILE'), list_conversations(contact_name => 'émilE') #>> '{meta,total}' AS listed;
+
 DROP FUNCTION receive, hits, find, conversations_of;
 DROP EXTENSION msgstore;
