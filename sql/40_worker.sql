@@ -40,7 +40,18 @@ CREATE TABLE msgstore.handlers (
 
 SELECT pg_catalog.pg_extension_config_dump('msgstore.event_claims', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.conversation_holds', '');
+-- One row while the workers are paused, none otherwise.
+CREATE TABLE msgstore.worker_pause (
+    single boolean NOT NULL DEFAULT true,
+    paused_at timestamptz NOT NULL DEFAULT now(),
+    paused_by text NOT NULL DEFAULT session_user,
+    reason text,
+    CONSTRAINT worker_pause_pkey PRIMARY KEY (single),
+    CONSTRAINT worker_pause_single CHECK (single)
+);
+
 SELECT pg_catalog.pg_extension_config_dump('msgstore.handlers', '');
+SELECT pg_catalog.pg_extension_config_dump('msgstore.worker_pause', '');
 
 CREATE FUNCTION msgstore._lane(
     tenant_id text,
@@ -190,6 +201,46 @@ CREATE FUNCTION msgstore.remove_handler(channel text, handler text)
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_remove_handler';
 
+-- The workers read the table when a commit tells them that something has changed.
+CREATE FUNCTION msgstore.pause_workers(reason text DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM msgstore._check_no_tenant('workers to be paused');
+    IF length(reason) > 255 THEN
+        RAISE EXCEPTION 'reason is longer than 255 characters'
+            USING ERRCODE = 'MS400';
+    END IF;
+    INSERT INTO msgstore.worker_pause (reason) VALUES (reason)
+    ON CONFLICT ON CONSTRAINT worker_pause_pkey DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM msgstore._announce(), msgstore._log_operation(
+        'pause', jsonb_strip_nulls(jsonb_build_object('reason', reason)), 0, NULL);
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION msgstore.resume_workers() RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM msgstore._check_no_tenant('workers to be resumed');
+    DELETE FROM msgstore.worker_pause;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM msgstore._announce(), msgstore._log_operation('resume', '{}', 0, NULL);
+    RETURN true;
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore.pause_workers(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.resume_workers() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.process(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._announce() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wait_for_lanes(smallint[]) FROM PUBLIC;
@@ -238,6 +289,21 @@ COMMENT ON COLUMN msgstore.handlers.search_path IS
 COMMENT ON COLUMN msgstore.handlers.created_at IS
     'Time of registration; the handlers of a channel are called in this order';
 
+COMMENT ON TABLE msgstore.worker_pause IS
+    'Has one row while the workers of this database are paused; see pause_workers()';
+COMMENT ON COLUMN msgstore.worker_pause.single IS
+    'Always true';
+COMMENT ON COLUMN msgstore.worker_pause.paused_at IS
+    'Time of the call of pause_workers()';
+COMMENT ON COLUMN msgstore.worker_pause.paused_by IS
+    'Role that logged in to the session that called it';
+COMMENT ON COLUMN msgstore.worker_pause.reason IS
+    'Reason given in the call, at most 255 characters; null for none';
+
+COMMENT ON FUNCTION msgstore.pause_workers(text) IS
+    'Lets the workers of this database process no more events, also after a restart, until resume_workers() is called. A batch in progress is finished. Events are still accepted, process() and claim() still work, and periodic tasks still run. Returns false if the workers are paused already. Raises MS400 if the reason is longer than 255 characters, MS403 in a session of a tenant';
+COMMENT ON FUNCTION msgstore.resume_workers() IS
+    'Ends what pause_workers() began. Returns false if the workers are not paused. Raises MS403 in a session of a tenant';
 COMMENT ON FUNCTION msgstore._wait_for_lanes(smallint[]) IS
     'Locks these lanes until the end of the transaction, waiting for sessions that process their events';
 COMMENT ON FUNCTION msgstore._lane(text, text, text, text) IS

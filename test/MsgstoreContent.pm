@@ -144,7 +144,8 @@ SQL
 		"dead_letter|1\nerror|1\nprocessed|101\nprocessing|1\nreceived|21",
 		'there are events with every status');
 	my $content = content_of($node, $database);
-	unlike($content, qr/\|0\|/, 'no table is empty') or diag($content);
+	# The events that are left are processed later, so the workers are not paused.
+	unlike($content =~ s/^msgstore\.worker_pause\|0\|$//mr, qr/\|0\|/, 'no table is empty') or diag($content);
 	like($content, qr/seq\|\d+\|t/, 'and sequences have advanced');
 	$node->safe_psql($database, "UPDATE msgstore.event_queue SET next_attempt_at = now()
 		WHERE next_attempt_at < 'infinity'");

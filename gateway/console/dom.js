@@ -125,7 +125,7 @@ export function say(text, kind = '') {
 }
 
 // Asks for a line of text in a dialog; null if it was cancelled.
-export function ask(title, value, hint) {
+export function ask(title, value, hint, action = 'Save') {
   return new Promise((resolve) => {
     const field = h('input', {id: 'answer', value, maxlength: 255, 'aria-describedby': hint ? 'answer-hint' : null});
     const dialog = h('dialog', {'aria-labelledby': 'answer-title', onclose: () => dialog.remove()},
@@ -138,7 +138,7 @@ export function ask(title, value, hint) {
       }, h('h2', {id: 'answer-title'}, title), h('label', {for: 'answer', class: 'visually-hidden'}, title), field,
       hint && h('p', {id: 'answer-hint', class: 'hint'}, hint),
       h('div', {class: 'actions'}, h('button', {type: 'button', onclick: () => dialog.close()}, 'Cancel'),
-        h('button', {type: 'submit', class: 'primary'}, 'Save'))));
+        h('button', {type: 'submit', class: 'primary'}, action))));
     dialog.addEventListener('close', () => resolve(null));
     document.body.append(dialog);
     dialog.showModal();

@@ -1,11 +1,15 @@
 // operations.js: plots and tables for operators.
-import {h, replace, time, bdi, say, later} from './dom.js';
+import {h, replace, time, bdi, say, ask, later} from './dom.js';
 import {get, post, follow} from './api.js';
 import {plot} from './plot.js';
 import {snippet} from './message.js';
 
 const EVERY_MS = 2000;
 const POINTS = 450;
+
+const WHAT = {
+  events_refused: 'events', source_unverified: 'webhooks of sources, unverified', source_refused: 'webhooks of sources', webhooks_refused: 'webhooks',
+};
 
 const number = (value) => (value === null || value === undefined ? '–' : Math.round(value).toLocaleString());
 const rate = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString()}/s`;
@@ -29,18 +33,24 @@ export function operations(main, session) {
     {plot: plot('Latency, 95th percentile', duration), value: (point) => point.latency},
     {plot: plot('Dead letters', number), value: (point) => point.dead},
   ];
-  const workers = card('Workers');
+  const pause = h('button', {type: 'button', onclick: () => changePause(!paused)}, 'Pause');
+  const workers = card('Workers', pause);
+  let paused = null;
   const dead = deadLetters(session);
   const outbox = card('Outbox');
+  const reports = card('Latest status reports');
   const consumes = session.scopes.includes('consume');
   const subscriptions = card('Subscriptions');
   const sources = card('Sources');
+  const refusals = card('Refusals');
   const log = card('Operations');
+  const running = h('div', {class: 'running'});
+  log.element.insertBefore(running, log.body);
   const checks = card('Verify the data', h('button', {type: 'button', onclick: check}, 'Run check()'));
   const fault = h('p', {class: 'fault', role: 'alert'});
   replace(main, h('div', {class: 'operations'}, h('h1', {}, 'Operations'), fault, numbers,
     h('section', {class: 'plots', 'aria-label': 'Plots'}, plots.map((each) => each.plot.element)),
-    dead.element, session.tenant === '' && workers.element, outbox.element, consumes && subscriptions.element, sources.element, log.element, checks.element));
+    dead.element, session.tenant === '' && workers.element, outbox.element, reports.element, consumes && subscriptions.element, sources.element, refusals.element, log.element, checks.element));
 
   const readLater = later(readTables, 300);
   const end = session.scopes.includes('read') ? follow(({ready, changes}) => {
@@ -61,6 +71,7 @@ export function operations(main, session) {
       history.push({at: Date.now(), processed: null, received: null, queued: null, age: null, latency: null, dead: null});
     }
     draw();
+    await showRunning();
     if (!ended) timer = setTimeout(tick, EVERY_MS);
   }
 
@@ -97,6 +108,16 @@ export function operations(main, session) {
     ].filter(([, value]) => value !== undefined);
     replace(numbers, shown.map(([name, value, bad]) =>
       h('div', {class: bad && value > 0 ? 'bad' : ''}, h('dt', {}, name), h('dd', {}, number(value)))));
+    showRefusals(metrics);
+  }
+
+  // Since the server, or the gateway, has started.
+  function showRefusals(metrics) {
+    const items = Object.entries(metrics).flatMap(([name, count]) => {
+      const [, what, reason] = /^(events_refused|source_unverified|source_refused|webhooks_refused)_?(.*)$/.exec(name) ?? [];
+      return what && count > 0 ? [{refused: WHAT[what], reason: reason.replaceAll('_', ' '), count}] : [];
+    });
+    replace(refusals.body, items.length === 0 ? h('p', {class: 'hint'}, 'Nothing was refused.') : table(['refused', 'reason', 'count'], items));
   }
 
   function draw() {
@@ -106,12 +127,44 @@ export function operations(main, session) {
   function readTables() {
     return Promise.all([
       dead.read(),
-      session.tenant === '' && fill(workers, '/api/workers', ['worker', 'state', 'batch', 'batches', 'processed', 'errors', 'last_error', 'started_at'], 'No worker runs.'),
+      session.tenant === '' && readWorkers(),
       fill(outbox, '/api/outbox', ['channel', 'waiting', 'leased', 'oldest_at'], 'Nothing waits to be sent.'),
+      fill(reports, '/api/status-reports', ['channel', 'status', 'reports', 'latest_at'], 'No provider has reported a status.'),
       consumes && fill(subscriptions, '/subscriptions', ['name', 'category', 'members', 'lag_events', 'lag_seconds', 'parked_events', 'last_fetch_at'], 'There are no subscriptions.'),
       fill(sources, '/api/sources', ['name', 'provider', 'scheme', 'signed', 'secrets', 'next_secret_end', 'created_at'], 'There are no sources.'),
       fill(log, '/api/operations', ['happened_at', 'operation', 'event_count', 'performed_by', 'filter'], 'Nothing was done yet.'),
     ]);
+  }
+
+  // Without the rights for it, the tables say so.
+  async function showRunning() {
+    const {items} = await get('/api/operations/running').catch(() => ({items: []}));
+    replace(running, items.map(({operation, phase, done, total}) => h('p', {}, operation.replaceAll('_', ' '), ': ', bdi(phase), ' ',
+      h('progress', {'aria-label': `Progress of ${operation}`, max: total, value: done !== null && total ? done : null}),
+      ' ', done === null ? `${number(total)} left` : total === null ? number(done) : `${number(done)} of ${number(total)}`)));
+  }
+
+  async function readWorkers() {
+    const answer = await fill(workers, '/api/workers', ['worker', 'state', 'batch', 'batches', 'processed', 'errors', 'last_error', 'started_at'], 'No worker runs.');
+    if (!answer) return;
+    ({paused} = answer);
+    pause.textContent = paused ? 'Resume' : 'Pause';
+    if (paused) {
+      workers.body.prepend(h('p', {class: 'fault', role: 'status'},
+        'Paused since ', time(paused.paused_at), ' by ', bdi(paused.paused_by), paused.reason && [': ', bdi(paused.reason)]));
+    }
+  }
+
+  async function changePause(on) {
+    const reason = on ? await ask('Why should the workers pause?', '', 'Events are accepted and wait. You may leave this empty.', 'Pause') : '';
+    if (reason === null) return;
+    try {
+      await post(`/api/workers/${on ? 'pause' : 'resume'}`, on ? {reason: reason || null} : {});
+      say(on ? 'The workers are paused.' : 'The workers go on.');
+      await readWorkers();
+    } catch (error) {
+      say(`Could not change it: ${error.message}`, 'fault');
+    }
   }
 
   async function check() {
@@ -142,6 +195,7 @@ async function fill({body}, path, columns, nothing) {
     const answer = await get(path);
     const items = answer.items ?? answer.subscriptions;
     replace(body, items.length === 0 ? h('p', {class: 'hint', role: 'status'}, nothing) : table(columns, items));
+    return answer;
   } catch (error) {
     replace(body, h('p', {class: 'fault'}, `${error.message}. ${error.details ?? ''}`));
   }

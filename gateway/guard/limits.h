@@ -11,7 +11,7 @@
 #include "metrics.h"
 
 /* There is one breaker for each route, with its number. */
-#define LIMITS_BREAKERS_MAX 64
+#define LIMITS_BREAKERS_MAX 96
 
 typedef struct Limits Limits;
 

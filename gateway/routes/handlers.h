@@ -41,10 +41,14 @@ void get_events(Request *request);
 void get_dead_letters(Request *request);
 void post_dead_letters_requeue(Request *request);
 void get_workers(Request *request);
+void post_workers_pause(Request *request);
+void post_workers_resume(Request *request);
 void get_sources(Request *request);
 void get_outbox(Request *request);
+void get_status_reports(Request *request);
 void get_checks(Request *request);
 void get_operations(Request *request);
+void get_running_operations(Request *request);
 
 /* session.c */
 void get_session(Request *request);

@@ -38,7 +38,17 @@ static const char requeue_sql[] =
 	" END,"
 	" dry_run => coalesce(($1::jsonb ->> 'dry_run')::boolean, false)))";
 static const char workers_sql[] =
-	ITEMS("SELECT * FROM msgstore.stat_worker ORDER BY worker");
+	"SELECT pg_catalog.jsonb_build_object('items', coalesce((SELECT"
+	" pg_catalog.jsonb_agg(pg_catalog.to_jsonb(w) ORDER BY w.worker)"
+	" FROM msgstore.stat_worker w), '[]'),"
+	" 'paused', (SELECT pg_catalog.to_jsonb(p) - 'single'"
+	" FROM msgstore.worker_pause p))";
+static const char pause_sql[] =
+	"SELECT pg_catalog.jsonb_build_object('changed',"
+	" msgstore.pause_workers($1::jsonb ->> 'reason'))";
+static const char resume_sql[] =
+	"SELECT pg_catalog.jsonb_build_object('changed',"
+	" msgstore.resume_workers())";
 static const char sources_sql[] =
 	ITEMS("SELECT s.name, s.provider, s.scheme, s.signed, s.secrets,"
 		  " s.next_secret_end, s.created_at FROM msgstore.list_sources() s"
@@ -50,11 +60,21 @@ static const char outbox_sql[] =
 		  " pg_catalog.min(m.created_at) AS oldest_at FROM msgstore.outbox o"
 		  " JOIN msgstore.messages m ON m.tenant_id = o.tenant_id"
 		  " AND m.id = o.message_id GROUP BY m.channel ORDER BY m.channel");
+/* What providers have reported lately. */
+static const char reports_sql[] =
+	ITEMS("SELECT s.channel, coalesce(s.status, s.word) AS status,"
+		  " pg_catalog.count(*) AS reports,"
+		  " pg_catalog.max(s.received_at) AS latest_at FROM ("
+		  "SELECT * FROM msgstore.delivery_statuses d"
+		  " ORDER BY d.received_at DESC LIMIT 1000) s"
+		  " GROUP BY 1, 2 ORDER BY 1, 2");
 static const char checks_sql[] = ITEMS("SELECT * FROM msgstore.check()");
 static const char operations_sql[] =
 	ITEMS("SELECT o.id, o.happened_at, o.performed_by, o.operation, o.filter,"
 		  " o.event_count FROM msgstore.operations_log o"
 		  " ORDER BY o.happened_at DESC, o.id DESC LIMIT 50");
+static const char running_sql[] =
+	ITEMS("SELECT * FROM msgstore.list_operations()");
 
 static void
 answer(Request *request, const char *sql, int count, const char *const *values);
@@ -102,6 +122,18 @@ get_workers(Request *request)
 }
 
 void
+post_workers_pause(Request *request)
+{
+	answer(request, pause_sql, 1, (const char *[]){request->body.data});
+}
+
+void
+post_workers_resume(Request *request)
+{
+	answer(request, resume_sql, 0, NULL);
+}
+
+void
 get_sources(Request *request)
 {
 	answer(request, sources_sql, 0, NULL);
@@ -114,6 +146,12 @@ get_outbox(Request *request)
 }
 
 void
+get_status_reports(Request *request)
+{
+	answer(request, reports_sql, 0, NULL);
+}
+
+void
 get_checks(Request *request)
 {
 	answer(request, checks_sql, 0, NULL);
@@ -123,6 +161,12 @@ void
 get_operations(Request *request)
 {
 	answer(request, operations_sql, 0, NULL);
+}
+
+void
+get_running_operations(Request *request)
+{
+	answer(request, running_sql, 0, NULL);
 }
 
 static void

@@ -140,6 +140,41 @@ const Schema schemas[] = {
 	},
 	"additionalProperties": false
 })},
+{"Workers", JSON({
+	"type": "object",
+	"required": ["items", "paused"],
+	"properties": {
+		"items": {"type": "array", "items": {"type": "object"}},
+		"paused": {
+			"type": ["object", "null"],
+			"required": ["paused_at", "paused_by", "reason"],
+			"properties": {
+				"paused_at": {"type": "string", "format": "date-time"},
+				"paused_by": {"type": "string"},
+				"reason": {"type": ["string", "null"]}
+			},
+			"additionalProperties": false
+		}
+	},
+	"additionalProperties": false
+})},
+{"Pause", JSON({
+	"type": "object",
+	"properties": {
+		"reason": {"type": ["string", "null"], "maxLength": 255}
+	},
+	"additionalProperties": false,
+	"examples": [{"reason": "the CRM is down"}]
+})},
+{"Changed", JSON({
+	"type": "object",
+	"required": ["changed"],
+	"properties": {
+		"changed": {"type": "boolean",
+			"description": "False if there was nothing to change"}
+	},
+	"additionalProperties": false
+})},
 {"Accepted", JSON({
 	"type": "object",
 	"required": ["status", "id"],
@@ -392,6 +427,8 @@ const Schema schemas[] = {
 		"page": {"type": "integer"},
 		"page_size": {"type": "integer"},
 		"total": {"type": "integer"},
+		"total_is_minimum": {"type": "boolean",
+			"description": "True if there may be more than total"},
 		"next_cursor": {"type": ["string", "null"],
 			"description": "Pass it as after to get the next page; null on the last page"}
 	},

@@ -4204,7 +4204,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION msgstore.list_conversations(integer, integer, text, text, text, text, text, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.list_conversations(integer, integer, text, text, text, text, text, text, boolean) IS
-    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Filters: state (open or closed), assignee (an empty string means nobody), label, contact_name (any part of it, in any case), and unread, what the reader has not read. With a reader, items have unread_count. Raises MS400 for an invalid cursor or filter, and for a page beyond the first 10,000 items';
+    'Returns a page of conversations as {"items", "meta": {page, page_size, total, next_cursor}}, most recent activity first. page_size: 1 to 50, anything else means 50. after: a next_cursor, takes precedence over page. Filters: state (open or closed), assignee (an empty string means nobody), label, contact_name (any part of it, in any case), and unread, what the reader has not read. With a reader, items have unread_count. meta has total_is_minimum: true if total counts only what was found among 10,000 conversations. Raises MS400 for an invalid cursor or filter, and for a page beyond the first 10,000 items';
 
 CREATE FUNCTION msgstore.list_destinations() RETURNS TABLE(name text, tenant_id text, url text, events text[], paused boolean, paused_until timestamp with time zone, failures integer, last_error text, waiting bigint, dead bigint, created_at timestamp with time zone)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER

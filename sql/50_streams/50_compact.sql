@@ -90,6 +90,8 @@ BEGIN
     IF events_before <= 1 THEN
         RETURN;
     END IF;
+    PERFORM msgstore._report_progress(
+        'compact', 'removing events', 0, events_before);
     WITH removed AS (
         DELETE FROM msgstore.stream_events e
         WHERE e.tenant_id = tenant AND e.stream = compact_stream.stream

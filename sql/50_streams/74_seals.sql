@@ -287,6 +287,8 @@ BEGIN
         EXIT WHEN problem IS NOT NULL;
         seals := s.seal;
         events := events + cardinality(s.positions);
+        PERFORM msgstore._report_progress(
+            'verify_log', 'comparing events', events);
         place := s.last_position;
         removal := s.last_removal;
         last_hash := s.hash;

@@ -1,4 +1,5 @@
--- maintenance: the record of calls that requeued, replayed, purged or erased.
+-- maintenance: the record of calls that requeued, replayed, purged or erased, and
+-- that paused the workers.
 
 CREATE TABLE msgstore.operations_log (
     tenant_id text COLLATE "C" NOT NULL,
@@ -11,7 +12,7 @@ CREATE TABLE msgstore.operations_log (
     event_ids uuid[],
     CONSTRAINT operations_log_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT operations_log_operation
-        CHECK (operation IN ('requeue', 'replay', 'purge', 'erase'))
+        CHECK (operation IN ('requeue', 'replay', 'purge', 'erase', 'pause', 'resume'))
 );
 
 SELECT pg_catalog.pg_extension_config_dump('msgstore.operations_log', '');
@@ -59,7 +60,7 @@ REVOKE ALL ON FUNCTION msgstore._keep_operations() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.operations_log IS
-    'Calls that requeued, replayed, purged or erased events. Rows are only added; only the owner may change or remove them. Purges by the worker are not logged';
+    'Calls that requeued, replayed, purged or erased events, or paused or resumed the workers. Rows are only added; only the owner may change or remove them. Purges by the worker are not logged';
 COMMENT ON COLUMN msgstore.operations_log.tenant_id IS
     'Tenant of the calling session; empty if the session was unscoped, so that the call covered all tenants';
 COMMENT ON COLUMN msgstore.operations_log.id IS
@@ -69,13 +70,13 @@ COMMENT ON COLUMN msgstore.operations_log.happened_at IS
 COMMENT ON COLUMN msgstore.operations_log.performed_by IS
     'Role that logged in to the calling session (session_user)';
 COMMENT ON COLUMN msgstore.operations_log.operation IS
-    'requeue, replay, purge or erase';
+    'requeue, replay, purge, erase, pause or resume (of the workers)';
 COMMENT ON COLUMN msgstore.operations_log.filter IS
     'Arguments of the call. Of an erasure only the channel, never the address';
 COMMENT ON COLUMN msgstore.operations_log.event_count IS
     'Number of affected events; for a purge the number of rows, for an erasure the number of messages and events';
 COMMENT ON COLUMN msgstore.operations_log.event_ids IS
-    'Ids of the affected events, for a replay the first 10000; null for purge and erase';
+    'Ids of the affected events, for a replay the first 10000; null for other operations than requeue and replay';
 COMMENT ON FUNCTION msgstore._keep_operations() IS
     'Trigger function that raises MS403 unless the current user owns the table';
 COMMENT ON FUNCTION msgstore._log_operation(text, jsonb, bigint, uuid[]) IS

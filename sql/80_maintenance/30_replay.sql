@@ -155,6 +155,8 @@ BEGIN
                     n.subject))
         SELECT count(*) INTO made FROM made;
         events := events + made;
+        PERFORM msgstore._report_progress(
+            'replay', 'reading events', events, cardinality(wanted.event_ids));
     END LOOP;
     ANALYZE pg_temp.msgstore_replay;
     RETURN events;
@@ -181,6 +183,9 @@ DECLARE
             FROM pg_temp.msgstore_replay r
             GROUP BY r.tenant_id, r.key));
 BEGIN
+    PERFORM msgstore._report_progress(
+        'replay', 'changing messages', 0,
+        (SELECT count(*) FROM pg_temp.msgstore_replay));
     UPDATE msgstore.messages m
     SET channel = r.channel,
         conversation_key = r.key,

@@ -437,6 +437,8 @@ DECLARE
     total bigint := 0;
 BEGIN
     LOOP
+        PERFORM msgstore._report_progress(
+            'purge', CASE WHEN dry_run THEN 'counting ' ELSE 'removing ' END || kind, total);
         IF kind = 'outbound_payloads' THEN
             SELECT w.walked_id, w.met, w.removed
             INTO id, met, removed

@@ -427,6 +427,8 @@ BEGIN
         ORDER BY l.tenant_id DESC, l.id
         FOR UPDATE) locked;
 
+    PERFORM msgstore._report_progress(
+        'erase', 'removing events and messages', 0, cardinality(events || messages));
     FOR what, removed IN
         SELECT * FROM msgstore._erase_work(events, messages)
         UNION ALL

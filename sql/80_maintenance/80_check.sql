@@ -9,6 +9,10 @@ CREATE FUNCTION msgstore.check()
     SET datestyle = 'ISO'
     SET quote_all_identifiers = off
     AS $$
+DECLARE
+    of_data CONSTANT text[] := '{projections,conversations,events,queue,dead_letters,outbox,streams,search,service}';
+    part text;
+    done int := 0;
 BEGIN
     IF msgstore._tenant_scope() = '' THEN
         RETURN QUERY SELECT * FROM msgstore._check_objects();
@@ -21,15 +25,11 @@ BEGIN
         WHERE i.type = 'table' AND to_regclass(i.identity) IS NULL) THEN
         RETURN;
     END IF;
-    RETURN QUERY SELECT * FROM msgstore._check_projections();
-    RETURN QUERY SELECT * FROM msgstore._check_conversations();
-    RETURN QUERY SELECT * FROM msgstore._check_events();
-    RETURN QUERY SELECT * FROM msgstore._check_queue();
-    RETURN QUERY SELECT * FROM msgstore._check_dead_letters();
-    RETURN QUERY SELECT * FROM msgstore._check_outbox();
-    RETURN QUERY SELECT * FROM msgstore._check_streams();
-    RETURN QUERY SELECT * FROM msgstore._check_search();
-    RETURN QUERY SELECT * FROM msgstore._check_service();
+    FOREACH part IN ARRAY of_data LOOP
+        PERFORM msgstore._report_progress('check', part, done, cardinality(of_data));
+        RETURN QUERY EXECUTE format('SELECT * FROM msgstore._check_%s()', part);
+        done := done + 1;
+    END LOOP;
 END
 $$;
 

@@ -166,6 +166,15 @@ BEGIN
                     ELSE 'Look for errors of the msgstore launcher and workers in the server log.' END;
     END IF;
 
+    IF EXISTS (SELECT FROM msgstore.worker_pause) THEN
+        RETURN QUERY
+        SELECT 'workers paused', 'warning',
+               format('The workers have been paused since %s by %s%s.', p.paused_at, p.paused_by,
+                      coalesce(format(' ("%s")', p.reason), '')),
+               'Run SELECT msgstore.resume_workers() to go on.'
+        FROM msgstore.worker_pause p;
+    END IF;
+
     age := msgstore._oldest_due(msgstore._tenant_scope());
     IF age > max_event_age THEN
         RETURN QUERY VALUES (
@@ -194,7 +203,7 @@ CREATE FUNCTION msgstore._gateway_functions()
         ('read', 'warning', '{
             list_conversations,list_messages,get_conversation,mark_read,mark_unread,
             search_messages,search_conversations,
-            get_attachment,_conversation_id,_live_feed,stream_page,event_page,list_subscriptions,
+            get_attachment,_conversation_id,_live_feed,_live_wait,stream_page,event_page,list_subscriptions,
             get_response,response_with_chain,list_responses,
             search_responses,response_input_items,response_event_stream,
             get_response_conversation,list_conversation_items,

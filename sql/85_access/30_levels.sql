@@ -30,7 +30,7 @@ CREATE FUNCTION msgstore._access_rights()
             delete_conversation_item}'),
         ('{read}', 'function', '{
             list_conversations,list_messages,get_conversation,
-            get_attachment,mark_read,mark_unread,wait_for_changes,_live_feed,
+            get_attachment,mark_read,mark_unread,wait_for_changes,_live_feed,_live_wait,
             search_messages,search_conversations,search_status,
             _conversation_id,
             read_stream,read_stream_backwards,read_category,read_all,read_query,
@@ -75,7 +75,7 @@ CREATE FUNCTION msgstore._access_rights()
             stale_responses,reap_responses}'),
         ('{operate}', 'function', '{
             _name_fields,requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
-            add_handler,remove_handler,rebuild_search,set_search_configuration,
+            add_handler,remove_handler,pause_workers,resume_workers,list_operations,rebuild_search,set_search_configuration,
             create_subscription,drop_subscription,resize_subscription,
             seek,rename_subscription,
             create_projection,pause_projection,resume_projection,rebuild_projection,
@@ -96,7 +96,7 @@ CREATE FUNCTION msgstore._access_rights()
             tenant_publication,export_tenant,import_tenant,align_sequences,tenant_digest,
             drop_tenant,_drop_publication,_drop_rows,publish_settings}'),
         ('{operate}', 'table', '{
-            dead_letter_events,refused_events,id_conflicts,operations_log,response_audit,stat_worker,
+            dead_letter_events,refused_events,id_conflicts,operations_log,response_audit,stat_worker,worker_pause,
             providers,provider_rules,signature_schemes,provider_apis,
             provider_requests,notifications,node_state}')
     ) AS r (levels, kind, names),

@@ -74,6 +74,7 @@ static void merge_channels(int first, int from);
 void
 stats_init(void)
 {
+	stats_progress_init();
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }

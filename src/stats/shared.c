@@ -72,6 +72,7 @@ stats_shmem_request(void)
 											  sizeof(StatsChannel)));
 	RequestAddinShmemSpace(publishing_size());
 	RequestAddinShmemSpace(stats_worker_shmem_size());
+	RequestAddinShmemSpace(stats_progress_shmem_size());
 	RequestNamedLWLockTranche("msgstore_stats", 1);
 }
 
@@ -97,6 +98,7 @@ stats_shmem_startup(void)
 	for (i = 0; i < MaxBackends && !found; i++)
 		pg_atomic_init_u32(&publishing[i], InvalidTransactionId);
 	stats_worker_shmem_startup();
+	stats_progress_shmem_startup();
 }
 
 static Size

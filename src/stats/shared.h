@@ -134,4 +134,9 @@ extern Size stats_worker_shmem_size(void);
 extern void stats_worker_shmem_startup(void);
 extern void stats_worker_forget_database(Oid database);
 
+/* The parts that belong to stats/progress.c. */
+extern void stats_progress_init(void);
+extern Size stats_progress_shmem_size(void);
+extern void stats_progress_shmem_startup(void);
+
 #endif /* STATS_SHARED_H */

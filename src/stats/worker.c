@@ -51,6 +51,7 @@ typedef struct StatsWorker
 
 static const char *const state_names[] = {"stopped",
 										  "starting",
+										  "paused",
 										  "idle",
 										  "claiming",
 										  "applying",
@@ -63,6 +64,7 @@ static StatsWorker *workers = NULL;
 /* Activity of a worker in pg_stat_activity, in the order of the states. */
 static const char *const activities[] = {"stopped",
 										 "starting",
+										 "paused",
 										 "waiting for events",
 										 "claiming events",
 										 "applying a batch of events",
@@ -76,6 +78,7 @@ static StatsWorker *own = NULL;
 static int count_entries(void);
 static StatsWorker *take_entry(int index);
 static void detach_at_exit(int code, Datum arg);
+static bool is_idle(StatsWorkerState state);
 static void enter_state(StatsWorkerState state);
 static void put_worker(ReturnSetInfo *result, const StatsWorker *worker);
 
@@ -261,9 +264,14 @@ stats_worker_state(StatsWorkerState state)
 	if (own == NULL || own->state == state)
 		return;
 	enter_state(state);
-	pgstat_report_activity(state == STATS_WORKER_IDLE ? STATE_IDLE
-													  : STATE_RUNNING,
+	pgstat_report_activity(is_idle(state) ? STATE_IDLE : STATE_RUNNING,
 						   activities[state]);
+}
+
+static bool
+is_idle(StatsWorkerState state)
+{
+	return state == STATS_WORKER_IDLE || state == STATS_WORKER_PAUSED;
 }
 
 /* Adds the time since the last change to the state that ends. */
@@ -274,13 +282,13 @@ enter_state(StatsWorkerState state)
 	int64 passed = Max(now - own->state_since, 0);
 
 	SpinLockAcquire(&own->mutex);
-	if (own->state == STATS_WORKER_IDLE)
+	if (is_idle(own->state))
 		own->idle_us += passed;
 	else if (own->state != STATS_WORKER_STOPPED)
 		own->busy_us += passed;
 	own->state = state;
 	own->state_since = now;
-	if (state == STATS_WORKER_IDLE)
+	if (is_idle(state))
 		own->batch = 0;
 	SpinLockRelease(&own->mutex);
 }

@@ -11,6 +11,7 @@ typedef enum StatsWorkerState
 {
 	STATS_WORKER_STOPPED, /* no process */
 	STATS_WORKER_STARTING,
+	STATS_WORKER_PAUSED,
 	STATS_WORKER_IDLE, /* waits for work; all later states count as busy */
 	STATS_WORKER_CLAIMING,
 	STATS_WORKER_APPLYING,

@@ -44,6 +44,7 @@
 #include "search/search.h"
 #include "server/errors.h"
 #include "server/settings.h"
+#include "server/statement.h"
 #include "stats/stats.h"
 #include "stats/worker.h"
 #include "streams/upkeep.h"
@@ -106,6 +107,12 @@ static Task tasks[] = {{merge_turn, DT_NOBEGIN},
 /* Set when a setting or a table that the tasks depend on may have changed. */
 static bool tasks_changed = false;
 
+/* Whether operators have paused the workers, as they do for the tasks. */
+static bool paused = false;
+
+static Statement read_pause = {
+	.sql = "SELECT EXISTS (SELECT FROM msgstore.worker_pause)"};
+
 static void attach(uint64 ticket);
 static void detach(int code, Datum arg);
 static void settle(void);
@@ -119,6 +126,7 @@ static TimestampTz due_time(const Task *task);
 static void run_task(Task *task);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
 static bool settle_death(TimestampTz due);
+static bool is_paused(void);
 static uint64 take_news(WorkerNews *news);
 static void announce_start(void);
 static Oid hold_extension(void);
@@ -335,7 +343,7 @@ run_turn(bool *more)
 		wake_all_workers(MyDatabaseId);
 	if (runs_tasks)
 		next = Min(next, run_tasks(due));
-	stats_worker_state(STATS_WORKER_IDLE);
+	stats_worker_state(paused ? STATS_WORKER_PAUSED : STATS_WORKER_IDLE);
 	if (next == DT_NOEND)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
@@ -454,6 +462,13 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	runs_tasks = (share & WAKE_OUTBOX_LANES) != 0;
 	if (runs_tasks)
 		next_sending = wake_notify_senders(due);
+	paused = is_paused();
+	if (paused)
+	{
+		/* The commit that ends the pause makes all workers search again. */
+		*next = Min(next_expiry, next_sending);
+		return false;
+	}
 	closed = postmortem_lanes(own_slot);
 	search = worker_begin_search(own_slot, share & ~closed, &news);
 	if (closed != 0 && settle_death(due))
@@ -483,6 +498,20 @@ settle_death(TimestampTz due)
 	static int turn = 0;
 
 	return ++turn % TURNS_PER_BATCH != 0 && postmortem_step(own_slot, due);
+}
+
+/* The table is read when a commit has changed more than a single event. */
+static bool
+is_paused(void)
+{
+	static bool known = false;
+	bool isnull;
+
+	if (known && !tasks_changed)
+		return paused;
+	statement_execute(&read_pause, NULL, NULL);
+	known = true;
+	return DatumGetBool(statement_value(0, 1, &isnull));
 }
 
 /* Returns this worker's current share of the lanes. */

@@ -157,9 +157,11 @@ async function runTests() {
     const empty = await newContext();
     const first = await empty.newPage();
     await signIn(first, settings.keys.y);
+    const [paint] = await first.evaluate(() => performance.getEntriesByName('first-contentful-paint').map((e) => Math.round(e.startTime)));
     const sizes = await first.evaluate(() => performance.getEntriesByType('resource').filter((e) => /\/console\//.test(e.name)).map((e) => e.encodedBodySize));
     await empty.close();
     const total = sizes.reduce((a, b) => a + b, 0);
+    console.log(`# first paint after ${paint} ms, ${total} bytes of assets`);
     if (!(total > 5000 && total < 100000)) throw new Error(`assets have ${total} bytes`);
     const {headers, status} = await page.evaluate(async () => {
       const whole = await fetch('/console/main.js', {cache: 'no-store'});
@@ -279,13 +281,13 @@ async function runTests() {
   await test('a hostile message does nothing', async () => {
     const attack = '<script>alert(1)</script><img src=x onerror=alert(2)><a href="javascript:alert(3)">link</a>';
     await sms(`${attack} javascript:alert(4) http://evil.example/"onmouseover="alert(5) \u202egnp.exe`, '+15550400');
-    await sms('x'.repeat(200000), '+15550400');
+    await sms('x'.repeat(1048576), '+15550400');
     await row(page, '+15550400').getByText('2 messages').waitFor();
     await row(page, '+15550400').click();
     await messages(page).getByText('javascript:alert(4)').waitFor();
     equal(await messages(page).locator('a[href^="javascript"], script, img').count(), 0);
     equal(await messages(page).locator('a').evaluateAll((all) => all.map((a) => a.getAttribute('href'))), ['http://evil.example/']);
-    await messages(page).getByRole('button', {name: 'Show all 200,000 characters'}).waitFor();
+    await messages(page).getByRole('button', {name: 'Show all 1,048,576 characters'}).waitFor();
     equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, 'it fits');
 
     await email(`<h1>Hello</h1>${attack}<form action="http://evil.example"><button>go</button></form>
@@ -351,9 +353,40 @@ async function runTests() {
     await page.getByRole('navigation').getByText('Operations').click();
     await page.getByRole('img', {name: /^Processed: now/}).waitFor();
     await page.getByRole('cell', {name: 'requeue'}).first().waitFor();
+    await post('/api/webhooks/sms', {from: 'x'}, settings.keys.all, 400);
+    const all = await newContext();
+    const operators = await all.newPage();
+    await signIn(operators, settings.keys.all);
+    await operators.getByRole('navigation').getByText('Operations').click();
+    await operators.getByRole('region', {name: 'Refusals: content'}).getByRole('row', {name: /^events address|^events provider id|^events timestamp/}).first().waitFor();
+    await all.close();
     await page.getByRole('button', {name: 'Run check()'}).click();
     await page.getByText('No findings.').waitFor();
+    await ask('begin long operation');
+    await page.getByRole('progressbar', {name: 'Progress of check'}).waitFor();
+    await page.getByText('8 of 9').waitFor();
+    await ask('end long operation');
+    await page.getByRole('progressbar').waitFor({state: 'detached'});
     await checkAll(page, 'operations');
+  });
+
+  await test('operators pause and resume the workers', async () => {
+    const other = await newContext();
+    const all = await other.newPage();
+    await signIn(all, settings.keys.all);
+    await all.getByRole('navigation').getByText('Operations').click();
+    await all.getByRole('button', {name: 'Pause', exact: true}).click();
+    await all.getByRole('dialog').getByRole('textbox').fill('the CRM is down');
+    await all.getByRole('dialog').getByRole('button', {name: 'Pause'}).click();
+    await all.getByRole('region', {name: 'Workers: content'}).getByText('the CRM is down').waitFor();
+    await all.getByRole('cell', {name: 'pause', exact: true}).waitFor();
+    await sms('It waits', '+15550800');
+    await all.getByRole('button', {name: 'Resume', exact: true}).click();
+    await all.getByRole('cell', {name: 'resume', exact: true}).waitFor();
+    await all.getByRole('button', {name: 'Pause', exact: true}).waitFor();
+    await page.getByRole('navigation').getByText('Inbox').click();
+    await row(page, '+15550800').waitFor();
+    await other.close();
   });
 
   await test('two tenants see nothing of each other', async () => {
@@ -370,6 +403,26 @@ async function runTests() {
     const id = await page.locator('.rows a').first().getAttribute('href');
     await theirs.goto(`${settings.url}/console${id}`);
     await theirs.getByText('This conversation does not exist.').waitFor();
+    await other.close();
+  });
+
+  await test('100,000 conversations can be paged through and searched', async () => {
+    await ask('make 100,000 conversations');
+    const other = await newContext();
+    const many = await other.newPage();
+    const rows = many.locator('.rows:not(.found) li');
+    const start = Date.now();
+    await signIn(many, settings.keys.z);
+    await rows.nth(49).waitFor();
+    const first = Date.now();
+    for (let pages = 2; pages <= 4; pages++) {
+      await many.getByRole('button', {name: 'Show more'}).click();
+      await rows.nth(50 * pages - 1).waitFor();
+    }
+    const paged = Date.now();
+    await many.getByRole('searchbox').fill('0054321');
+    await row(many, '+15560054321').waitFor();
+    console.log(`# 100,000 conversations: first page after ${first - start} ms, 3 more after ${paged - first} ms, search after ${Date.now() - paged} ms`);
     await other.close();
   });
 

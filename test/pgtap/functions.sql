@@ -35,6 +35,12 @@ INSERT INTO expected VALUES
     ('read_payload', 'payload text', 'jsonb',
      'stable', true, 'safe', false),
     -- worker
+    ('pause_workers', 'reason text DEFAULT NULL::text', 'boolean',
+     'volatile', false, 'unsafe', true),
+    ('list_operations', '', 'TABLE(tenant_id text, operation text, phase text, done bigint, total bigint, started_at timestamp with time zone, pid integer)',
+     'volatile', false, 'unsafe', true),
+    ('resume_workers', '', 'boolean',
+     'volatile', false, 'unsafe', true),
     ('process', 'max_events integer DEFAULT NULL::integer', 'integer',
      'volatile', false, 'unsafe', true),
     -- claims

@@ -25,6 +25,7 @@ INSERT INTO expected VALUES
     ('search_configurations', 'tenant_id text, channel text, configuration text'),
     ('read_marks', 'tenant_id text, reader text, conversation_id uuid, inbound_count integer, is_current boolean, read_at timestamptz'),
     ('conversation_counts', 'tenant_id text, part bigint, n bigint'),
+    ('conversation_tallies', 'tenant_id text, kind text, name text, part bigint, n bigint'),
     ('event_claims', 'tenant_id text, event_id uuid, processor_id text, claimed_at timestamptz, renewed_at timestamptz, expires_at timestamptz'),
     ('conversation_holds', 'tenant_id text, conversation_key text, event_id uuid'),
     ('handlers', 'channel text, handler text, registered_by regrole, search_path text, created_at timestamptz'),
@@ -42,6 +43,7 @@ INSERT INTO expected VALUES
     ('providers', 'name text, scheme text, tolerance interval, methods text[], challenge boolean, json_fields text[], numbered jsonb, omitted text[], added_channels jsonb, answers jsonb, page text, page_date date, origin text'),
     ('provider_rules', 'provider text, position integer, kind text, outer_path jsonpath, item_path jsonpath, condition jsonpath, channel text, media_channel text, recipients text, fields jsonb, origin text'),
     ('signature_schemes', 'name text, method text, find jsonb, options jsonb, reads_body boolean, page text, page_date date, origin text'),
+    ('worker_pause', 'single boolean, paused_at timestamptz, paused_by text, reason text'),
     ('operations_log', 'tenant_id text, id uuid, happened_at timestamptz, performed_by text, operation text, filter jsonb, event_count bigint, event_ids uuid[]'),
     ('live_changes', 'tenant_id text, xid xid8, id uuid, kind text, ids bytea'),
     ('channels', 'name text, address_kind text, thread text, provider_id_field text, types text[], body_required boolean, attachments text, provider_id_fields text[], volatile_fields text[]');
@@ -99,7 +101,7 @@ SELECT set_eq(
             WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')$$,
     ARRAY['channels', 'status_words', 'handlers', 'installed_objects', 'purge_progress', 'node_state',
           'providers', 'provider_rules', 'signature_schemes', 'provider_apis', 'provider_requests',
-          'live_horizon'],
+          'live_horizon', 'worker_pause'],
     'only tables of the operator have no tenant_id');
 
 -- Unique constraints behind the guarantees.
@@ -154,14 +156,14 @@ SELECT is_empty(
         AND a.attcollation NOT IN (0, 'pg_catalog."C"'::regcollation)$$,
     'every indexed text column has the collation C');
 
--- Dumps include all tables but conversation_counts, which a restore recomputes,
+-- Dumps include all tables but conversation_counts and _tallies, which a restore recomputes,
 -- and unlogged ones.
 -- All objects have comments.
 SELECT is_empty(
     $$SELECT c.oid::regclass FROM pg_class c
       WHERE c.relnamespace = 'msgstore'::regnamespace
         AND c.relkind IN ('r', 'p', 'S')
-        AND c.relname !~ '^conversation_counts' AND c.relpersistence = 'p'
+        AND c.relname !~ '^conversation_(counts|tallies)' AND c.relpersistence = 'p'
         AND NOT EXISTS (SELECT FROM pg_extension e
             WHERE e.extname = 'msgstore' AND c.oid = ANY (e.extconfig))$$,
     'every table and sequence is registered for dumps');

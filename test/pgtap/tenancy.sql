@@ -90,7 +90,8 @@ SELECT set_eq(
         'drop_destination', 'test_destination',
         'receive_webhook', 'webhook_limits', 'wait_for_changes', '_conversation_id',
         -- A trigger, which records the tenant of each row.
-        '_tell_changes',
+        '_tell_changes', '_tally_states',
+        'list_conversations', 'pause_workers', 'resume_workers',
         -- These write the keys of the rows that a statement has changed.
         '_delete_event_keys', '_insert_event_keys'])$$,
     $$SELECT NULL::name WHERE false$$,
@@ -133,7 +134,7 @@ SELECT set_eq(
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
     ARRAY['requeue', 'requeue_dead_letters', 'resubmit_refused', 'replay', 'purge', 'erase_address', 'check',
-        'recount', 'add_handler', 'remove_handler', 'create_subscription',
+        'recount', 'add_handler', 'remove_handler', 'pause_workers', 'resume_workers', 'list_operations', 'create_subscription',
         'drop_subscription', 'resize_subscription', 'seek', 'rename_subscription', 'create_projection', 'pause_projection', 'resume_projection', 'rebuild_projection', 'retry_parked', 'list_projections', 'set_stream_retention', 'list_stream_retention', 'truncate_stream', 'tombstone_stream', 'erase_events', 'seal_log', 'verify_log', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
         'purge_responses', 'hold_response', 'rebuild_response_search', 'create_api_key', 'revoke_api_key', 'list_api_keys',
@@ -163,7 +164,7 @@ SELECT set_eq(
         'destinations', 'destination_secrets', 'destination_news',
         'api_keys', 'tenant_limits', 'idempotency_keys', 'responses', 'response_conversations',
         'response_conversation_items', 'response_turns', 'response_events', 'response_usage', 'response_usage_changes', 'response_search_changes', 'response_search_entries', 'handlers', '_sendable_messages',
-        'conversation_counts', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
+        'conversation_counts', 'conversation_tallies', 'conversation_holds', 'installed_objects', 'purge_progress', 'purge_skipped',
         'host_entries', 'host_log', 'snapshots', 'parked_events', 'projections', 'stream_retention', 'stream_seals', 'stream_removals', 'stream_events', 'stream_event_keys',
         'stream_consumers', 'stream_subscriptions', 'live_changes', 'live_horizon',
         'slot_exceptions', 'tenant_fences'],

@@ -99,7 +99,7 @@ BEGIN
                 grant_access,revoke_access,install_message_store,authenticate,
                 create_api_key,revoke_api_key,set_tenant_limit,
                 create_source,rotate_source_secret,drop_source,receive_webhook,
-                add_handler,remove_handler,
+                add_handler,remove_handler,list_operations,pause_workers,resume_workers,
                 set_slot,set_slot_map,fence_tenant,wait_for_fence,unfence_tenant,
                 publish_settings,tenant_publication,export_tenant,import_tenant,
                 align_sequences,drop_tenant}'::text[])

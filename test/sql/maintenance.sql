@@ -347,7 +347,7 @@ CREATE EXTENSION msgstore;
 CREATE FUNCTION public.erased() RETURNS TABLE (what text, n bigint) LANGUAGE plpgsql AS $$
 BEGIN
     FOR what IN SELECT c.relname FROM pg_class c WHERE relnamespace = 'msgstore'::regnamespace AND relkind = 'r' ORDER BY 1 LOOP
-        EXECUTE format('SELECT count(*) FROM msgstore.%I t WHERE t::text LIKE ''%%5550001%%''', what) INTO n;
+        EXECUTE format('SELECT count(*) FROM msgstore.%I t WHERE t::text LIKE ''%%+15550001%%''', what) INTO n;
         IF n > 0 THEN RETURN NEXT; END IF;
     END LOOP;
 END $$;

@@ -128,6 +128,26 @@ sql(q{DROP TRIGGER refuse ON msgstore.messages;
 	UPDATE msgstore.event_queue SET next_attempt_at = now();
 	SELECT ingest_many('last', 1)});
 wait_for_processed($node, 'store', 'they are processed');
+
+# Operators pause the workers, also over a restart, and let them go on.
+my $state = 'SELECT state FROM msgstore.stat_worker';
+is(sql("SELECT msgstore.pause_workers('upgrade'), msgstore.pause_workers()"), 't|f', 'the workers are paused once');
+ok(eventually(sub { sql($state) eq 'paused' }), 'the worker notices');
+for my $when ('', ' after a restart')
+{
+	my $busy = sql('SELECT busy_us FROM msgstore.stat_worker');
+	sql("SELECT ingest_many('paused$when', 10)");
+	ok(eventually(sub { sql("$state WHERE busy_us <> $busy") eq 'paused' }), "it looks, and waits$when");
+	is(sql(q{SELECT count(*) FROM msgstore.inbound_events WHERE status = 'received'}), $when ? 20 : 10, "events wait, too$when");
+	$node->restart if !$when;
+}
+is(sql(q{SELECT msgstore.metrics() ->> 'workers_paused'}), 1, 'the metric says so');
+like(sql(q{SELECT detail FROM msgstore.readiness() WHERE finding = 'workers paused'}), qr/upgrade/, 'readiness says so');
+is(sql('SELECT msgstore.process(1)'), 1, 'process() works');
+is(sql('SELECT msgstore.resume_workers()'), 't', 'they are resumed');
+wait_for_processed($node, 'store', 'and process what has waited');
+is(sql('SELECT msgstore.resume_workers()'), 'f', 'once');
+is(sql(q{SELECT string_agg(operation, ' ' ORDER BY happened_at) FROM msgstore.operations_log WHERE operation IN ('pause', 'resume')}), 'pause resume', 'both is logged');
 is(violations($node, 'store'), '', 'all invariants hold');
 
 $node->stop;

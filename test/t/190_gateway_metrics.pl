@@ -156,6 +156,7 @@ my %expected = (
 	'queued_events' => 1,
 	'workers_running' => 1,
 	'storage_rows{part="response_memory"}' => 0,
+	'workers_paused' => 0,
 	'dead_letters' => 0);
 is($samples->{"msgstore_$_"}, $expected{$_}, $_) for sort keys %expected;
 cmp_ok($samples->{"msgstore_storage_bytes{part=\"$_\"}"}, '>', 0, "bytes of $_") for qw(responses streams);

@@ -28,21 +28,40 @@ give_up('Chromium is not installed') if !$chromium;
 my ($directory, $why) = install_from_npm(qw(playwright-core axe-core));
 give_up($why) if $why;
 
-my $node = start_cluster('console', "msgstore.workers = 1\nmsgstore.max_retries = 0\n");
+my $node = start_cluster('console', "msgstore.workers = 1\nmsgstore.max_retries = 0\nmsgstore.max_payload_bytes = 4MB\n");
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-my %key = map { $_ => sql("SELECT msgstore.create_api_key('$_', '{ingest,send,read,operate,consume}')") } qw(x y);
+my %key = map { $_ => sql("SELECT msgstore.create_api_key('$_', '{ingest,send,read,operate,consume}')") } qw(x y z);
 $key{all} = sql("SELECT msgstore.create_api_key('', '{ingest,send,read,operate,consume}')");
-my %option = (env => { AUTH_ENABLED => 'on', MOCK_SENDER => 'true' });
+my %option = (env => { AUTH_ENABLED => 'on', MOCK_SENDER => 'true', API_MAX_BODY_BYTES => 4194304 });
 my $gateway = MsgstoreGateway->new($node, %option);
 my $port = $gateway->{port};
 $option{env}{PORT} = $port;
 
 # What the browser asks for.
+my $long;
 my %do = (
 	'stop gateway' => sub { $gateway->stop; },
 	'start gateway' => sub { $gateway = MsgstoreGateway->new($node, %option); },
+	'begin long operation' => sub {
+		$long = $node->background_psql('postgres');
+		$long->query_safe(q{SET msgstore.tenant_id = 'x'; BEGIN; SELECT count(*) FROM msgstore.check();});
+	},
+	'end long operation' => sub { $long->quit; },
+	'make 100,000 conversations' => sub {
+		sql(<<'SQL');
+INSERT INTO msgstore.conversation_rows (tenant_id, channel, participant_a, participant_b, key)
+SELECT 'z', 'sms', a, b, 'sms:' || a || '<->' || b
+FROM (SELECT '+15550001' AS a, '+1556' || lpad(n::text, 7, '0') AS b FROM generate_series(1, 100000) n) n;
+INSERT INTO msgstore.conversation_activity
+SELECT c.tenant_id, c.id, 1, 1, '2024-01-01'::timestamptz + c.number * interval '1 s'
+FROM msgstore.conversation_rows c WHERE c.tenant_id = 'z';
+INSERT INTO msgstore.search_addresses
+SELECT c.tenant_id, c.id, msgstore._address_terms(c.participant_a, c.participant_b)
+FROM msgstore.conversation_rows c WHERE c.tenant_id = 'z';
+SQL
+	},
 	# A trigger refuses an event once.
 	'make dead letter' => sub {
 		sql(<<'SQL');
@@ -83,7 +102,7 @@ my $tests = 0;
 	waitpid $pid, 0;
 	is($?, 0, 'the browser ends');
 }
-cmp_ok($tests, '>=', 18, 'all tests have run') if !$screenshots;
+cmp_ok($tests, '>=', 22, 'all tests have run') if !$screenshots;
 done_testing();
 
 # Conversations that show what the console does.
