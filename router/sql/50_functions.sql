@@ -344,6 +344,21 @@ REVOKE ALL ON FUNCTION msgstore._at_claim(int, text, text, text, integer) FROM P
 COMMENT ON FUNCTION msgstore._at_claim(int, text, text, text, integer) IS
     'Calls claim() on a slot (1), for a tenant (2) and an owner (3)';
 
+CREATE FUNCTION msgstore._at_claim_media(int, text, text, text, integer, OUT attachment_id uuid, OUT tenant_id text, OUT account text, OUT attempt integer, OUT url text, OUT auth text, OUT secret_name text, OUT secret text, OUT timeout_ms integer, OUT max_bytes integer, OUT again boolean)
+    RETURNS SETOF record
+    LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
+    AS $$
+    CLUSTER 'msgstore';
+    RUN ON $1;
+    SELECT (r.f).attachment_id, (r.f).tenant_id, (r.f).account, (r.f).attempt, (r.f).url, (r.f).auth, (r.f).secret_name, (r.f).secret, (r.f).timeout_ms, (r.f).max_bytes, (r.f).again FROM (
+        SELECT msgstore.claim_media($4::text, $5::integer) AS f FROM (
+            SELECT msgstore._name_fields(), pg_catalog.set_config('msgstore.tenant_id', $2, true),
+                   pg_catalog.set_config('msgstore.owner', $3, true) OFFSET 0) s OFFSET 0) r;
+    $$;
+REVOKE ALL ON FUNCTION msgstore._at_claim_media(int, text, text, text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._at_claim_media(int, text, text, text, integer) IS
+    'Calls claim_media() on a slot (1), for a tenant (2) and an owner (3)';
+
 CREATE FUNCTION msgstore._at_claim_notifications(int, text, text, text, integer, OUT notification_id uuid, OUT tenant_id text, OUT destination text, OUT attempt integer, OUT url text, OUT headers text, OUT body text, OUT timeout_ms integer, OUT again boolean)
     RETURNS SETOF record
     LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
@@ -734,6 +749,21 @@ REVOKE ALL ON FUNCTION msgstore._at_fetch(int, text, text, text, bigint, bigint)
 COMMENT ON FUNCTION msgstore._at_fetch(int, text, text, text, bigint, bigint) IS
     'Calls fetch() on a slot (1), for a tenant (2) and an owner (3)';
 
+CREATE FUNCTION msgstore._at_fetch_attachment(int, text, text, uuid)
+    RETURNS text
+    LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
+    AS $$
+    CLUSTER 'msgstore';
+    RUN ON $1;
+    SELECT r.f::text FROM (
+        SELECT msgstore.fetch_attachment($4::uuid) AS f FROM (
+            SELECT msgstore._name_fields(), pg_catalog.set_config('msgstore.tenant_id', $2, true),
+                   pg_catalog.set_config('msgstore.owner', $3, true) OFFSET 0) s OFFSET 0) r;
+    $$;
+REVOKE ALL ON FUNCTION msgstore._at_fetch_attachment(int, text, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._at_fetch_attachment(int, text, text, uuid) IS
+    'Calls fetch_attachment() on a slot (1), for a tenant (2) and an owner (3)';
+
 CREATE FUNCTION msgstore._at_fetch_page(int, text, text, text, bigint, bigint, interval)
     RETURNS jsonb
     LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
@@ -749,13 +779,13 @@ REVOKE ALL ON FUNCTION msgstore._at_fetch_page(int, text, text, text, bigint, bi
 COMMENT ON FUNCTION msgstore._at_fetch_page(int, text, text, text, bigint, bigint, interval) IS
     'Calls fetch_page() on a slot (1), for a tenant (2) and an owner (3)';
 
-CREATE FUNCTION msgstore._at_get_attachment(int, text, text, uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea)
+CREATE FUNCTION msgstore._at_get_attachment(int, text, text, uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea, OUT problem text)
     RETURNS record
     LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
     AS $$
     CLUSTER 'msgstore';
     RUN ON $1;
-    SELECT (r.f).message_id, (r.f).kind, (r.f).name, (r.f).media_type, (r.f).disposition, (r.f).size_bytes, (r.f).url, (r.f).content FROM (
+    SELECT (r.f).message_id, (r.f).kind, (r.f).name, (r.f).media_type, (r.f).disposition, (r.f).size_bytes, (r.f).url, (r.f).content, (r.f).problem FROM (
         SELECT msgstore.get_attachment($4::uuid) AS f FROM (
             SELECT msgstore._name_fields(), pg_catalog.set_config('msgstore.tenant_id', $2, true),
                    pg_catalog.set_config('msgstore.owner', $3, true) OFFSET 0) s OFFSET 0) r;
@@ -1798,6 +1828,21 @@ CREATE FUNCTION msgstore._at_record_answer(int, text, text, text, uuid, integer,
 REVOKE ALL ON FUNCTION msgstore._at_record_answer(int, text, text, text, uuid, integer, text, bytea, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore._at_record_answer(int, text, text, text, uuid, integer, text, bytea, text, boolean) IS
     'Calls record_answer() on a slot (1), for a tenant (2) and an owner (3)';
+
+CREATE FUNCTION msgstore._at_record_media(int, text, text, text, uuid, integer, text, bytea, text)
+    RETURNS text
+    LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
+    AS $$
+    CLUSTER 'msgstore';
+    RUN ON $1;
+    SELECT r.f FROM (
+        SELECT msgstore.record_media($4::text, $5::uuid, $6::integer, $7::text, $8::bytea, $9::text) AS f FROM (
+            SELECT msgstore._name_fields(), pg_catalog.set_config('msgstore.tenant_id', $2, true),
+                   pg_catalog.set_config('msgstore.owner', $3, true) OFFSET 0) s OFFSET 0) r;
+    $$;
+REVOKE ALL ON FUNCTION msgstore._at_record_media(int, text, text, text, uuid, integer, text, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._at_record_media(int, text, text, text, uuid, integer, text, bytea, text) IS
+    'Calls record_media() on a slot (1), for a tenant (2) and an owner (3)';
 
 CREATE FUNCTION msgstore._at_record_notification(int, text, text, text, uuid, integer, text)
     RETURNS text
@@ -2978,6 +3023,28 @@ REVOKE ALL ON FUNCTION msgstore.claim(text, integer) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.claim(text, integer) IS
     'Claims up to max_events due events for an external processor, oldest first, and returns them as rows of inbound_events. A claim ends with complete() or fail(), or expires msgstore.claim_timeout after the last heartbeat. Raises MS400 for an invalid argument, MS403 when called from a handler';
 
+CREATE FUNCTION msgstore.claim_media(sender_id text, max_files integer DEFAULT 10, OUT attachment_id uuid, OUT tenant_id text, OUT account text, OUT attempt integer, OUT url text, OUT auth text, OUT secret_name text, OUT secret text, OUT timeout_ms integer, OUT max_bytes integer, OUT again boolean) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = error
+    AS $$
+DECLARE
+    slot CONSTANT int := msgstore._slot_to_read(msgstore._tenant_scope(), 'claim_media');
+    detail text;
+    hint text;
+    context text;
+BEGIN
+    RETURN QUERY SELECT * FROM msgstore._at_claim_media(slot, msgstore._tenant_scope(), msgstore._owner_scope(), $1, $2);
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+        context = PG_EXCEPTION_CONTEXT;
+    PERFORM msgstore._raise_of_node(slot, SQLSTATE, SQLERRM, detail, hint, context);
+END
+$$;
+REVOKE ALL ON FUNCTION msgstore.claim_media(text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore.claim_media(text, integer) IS
+    'For msgstore-sender: returns files that are to be fetched from providers, at once. auth is none if the secret must not be sent to the URL. Report each with record_media(). Raises MS400 for an invalid argument';
+
 CREATE FUNCTION msgstore.claim_notifications(sender_id text, max_notifications integer DEFAULT 10, OUT notification_id uuid, OUT tenant_id text, OUT destination text, OUT attempt integer, OUT url text, OUT headers text, OUT body text, OUT timeout_ms integer, OUT again boolean) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -3564,6 +3631,28 @@ REVOKE ALL ON FUNCTION msgstore."fetch"(text, bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore."fetch"(text, bigint, bigint) IS
     'Returns the next events of a consumer (member, from 0), at most max_events, and locks the consumer until the transaction ends. Call ack() to advance. Raises MS400 if max_events is not positive, MS404 if the subscription or the member does not exist';
 
+CREATE FUNCTION msgstore.fetch_attachment(id uuid) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = error
+    AS $$
+DECLARE
+    slot CONSTANT int := msgstore._slot_to_read(msgstore._tenant_scope(), 'fetch_attachment');
+    detail text;
+    hint text;
+    context text;
+BEGIN
+    PERFORM msgstore._at_fetch_attachment(slot, msgstore._tenant_scope(), msgstore._owner_scope(), $1);
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+        context = PG_EXCEPTION_CONTEXT;
+    PERFORM msgstore._raise_of_node(slot, SQLSTATE, SQLERRM, detail, hint, context);
+END
+$$;
+REVOKE ALL ON FUNCTION msgstore.fetch_attachment(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore.fetch_attachment(uuid) IS
+    'Fetches an attachment again that a provider keeps, from the first attempt on. Raises MS404 if there is no such attachment';
+
 CREATE FUNCTION msgstore.fetch_page(name text, max_events bigint DEFAULT 100, member bigint DEFAULT 0, wait interval DEFAULT '00:00:00'::interval) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -3587,7 +3676,7 @@ REVOKE ALL ON FUNCTION msgstore.fetch_page(text, bigint, bigint, interval) FROM 
 COMMENT ON FUNCTION msgstore.fetch_page(text, bigint, bigint, interval) IS
     'Returns the next events of a subscription''s member as JSON, and the position to acknowledge (null: none). If there are none, waits for them without a lock. Stops at about 1 MB. Raises MS400 unless max_events is between 1 and 1000, or for a negative wait, MS404 if the subscription or the member does not exist';
 
-CREATE FUNCTION msgstore.get_attachment(id uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea) RETURNS record
+CREATE FUNCTION msgstore.get_attachment(id uuid, OUT message_id uuid, OUT kind text, OUT name text, OUT media_type text, OUT disposition text, OUT size_bytes bigint, OUT url text, OUT content bytea, OUT problem text) RETURNS record
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = error
@@ -3598,7 +3687,7 @@ DECLARE
     hint text;
     context text;
 BEGIN
-    SELECT * INTO get_attachment.message_id, get_attachment.kind, get_attachment.name, get_attachment.media_type, get_attachment.disposition, get_attachment.size_bytes, get_attachment.url, get_attachment.content
+    SELECT * INTO get_attachment.message_id, get_attachment.kind, get_attachment.name, get_attachment.media_type, get_attachment.disposition, get_attachment.size_bytes, get_attachment.url, get_attachment.content, get_attachment.problem
     FROM msgstore._at_get_attachment(slot, msgstore._tenant_scope(), msgstore._owner_scope(), $1);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
@@ -3608,7 +3697,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION msgstore.get_attachment(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.get_attachment(uuid) IS
-    'Returns an attachment with its content, and the media type and disposition with which it can be served safely. content is null if it was too large to be kept or is at a URL. Raises MS404 if there is no such attachment';
+    'Returns an attachment with its content, and the media type and disposition with which it can be served safely. content is null if it was too large to be kept, is at a URL, or has not been fetched; problem says which. Raises MS404 if there is no such attachment';
 
 CREATE FUNCTION msgstore.get_conversation(conversation text, reader text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
@@ -4750,7 +4839,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION msgstore.purge(interval, boolean, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.purge(interval, boolean, text[]) IS
-    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their attachments, failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
+    'Removes data older than the given age and returns the number of rows for each kind. Kinds: payloads (empties the payloads of processed events), events (processed events with their attachments, failures and conflicts, delivery statuses, and refused events; messages stay), dead_letters (with their events; and notifications that were given up), consent_log (entries of consent_log; opt-outs stay). payloads and events also remove the payloads of outbound messages. Events and messages that are queued or claimed stay. With dry_run, only counts. Logs the call in operations_log. Raises MS400 for a negative age or an unknown kind';
 
 CREATE FUNCTION msgstore.purge_responses(older_than interval) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
@@ -5044,6 +5133,29 @@ $$;
 REVOKE ALL ON FUNCTION msgstore.record_answer(text, uuid, integer, text, bytea, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.record_answer(text, uuid, integer, text, bytea, text, boolean) IS
     'For msgstore-sender: records the answer to a request of claim_requests(). status: that of HTTP or of the mail server, 0 for none. failure: why there is no answer. was_sent: whether the provider may have received the request. Returns the status of the message. Raises MS400 for an invalid argument, MS404 if there is no such message, MS409 if another sender holds it';
+
+CREATE FUNCTION msgstore.record_media(sender_id text, attachment_id uuid, status integer, headers text, body bytea, failure text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = error
+    AS $$
+DECLARE
+    slot CONSTANT int := msgstore._slot_to_read(msgstore._tenant_scope(), 'record_media');
+    detail text;
+    hint text;
+    context text;
+BEGIN
+    RETURN msgstore._at_record_media(slot, msgstore._tenant_scope(), msgstore._owner_scope(), $1, $2, $3, $4, $5, $6);
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+        context = PG_EXCEPTION_CONTEXT;
+    PERFORM msgstore._raise_of_node(slot, SQLSTATE, SQLERRM, detail, hint, context);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION msgstore.record_media(text, uuid, integer, text, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore.record_media(text, uuid, integer, text, bytea, text) IS
+    'For msgstore-sender: records the answer to a request of claim_media(). status: that of HTTP, 0 for none, 413 if the file is larger than max_bytes. Returns stored, found (only the URL), waiting (for the next attempt), failed, or gone. Raises MS400 for an invalid argument';
 
 CREATE FUNCTION msgstore.record_notification(sender_id text, notification_id uuid, status integer, failure text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -6588,7 +6700,7 @@ AS 'msgstore', $function$msgstore_version$function$;
 COMMENT ON FUNCTION msgstore.version() IS
     'Returns the release of the loaded library. The version of the SQL objects is in pg_extension.extversion';
 
-CREATE FUNCTION msgstore.webhook_limits(path text, OUT tenant_id text, OUT max_body_bytes integer, OUT too_large_status integer, OUT requests_per_second integer, OUT burst integer)
+CREATE FUNCTION msgstore.webhook_limits(path text, OUT tenant_id text, OUT max_body_bytes integer, OUT too_large_status integer, OUT requests_per_second integer, OUT burst integer, OUT source text)
  RETURNS record
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -6596,18 +6708,19 @@ CREATE FUNCTION msgstore.webhook_limits(path text, OUT tenant_id text, OUT max_b
 AS $function$
 #variable_conflict use_column
 DECLARE
-    source CONSTANT msgstore.sources := msgstore._source_of_path(webhook_limits.path);
-    provider CONSTANT msgstore.providers := msgstore._provider(source.provider);
+    used CONSTANT msgstore.sources := msgstore._source_of_path(webhook_limits.path);
+    provider CONSTANT msgstore.providers := msgstore._provider(used.provider);
 BEGIN
-    webhook_limits.tenant_id := source.tenant_id;
+    source := used.name;
+    webhook_limits.tenant_id := used.tenant_id;
     webhook_limits.max_body_bytes :=
-        coalesce(source.max_body_bytes, provider.max_body_bytes);
-    too_large_status := msgstore._answer_too_large(source, provider);
+        coalesce(used.max_body_bytes, provider.max_body_bytes);
+    too_large_status := msgstore._answer_too_large(used, provider);
     SELECT l.requests_per_second, l.burst
     INTO webhook_limits.requests_per_second, webhook_limits.burst
-    FROM msgstore.tenant_limits l WHERE l.tenant_id = source.tenant_id;
+    FROM msgstore.tenant_limits l WHERE l.tenant_id = used.tenant_id;
 END
 $function$;
 REVOKE ALL ON FUNCTION msgstore.webhook_limits(text) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.webhook_limits(text) IS
-    'Returns the limits of the source with this path: the tenant and its request limit (nulls for none), the greatest size of a body (null for that of the gateway) and the HTTP status for a larger one. Raises MS404 if there is no such source';
+    'Returns the limits of the source with this path: the tenant and its request limit (nulls for none), the greatest size of a body (null for that of the gateway) and the HTTP status for a larger one; and its name. Raises MS404 if there is no such source';

@@ -100,3 +100,12 @@ COMMENT ON FUNCTION msgstore._slot_of_items(jsonb) IS
     'Returns the slot of the items of a batch. Raises MS400 if they belong to several slots';
 COMMENT ON FUNCTION msgstore.ingest_batch(jsonb) IS
     'Calls ingest_batch() in the slot of the session''s tenant; in a session without one, in that of the tenants that the items name. Raises MS400 if they belong to several slots';
+
+CREATE FUNCTION msgstore._media_failed(tenant text, source text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN NULL::bigint;
+
+REVOKE ALL ON FUNCTION msgstore._media_failed(text, text) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._media_failed(text, text) IS
+    'Returns null: the files of a source are in the slot of its tenant';

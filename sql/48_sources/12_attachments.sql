@@ -268,3 +268,17 @@ COMMENT ON FUNCTION msgstore._content_disposition(text, text) IS
     'Returns the header Content-Disposition for a file of this name';
 COMMENT ON FUNCTION msgstore.get_attachment(uuid) IS
     'Returns an attachment with its content, and the media type and disposition with which it can be served safely. content is null if it was too large to be kept, is at a URL, or has not been fetched; problem says which. Raises MS404 if there is no such attachment';
+
+-- The router of a cluster has another one: its sources have no attachments there.
+CREATE FUNCTION msgstore._media_failed(tenant text, source text) RETURNS bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT count(*) FROM msgstore.attachments a
+    WHERE a.tenant_id = tenant AND a.source = _media_failed.source AND a.fetch_error IS NOT NULL
+    $$;
+
+REVOKE ALL ON FUNCTION msgstore._media_failed(text, text) FROM PUBLIC;
+
+COMMENT ON FUNCTION msgstore._media_failed(text, text) IS
+    'Returns the number of files of a source that could not be fetched';

@@ -254,8 +254,7 @@ BEGIN
     RETURN QUERY
     SELECT s.name, s.tenant_id, s.provider, h.name, h.method <> 'none', s.path,
            s.public_url, coalesce(s.tolerance, p.tolerance), k.n, k.first_end,
-           (SELECT count(*) FROM msgstore.attachments a
-            WHERE a.tenant_id = s.tenant_id AND a.source = s.name AND a.fetch_error IS NOT NULL),
+           msgstore._media_failed(s.tenant_id, s.name),
            s.created_at
     FROM msgstore.sources s
     CROSS JOIN LATERAL msgstore._provider(s.provider) p
