@@ -6449,6 +6449,44 @@ REVOKE ALL ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.pro
 COMMENT ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.providers) IS
     'Returns the HTTP status for a webhook that is too large';
 
+CREATE FUNCTION msgstore._check_name(kind text, name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF name IS NULL OR name !~ '^[a-z][a-z0-9_-]{0,62}$' THEN
+        RAISE EXCEPTION 'invalid % name %', kind, coalesce('"' || left(name, 64) || '"', 'null')
+            USING ERRCODE = 'MS400',
+                  DETAIL = 'A name must be a lower-case letter, then lower-case letters, digits, "-" or "_", at most 63 in all.';
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION msgstore._check_name(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._check_name(text, text) IS
+    'Raises MS400 if this is no name for something of this kind';
+
+CREATE FUNCTION msgstore._check_name(field text, value text, most integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF value ~ '[^[:space:]]' AND length(value) <= most THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION '"%" in field "%" is not valid',
+        left(coalesce(value, 'null'), 64), field
+        USING ERRCODE = 'MS400',
+              DETAIL = format('The field must be a non-blank string of at most %s characters.', most);
+END
+$function$;
+REVOKE ALL ON FUNCTION msgstore._check_name(text, text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._check_name(text, text, integer) IS
+    'Raises MS400 if the value of the field is blank or longer than so many characters';
+
 CREATE FUNCTION msgstore._check_text(field text, value text, most_bytes integer)
  RETURNS void
  LANGUAGE plpgsql
