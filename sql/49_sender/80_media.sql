@@ -11,7 +11,7 @@ CREATE FUNCTION msgstore._is_media_host(
     AS $$
     SELECT coalesce(
         lower(substring(url FROM '^https://([^/?#:@]+)(?:[/?#]|$)')) = ANY (api.media_hosts)
-        OR lower(substring(url FROM '^https?://[^/?#@]+'))
+        OR lower(substring(url FROM '^(https?://[^/?#@]+)(?:[/?#]|$)'))
            = lower(substring(coalesce(account.base_url, api.base_url) FROM '^https?://[^/?#@]+')),
         false)
     $$;

@@ -142,7 +142,8 @@ SELECT drop_source('shop');
 SELECT create_account('gen', 'generic', '{mms}', 'secret', base_url => 'http://api.example.com/v1');
 SELECT create_source('media', 'generic', scheme => 'none', media_account => 'gen') \g /dev/null
 SELECT receive('media', '{"from": "+1", "to": "+2", "id": "m", "attachments":
-    ["http://api.example.com/1", "http://api.example.com:81/2", "http://api.example.com.evil.example/3", "http://user@api.example.com/4"]}');
+    ["http://api.example.com/1", "http://api.example.com:81/2", "http://api.example.com.evil.example/3", "http://user@api.example.com/4",
+     "http://api.example.com@evil.example/5", "https://api.example.com:443@evil.example/6"]}');
 SELECT attempt, account, url, auth, secret, max_bytes FROM claim_media('s');
 SELECT count(*) FROM claim_media('s');
 UPDATE attachments SET next_fetch_at = now() - interval '1 s' WHERE position = 1;
