@@ -46,6 +46,11 @@ DECLARE
     owners text[] := ARRAY['', scope.owner];
     direction text := CASE WHEN descending THEN 'DESC' ELSE 'ASC' END;
     beyond text := CASE WHEN descending THEN '<' ELSE '>' END;
+    -- Not below an OR, which would test each response in turn instead of starting
+    -- with those that have rare words.
+    matching text := CASE WHEN words IS NULL THEN '$9 IS NULL' ELSE $q$ EXISTS (
+        SELECT FROM msgstore.response_search_entries e
+        WHERE e.tenant_id = r.tenant_id AND e.response_id = r.id AND e.terms @@ $9) $q$ END;
     source text;
 BEGIN
     IF scope.in_memory THEN
@@ -64,14 +69,11 @@ BEGIN
             AND ($4 IS NULL OR r.model = $4)
             AND ($5 IS NULL OR r.status = $5)
             AND ($6 IS NULL OR r.background = $6)
-            AND ($9 IS NULL OR EXISTS (
-                SELECT FROM msgstore.response_search_entries e
-                WHERE e.tenant_id = r.tenant_id AND e.response_id = r.id
-                    AND e.terms @@ $9))
+            AND %4$s
             AND ($1 IS NULL
                 OR (r.created_at, r.id COLLATE "C") %2$s ($1, $2))
             ORDER BY r.created_at %3$s, r.id COLLATE "C" %3$s LIMIT $3 $q$,
-        source, beyond, direction);
+        source, beyond, direction, matching);
     IF NOT scope.in_memory THEN
         source := format(
             $q$ SELECT page.* FROM (

@@ -28,8 +28,8 @@ CREATE FUNCTION msgstore._response_terms(
     SET client_min_messages = warning
     AS $$
 DECLARE
-    content CONSTANT text := msgstore._items_text(input) || E'\n'
-        || msgstore._items_text(output);
+    content CONSTANT text := msgstore._fold_case(
+        msgstore._items_text(input) || E'\n' || msgstore._items_text(output));
 BEGIN
     RETURN array_to_tsvector(ARRAY[msgstore._tenant_term(tenant_id)])
         || to_tsvector(configuration::regconfig, content)

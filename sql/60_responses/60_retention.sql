@@ -2,25 +2,31 @@
 
 -- Events and search entries are removed by later statements, whose snapshots have
 -- those that others added before they let go of the response.
+-- A response that was put on hold after it was chosen stays.
 CREATE FUNCTION msgstore._remove_responses(tenants text[], ids text[])
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    removed bigint;
+    gone_tenants text[];
+    gone_ids text[];
 BEGIN
-    DELETE FROM msgstore.responses r
-    USING unnest(tenants, ids) g (tenant_id, id)
-    WHERE r.tenant_id = g.tenant_id AND r.id = g.id;
-    GET DIAGNOSTICS removed = ROW_COUNT;
+    WITH gone AS (
+        DELETE FROM msgstore.responses r
+        USING unnest(tenants, ids) g (tenant_id, id)
+        WHERE r.tenant_id = g.tenant_id AND r.id = g.id AND NOT r.on_hold
+        RETURNING r.tenant_id, r.id
+    )
+    SELECT array_agg(g.tenant_id), array_agg(g.id) INTO gone_tenants, gone_ids
+    FROM gone g;
     DELETE FROM msgstore.response_events e
-    USING unnest(tenants, ids) g (tenant_id, id)
+    USING unnest(gone_tenants, gone_ids) g (tenant_id, id)
     WHERE e.tenant_id = g.tenant_id AND e.response_id = g.id;
     DELETE FROM msgstore.response_search_entries e
-    USING unnest(tenants, ids) g (tenant_id, id)
+    USING unnest(gone_tenants, gone_ids) g (tenant_id, id)
     WHERE e.tenant_id = g.tenant_id AND e.response_id = g.id;
-    RETURN removed;
+    RETURN coalesce(cardinality(gone_ids), 0);
 END
 $$;
 
@@ -266,14 +272,15 @@ DECLARE
     ttl interval := current_setting('msgstore.response_ttl')::interval;
     before timestamptz := clock_timestamp()
         - current_setting('msgstore.response_stale_after')::interval;
-    changed bigint := msgstore._expire_by_age(
-        current_setting('msgstore.response_max_age')::interval,
-        current_setting('msgstore.response_max_idle')::interval);
+    changed bigint;
 BEGIN
     -- A tenant that is being moved must not lose rows on one side only.
     IF EXISTS (SELECT FROM msgstore.tenant_fences) THEN
         RETURN 0;
     END IF;
+    changed := msgstore._expire_by_age(
+        current_setting('msgstore.response_max_age')::interval,
+        current_setting('msgstore.response_max_idle')::interval);
     FOR store IN 1 .. stores LOOP
         IF store = 2 THEN
             PERFORM set_config('msgstore.response_store', 'memory', true);
@@ -313,7 +320,10 @@ BEGIN
             OR greatest(changed, purged)
                 >= current_setting('msgstore.response_cleanup_batch')::bigint
             THEN 1000
+        -- A session that has just asked for a turn does not ask again, although its
+        -- first transaction may have been rolled back, or the second committed late.
         WHEN merged + recorded > 0
+            OR current_setting('msgstore.response_search')::boolean
             OR greatest(
                 audit_age,
                 current_setting('msgstore.response_max_age')::interval,
@@ -336,7 +346,7 @@ REVOKE ALL ON FUNCTION msgstore._response_housekeeping() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._response_turn() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._remove_responses(text[], text[]) IS
-    'Removes these responses, with their events and search entries, from the durable store; returns their number';
+    'Removes those of these responses that are not on hold, with their events and search entries, from the durable store; returns their number';
 COMMENT ON FUNCTION msgstore.cleanup_responses(bigint, int) IS
     'Removes completed, failed and cancelled background responses created before the cutoff, a time in Unix seconds: the oldest, at most batch of them (null: msgstore.response_cleanup_batch). Returns the number removed';
 COMMENT ON FUNCTION msgstore._expire_responses(timestamptz) IS

@@ -457,7 +457,6 @@ check_tenants(const WorkerBatch *batch)
 }
 
 /* Raises MS409 for the first id that is not in the batch. */
-static void check_tenants(const WorkerBatch *batch);
 static void
 find_lost(ArrayType *ids, const WorkerBatch *batch, text *processor_id)
 {

@@ -181,6 +181,26 @@ SELECT msgstore.unfence_tenant('here');
 SELECT msgstore._merge_changes(1000) > 0 AS merged;
 SELECT EXISTS (SELECT FROM msgstore.conversation_changes) AS kept;
 
+-- The removal of old responses and audits waits for the fence.
+SET msgstore.tenant_id = 'here';
+SELECT msgstore.save_response('{"id": "old", "status": "completed", "model": "m", "created_at": 1}');
+RESET msgstore.tenant_id;
+UPDATE msgstore.responses SET ended_at = now() - interval '2 days';
+INSERT INTO msgstore.response_audit (tenant_id, happened_at, event, caller, response_id, response_owner)
+VALUES ('here', now() - interval '2 days', 'resource.deleted', '', 'gone', '');
+SET msgstore.response_max_age = '1d';
+SET msgstore.response_audit_max_age = '1d';
+SELECT msgstore.fence_tenant('here');
+SELECT msgstore._response_turn();
+SELECT (SELECT count(*) FROM msgstore.responses) AS responses,
+       (SELECT count(*) FROM msgstore.response_audit) AS audits;
+SELECT msgstore.unfence_tenant('here');
+SELECT msgstore._response_turn();
+SELECT (SELECT count(*) FROM msgstore.responses) AS responses,
+       (SELECT count(*) FROM msgstore.response_audit) AS audits;
+RESET msgstore.response_max_age;
+RESET msgstore.response_audit_max_age;
+
 -- A status of a message that is not here: MS421, unless this slot has the tenant
 -- without a name.
 SELECT message_id IS NULL AS unknown FROM msgstore.record_status('sms', 'p-2', 'delivered');

@@ -60,6 +60,8 @@ RESET msgstore.response_max_age;
 SELECT save_response(pg_temp.response('root')), save_response(pg_temp.response('leaf', previous => 'root'));
 SELECT hold_response('leaf'), purge_responses('-1 minute');
 SELECT pg_temp.there();
+-- Also if it is put on hold after it was chosen for removal.
+SELECT _remove_responses('{""}', '{leaf}'), pg_temp.there();
 SELECT hold_response('leaf', false), purge_responses('-1 minute');
 -- The time to live of background responses spares it, too.
 SELECT save_response(pg_temp.response('back') || '{"background": true}');

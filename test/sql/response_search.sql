@@ -102,11 +102,29 @@ SET msgstore.tenant_id = 't';
 SELECT pg_temp.found(search_responses('shops'));
 RESET msgstore.tenant_id;
 
+-- A search for a rare word does not read each response.
+CREATE FUNCTION pg_temp.entries_read() RETURNS bigint LANGUAGE sql
+AS $$SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = 'msgstore.responses'::regclass$$;
+BEGIN;
+SELECT count(save_response(pg_temp.response('more' || i, 'common', CASE i WHEN 7 THEN 'rare ÜBERSCHUSS' ELSE '' END))) FROM generate_series(1, 500) i;
+SELECT index_responses();
+ANALYZE responses, response_search_entries;
+SET LOCAL enable_seqscan = off;
+SELECT pg_temp.entries_read() AS before \gset
+SELECT pg_temp.found(search_responses('rare'));
+SELECT pg_temp.entries_read() - :before < 100 AS few;
+-- In any case, whatever the locale of the database.
+SELECT pg_temp.found(search_responses('überschuss'));
+ROLLBACK;
+
 -- check() finds an entry without a response, and its repair helps.
 DELETE FROM responses WHERE id = 'of-bob';
 SELECT finding, subject, detail FROM msgstore.check();
 SELECT repair FROM msgstore.check() \gexec
 SELECT count(*) FROM msgstore.check();
+
+-- The worker looks once a minute, also if nothing waits.
+SELECT _response_turn(), _response_turn() - 60000 AS later;
 
 -- Responses in memory are not searched.
 SET msgstore.response_store = memory;
