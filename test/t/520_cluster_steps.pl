@@ -163,6 +163,43 @@ is_served('after the move');
 is($status, 0, 'once more');
 like($text, qr/is in slot $target/, 'there is nothing to do');
 
+# The connection to the router is lost at the moment when the map changes.
+my $psql = (split /\n/, `pg_config --bindir`)[0] . '/psql';
+mkdir "$directory/bin";
+append_to_file("$directory/bin/psql", <<"SH");
+#!/bin/bash
+for last; do :; done
+[ ! -e '$directory/lost' ] || [ "\$last" != "\$MSGSTORE_ROUTER" ] || exit 2
+[ -p /dev/stdin ] || [ -f /dev/stdin ] || exec '$psql' "\$@"
+text=\$(cat; echo x)
+'$psql' "\$@" <<<"\${text%x}" || exit
+[[ \$text != *add_exception* ]] || { touch '$directory/lost'; exit 2; }
+SH
+chmod 0755, "$directory/bin/psql";
+my $fenced = "SELECT tenant_id FROM msgstore.tenant_fences";
+{
+	local $ENV{PATH} = "$directory/bin:$ENV{PATH}";
+	($status, $text) = command('move-tenant', 'acme', $slot);
+}
+isnt($status, 0, 'a move whose router is lost when the map changes');
+like($text, qr/stays fenced: run the command again/, 'says what to do');
+is_deeply([ in_slots($fenced) ], ['acme'], 'and leaves the fence');
+($status, $text) = command('move-tenant', 'acme', $target);
+isnt($status, 0, 'a move back before that is finished');
+like($text, qr/is being moved to slot $slot: finish that first/, 'is refused');
+($status, $text) = command('move-tenant', 'acme', $slot);
+is($status, 0, 'the move is finished');
+is_deeply([ in_slots($fenced) ], [], 'and the fence is gone');
+# As if it had been interrupted after the end of the subscription.
+$nodes{one}->safe_psql("slot$target", "SELECT msgstore.fence_tenant('acme')");
+($status, $text) = command('move-tenant', 'acme', $target);
+isnt($status, 0, 'a move back before the tenant is removed');
+like($text, qr/has just been moved from slot $target: run "msgstore-cluster move-tenant acme $slot" first/, 'is refused');
+($status, $text) = command('move-tenant', 'acme', $slot);
+is($status, 0, 'the removal is repeated');
+is_deeply([ in_slots($fenced) ], [], 'and the fence is gone');
+is_served('after the second move');
+
 ($status, $text) = command('--dry-run', 'split', $one, $two, '--data', "$directory/two");
 is($status, 0, 'a dry run of a split');
 like($text, qr/would copy.*would close the slots.*would promote.*would drop/s, 'says what it would do');
@@ -172,6 +209,10 @@ is_served('after the split');
 ($status, $text) = command('status');
 is($status, 0, 'status');
 is(() = $text =~ /^ +\d+ +\Q$two\E .* up /mg, 2, 'two slots are on the new server');
+
+($status, $text) = command('drain-server', $one, $two);
+isnt($status, 0, 'a drain to a server that has been split off');
+like($text, qr/already has slots: use a new copy/, 'is refused');
 
 append_to_file("$directory/stop", '');
 for (@loads) { waitpid $_, 0; is($?, 0, 'the load has ended') }
