@@ -6528,7 +6528,7 @@ AS $function$
         ('read', 'warning', '{
             list_conversations,list_messages,get_conversation,mark_read,mark_unread,
             search_messages,search_conversations,
-            get_attachment,_conversation_id,_live_feed,stream_page,event_page,list_subscriptions,
+            get_attachment,_conversation_id,_live_feed,_live_wait,stream_page,event_page,list_subscriptions,
             get_response,response_with_chain,list_responses,
             search_responses,response_input_items,response_event_stream,
             get_response_conversation,list_conversation_items,
