@@ -105,7 +105,8 @@ BEGIN
     FOR n IN 0 .. count - 1 LOOP
         slot := n;
         connection := (
-            SELECT regexp_replace(o.option_value, '\mpassword\s*=\s*(''(\\.|[^''\\])*''|\S+)', 'password=***')
+            SELECT regexp_replace(o.option_value,
+                '\m(ssl)?password\s*=\s*(''(\\.|[^''\\])*''|\S+)', '\1password=***', 'g')
             FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) o
             WHERE f.srvname = 'msgstore' AND o.option_name = 'p' || n);
         reachable := false;

@@ -72,6 +72,16 @@ is($node->safe_psql('postgres', q{
 	    AND c.relname ~ 'event|message|conversation|outbox|response'}),
 	'', 'the router has no tables of messages');
 
+# slots() shows no password.
+$node->safe_psql('postgres', q{
+	SELECT format('ALTER SERVER msgstore OPTIONS (SET p1 %L)',
+	              o.option_value || ' password=hidden1 sslpassword = ''hidden\\'' 2'' password=hidden3')
+	FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) o
+	WHERE s.srvname = 'msgstore' AND o.option_name = 'p1' \\gexec});
+is($node->safe_psql('postgres', q{
+	SELECT reachable, substring(connection FROM ' password=.*') FROM msgstore.slots() WHERE slot = 1}),
+	't| password=*** sslpassword=*** password=***', 'slots() shows no password');
+
 # A tenant's events are in its slot, and nowhere else.
 for my $tenant (sort keys %slot_of)
 {
