@@ -6449,6 +6449,27 @@ REVOKE ALL ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.pro
 COMMENT ON FUNCTION msgstore._answer_too_large(msgstore.sources, msgstore.providers) IS
     'Returns the HTTP status for a webhook that is too large';
 
+CREATE FUNCTION msgstore._check_found(kind text, name text, n integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF n = 0 THEN
+        RAISE EXCEPTION '% % does not exist', kind, coalesce('"' || left(name, 64) || '"', 'null')
+            USING ERRCODE = 'MS404';
+    ELSIF n > 1 THEN
+        RAISE EXCEPTION '% "%" exists for several tenants', kind, name
+            USING ERRCODE = 'MS409',
+                  HINT = 'Set "msgstore.tenant_id" to the tenant that is meant.';
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION msgstore._check_found(text, text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._check_found(text, text, integer) IS
+    'Raises MS404 if nothing of this kind has the name, MS409 if several tenants have one';
+
 CREATE FUNCTION msgstore._check_name(kind text, name text)
  RETURNS void
  LANGUAGE plpgsql
@@ -6486,6 +6507,23 @@ $function$;
 REVOKE ALL ON FUNCTION msgstore._check_name(text, text, integer) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore._check_name(text, text, integer) IS
     'Raises MS400 if the value of the field is blank or longer than so many characters';
+
+CREATE FUNCTION msgstore._check_overlap(overlap interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF overlap IS NULL OR overlap < '0' THEN
+        RAISE EXCEPTION 'value % of "overlap" is not a duration', coalesce(overlap::text, 'null')
+            USING ERRCODE = 'MS400';
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION msgstore._check_overlap(interval) FROM PUBLIC;
+COMMENT ON FUNCTION msgstore._check_overlap(interval) IS
+    'Raises MS400 if the time for which earlier secrets hold is not a duration';
 
 CREATE FUNCTION msgstore._check_text(field text, value text, most_bytes integer)
  RETURNS void

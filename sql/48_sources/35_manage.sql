@@ -220,13 +220,13 @@ BEGIN
     IF to_regclass('msgstore.message_parts') IS NOT NULL THEN
         DELETE FROM msgstore.message_parts p
         WHERE p.tenant_id = used.tenant_id AND p.source = used.name AND p.joined;
+        UPDATE msgstore.attachments a
+        SET next_fetch_at = NULL, fetch_error = 'the source was dropped'
+        WHERE a.tenant_id = used.tenant_id AND a.source = used.name
+            AND a.next_fetch_at IS NOT NULL;
     END IF;
     DELETE FROM msgstore.source_tokens t
     WHERE t.tenant_id = used.tenant_id AND t.source = used.name;
-    UPDATE msgstore.attachments a
-    SET next_fetch_at = NULL, fetch_error = 'the source was dropped'
-    WHERE a.tenant_id = used.tenant_id AND a.source = used.name
-        AND a.next_fetch_at IS NOT NULL;
 END
 $$;
 

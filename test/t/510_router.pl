@@ -71,6 +71,12 @@ is($node->safe_psql('postgres', q{
 	WHERE c.relnamespace = 'msgstore'::regnamespace AND c.relkind = 'r'
 	    AND c.relname ~ 'event|message|conversation|outbox|response'}),
 	'', 'the router has no tables of messages');
+like($node->safe_psql('postgres', q{
+	SELECT path FROM msgstore.create_source('gone', 'generic', 'key', scheme => 'github');
+	SELECT msgstore.rotate_source_secret('gone', 'new');
+	SELECT msgstore.drop_source('gone');
+	SELECT 'left ' || count(*) FROM msgstore.list_sources() WHERE name = 'gone'}),
+	qr/^left 0$/m, 'a source can be created, rotated and dropped there');
 
 # slots() shows no password.
 $node->safe_psql('postgres', q{
