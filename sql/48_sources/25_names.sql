@@ -47,7 +47,7 @@ REVOKE ALL ON FUNCTION msgstore._check_found(text, text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_overlap(interval) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_name(text, text) IS
-    'Raises MS400 if this is no name for something of this kind';
+    'Raises MS400 for an invalid name of something of this kind';
 COMMENT ON FUNCTION msgstore._check_found(text, text, int) IS
     'Raises MS404 if nothing of this kind has the name, MS409 if several tenants have one';
 COMMENT ON FUNCTION msgstore._check_overlap(interval) IS

@@ -37,7 +37,7 @@ BEGIN
 END
 $$;
 
--- Indexes at most so many changes. The lock on the response keeps what removes it
+-- Takes up to this many changes. The lock on the response keeps what removes it
 -- from passing before the entry is there. What is locked by others stays for later.
 CREATE FUNCTION msgstore._index_responses(most int) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -183,9 +183,9 @@ COMMENT ON FUNCTION msgstore._tenant_term(text) IS
 COMMENT ON FUNCTION msgstore._response_terms(text, text, jsonb, jsonb) IS
     'Returns the terms of a response, of the first 16,384 characters each of its input and output';
 COMMENT ON FUNCTION msgstore._index_responses(int) IS
-    'Indexes at most so many responses of response_search_changes; returns how many changes it has taken';
+    'Indexes responses of response_search_changes. Takes up to this many changes, and returns how many it took';
 COMMENT ON FUNCTION msgstore.index_responses(int) IS
-    'Indexes at most so many responses for search_responses(), as the worker does, and returns how many changes it has taken. Raises MS400 for an invalid number, MS403 in a session of a tenant';
+    'Indexes responses for search_responses(), as the worker does. Takes up to max_responses changes, and returns how many it took. Raises MS400 for an invalid number, MS403 in a session of a tenant';
 COMMENT ON FUNCTION msgstore._response_words(text, text) IS
     'Returns the query for responses of a tenant, or of all if it is empty. Raises MS400';
 COMMENT ON FUNCTION msgstore.search_responses(text, text, text, int, text, text, text, boolean) IS

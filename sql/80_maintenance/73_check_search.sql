@@ -32,6 +32,27 @@ BEGIN
             SELECT FROM msgstore.responses r
             WHERE r.tenant_id = e.tenant_id AND r.id = e.response_id);
 
+    IF current_setting('msgstore.response_search')::boolean THEN
+        RETURN QUERY
+        SELECT 'responses not in search', format('tenant "%s"', r.tenant_id),
+               format('Not indexed and not waiting to be indexed: %s responses.', count(*)),
+               format('INSERT INTO msgstore.response_search_changes'
+                      ' SELECT r.tenant_id, r.id FROM msgstore.responses r'
+                      ' WHERE r.tenant_id = %L AND r.ended_at IS NOT NULL AND NOT EXISTS'
+                      ' (SELECT FROM msgstore.response_search_entries e'
+                      ' WHERE e.tenant_id = r.tenant_id AND e.response_id = r.id)',
+                      r.tenant_id)
+        FROM msgstore.responses r
+        WHERE scope IN ('', r.tenant_id) AND r.ended_at IS NOT NULL
+            AND NOT EXISTS (
+                SELECT FROM msgstore.response_search_entries e
+                WHERE e.tenant_id = r.tenant_id AND e.response_id = r.id)
+            AND NOT EXISTS (
+                SELECT FROM msgstore.response_search_changes c
+                WHERE c.tenant_id = r.tenant_id AND c.response_id = r.id)
+        GROUP BY r.tenant_id;
+    END IF;
+
     IF NOT current_setting('msgstore.search')::boolean THEN
         RETURN;
     END IF;
@@ -64,4 +85,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_search() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_search() IS
-    'Finds entries of the indexes without a message or response, and messages that are not indexed and do not wait to be';
+    'Finds entries of the indexes without a message or response, and messages and responses that are neither indexed nor waiting to be';

@@ -123,6 +123,13 @@ SELECT finding, subject, detail FROM msgstore.check();
 SELECT repair FROM msgstore.check() \gexec
 SELECT count(*) FROM msgstore.check();
 
+-- It also finds a response without an entry.
+DELETE FROM response_search_entries WHERE response_id = 'of-ann';
+SELECT finding, subject, detail FROM msgstore.check();
+SELECT repair FROM msgstore.check() \gexec
+SELECT count(*) FROM msgstore.check();
+SELECT index_responses();
+
 -- The worker looks once a minute, also if nothing waits.
 SELECT _response_turn(), _response_turn() - 60000 AS later;
 

@@ -138,7 +138,7 @@ RESET msgstore.tenant_id;
 SELECT drop_source('shop');
 SELECT drop_source('shop');
 
--- Media are claimed for a time; who dies with one has made an attempt.
+-- Media are leased, and the attempt of a sender that dies counts.
 SELECT create_account('gen', 'generic', '{mms}', 'secret', base_url => 'http://api.example.com/v1');
 SELECT create_source('media', 'generic', scheme => 'none', media_account => 'gen') \g /dev/null
 SELECT receive('media', '{"from": "+1", "to": "+2", "id": "m", "attachments":
