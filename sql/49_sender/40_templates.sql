@@ -150,23 +150,29 @@ CREATE FUNCTION msgstore._bracketed(id text) RETURNS text
     RETURN CASE WHEN id ~ '<' THEN id ELSE '<' || btrim(id) || '>' END;
 
 -- The files of an e-mail: those in the payload, then attachments that are stored here.
--- Content is in base64 without line breaks, null if it cannot be had; header is that of
--- a mail.
+-- Content is in base64 without line breaks; without it there is a problem. Header is that
+-- of a mail. A request with more bytes would exceed the size of a jsonb, and the error would
+-- end the claim of all messages.
 CREATE FUNCTION msgstore._mail_files(message msgstore.messages, payload jsonb)
     RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT jsonb_agg(jsonb_build_object(
-        'path', f.path, 'name', n.name,
+    SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+        'name', n.name,
         'type', coalesce(substring(lower(f.type) FROM '^[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}'),
                          'application/octet-stream'),
-        'content', replace(encode(f.content, 'base64'), E'\n', ''),
+        'content', CASE WHEN f.bytes <= 100000000
+                        THEN replace(encode(f.content, 'base64'), E'\n', '') END,
+        'problem', CASE WHEN f.content IS NULL
+                        THEN format('attachment "%s" has no content here', f.path)
+                        WHEN f.bytes > 100000000
+                        THEN 'the attachments have more than 100 MB in all' END,
         -- Of two names, readers of mail take the first.
         'header', 'Content-Disposition: ' || regexp_replace(
-            msgstore._content_disposition('attachment', n.name), 'filename="[^"]*"; (?=filename[*])', ''))
+            msgstore._content_disposition('attachment', n.name), 'filename="[^"]*"; (?=filename[*])', '')))
         ORDER BY f.kind, f.n)
-    FROM (
+    FROM (SELECT e.*, sum(octet_length(e.content)) OVER () AS bytes FROM (
         SELECT 1 AS kind, e.n, format('files[%s]', e.n - 1) AS path, e.value ->> 'name' AS name,
                e.value ->> 'type' AS type,
                msgstore._decode_base64(e.value ->> 'content') AS content
@@ -180,7 +186,7 @@ CREATE FUNCTION msgstore._mail_files(message msgstore.messages, payload jsonb)
         LEFT JOIN msgstore.attachments a
             ON a.tenant_id = message.tenant_id
             AND a.id = substring(e.value FROM '^/api/attachments/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$')::uuid
-        WHERE e.value ~ '^/api/attachments/') f
+        WHERE e.value ~ '^/api/attachments/') e) f
     CROSS JOIN LATERAL (
         SELECT coalesce(nullif(regexp_replace(regexp_replace(f.name, '^.*[/\\]', ''),
                                               '[[:cntrl:]"]', '', 'g'), ''), 'file')) AS n (name)
@@ -212,9 +218,8 @@ BEGIN
     RETURN jsonb_build_object(
         'files', files,
         'problem', (
-            SELECT format('attachment "%s" has no content here', f.value ->> 'path')
-            FROM jsonb_array_elements(files) f
-            WHERE f.value ->> 'content' IS NULL LIMIT 1),
+            SELECT f.value ->> 'problem' FROM jsonb_array_elements(files) f
+            WHERE f.value ? 'problem' LIMIT 1),
         'html', html, 'text', plain,
         'contents', (
             SELECT jsonb_agg(jsonb_build_object('type', c.type, 'value', c.value) ORDER BY c.n)
@@ -453,7 +458,7 @@ COMMENT ON FUNCTION msgstore._media_kind(text) IS
 COMMENT ON FUNCTION msgstore._bracketed(text) IS
     'Returns a message id in angle brackets';
 COMMENT ON FUNCTION msgstore._mail_files(msgstore.messages, jsonb) IS
-    'Returns the files of an e-mail as objects with path, name, type, content (base64; null if it cannot be had) and header';
+    'Returns the files of an e-mail as objects with name, type, header, and either content (base64) or problem';
 COMMENT ON FUNCTION msgstore._mail_values(msgstore.messages, jsonb, text, text) IS
     'Returns the values of an e-mail for templates';
 COMMENT ON FUNCTION msgstore._message_values(msgstore.messages, jsonb, msgstore.accounts, msgstore.provider_apis) IS

@@ -165,5 +165,14 @@ SELECT fetch_attachment(:'id');
 SELECT claim_media('s', 0);
 SELECT drop_source('media');
 SELECT DISTINCT problem FROM attachments a, get_attachment(a.id) WHERE a.id <> :'id';
+
+-- An e-mail with more bytes than a request can have is refused before it is made.
+UPDATE attachments SET content = convert_to(repeat('x', 1000000), 'UTF8'), size_bytes = 1000000 WHERE id = :'id';
+SELECT n, count(*), count(f ->> 'content') AS contents, min(f ->> 'problem') AS problem
+FROM unnest('{2,101}'::int[]) n
+CROSS JOIN jsonb_populate_record(NULL::messages, jsonb_build_object('tenant_id', '', 'attachments',
+    (SELECT jsonb_agg('/api/attachments/' || :'id') FROM generate_series(1, n)))) m
+CROSS JOIN jsonb_array_elements(_mail_files(m, '{}')) f
+GROUP BY n ORDER BY n;
 SELECT * FROM msgstore.check();
 DROP EXTENSION msgstore CASCADE;
