@@ -61,7 +61,7 @@ gateway install-gateway uninstall-gateway clean-gateway:
 	@$(MAKE) --no-print-directory -C $(tree)/gateway $(patsubst gateway,,$(subst -gateway,,$@)) PG_CONFIG='$(PG_CONFIG)' $(if $(bindir),bindir='$(bindir)')
 # The extension msgstore_router, for clusters.
 router install-router uninstall-router clean-router:
-	@$(MAKE) --no-print-directory -C $(tree)/router $(or $(patsubst router,,$(subst -router,,$@)),all) PG_CONFIG='$(PG_CONFIG)'
+	@$(MAKE) --no-print-directory -C $(tree)/router $(or $(patsubst router,,$(subst -router,,$@)),all) PG_CONFIG='$(PG_CONFIG)' VPATH=
 $(OBJS): $(addprefix $(tree)/,$(call files,src/*/*.h))
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 src/maintenance/readiness.o src/maintenance/readiness.bc: override CPPFLAGS += -DMSGSTORE_VERSION='"$(EXTVERSION)"'
