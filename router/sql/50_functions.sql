@@ -4109,7 +4109,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION msgstore.index_responses(integer) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore.index_responses(integer) IS
-    'Indexes at most so many responses for search_responses(), as the worker does, and returns how many changes it has taken. Raises MS400 for an invalid number, MS403 in a session of a tenant';
+    'Indexes responses for search_responses(), as the worker does. Takes up to max_responses changes, and returns how many it took. Raises MS400 for an invalid number, MS403 in a session of a tenant';
 
 CREATE FUNCTION msgstore.ingest(channel text, payload jsonb, idempotency_key text DEFAULT NULL::text, correlation_id text DEFAULT NULL::text, mock boolean DEFAULT false, OUT event_id uuid, OUT duplicate boolean) RETURNS record
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -6486,7 +6486,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION msgstore._check_name(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION msgstore._check_name(text, text) IS
-    'Raises MS400 if this is no name for something of this kind';
+    'Raises MS400 for an invalid name of something of this kind';
 
 CREATE FUNCTION msgstore._check_name(field text, value text, most integer)
  RETURNS void
