@@ -38,6 +38,25 @@ EXCEPTION WHEN OTHERS OR query_canceled THEN
 END
 $$;
 
+-- The slots trust the router's role, so the caller is checked here. session_user
+-- does not follow SET ROLE, and current_user is the owner.
+CREATE FUNCTION msgstore._check_named_tenants(items jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_array_elements(items) i WHERE i ->> 'tenant_id' <> '')
+        AND NOT has_parameter_privilege(
+            coalesce(nullif(current_setting('role'), 'none'), session_user),
+            'msgstore.tenant_id', 'SET')
+    THEN
+        RAISE EXCEPTION 'permission denied for tenants of items'
+            USING ERRCODE = 'MS403',
+                  DETAIL = 'Only roles with SET on parameter msgstore.tenant_id can name the tenant of an item.';
+    END IF;
+END
+$$;
+
 -- Not a transaction if it were sent to several slots: a slot that refuses its items
 -- would make the caller send those of the others again.
 CREATE FUNCTION msgstore._slot_of_items(items jsonb) RETURNS int
@@ -49,6 +68,7 @@ DECLARE
     slots int[];
 BEGIN
     IF scope = '' AND jsonb_typeof(items) = 'array' THEN
+        PERFORM msgstore._check_named_tenants(items);
         SELECT array_agg(DISTINCT msgstore.tenant_slot(t.tenant)) INTO slots
         FROM (SELECT DISTINCT coalesce(i ->> 'tenant_id', '') AS tenant
               FROM jsonb_array_elements(items) i) t;
@@ -91,11 +111,14 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore.receive_webhook(text, text, text, jsonb, bytea, text, jsonb, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_named_tenants(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._slot_of_items(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.ingest_batch(jsonb) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore.receive_webhook(text, text, text, jsonb, bytea, text, jsonb, bytea) IS
     'Calls receive_webhook() in the slot of the source''s tenant. Raises MS404 if the router has no such source';
+COMMENT ON FUNCTION msgstore._check_named_tenants(jsonb) IS
+    'Raises MS403 if items name tenants that the caller may not set';
 COMMENT ON FUNCTION msgstore._slot_of_items(jsonb) IS
     'Returns the slot of the items of a batch. Raises MS400 if they belong to several slots';
 COMMENT ON FUNCTION msgstore.ingest_batch(jsonb) IS

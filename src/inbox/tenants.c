@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 
 #include "inbox/tenants.h"
@@ -19,6 +21,7 @@
 
 static bool any_named(const InboxItem *items, int n);
 static void check_name(InboxItem *item);
+static bool may_set_tenant(void);
 static int compare_tenants(const void *a, const void *b);
 static int compare_ordinals(const void *a, const void *b);
 static void
@@ -90,8 +93,25 @@ check_name(InboxItem *item)
 					 NULL,
 					 "permission denied for tenant \"%s\"",
 					 given);
+	else if (!may_set_tenant())
+		inbox_refuse(item,
+					 ERRCODE_MS_FORBIDDEN,
+					 "Only roles with SET on parameter msgstore.tenant_id can "
+					 "name the tenant of an item.",
+					 NULL,
+					 "permission denied for tenant \"%s\"",
+					 given);
 	else
 		item->tenant = given;
+}
+
+/* Of the caller, not of the owner, whose rights the function has. */
+static bool
+may_set_tenant(void)
+{
+	return pg_parameter_aclcheck("msgstore.tenant_id",
+								 GetOuterUserId(),
+								 ACL_SET) == ACLCHECK_OK;
 }
 
 static int

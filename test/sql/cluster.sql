@@ -70,6 +70,23 @@ SELECT ordinal, duplicate, error_code, error_message FROM msgstore.ingest_batch(
     jsonb_build_object('channel', 'sms', 'payload', text_message('m-6'), 'tenant_id', 'here')));
 RESET msgstore.tenant_id;
 
+-- Whoever may not set the tenant of the session may not name one in an item.
+CREATE ROLE regress_ingest;
+SELECT msgstore.grant_access('regress_ingest', 'ingest');
+SET ROLE regress_ingest;
+SELECT ordinal, duplicate, error_code, error_message, error_detail FROM msgstore.ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'payload', public.text_message('m-7'), 'tenant_id', 'there'),
+    jsonb_build_object('channel', 'sms', 'payload', public.text_message('m-7'), 'tenant_id', '')));
+RESET ROLE;
+GRANT SET ON PARAMETER msgstore.tenant_id TO regress_ingest;
+SET ROLE regress_ingest;
+SELECT ordinal, duplicate, error_code FROM msgstore.ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'payload', public.text_message('m-7'), 'tenant_id', 'there')));
+RESET ROLE;
+DROP OWNED BY regress_ingest;
+REVOKE SET ON PARAMETER msgstore.tenant_id FROM regress_ingest;
+DROP ROLE regress_ingest;
+
 -- Every function that can write refuses the tenant of another slot before it does
 -- anything else, and a fenced one. A new function must do the same, or be listed here
 -- with those that write no rows of a tenant.

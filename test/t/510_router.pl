@@ -214,6 +214,12 @@ is( scalar $node->safe_psql('postgres', q{SELECT msgstore.list_conversations() -
 	'1', 'a role reads its tenant');
 $node->psql('postgres', q{SELECT msgstore._at_ingest_batch(1, 'globex', '', '[]')}, extra_params => [ '-U', 'app' ], stderr => \$refused);
 like($refused, qr/permission denied for function _at_ingest_batch/, 'nor call a slot directly');
+$node->safe_psql('postgres', q{
+	CREATE ROLE loader LOGIN;
+	SELECT msgstore.grant_access('loader', 'ingest')});
+$node->psql('postgres', q{SELECT msgstore.ingest_batch('[{"channel":"sms","tenant_id":"acme"}]')},
+	extra_params => [ '-U', 'loader' ], stderr => \$refused);
+like($refused, qr/permission denied for tenants of items/, 'nor name a tenant in an item');
 $node->psql('postgres', q{SELECT * FROM pg_user_mappings; CREATE FUNCTION f() RETURNS int LANGUAGE plproxy AS $$ CLUSTER 'msgstore'; RUN ON 0; SELECT 1; $$},
 	extra_params => [ '-U', 'app' ], stderr => \$refused);
 like($refused, qr/permission denied/, 'nor write a function that does');
