@@ -70,6 +70,19 @@ CREATE FUNCTION msgstore._is_elsewhere(tenant text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_is_elsewhere';
 
+-- A tenant that moves is fenced here, or its rows arrive here by a subscription to
+-- the publication of tenant_publication().
+CREATE FUNCTION msgstore._any_tenant_moves() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT EXISTS (SELECT FROM msgstore.tenant_fences)
+        OR EXISTS (SELECT FROM pg_subscription s
+                   JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database()
+                   CROSS JOIN unnest(s.subpublications) p
+                   WHERE starts_with(p, 'msgstore_tenant_'))
+    $$;
+
 -- The router has the same function.
 CREATE FUNCTION msgstore.default_slot(tenant text, slots int) RETURNS int
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -85,6 +98,7 @@ REVOKE ALL ON FUNCTION msgstore._check_own_tenant() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_scope_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_all_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_elsewhere(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._any_tenant_moves() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.default_slot(text, int) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.node_state IS
@@ -123,5 +137,7 @@ COMMENT ON FUNCTION msgstore._check_all_here() IS
     'As _check_own_tenant(); in a session without a tenant, raises MS503 while any tenant is fenced';
 COMMENT ON FUNCTION msgstore._is_elsewhere(text) IS
     'Returns whether claims and periodic tasks must leave the rows of the tenant alone: it belongs to another slot or is fenced';
+COMMENT ON FUNCTION msgstore._any_tenant_moves() IS
+    'Returns whether a tenant is fenced in this database, or being copied to it';
 COMMENT ON FUNCTION msgstore.default_slot(text, int) IS
     'Returns the slot of a tenant without an exception: the first 8 bytes of the SHA-256 digest of its name in UTF-8, without the first bit, modulo the number of slots';

@@ -150,6 +150,7 @@ sql("CREATE SUBSCRIPTION moves CONNECTION \$\$" . $node->connstr('source') . "\$
 ok( $node->poll_query_until('target', "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"),
 	'the rows of the tenant are copied');
 is(sql('SELECT count(*) FROM msgstore.event_queue', 'target'), 0, 'without the queue');
+is(sql('SELECT msgstore._purge_turn()', 'target'), 1000, 'the purge of the target rests while rows arrive');
 my $during = sql('SELECT max(n) FROM accepted');
 ok($node->poll_query_until('source', "SELECT max(n) > $during + 20 FROM accepted"), 'while it is in use');
 
@@ -181,6 +182,7 @@ my $positions = sql("SELECT max(global_position) FROM msgstore.read_all(0, NULL)
 sql("SELECT msgstore.align_sequences('')", 'target');
 sql("ALTER SUBSCRIPTION moves DISABLE; ALTER SUBSCRIPTION moves SET (slot_name = NONE)", 'target');
 sql('DROP SUBSCRIPTION moves', 'target');
+is(sql('SELECT msgstore._purge_turn()', 'target'), -1, 'and no longer when they are there');
 $node->poll_query_until('source', "SELECT NOT active FROM pg_replication_slots WHERE slot_name = '$publication'");
 sql("SELECT pg_drop_replication_slot('$publication')");
 publish(1);
