@@ -6473,7 +6473,7 @@ COMMENT ON FUNCTION msgstore._check_found(text, text, integer) IS
 CREATE FUNCTION msgstore._check_name(kind text, name text)
  RETURNS void
  LANGUAGE plpgsql
- IMMUTABLE
+ IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
@@ -6558,7 +6558,7 @@ AS $function$
     FROM (VALUES
         ('ingest', 'error', '{ingest_batch,has_api_keys,authenticate,tenant_limit}'),
         ('ingest', 'warning', '{
-            send,receive_webhook,webhook_limits,record_status,update_conversation,
+            send,receive_webhook,webhook_limits,tenant_slot,record_status,update_conversation,
             append_batch,save_response,cancel_response,
             create_response_conversation,update_response_conversation,
             delete_response_conversation,add_conversation_items,

@@ -1,7 +1,7 @@
 -- sources: names and durations, for sources, accounts and destinations.
 
 CREATE FUNCTION msgstore._check_name(kind text, name text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN

@@ -14,6 +14,23 @@ CREATE FUNCTION msgstore._published_columns(name text, OUT keys text[], OUT othe
     WHERE i.indrelid = ('msgstore.' || name)::regclass AND i.indisprimary
     $$;
 
+-- Until the router has published for the first time, the rows of a database are its own.
+CREATE FUNCTION msgstore._check_not_own(name text, removed bigint) RETURNS void
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF removed > 0 AND NOT EXISTS (
+        SELECT FROM msgstore.node_state n WHERE n.settings_version > 0)
+    THEN
+        RAISE EXCEPTION 'table "%" of this database has rows that the router does not have', name
+            USING ERRCODE = 'MS409',
+                  DETAIL = format('The first settings of a router would remove %s of them.', removed),
+                  HINT = 'Create them on the router, or remove them here, and publish again.';
+    END IF;
+END
+$$;
+
 -- Makes the table equal to the rows. Rows that the extension has created stay as they
 -- are.
 CREATE FUNCTION msgstore._publish_table(name text, rows jsonb) RETURNS void
@@ -27,6 +44,7 @@ DECLARE
         CASE WHEN 'origin' = ANY (columns.keys) THEN ' WHERE r.origin = ''custom''' ELSE '' END);
     same CONSTANT text := (
         SELECT string_agg(format('r.%1$I = t.%1$I', k), ' AND ') FROM unnest(columns.keys) k);
+    removed bigint;
 BEGIN
     EXECUTE format(
         'DELETE FROM msgstore.%I t WHERE %s AND NOT EXISTS ('
@@ -34,6 +52,8 @@ BEGIN
         CASE WHEN 'origin' = ANY (columns.keys) THEN 't.origin = ''custom''' ELSE 'true' END,
         given, same)
     USING rows;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    PERFORM msgstore._check_not_own(name, removed);
     EXECUTE (
         SELECT format(
             'INSERT INTO msgstore.%I AS t SELECT r.* FROM %s ON CONFLICT (%s) DO UPDATE SET %s'
@@ -55,11 +75,14 @@ CREATE FUNCTION msgstore._publish_channels(rows jsonb) RETURNS void
 DECLARE
     others CONSTANT text[] := array_remove(
         (msgstore._published_columns('channels')).others, 'origin');
+    removed bigint;
 BEGIN
     DELETE FROM msgstore.channels c
     WHERE c.origin = 'added' AND NOT EXISTS (
         SELECT FROM jsonb_populate_recordset(NULL::msgstore.channels, rows) r
         WHERE r.name = c.name);
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    PERFORM msgstore._check_not_own('channels', removed);
     EXECUTE (
         SELECT format(
             'UPDATE msgstore.channels t SET %s'
@@ -121,15 +144,18 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION msgstore._published_columns(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_not_own(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._publish_table(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._publish_channels(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.publish_settings(bigint, jsonb) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._published_columns(text) IS
     'Returns the columns of a published table: its primary key, and the others that are published';
+COMMENT ON FUNCTION msgstore._check_not_own(text, bigint) IS
+    'Raises MS409 if the first settings that a router publishes would remove rows';
 COMMENT ON FUNCTION msgstore._publish_table(text, jsonb) IS
     'Makes a table equal to an array of its rows';
 COMMENT ON FUNCTION msgstore._publish_channels(jsonb) IS
     'Makes the channels equal to an array of rows; built-in channels that are not among them stay';
 COMMENT ON FUNCTION msgstore.publish_settings(bigint, jsonb) IS
-    'Makes channels, tenant_limits, api_keys, signature_schemes, providers, provider_rules, sources and source_secrets equal to those of the router, in one transaction: an object with an array of rows for each table. A table that is missing stays as it is. Raises MS400 for invalid settings, MS403 in a session of a tenant, MS409 if this database has a newer version';
+    'Makes channels, tenant_limits, api_keys, signature_schemes, providers, provider_rules, sources and source_secrets equal to those of the router, in one transaction: an object with an array of rows for each table. A table that is missing stays as it is. Raises MS400 for invalid settings, MS403 in a session of a tenant, MS409 if this database has a newer version, or if these are its first settings and it has rows that are not among them';

@@ -87,6 +87,14 @@ DROP OWNED BY regress_ingest;
 REVOKE SET ON PARAMETER msgstore.tenant_id FROM regress_ingest;
 DROP ROLE regress_ingest;
 
+-- The first settings of a router remove no rows that a database has of its own.
+SELECT msgstore.set_tenant_limit('own', 5);
+SELECT msgstore.publish_settings(1, '{"tenant_limits": []}');
+SELECT msgstore.publish_settings(1, '{"tenant_limits": [{"tenant_id": "own", "requests_per_second": 6, "burst": 6}]}');
+SELECT requests_per_second FROM msgstore.tenant_limit('own');
+SELECT msgstore.publish_settings(2, '{"tenant_limits": []}');
+SELECT count(*) FROM msgstore.tenant_limits;
+
 -- Every function that can write refuses the tenant of another slot before it does
 -- anything else, and a fenced one. A new function must do the same, or be listed here
 -- with those that write no rows of a tenant.

@@ -65,6 +65,9 @@ msgstore._cursor(timestamp with time zone,uuid) => msgstore._cursor(now(), md5(b
 msgstore.list_conversations(integer,integer,text,text,text,text,text,text,boolean) => msgstore.list_conversations(1, b.n % 10, state => CASE b.n % 2 WHEN 0 THEN 'open' END)
 msgstore._pending_inbound(text,uuid) => msgstore._pending_inbound('', md5(b.t)::uuid)
 msgstore._check_name(text,text,integer) => msgstore._check_name('f', b.t, 1000)::text
+msgstore._check_name(text,text) => msgstore._check_name('source', b.t)::text
+msgstore._any_tenant_moves() => msgstore._any_tenant_moves()::text
+msgstore._digest_table(text,text) => msgstore._digest_table('event_log', b.t)::text
 msgstore._read_name(text,jsonb) => msgstore._read_name('f', to_jsonb(b.t))
 msgstore._read_labels(text,jsonb) => msgstore._read_labels('f', '["a"]')::text || b.t
 msgstore._show_conversation(msgstore.conversation_rows,integer,integer,timestamp with time zone,msgstore.conversation_states,text,integer) => msgstore._show_conversation(NULL, b.n, 0, NULL, NULL, NULL, NULL)

@@ -289,6 +289,8 @@ like(
 # The line of a request is added after its answer and before the next request.
 for my $signal ('SEGV', 'ABRT', 'QUIT')
 {
+	# A shell starts programs in the background with QUIT ignored.
+	local $SIG{$signal} = 'DEFAULT';
 	$gateway = MsgstoreGateway->new($node);
 	my $socket = $gateway->connection;
 	for my $n (1 .. 10)

@@ -183,6 +183,7 @@ for my $row (slurp_file("$docs/stats.md") =~ /^\| (.*) \|$/mg)
 {
 	my ($left, $right) = map { [ /`([^`]+)`/g ] } (split / \| /, $row)[ 0, 1 ];
 	if (grep { /^msgstore_/ } @$left) { @told{@$left} = (1) x @$left }
+	elsif (!@$left)                      { $told{ s/\{.*//r } = 1 for @$right }
 	elsif ("@$left" =~ /\.\.\./)         { push @patterns, [ $left->[0], $right->[0] ] }
 	else { $sample_of{ $left->[$_] } //= $right->[$_] for 0 .. $#$left }
 }
