@@ -54,7 +54,7 @@ static MemoryContext memory = NULL;
 static void read_records(void);
 static bool is_settler(WorkerSlot *own);
 static bool count_death(Record *record, TimestampTz due);
-static bool apply_next(Record *record, TimestampTz due);
+static bool apply_next(Record *record, TimestampTz due, uint64 *locked);
 static bool
 claim_event(const RecordedEvent *event, TimestampTz due, WorkerBatch *batch);
 
@@ -92,6 +92,7 @@ read_records(void)
 bool
 postmortem_step(WorkerSlot *own, TimestampTz due)
 {
+	uint64 locked = 0;
 	ListCell *cell;
 
 	if (records == NIL || !is_settler(own))
@@ -107,7 +108,7 @@ postmortem_step(WorkerSlot *own, TimestampTz due)
 	{
 		Record *record = lfirst(cell);
 
-		if (record->culprit < 0 && apply_next(record, due))
+		if (record->culprit < 0 && apply_next(record, due, &locked))
 			return true;
 	}
 	return false;
@@ -165,23 +166,33 @@ count_death(Record *record, TimestampTz due)
 /*
  * Applies the next event that is still due. Returns false if all that are left
  * are locked. Removes the record when none is left.
+ *
+ * locked gets the lanes that were found locked. They are not tried again for
+ * later events of this step: the process that died may release a lane meanwhile,
+ * and a later event of a conversation must not overtake an earlier one.
  */
 static bool
-apply_next(Record *record, TimestampTz due)
+apply_next(Record *record, TimestampTz due, uint64 *locked)
 {
 	WorkerBatch batch;
-	bool locked = false;
+	bool all_settled = true;
 	int left;
 	int i;
 
 	for (i = 0; i < record->n; i++)
 	{
 		RecordedEvent *event = &record->events[i];
+		uint64 lane = UINT64CONST(1) << event->lane;
 
 		if (event->settled)
 			continue;
-		event->settled = claim_event(event, due, &batch);
-		locked |= !event->settled;
+		event->settled =
+			(*locked & lane) == 0 && claim_event(event, due, &batch);
+		if (!event->settled)
+		{
+			*locked |= lane;
+			all_settled = false;
+		}
 		if (!event->settled || batch.n == 0)
 			continue;
 		stats_count(STATS_WORKER_CLAIMED, 1);
@@ -189,7 +200,7 @@ apply_next(Record *record, TimestampTz due)
 		worker_apply_batch(&batch, &left);
 		return true;
 	}
-	if (locked)
+	if (!all_settled)
 		return false;
 	recorder_remove(record);
 	records = list_delete_ptr(records, record);
