@@ -168,8 +168,9 @@ count_death(Record *record, TimestampTz due)
  * are locked. Removes the record when none is left.
  *
  * locked gets the lanes that were found locked. They are not tried again for
- * later events of this step: the process that died may release a lane meanwhile,
- * and a later event of a conversation must not overtake an earlier one.
+ * later events of this step: the process that died may release a lane
+ * meanwhile, and a later event of a conversation must not overtake an earlier
+ * one.
  */
 static bool
 apply_next(Record *record, TimestampTz due, uint64 *locked)
