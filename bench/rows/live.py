@@ -1,41 +1,76 @@
-"""Measures what clients cost that follow changes: the worker drains a queue of many
-conversations while a thousand clients each follow one of them, and one follows all."""
+"""Measures what clients cost that follow changes: the worker processes events of many
+conversations while a thousand clients each follow one of them, and one follows all.
+First the events come in at a steady rate, then the worker drains a full queue."""
 import contextlib
 import select
 import socket
 import threading
 
-from harness.measure import EVENTS, announced, in_turn
+from harness.measure import EVENTS, SECONDS, Usage, announced, in_turn
 from harness.server import Failed, wait_until
-from peers import http
+from peers import event, http
 
 LISTENERS = 1000
 CONVERSATIONS = 1000
 AT_ONCE = 100
+RATE = 2000
 PEER = f'(1 + random() * {CONVERSATIONS - 1})::int'
+PROCESSED = 'SELECT count(*) FROM msgstore.messages'
 
 
 def measure(report, gateway):
-    row = f'drain, {EVENTS:,} events, while {LISTENERS:,} clients follow a conversation each'
-    with announced(row):
-        report.add(row, 'events/s', in_turn({
-            'nobody follows': lambda: drained(gateway, 0), 'followed': lambda: drained(gateway, LISTENERS)}),
-            base='nobody follows')
+    clients = f'while {LISTENERS:,} clients follow a conversation each'
+    for row, measured in ((f'{RATE:,} events/s come in, {clients}', steady), (f'drain, {EVENTS:,} events, {clients}', drained)):
+        with announced(row):
+            report.add(row, 'events/s', in_turn({
+                'nobody follows': lambda measured=measured: measured(gateway, 0),
+                'followed': lambda measured=measured: measured(gateway, LISTENERS)}), base='nobody follows')
+
+
+def steady(gateway, listeners):
+    """Measures the rate of processing while events come in at the given rate."""
+    own = gateway.side
+    with followed(gateway, listeners) as (database, told):
+        before = database.number(PROCESSED)
+        start = database.sql('SELECT clock_timestamp()')
+        stop = own.work(database, 1, 'steady')
+        try:
+            with Usage(own.server) as usage:
+                statement = own.single(event.one(peer=PEER))
+                _, events = database.pgbench(f'{event.DRAW}{statement};\n', 4, 3 * SECONDS, '-R', str(RATE))
+                wait_until(60, 'all events are processed', lambda: database.number(PROCESSED) >= before + events)
+                wait_until_told(told, events, listeners)
+        finally:
+            stop()
+        seconds = database.number(f"""SELECT extract(epoch FROM max(created_at) - min(created_at))
+            FROM msgstore.messages WHERE created_at > '{start}'""")
+        return {'rate': events / seconds, **usage.of(events)}
 
 
 def drained(gateway, listeners):
     own = gateway.side
+    with followed(gateway, listeners) as (database, told):
+        own.fill(database, EVENTS, PEER)
+        figures = own.drained(database, EVENTS, 1)
+        wait_until_told(told, EVENTS, listeners)
+        return figures
+
+
+@contextlib.contextmanager
+def followed(gateway, listeners):
+    """Yields a database with conversations that so many clients follow."""
+    own = gateway.side
     with gateway.running() as database:
-        # Makes the conversations that are followed.
         own.fill(database, CONVERSATIONS * 10, PEER)
         own.drained(database, CONVERSATIONS * 10, 1)
         numbers = database.rows('SELECT number FROM msgstore.conversation_rows ORDER BY number')
-        own.fill(database, EVENTS, PEER)
         with followers([row[0] for row in numbers][:listeners]) as told:
-            figures = own.drained(database, EVENTS, 1)
-            if listeners:
-                wait_until(30, 'the clients are told', lambda: told.changes >= EVENTS)
-        return figures
+            yield database, told
+
+
+def wait_until_told(told, events, listeners):
+    if listeners:
+        wait_until(30, 'the clients are told', lambda: told.changes >= events)
 
 
 class Told:
