@@ -105,5 +105,11 @@ my $readme = -e "$root/README.md" ? slurp_file("$root/README.md") : '';
 my ($grants) = slurp_file("$root/docker/gateway_role.sql") =~ /^(CREATE ROLE.*)\z/ms;
 isnt(index($readme, $grants), -1, 'the README shows the role of docker/');
 
+# MS001 never leaves the function that raises it.
+my %raised = map { $_ => 1 } map { slurp_file($_) =~ /\b(MS(?!001)\d{3})\b/g }
+  glob("$root/sql/*.sql $root/sql/*/*.sql $root/src/*/*.[ch]");
+my %listed = map { $_ => 1 } $readme =~ /`(MS\d{3})`/g;
+is_deeply([ sort keys %listed ], [ sort keys %raised ], 'the README lists all SQLSTATEs');
+
 $node->stop;
 done_testing();
