@@ -8,6 +8,7 @@ CREATE FUNCTION msgstore._check_service()
     AS $$
 DECLARE
     too_old CONSTANT interval := '1 hour';
+    too_long CONSTANT interval := '15 minutes';
     scope CONSTANT text := msgstore._tenant_scope();
     age CONSTANT interval := msgstore._oldest_due(scope);
 BEGIN
@@ -15,6 +16,15 @@ BEGIN
         RETURN QUERY VALUES (
             'library not preloaded', 'setting shared_preload_libraries',
             'Without preloading, no worker processes events.', NULL);
+    END IF;
+    -- Only a person can know whether the tenant has moved.
+    IF scope = '' THEN
+        RETURN QUERY
+        SELECT 'old fence', format('tenant "%s"', left(f.tenant_id, 64)),
+            format('Writes of the tenant have been refused since %s. Run the command that moves it again, or call unfence_tenant() if the tenant has not moved.',
+                   date_trunc('second', f.fenced_at)), NULL::text
+        FROM msgstore.tenant_fences f
+        WHERE f.fenced_at < clock_timestamp() - too_long;
     END IF;
     IF age > too_old THEN
         RETURN QUERY VALUES (
@@ -27,4 +37,4 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._check_service() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._check_service() IS
-    'Finds that the library is not preloaded, and an event that has been due for more than an hour';
+    'Finds that the library is not preloaded, a fence that is older than 15 minutes, and an event that has been due for more than an hour';

@@ -46,7 +46,10 @@ EXCEPTION
             USING ERRCODE = 'MS503',
                   DETAIL = format('These transactions have not ended: %s.', (
                       SELECT string_agg(o.name, ', ') FROM (
-                          SELECT 'process ' || a.pid FROM pg_stat_activity a
+                          SELECT format('process %s (%s)', a.pid, concat_ws(', ',
+                              nullif(a.application_name, ''), 'user ' || a.usename, a.state,
+                              'for ' || date_trunc('second', clock_timestamp() - a.xact_start)))
+                          FROM pg_stat_activity a
                           WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
                               AND a.xact_start < statement_timestamp()
                           UNION ALL

@@ -244,6 +244,13 @@ ROLLBACK;
 SELECT msgstore.wait_for_fence('here');
 SELECT msgstore.unfence_tenant('here');
 
+-- A fence that its command has left behind.
+SELECT msgstore.fence_tenant('here');
+SELECT count(*) FROM msgstore.check() WHERE finding = 'old fence';
+UPDATE msgstore.tenant_fences SET fenced_at = '2024-11-01 14:00:00+00';
+SELECT * FROM msgstore.check() WHERE finding = 'old fence';
+SELECT msgstore.unfence_tenant('here');
+
 -- A rolled back fence is none.
 BEGIN;
 SELECT msgstore.fence_tenant('here');

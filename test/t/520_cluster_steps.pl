@@ -63,6 +63,21 @@ sub command
 	return ($?, $text // '');
 }
 
+# Kills the command at this step; returns what it has printed.
+sub kill_at_step
+{
+	my ($step, @arguments) = @_;
+	my ($pid, $out) = start_command(@arguments);
+	my $text = '';
+	while (my $line = <$out>)
+	{
+		$text .= $line;
+		kill 'KILL', -$pid if $line =~ /^step \d+: \Q$step\E/;
+	}
+	close $out;
+	return $text;
+}
+
 # Kills the command at its first step, runs it again, kills it at the next step that is
 # not done, and so on until it ends by itself. Returns the number of kills.
 sub kill_in_each_step
@@ -155,6 +170,38 @@ is($status, 0, 'a dry run of a move');
 like($text, qr/would publish the tenant.*would fence the tenant.*would remove the tenant/s, 'says what it would do');
 is(router_sql("SELECT msgstore.tenant_slot('acme')"), $slot, 'and moves nothing');
 
+# A copy that is damaged is found, and the tenant stays in use.
+my $fenced = "SELECT tenant_id FROM msgstore.tenant_fences";
+my $copy = $nodes{one}->safe_psql("slot$target", "SELECT msgstore._publication_name('acme')");
+like(kill_at_step('wait for the changes since', 'move-tenant', 'acme', $target), qr/wait for the changes/, 'a move with a copy');
+$nodes{one}->safe_psql("slot$target", "DELETE FROM msgstore.messages WHERE id = (SELECT min(id::text)::uuid FROM msgstore.messages WHERE tenant_id = 'acme')");
+my $holder = $nodes{one}->background_psql("slot$slot");
+$holder->query_safe('BEGIN; SELECT 1');
+($status, $text) = command('move-tenant', 'acme', $target, '--standstill', 1);
+isnt($status, 0, 'a move while a transaction stays open');
+like($text, qr/process \d+ \([^)]*user \w+, idle in transaction, for 00:.*nothing was moved.*opening again/s, 'says which, and ends');
+$holder->quit;
+is_deeply([ in_slots($fenced) ], [], 'without the fence');
+($status, $text) = command('move-tenant', 'acme', $target);
+isnt($status, 0, 'a move whose copy differs');
+like($text, qr/[<>] messages\|.*differs.*--restart/s, 'says where, and what to do');
+is_deeply([ in_slots($fenced) ], [], 'and removes the fence');
+# As by a failover of the old server.
+$nodes{one}->safe_psql("slot$target", "ALTER SUBSCRIPTION $copy DISABLE");
+$nodes{one}->safe_psql("slot$slot", "SELECT pg_terminate_backend(active_pid, 60000), pg_drop_replication_slot(slot_name)
+	FROM pg_replication_slots WHERE slot_name = '$copy'");
+($status, $text) = command('move-tenant', 'acme', $target);
+isnt($status, 0, 'a move whose replication slot is lost');
+like($text, qr/has lost the replication slot.*--restart/, 'says what to do');
+$holder = $nodes{router}->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(7886761049174799474)');
+($status, $text) = command('move-tenant', 'acme', $target, '--restart', '--wait', 1);
+isnt($status, 0, 'two commands at a time');
+like($text, qr/another msgstore-cluster is running.*process \d+/, 'are refused');
+$holder->quit;
+kill_at_step('publish', 'move-tenant', 'acme', $target, '--restart');
+is($nodes{one}->safe_psql('', 'SELECT count(*) FROM pg_subscription', connstr => "$one dbname=postgres"), 0, 'a copy is discarded');
+
 # A step that only waits can be done before it begins.
 cmp_ok(kill_in_each_step('move-tenant', 'acme', $target), '>=', 10, 'move-tenant: killed in each step');
 is(router_sql("SELECT msgstore.tenant_slot('acme')"), $target, 'the tenant is in its new slot');
@@ -169,6 +216,7 @@ mkdir "$directory/bin";
 append_to_file("$directory/bin/psql", <<"SH");
 #!/bin/bash
 for last; do :; done
+[[ \$* == *ON_ERROR_STOP* ]] || exec '$psql' "\$@"
 [ ! -e '$directory/lost' ] || [ "\$last" != "\$MSGSTORE_ROUTER" ] || exit 2
 [ -p /dev/stdin ] || [ -f /dev/stdin ] || exec '$psql' "\$@"
 text=\$(cat; echo x)
@@ -176,7 +224,6 @@ text=\$(cat; echo x)
 [[ \$text != *add_exception* ]] || { touch '$directory/lost'; exit 2; }
 SH
 chmod 0755, "$directory/bin/psql";
-my $fenced = "SELECT tenant_id FROM msgstore.tenant_fences";
 {
 	local $ENV{PATH} = "$directory/bin:$ENV{PATH}";
 	($status, $text) = command('move-tenant', 'acme', $slot);
