@@ -45,11 +45,15 @@ else ifneq ($(filter-out deps demo demo-cluster run test soak bench fuzz screens
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
+install: install-monitoring
+# ROUTER=no and GATEWAY=no leave these out, where they are built by themselves.
+ROUTER ?= yes
+ifneq ($(ROUTER),no)
 all: router
-install: install-monitoring install-router
+install: install-router
 uninstall: uninstall-router
 clean: clean-router
-# GATEWAY=no leaves it out, where it is built by itself.
+endif
 GATEWAY ?= yes
 ifneq ($(GATEWAY),no)
 all: gateway
