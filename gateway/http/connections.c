@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <civetweb.h>
 
@@ -91,6 +92,7 @@ struct Connections
 static int socket_of(Connection *connection);
 static int find_socket(const struct mg_request_info *info, long files);
 static bool is_peer(int file, const struct mg_request_info *info);
+static bool has_port(int file, unsigned port);
 static void *keep_time(void *argument);
 static void cut_overdue(Connections *connections, bool crowded);
 static void thin_crowd(Connections *connections);
@@ -137,6 +139,25 @@ connections_free(Connections *connections)
 	pthread_mutex_destroy(&connections->mutex);
 	crowd_free(connections->crowd);
 	free(connections);
+}
+
+/*
+ * civetweb looks whether it shall stop only when a wait for input ends, every
+ * two seconds. As in crowd.c, a file is checked and shut down by a duplicate.
+ */
+void
+connections_end_input(Connections *connections)
+{
+	for (int file = 3; file < connections->files; file++)
+	{
+		int second = fcntl(file, F_DUPFD_CLOEXEC, 3);
+
+		if (second < 0)
+			continue;
+		if (has_port(second, (unsigned) connections->config->port))
+			shutdown(second, SHUT_RD);
+		close(second);
+	}
 }
 
 Connection *
@@ -357,6 +378,17 @@ is_peer(int file, const struct mg_request_info *info)
 		   ntohs(own.sin_port) == info->server_port &&
 		   inet_ntop(AF_INET, &peer.sin_addr, address, sizeof(address)) &&
 		   strcmp(address, info->remote_addr) == 0;
+}
+
+/* The socket that listens has it, too. */
+static bool
+has_port(int file, unsigned port)
+{
+	struct sockaddr_in own;
+	socklen_t length = sizeof(own);
+
+	return getsockname(file, (struct sockaddr *) &own, &length) == 0 &&
+		   own.sin_family == AF_INET && ntohs(own.sin_port) == port;
 }
 
 static void *

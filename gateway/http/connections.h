@@ -31,6 +31,12 @@ Connections *connections_create(const Config *config,
 /* Ends the thread. No connection may be open. */
 void connections_free(Connections *connections);
 
+/*
+ * Before civetweb is stopped: accepts no connection and reads no request any
+ * more, so that none of its threads waits for one.
+ */
+void connections_end_input(Connections *connections);
+
 /* Adds an open connection. Returns NULL if out of memory. */
 Connection *connections_add(Connections *connections,
 							const struct mg_connection *conn);

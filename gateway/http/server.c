@@ -139,7 +139,10 @@ void
 server_stop(Server *server)
 {
 	if (server->context != NULL)
+	{
+		connections_end_input(server->connections);
 		mg_stop(server->context);
+	}
 	connections_free(server->connections);
 	pthread_cond_destroy(&server->calm);
 	pthread_mutex_destroy(&server->mutex);
