@@ -303,7 +303,8 @@ sub parallel
 sub metrics
 {
 	my ($self) = @_;
-	return $self->get('/metrics', Accept => 'application/json')->{json};
+	my $answer = $self->get('/metrics', Accept => 'application/json');
+	return $answer->{json} // die "metrics: $answer->{status} $answer->{content}";
 }
 
 # Stops it with a signal. Returns the exit code and the time it took.

@@ -228,7 +228,7 @@ $open->query_safe('BEGIN; LOCK TABLE held IN EXCLUSIVE MODE');
 sql('SELECT msgstore._projection_turn(false)') for 1 .. 2;
 is(sql($state), 'running|0|1|0||0', 'a turn that waits for a lock is no failed attempt');
 $open->query_safe('COMMIT');
-sql('SELECT msgstore._projection_turn(false)');
-is(sql($state), 'running|0|0|0||1', 'the next one applies the event');
+# A turn that has used up its time leaves the rest to the next one.
+becomes("DO 'BEGIN PERFORM msgstore._projection_turn(false); END'; $state", 'running|0|0|0||1', 'a later one applies the event');
 $open->quit;
 done_testing();
