@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
+#include "port/pg_bitutils.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -33,7 +34,7 @@
 #define LANE_LOCK_SUBID 3
 #define LANE_USE_SUBID 4
 
-static void set_tag(LOCKTAG *tag, int lane, int subid);
+static int remove_lane(uint64 *lanes, int subid, LOCKTAG *tag);
 
 PG_FUNCTION_INFO_V1(msgstore_lane);
 
@@ -81,18 +82,13 @@ lanes_take(uint64 lanes)
 {
 	uint64 taken = 0;
 	LOCKTAG tag;
-	int i;
+	int lane;
 
-	for (i = 0; i < LANES; i++)
+	while ((lane = remove_lane(&lanes, LANE_LOCK_SUBID, &tag)) >= 0)
 	{
-		uint64 lane = UINT64CONST(1) << i;
-
-		if ((lanes & lane) == 0)
-			continue;
-		set_tag(&tag, i, LANE_LOCK_SUBID);
 		if (LockAcquire(&tag, ExclusiveLock, false, true) !=
 			LOCKACQUIRE_NOT_AVAIL)
-			taken |= lane;
+			taken |= UINT64CONST(1) << lane;
 	}
 	return taken;
 }
@@ -102,45 +98,27 @@ void
 lanes_wait_for(uint64 lanes)
 {
 	LOCKTAG tag;
-	int i;
 
-	for (i = 0; i < LANES; i++)
-	{
-		if ((lanes & (UINT64CONST(1) << i)) == 0)
-			continue;
-		set_tag(&tag, i, LANE_LOCK_SUBID);
+	while (remove_lane(&lanes, LANE_LOCK_SUBID, &tag) >= 0)
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	}
 }
 
 void
 lanes_give(uint64 lanes)
 {
 	LOCKTAG tag;
-	int i;
 
-	for (i = 0; i < LANES; i++)
-	{
-		if ((lanes & (UINT64CONST(1) << i)) == 0)
-			continue;
-		set_tag(&tag, i, LANE_LOCK_SUBID);
+	while (remove_lane(&lanes, LANE_LOCK_SUBID, &tag) >= 0)
 		(void) LockRelease(&tag, ExclusiveLock, false);
-	}
 }
 
 void
 lanes_use(uint64 lanes)
 {
 	LOCKTAG tag;
-	int i;
 
-	for (i = 0; i < LANES; i++)
-	{
-		if ((lanes & (UINT64CONST(1) << i)) == 0)
-			continue;
-		set_tag(&tag, i, LANE_USE_SUBID);
+	while (remove_lane(&lanes, LANE_USE_SUBID, &tag) >= 0)
 		(void) LockAcquire(&tag, ShareLock, false, false);
-	}
 }
 
 /* Nobody has to wait behind a session that waits here. */
@@ -148,23 +126,28 @@ void
 lanes_wait_for_use(uint64 lanes)
 {
 	List *tags = NIL;
-	int i;
+	LOCKTAG tag;
 
-	for (i = 0; i < LANES; i++)
+	while (remove_lane(&lanes, LANE_USE_SUBID, &tag) >= 0)
 	{
-		LOCKTAG *tag;
+		LOCKTAG *copy = palloc(sizeof(LOCKTAG));
 
-		if ((lanes & (UINT64CONST(1) << i)) == 0)
-			continue;
-		tag = palloc(sizeof(LOCKTAG));
-		set_tag(tag, i, LANE_USE_SUBID);
-		tags = lappend(tags, tag);
+		*copy = tag;
+		tags = lappend(tags, copy);
 	}
 	WaitForLockersMultiple(tags, ExclusiveLock, false);
 }
 
-static void
-set_tag(LOCKTAG *tag, int lane, int subid)
+/* Returns the lowest lane, with the tag of its lock; -1 if there is none. */
+static int
+remove_lane(uint64 *lanes, int subid, LOCKTAG *tag)
 {
+	int lane;
+
+	if (*lanes == 0)
+		return -1;
+	lane = pg_rightmost_one_pos64(*lanes);
+	*lanes &= *lanes - 1;
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LANE_LOCK_CLASS, lane, subid);
+	return lane;
 }
