@@ -34,6 +34,22 @@ answer_row(Request *request,
 	PQclear(row);
 }
 
+void
+answer_list(Request *request, const char *sql)
+{
+	ListQuery query;
+
+	if (read_list_query(request, &query))
+		answer_row(request,
+				   sql,
+				   5,
+				   (const char *[]){request->segment,
+									query.after,
+									query.before,
+									query.limit,
+									query.order});
+}
+
 /* The database accepts any text as an id; a path only these characters. */
 bool
 check_path_id(Request *request,
@@ -52,33 +68,37 @@ check_path_id(Request *request,
 bool
 read_list_query(Request *request, ListQuery *query)
 {
-	if (!request_query_text(request,
-							"after",
-							query->after,
-							sizeof(query->after),
-							&query->has_after) ||
-		!request_query_text(request,
-							"before",
-							query->before,
-							sizeof(query->before),
-							&query->has_before) ||
-		!request_query_text(request,
-							"limit",
-							query->limit,
-							sizeof(query->limit),
-							&query->has_limit) ||
-		!request_query_text(request,
-							"order",
-							query->order,
-							sizeof(query->order),
-							&query->has_order))
-		return false;
-	if (query->has_after && query->has_before)
+	static const struct
+	{
+		const char *name;
+		size_t size;
+	} parameters[] = {{"after", CURSOR_MAX + 1},
+					  {"before", CURSOR_MAX + 1},
+					  {"limit", 16},
+					  {"order", 16}};
+	const char **const values[] = {&query->after,
+								   &query->before,
+								   &query->limit,
+								   &query->order};
+
+	for (int i = 0; i < 4; i++)
+	{
+		bool given;
+
+		if (!request_query_text(request,
+								parameters[i].name,
+								query->bytes[i],
+								parameters[i].size,
+								&given))
+			return false;
+		*values[i] = given ? query->bytes[i] : NULL;
+	}
+	if (query->after != NULL && query->before != NULL)
 		return refuse_parameter(request,
 								"before",
 								"parameters \"after\" and \"before\" cannot "
 								"be combined");
-	return !query->has_limit || check_limit(request, query->limit);
+	return query->limit == NULL || check_limit(request, query->limit);
 }
 
 /* The database clamps large values; nine digits always fit into an int. */

@@ -8,17 +8,14 @@
 
 #include "exchange.h"
 
-/* The parameters of a list; those that are given are valid. */
+/* The parameters of a list: valid, or NULL if they are not given. */
 typedef struct ListQuery
 {
-	char after[CURSOR_MAX + 1];
-	char before[CURSOR_MAX + 1];
-	char limit[16];
-	char order[16];
-	bool has_after;
-	bool has_before;
-	bool has_limit;
-	bool has_order;
+	const char *after;
+	const char *before;
+	const char *limit;
+	const char *order;
+	char bytes[4][CURSOR_MAX + 1];
 } ListQuery;
 
 /*
@@ -29,6 +26,9 @@ void answer_row(Request *request,
 				const char *sql,
 				int count,
 				const char *const *values);
+
+/* Answers with the list of what belongs to the segment of the path. */
+void answer_list(Request *request, const char *sql);
 
 /* The rest return false after answering 400. */
 bool check_path_id(Request *request,

@@ -75,17 +75,8 @@ post_conversation_items(Request *request)
 void
 get_conversation_items(Request *request)
 {
-	ListQuery query;
-
-	if (check_ids(request) && read_list_query(request, &query))
-		answer_row(request,
-				   list_sql,
-				   5,
-				   (const char *[]){request->segment,
-									query.has_after ? query.after : NULL,
-									query.has_before ? query.before : NULL,
-									query.has_limit ? query.limit : NULL,
-									query.has_order ? query.order : NULL});
+	if (check_ids(request))
+		answer_list(request, list_sql);
 }
 
 void

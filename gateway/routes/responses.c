@@ -133,10 +133,10 @@ get_responses(Request *request)
 	answer_row(request,
 			   has_words ? search_sql : list_sql,
 			   has_words ? LIST_VALUES : LIST_VALUES - 1,
-			   (const char *[]){query.has_after ? query.after : NULL,
-								query.has_before ? query.before : NULL,
-								query.has_limit ? query.limit : NULL,
-								query.has_order ? query.order : NULL,
+			   (const char *[]){query.after,
+								query.before,
+								query.limit,
+								query.order,
 								has_model ? model : NULL,
 								has_status ? status : NULL,
 								has_background ? background : NULL,
@@ -146,18 +146,8 @@ get_responses(Request *request)
 void
 get_response_items(Request *request)
 {
-	ListQuery query;
-
-	if (!check_id(request) || !read_list_query(request, &query))
-		return;
-	answer_row(request,
-			   items_sql,
-			   5,
-			   (const char *[]){request->segment,
-								query.has_after ? query.after : NULL,
-								query.has_before ? query.before : NULL,
-								query.has_limit ? query.limit : NULL,
-								query.has_order ? query.order : NULL});
+	if (check_id(request))
+		answer_list(request, items_sql);
 }
 
 /* Routes of the API that would need a model. */
