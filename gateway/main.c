@@ -49,7 +49,6 @@
 
 static bool read_config(Config *config, int argc, char **argv, Log *log);
 static void log_unknown(Log *log, const Config *config);
-static int answer(const Config *config);
 static int check(Gateway *gateway, Config *config);
 static bool start_gateway(Gateway *gateway, Text *error);
 static bool start_server(Gateway *gateway, Text *error);
@@ -94,7 +93,7 @@ main(int argc, char **argv)
 	if (config.action != CONFIG_RUN)
 	{
 		int status = config.action == CONFIG_CHECK ? check(&gateway, &config)
-												   : answer(&config);
+												   : config_answer(&config);
 
 		config_free(&config);
 		return status;
@@ -173,21 +172,6 @@ log_unknown(Log *log, const Config *config)
 				  config->file);
 		name += length + 1;
 	}
-}
-
-/* --help and --version. */
-static int
-answer(const Config *config)
-{
-	Text text = {0};
-
-	if (config->action == CONFIG_HELP)
-		config_help(&text);
-	else
-		text_add_string(&text, "msgstore-gateway " GATEWAY_VERSION "\n");
-	fputs(text.data != NULL ? text.data : "", stdout);
-	text_free(&text);
-	return 0;
 }
 
 /*

@@ -24,14 +24,6 @@ static bool derive_health_path(Config *config, Text *error);
 bool
 config_derive(Config *config, Text *error)
 {
-	if (!log_parse_level(config->log_level_name, &config->log_level))
-	{
-		text_addf(error,
-				  "invalid value \"%s\" for LOG_LEVEL: must be debug, info, "
-				  "warn or error",
-				  config->log_level_name);
-		return false;
-	}
 	if (strpbrk(config->csp_default_src, "\r\n") != NULL)
 	{
 		text_add_string(error, "CSP_DEFAULT_SRC must be a single line");

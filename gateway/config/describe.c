@@ -1,14 +1,31 @@
 /*
  * describe.c: shows the settings: as --help and in the start-up log line.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "config/describe.h"
 #include "config/options.h"
 #include "config/url.h"
 
-void
-config_help(Text *out)
+static void add_help(Text *out);
+
+int
+config_answer(const Config *config)
+{
+	Text text = {0};
+
+	if (config->action == CONFIG_HELP)
+		add_help(&text);
+	else
+		text_addf(&text, "%s " GATEWAY_VERSION "\n", program_name);
+	fputs(text.data != NULL ? text.data : "", stdout);
+	text_free(&text);
+	return 0;
+}
+
+static void
+add_help(Text *out)
 {
 	text_addf(
 		out,

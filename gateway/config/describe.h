@@ -8,8 +8,8 @@
 #include "config/options.h"
 #include "text.h"
 
-/* The text of --help. */
-void config_help(Text *out);
+/* Prints what --help or --version asks for. Returns the exit status. */
+int config_answer(const Config *config);
 
 /*
  * Members of the start-up log line: every setting with its value and source.

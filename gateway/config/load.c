@@ -24,6 +24,7 @@ static bool set_action(Config *config, const char *name);
 static bool read_file(Config *config, FileSettings *settings, Text *error);
 static bool
 set_options(Config *config, const FileSettings *settings, Text *error);
+static bool derive_log_level(Config *config, Text *error);
 static void note_others(Config *config, const FileSettings *settings);
 static void export_others(const FileSettings *settings);
 static bool is_option(const char *name);
@@ -50,7 +51,7 @@ config_load(Config *config,
 		if (running == NULL)
 			export_others(&settings);
 		valid = set_options(config, &settings, error) &&
-				config_derive(config, error);
+				derive_log_level(config, error) && config_derive(config, error);
 	}
 	file_free(&settings);
 	return valid;
@@ -174,6 +175,19 @@ set_options(Config *config, const FileSettings *settings, Text *error)
 			return false;
 	}
 	return true;
+}
+
+static bool
+derive_log_level(Config *config, Text *error)
+{
+	if (log_parse_level(config->log_level_name, &config->log_level))
+		return true;
+	text_addf(
+		error,
+		"invalid value \"%s\" for LOG_LEVEL: must be debug, info, warn or "
+		"error",
+		config->log_level_name);
+	return false;
 }
 
 /* A variable that is neither a setting nor libpq's is probably misspelled. */

@@ -9,10 +9,6 @@
 
 #include "config/options.h"
 
-#define SETTING(member) offsetof(Config, member), false
-/* SIGHUP applies a new value. */
-#define RELOADABLE(member) offsetof(Config, member), true
-
 /* Formatted by hand to keep its columns. */
 /* clang-format off */
 const Option options[CONFIG_OPTION_COUNT] = {

@@ -32,6 +32,10 @@ typedef struct Option
 	const char *help;
 } Option;
 
+/* The offset and "reloads" of a row of the table. */
+#define SETTING(member) offsetof(Config, member), false
+#define RELOADABLE(member) offsetof(Config, member), true
+
 /* Each program has its own table, and what --help says about the program. */
 extern const Option options[];
 extern const size_t option_count;

@@ -26,30 +26,24 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "db/session.h"
+#include "db/outbox.h"
 #include "guard/breaker.h"
 #include "mock/sender.h"
 
 /* Workers send the notifications, and there may be no worker. */
 #define NEWS_US (5 * SECOND_US)
 
-/* While the database is away, attempts back off from the first to the max. */
-#define REST_FIRST_US (SECOND_US / 10)
-#define REST_MAX_US (5 * SECOND_US)
+/* Messages claimed at a time. */
+#define BATCH_MAX 10
 
 /* At a stop, a database call that hangs is cancelled after STOP_US. */
 #define STOP_US SECOND_US
 #define CANCEL_TRIES 5
 #define CANCEL_US (SECOND_US / 10)
 
-static const char listen_sql[] = "LISTEN msgstore_outbox";
-/* The last column: a heartbeat is due three times in a lease. */
 static const char claim_sql[] =
-	"SELECT message_id, provider, channel, attempt, correlation_id,"
-	" (extract(epoch FROM current_setting('msgstore.claim_timeout')::interval)"
-	" * 1000000 / 3)::bigint"
-	" FROM msgstore.claim_outbound($1, 10)";
-static const char heartbeat_sql[] = "SELECT msgstore.heartbeat_outbound($1)";
+	"SELECT message_id, provider, channel, attempt, correlation_id"
+	" FROM msgstore.claim_outbound($1, $2::int)";
 static const char sent_sql[] = "SELECT msgstore.sent($1::uuid, $2, $3)";
 static const char failed_sql[] =
 	"SELECT msgstore.send_failed($1::uuid, $2, $3, $4, $5::boolean)";
@@ -64,8 +58,7 @@ typedef enum Column
 	PROVIDER,
 	CHANNEL,
 	ATTEMPT,
-	CORRELATION_ID,
-	HEARTBEAT_US
+	CORRELATION_ID
 } Column;
 
 /* Progress of the current message. */
@@ -87,38 +80,22 @@ typedef struct Answer
 	char provider_message_id[64];
 } Answer;
 
-/* The outcome of a database call. */
-typedef enum Result
-{
-	RESULT_DONE,
-	RESULT_REFUSED, /* a retry would be refused as well */
-	RESULT_LATER	/* a retry may succeed */
-} Result;
-
 struct Sender
 {
 	const Config *_Atomic config; /* replaced by sender_reload() */
 	Log *log;
 	Metrics *metrics;
 	Provider *provider;
-	char name[96];
 	pthread_t thread;
 	atomic_bool stopping;
 	int wake; /* an eventfd: readable once we stop */
 
-	pthread_mutex_t mutex; /* guards session.cancel against being freed */
-	Session session;
+	Outbox outbox;
 
 	/* Used by the thread only. */
-	char id[128]; /* it claims under: its name, with a number from 2 on */
-	int number;
-	bool strays; /* this id may hold leases that we do not know of */
 	Breaker breakers[PROVIDER_COUNT];
-	int64_t rest_us;	  /* the next wait while the database is away */
-	bool troubled;		  /* the failure has been logged already */
-	int64_t heartbeat_us; /* when the next heartbeat is due */
-	PGresult *batch;	  /* rows of claim_sql, NULL if there are none */
-	int row;			  /* of the current message */
+	PGresult *batch; /* rows of claim_sql, NULL if there are none */
+	int row;		 /* of the current message */
 	Step step;
 	int64_t answer_us; /* when the provider answers */
 	Answer answer;
@@ -126,9 +103,6 @@ struct Sender
 
 static void *run_sender(void *argument);
 static bool take_turn(Sender *sender);
-static void take_rest(Sender *sender);
-static bool open_session(Sender *sender);
-static void close_session(Sender *sender);
 static bool claim_batch(Sender *sender);
 static bool finish_batch(Sender *sender);
 static bool send_message(Sender *sender);
@@ -140,17 +114,8 @@ refuse(Sender *sender, const char *error_code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 static bool write_answer(Sender *sender);
 static bool report_delivery(Sender *sender);
-static bool keep_lease(Sender *sender);
-static void set_heartbeat(Sender *sender);
 static void wait_for_news(Sender *sender);
-static bool take_news(Sender *sender);
 static void wait_until(const Sender *sender, int file, int64_t deadline);
-static Result call(Sender *sender,
-				   const char *sql,
-				   int count,
-				   const char *const *values,
-				   PGresult **rows);
-static bool is_passing(const char *sqlstate);
 static const char *column(const Sender *sender, Column column);
 static void log_answer(Sender *sender, const char *status);
 
@@ -161,7 +126,6 @@ sender_create(const Config *config,
 			  Provider *provider)
 {
 	Sender *sender = calloc(1, sizeof(*sender));
-	char host[64] = "localhost";
 
 	if (sender == NULL)
 		return NULL;
@@ -169,24 +133,22 @@ sender_create(const Config *config,
 	sender->log = log;
 	sender->metrics = metrics;
 	sender->provider = provider;
-	gethostname(host, sizeof(host) - 1);
-	snprintf(sender->name,
-			 sizeof(sender->name),
-			 "%s:%ld",
-			 host,
-			 (long) getpid());
-	snprintf(sender->id, sizeof(sender->id), "%s", sender->name);
-	sender->session =
-		(Session){.config = config, .log = log, .stopping = &sender->stopping};
-	sender->number = 1;
-	sender->rest_us = REST_FIRST_US;
-	pthread_mutex_init(&sender->mutex, NULL);
+	if (!outbox_init(&sender->outbox,
+					 config,
+					 log,
+					 "mock sender: ",
+					 &sender->stopping))
+	{
+		free(sender);
+		return NULL;
+	}
 	sender->wake = eventfd(0, EFD_CLOEXEC);
 	if (sender->wake >= 0 &&
 		pthread_create(&sender->thread, NULL, run_sender, sender) == 0)
 		return sender;
 	if (sender->wake >= 0)
 		close(sender->wake);
+	outbox_free(&sender->outbox);
 	free(sender);
 	return NULL;
 }
@@ -207,7 +169,6 @@ sender_refuse(Sender *sender)
 void
 sender_stop(Sender *sender)
 {
-	char ignored[256];
 	bool ended = false;
 
 	sender_refuse(sender);
@@ -220,17 +181,14 @@ sender_stop(Sender *sender)
 									 NULL,
 									 CLOCK_MONOTONIC,
 									 &until) == 0;
-		pthread_mutex_lock(&sender->mutex);
-		if (!ended && sender->session.cancel != NULL)
-			PQcancel(sender->session.cancel, ignored, sizeof(ignored));
-		pthread_mutex_unlock(&sender->mutex);
+		if (!ended)
+			outbox_cancel(&sender->outbox);
 	}
 	if (!ended)
 		pthread_join(sender->thread, NULL);
-	session_close(&sender->session);
+	outbox_free(&sender->outbox);
 	PQclear(sender->batch);
 	close(sender->wake);
-	pthread_mutex_destroy(&sender->mutex);
 	free(sender);
 }
 
@@ -242,7 +200,9 @@ run_sender(void *argument)
 	while (!sender->stopping)
 	{
 		if (!take_turn(sender))
-			take_rest(sender);
+			wait_until(sender,
+					   -1,
+					   clock_us() + outbox_note_trouble(&sender->outbox));
 	}
 	if (sender->batch != NULL)
 		log_event(sender->log,
@@ -250,7 +210,6 @@ run_sender(void *argument)
 				  "mock sender stopped with %d claimed messages; another "
 				  "sender takes them when the lease expires",
 				  PQntuples(sender->batch) - sender->row);
-	close_session(sender);
 	return NULL;
 }
 
@@ -258,7 +217,7 @@ run_sender(void *argument)
 static bool
 take_turn(Sender *sender)
 {
-	if (sender->session.pg == NULL && !open_session(sender))
+	if (!outbox_connect(&sender->outbox))
 		return false;
 	if (sender->batch == NULL && !claim_batch(sender))
 		return false;
@@ -268,74 +227,16 @@ take_turn(Sender *sender)
 	return true;
 }
 
-static void
-take_rest(Sender *sender)
-{
-	sender->troubled = true;
-	wait_until(sender, -1, clock_us() + sender->rest_us);
-	sender->rest_us *= 2;
-	if (sender->rest_us > REST_MAX_US)
-		sender->rest_us = REST_MAX_US;
-}
-
-/* Listens before the first claim, so that no message is missed. */
-static bool
-open_session(Sender *sender)
-{
-	Session session = sender->session;
-
-	if (!session_open(&session,
-					  "msgstore-sender",
-					  sender->troubled ? LOG_DEBUG : LOG_ERROR))
-		return false;
-	pthread_mutex_lock(&sender->mutex);
-	sender->session = session;
-	pthread_mutex_unlock(&sender->mutex);
-	if (call(sender, listen_sql, 0, NULL, NULL) == RESULT_DONE)
-		return true;
-	close_session(sender);
-	return false;
-}
-
-static void
-close_session(Sender *sender)
-{
-	Session session = sender->session;
-
-	pthread_mutex_lock(&sender->mutex);
-	sender->session.pg = NULL;
-	sender->session.cancel = NULL;
-	pthread_mutex_unlock(&sender->mutex);
-	session_close(&session);
-}
-
-/*
- * Leaves the batch NULL if there is nothing to send. A claim whose answer was
- * lost may have succeeded. The next one uses another id, so that its heartbeats
- * do not renew those unknown leases, which then expire.
- */
+/* Leaves the batch NULL if there is nothing to send. */
 static bool
 claim_batch(Sender *sender)
 {
-	const char *values[] = {sender->id};
 	PGresult *rows;
 
-	if (sender->strays)
-		snprintf(sender->id,
-				 sizeof(sender->id),
-				 "%s:%d",
-				 sender->name,
-				 ++sender->number);
-	sender->strays = false;
-	if (call(sender, claim_sql, 1, values, &rows) != RESULT_DONE)
-	{
-		sender->strays = sender->session.pg == NULL;
+	if (outbox_claim(&sender->outbox, claim_sql, BATCH_MAX, &rows) !=
+		OUTBOX_DONE)
 		return false;
-	}
-	if (sender->troubled)
-		log_event(sender->log, LOG_INFO, "mock sender resumed");
-	sender->troubled = false;
-	sender->rest_us = REST_FIRST_US;
+	outbox_note_recovery(&sender->outbox);
 	if (PQntuples(rows) == 0)
 	{
 		PQclear(rows);
@@ -344,7 +245,6 @@ claim_batch(Sender *sender)
 	sender->batch = rows;
 	sender->row = 0;
 	sender->step = STEP_TAKEN;
-	set_heartbeat(sender);
 	return true;
 }
 
@@ -354,7 +254,8 @@ finish_batch(Sender *sender)
 {
 	while (sender->row < PQntuples(sender->batch))
 	{
-		if (!keep_lease(sender) || !send_message(sender))
+		if (outbox_heartbeat(&sender->outbox) == OUTBOX_LATER ||
+			!send_message(sender))
 			return false;
 		sender->row++;
 		sender->step = STEP_TAKEN;
@@ -417,10 +318,10 @@ await_answer(Sender *sender)
 	{
 		wait_until(sender,
 				   -1,
-				   sender->answer_us < sender->heartbeat_us
+				   sender->answer_us < sender->outbox.heartbeat_us
 					   ? sender->answer_us
-					   : sender->heartbeat_us);
-		if (!keep_lease(sender))
+					   : sender->outbox.heartbeat_us);
+		if (outbox_heartbeat(&sender->outbox) == OUTBOX_LATER)
 			return false;
 	}
 	take_answer(sender);
@@ -484,22 +385,23 @@ write_answer(Sender *sender)
 {
 	const Answer *answer = &sender->answer;
 	const char *id = column(sender, MESSAGE_ID);
-	const char *sent[] = {id, answer->provider_message_id, sender->id};
+	const char *sent[] = {id, answer->provider_message_id, sender->outbox.id};
 	const char *failed[] = {id,
 							answer->error_code,
 							answer->error_message,
-							sender->id,
+							sender->outbox.id,
 							answer->permanent ? "true" : "false"};
 	PGresult *rows = NULL;
-	Result result = answer->error_code == NULL
-						? call(sender, sent_sql, 3, sent, &rows)
-						: call(sender, failed_sql, 5, failed, &rows);
+	OutboxResult result =
+		answer->error_code == NULL
+			? outbox_call(&sender->outbox, sent_sql, 3, sent, &rows)
+			: outbox_call(&sender->outbox, failed_sql, 5, failed, &rows);
 
-	if (result == RESULT_LATER)
+	if (result == OUTBOX_LATER)
 		return false;
 	sender->step = STEP_DONE;
-	if (result == RESULT_REFUSED)
-		sender->strays = true;
+	if (result == OUTBOX_REFUSED)
+		sender->outbox.strays = true;
 	else
 	{
 		log_answer(sender, PQntuples(rows) == 1 ? PQgetvalue(rows, 0, 0) : "");
@@ -516,52 +418,20 @@ report_delivery(Sender *sender)
 	const char *values[] = {column(sender, CHANNEL),
 							sender->answer.provider_message_id};
 
-	return call(sender, delivered_sql, 2, values, NULL) != RESULT_LATER;
-}
-
-static bool
-keep_lease(Sender *sender)
-{
-	const char *values[] = {sender->id};
-
-	if (clock_us() < sender->heartbeat_us)
-		return true;
-	if (call(sender, heartbeat_sql, 1, values, NULL) == RESULT_LATER)
-		return false;
-	set_heartbeat(sender);
-	return true;
-}
-
-static void
-set_heartbeat(Sender *sender)
-{
-	sender->heartbeat_us = clock_us() + atoll(column(sender, HEARTBEAT_US));
+	return outbox_call(&sender->outbox, delivered_sql, 2, values, NULL) !=
+		   OUTBOX_LATER;
 }
 
 static void
 wait_for_news(Sender *sender)
 {
 	/* A notification may have arrived with the answer to a call. */
-	if (take_news(sender))
+	if (outbox_take_news(&sender->outbox))
 		return;
-	wait_until(sender, PQsocket(sender->session.pg), clock_us() + NEWS_US);
-	take_news(sender);
-}
-
-/* A lost connection is noticed by the next call. */
-static bool
-take_news(Sender *sender)
-{
-	PGnotify *news;
-	bool any = false;
-
-	PQconsumeInput(sender->session.pg);
-	while ((news = PQnotifies(sender->session.pg)) != NULL)
-	{
-		PQfreemem(news);
-		any = true;
-	}
-	return any;
+	wait_until(sender,
+			   PQsocket(sender->outbox.session.pg),
+			   clock_us() + NEWS_US);
+	outbox_take_news(&sender->outbox);
 }
 
 /* Or until the file is readable, or we stop. */
@@ -574,56 +444,6 @@ wait_until(const Sender *sender, int file, int64_t deadline)
 
 	if (left > 0)
 		poll(files, 2, (int) (left / 1000 + 1));
-}
-
-/* On RESULT_DONE the caller owns *rows, unless rows is NULL. */
-static Result
-call(Sender *sender,
-	 const char *sql,
-	 int count,
-	 const char *const *values,
-	 PGresult **rows)
-{
-	QueryOutcome outcome = session_query(&sender->session, sql, count, values);
-	bool owned = strncmp(outcome.sqlstate, "MS", 2) == 0;
-	bool done = strcmp(outcome.sqlstate, "00000") == 0;
-
-	if (done && rows != NULL)
-		*rows = outcome.result;
-	if (!done && outcome.result != NULL)
-		log_event(sender->log,
-				  owned				 ? LOG_WARN
-				  : sender->troubled ? LOG_DEBUG
-									 : LOG_ERROR,
-				  "mock sender: database error %s: %s",
-				  outcome.sqlstate,
-				  PQresultErrorField(outcome.result, PG_DIAG_MESSAGE_PRIMARY));
-	if (!done || rows == NULL)
-		PQclear(outcome.result);
-	if (strncmp(outcome.sqlstate, "08", 2) == 0 ||
-		session_lost_primary(outcome.sqlstate) ||
-		PQstatus(sender->session.pg) == CONNECTION_BAD)
-		close_session(sender);
-	return done							  ? RESULT_DONE
-		   : is_passing(outcome.sqlstate) ? RESULT_LATER
-										  : RESULT_REFUSED;
-}
-
-/*
- * The server is away, full or stopping, or a timeout or a lock got in the way.
- * After any other error a retry is useless; the lease is left to expire.
- */
-static bool
-is_passing(const char *sqlstate)
-{
-	static const char *const classes[] = {"08", "40", "53", "55", "57", "58"};
-
-	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-	{
-		if (strncmp(sqlstate, classes[i], 2) == 0)
-			return true;
-	}
-	return session_lost_primary(sqlstate);
 }
 
 static const char *

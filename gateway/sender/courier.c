@@ -18,10 +18,6 @@
 /* Workers send the notifications, and there may be no worker. */
 #define NEWS_US (60 * SECOND_US)
 
-/* While the database is away, attempts back off from the first to the max. */
-#define REST_FIRST_US (SECOND_US / 10)
-#define REST_MAX_US (5 * SECOND_US)
-
 /* How the log names them. */
 typedef struct KindWords
 {
@@ -53,8 +49,6 @@ static void
 log_answer(Courier *courier, const Transfer *transfer, const char *status);
 static bool is_done(const char *status);
 static void wait_for_work(Courier *courier, int64_t deadline);
-static void note_trouble(Courier *courier);
-static void note_recovery(Courier *courier);
 
 bool
 courier_init(Courier *courier,
@@ -68,35 +62,31 @@ courier_init(Courier *courier,
 	courier->log = log;
 	courier->stopping = stopping;
 	courier->wake = wake;
-	courier->rest_us = REST_FIRST_US;
 	courier->multi = curl_multi_init();
 	return courier->multi != NULL &&
-		   store_init(&courier->store, config, log, stopping);
+		   outbox_init(&courier->outbox, config, log, "", stopping);
 }
 
 void
 courier_turn(Courier *courier)
 {
 	int64_t deadline = clock_us() + NEWS_US;
-	bool connected = store_is_connected(&courier->store);
-	bool done = store_connect(&courier->store);
+	bool connected = outbox_is_connected(&courier->outbox);
+	bool done = outbox_connect(&courier->outbox);
 
 	/* Whatever was missed while nobody listened. */
 	for (int i = 0; i < KIND_COUNT && done && !connected; i++)
 		courier->hungry[i] = true;
-	done = done && store_heartbeat(&courier->store) != STORE_LATER &&
+	done = done && outbox_heartbeat(&courier->outbox) != OUTBOX_LATER &&
 		   report_all(courier) && claim_all(courier);
 	if (done)
 	{
-		note_recovery(courier);
-		if (courier->count > 0 && courier->store.heartbeat_us < deadline)
-			deadline = courier->store.heartbeat_us;
+		outbox_note_recovery(&courier->outbox);
+		if (courier->count > 0 && courier->outbox.heartbeat_us < deadline)
+			deadline = courier->outbox.heartbeat_us;
 	}
 	else
-	{
-		note_trouble(courier);
-		deadline = clock_us() + courier->rest_us;
-	}
+		deadline = clock_us() + outbox_note_trouble(&courier->outbox);
 	carry(courier);
 	/* A notification may have arrived with the answer to a call. */
 	if (!done ||
@@ -113,7 +103,7 @@ courier_stop(Courier *courier)
 	while (courier->running != NULL && clock_us() < deadline)
 	{
 		carry(courier);
-		store_heartbeat(&courier->store);
+		outbox_heartbeat(&courier->outbox);
 		report_all(courier);
 		if (courier->running != NULL)
 			wait_for_work(courier, deadline);
@@ -143,7 +133,7 @@ courier_free(Courier *courier)
 		transfer_free(transfer);
 	}
 	curl_multi_cleanup(courier->multi);
-	store_close(&courier->store);
+	outbox_free(&courier->outbox);
 }
 
 /* False: the database is away. */
@@ -154,7 +144,8 @@ report_all(Courier *courier)
 	{
 		Transfer *transfer = courier->ended;
 
-		if (!store_is_connected(&courier->store) || !report(courier, transfer))
+		if (!outbox_is_connected(&courier->outbox) ||
+			!report(courier, transfer))
 			return false;
 		courier->ended = transfer->next;
 		courier->count--;
@@ -197,8 +188,8 @@ is_hungry(const Courier *courier)
 static bool
 take_news(Courier *courier)
 {
-	bool any =
-		store_is_connected(&courier->store) && store_take_news(&courier->store);
+	bool any = outbox_is_connected(&courier->outbox) &&
+			   outbox_take_news(&courier->outbox);
 
 	for (int i = 0; i < KIND_COUNT && any; i++)
 		courier->hungry[i] = true;
@@ -210,19 +201,19 @@ static bool
 claim(Courier *courier, Kind kind)
 {
 	int most = (int) courier->config->send_connections - courier->count;
-	StoreResult result;
+	OutboxResult result;
 	Batch *batch = calloc(1, sizeof(*batch));
 	int count;
 
 	if (batch == NULL)
 		return false;
-	result = store_claim(&courier->store, kind, most, &batch->rows);
+	result = store_claim(&courier->outbox, kind, most, &batch->rows);
 	courier->hungry[kind] = false;
-	if (result != STORE_DONE)
+	if (result != OUTBOX_DONE)
 	{
-		courier->hungry[kind] = result == STORE_LATER;
+		courier->hungry[kind] = result == OUTBOX_LATER;
 		free(batch);
-		return result == STORE_REFUSED;
+		return result == OUTBOX_REFUSED;
 	}
 	count = PQntuples(batch->rows);
 	courier->hungry[kind] = count >= most;
@@ -251,7 +242,7 @@ start_transfer(Courier *courier, Kind kind, Batch *batch, int row)
 
 	if (transfer == NULL)
 	{
-		courier->store.strays = true;
+		courier->outbox.strays = true;
 		return;
 	}
 	if (transfer->easy == NULL)
@@ -314,13 +305,13 @@ report(Courier *courier, Transfer *transfer)
 		.was_sent = transfer->was_sent,
 	};
 	char status[64];
-	StoreResult result =
-		store_record(&courier->store, &answer, status, sizeof(status));
+	OutboxResult result =
+		store_record(&courier->outbox, &answer, status, sizeof(status));
 
-	if (result == STORE_LATER)
+	if (result == OUTBOX_LATER)
 		return false;
-	if (result == STORE_REFUSED)
-		courier->store.strays = true;
+	if (result == OUTBOX_REFUSED)
+		courier->outbox.strays = true;
 	log_answer(courier, transfer, status);
 	return true;
 }
@@ -384,9 +375,9 @@ wait_for_work(Courier *courier, int64_t deadline)
 	int64_t left = deadline - clock_us();
 	unsigned int count = 1;
 
-	if (store_is_connected(&courier->store))
+	if (outbox_is_connected(&courier->outbox))
 	{
-		files[1].fd = PQsocket(courier->store.session.pg);
+		files[1].fd = PQsocket(courier->outbox.session.pg);
 		files[1].events = CURL_WAIT_POLLIN;
 		count = 2;
 	}
@@ -396,22 +387,4 @@ wait_for_work(Courier *courier, int64_t deadline)
 						count,
 						(int) (left / 1000 + 1),
 						NULL);
-}
-
-static void
-note_trouble(Courier *courier)
-{
-	courier->store.troubled = true;
-	courier->rest_us *= 2;
-	if (courier->rest_us > REST_MAX_US)
-		courier->rest_us = REST_MAX_US;
-}
-
-static void
-note_recovery(Courier *courier)
-{
-	if (courier->store.troubled)
-		log_event(courier->log, LOG_INFO, "resumed");
-	courier->store.troubled = false;
-	courier->rest_us = REST_FIRST_US;
 }

@@ -16,7 +16,7 @@ typedef struct Courier
 {
 	const Config *config; /* replaced by SIGHUP */
 	Log *log;
-	Store store;
+	Outbox outbox;
 	CURLM *multi;
 	const atomic_bool *stopping;
 	int wake; /* a file that becomes readable at a signal */
@@ -25,7 +25,6 @@ typedef struct Courier
 	Transfer *ended; /* not reported yet */
 	int count;		 /* of both */
 	bool hungry[KIND_COUNT];
-	int64_t rest_us; /* the next wait while the database is away */
 } Courier;
 
 /* On failure the caller reports that memory or files ran out. */

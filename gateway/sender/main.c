@@ -25,7 +25,6 @@ static atomic_bool reloading;
 static int wake = -1;
 
 static bool read_config(Config *config, int argc, char **argv, Log *log);
-static int answer(const Config *config);
 static int check(const Config *config, Log *log);
 static bool check_secrets(const Config *config, Log *log, PGresult *accounts);
 static int run(const Config *config, Log *log, int argc, char **argv);
@@ -47,7 +46,7 @@ main(int argc, char **argv)
 		if (config.action == CONFIG_CHECK)
 			status = check(&config, &log);
 		else if (config.action != CONFIG_RUN)
-			status = answer(&config);
+			status = config_answer(&config);
 		else
 			status = run(&config, &log, argc, argv);
 	}
@@ -83,30 +82,15 @@ read_config(Config *config, int argc, char **argv, Log *log)
 	return valid;
 }
 
-/* --help and --version. */
-static int
-answer(const Config *config)
-{
-	Text text = {0};
-
-	if (config->action == CONFIG_HELP)
-		config_help(&text);
-	else
-		text_add_string(&text, "msgstore-sender " GATEWAY_VERSION "\n");
-	fputs(text.data != NULL ? text.data : "", stdout);
-	text_free(&text);
-	return 0;
-}
-
 /* --check: whether the database answers and every account has its secret. */
 static int
 check(const Config *config, Log *log)
 {
-	Store store;
+	Outbox outbox;
 	PGresult *accounts = NULL;
-	bool valid = store_init(&store, config, log, &stopping) &&
-				 store_connect(&store) &&
-				 store_list_accounts(&store, &accounts) == STORE_DONE;
+	bool valid = outbox_init(&outbox, config, log, "", &stopping) &&
+				 outbox_connect(&outbox) &&
+				 store_list_accounts(&outbox, &accounts) == OUTBOX_DONE;
 
 	if (valid && PQntuples(accounts) == 0)
 		log_event(log,
@@ -116,7 +100,7 @@ check(const Config *config, Log *log)
 	if (valid)
 		valid = check_secrets(config, log, accounts);
 	PQclear(accounts);
-	store_close(&store);
+	outbox_free(&outbox);
 	puts(valid ? "ready" : "not ready: messages cannot be sent");
 	return valid ? 0 : 1;
 }

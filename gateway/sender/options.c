@@ -7,10 +7,6 @@
 #include "config/options.h"
 #include "config/url.h"
 
-#define SETTING(member) offsetof(Config, member), false
-/* SIGHUP applies a new value. */
-#define RELOADABLE(member) offsetof(Config, member), true
-
 /* Formatted by hand to keep its columns. */
 /* clang-format off */
 const Option options[] = {
@@ -56,14 +52,6 @@ const char check_help[] =
 bool
 config_derive(Config *config, Text *error)
 {
-	if (!log_parse_level(config->log_level_name, &config->log_level))
-	{
-		text_addf(error,
-				  "invalid value \"%s\" for LOG_LEVEL: must be debug, info, "
-				  "warn or error",
-				  config->log_level_name);
-		return false;
-	}
 	return config_read_url(config, error);
 }
 

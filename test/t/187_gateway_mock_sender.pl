@@ -472,7 +472,7 @@ for my $how ('immediate', 'fast')
 }
 like(
 	$gateway->log_text,
-	qr/mock sender resumed/,
+	qr/mock sender: resumed/,
 	'the log says that it is back');
 $gateway->stop;
 
