@@ -295,33 +295,37 @@ BEGIN
 END
 $$;
 
--- SKIP LOCKED: a refused event that is being submitted again stays.
-CREATE FUNCTION msgstore._purge_refused(
+-- Rows of a table whose time is in the column "at", the oldest first if there is a
+-- limit. SKIP LOCKED: a refused event that is being submitted again stays, and so
+-- does a notification that is being redriven.
+CREATE FUNCTION msgstore._purge_rows(
+    of_table text,
+    at text,
     before timestamptz,
     most int,
     dry_run boolean)
-    RETURNS int
+    RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
-    removed int;
+    old CONSTANT text := format(
+        'FROM msgstore.%I o WHERE o.%I < $1 AND $2 IN ('''', o.tenant_id)',
+        of_table, at);
+    removed bigint;
 BEGIN
     IF dry_run THEN
-        RETURN (SELECT count(*) FROM msgstore.refused_events r
-                WHERE r.received_at < before AND scope IN ('', r.tenant_id));
+        EXECUTE format('SELECT count(*) %s', old) INTO removed USING before, scope;
+        RETURN removed;
     END IF;
-    WITH old AS (
-        SELECT r.tenant_id, r.id
-        FROM msgstore.refused_events r
-        WHERE r.received_at < before AND scope IN ('', r.tenant_id)
-        ORDER BY r.received_at
-        LIMIT most
-        FOR UPDATE SKIP LOCKED)
-    DELETE FROM msgstore.refused_events r
-    USING old
-    WHERE r.tenant_id = old.tenant_id AND r.id = old.id;
+    EXECUTE format(
+        'DELETE FROM msgstore.%I r'
+        ' USING (SELECT o.ctid %s %s FOR UPDATE SKIP LOCKED) old'
+        ' WHERE r.ctid = old.ctid',
+        of_table, old,
+        CASE WHEN most IS NOT NULL THEN format('ORDER BY o.%I LIMIT %s', at, most) END)
+    USING before, scope;
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 END
@@ -364,59 +368,6 @@ BEGIN
         AS g (tenant_id, event_id, direction)
     WHERE g.direction = 'inbound';
     RETURN gone.n;
-END
-$$;
-
--- Those that were given up. SKIP LOCKED: one that is being redriven stays.
-CREATE FUNCTION msgstore._purge_notifications(
-    before timestamptz,
-    most int,
-    dry_run boolean)
-    RETURNS int
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-DECLARE
-    scope CONSTANT text := msgstore._tenant_scope();
-    removed int;
-BEGIN
-    IF dry_run THEN
-        RETURN (SELECT count(*) FROM msgstore.notifications n
-                WHERE n.dead_at < before AND scope IN ('', n.tenant_id));
-    END IF;
-    WITH old AS (
-        SELECT n.tenant_id, n.destination, n.id
-        FROM msgstore.notifications n
-        WHERE n.dead_at < before AND scope IN ('', n.tenant_id)
-        ORDER BY n.dead_at
-        LIMIT most
-        FOR UPDATE SKIP LOCKED)
-    DELETE FROM msgstore.notifications n
-    USING old
-    WHERE n.tenant_id = old.tenant_id AND n.destination = old.destination AND n.id = old.id;
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN removed;
-END
-$$;
-
--- Only by hand: the ledger of consent outlives what it is about.
-CREATE FUNCTION msgstore._purge_consent_log(before timestamptz, dry_run boolean)
-    RETURNS bigint
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-DECLARE
-    scope CONSTANT text := msgstore._tenant_scope();
-    removed bigint;
-BEGIN
-    IF dry_run THEN
-        RETURN (SELECT count(*) FROM msgstore.consent_log l
-                WHERE l.happened_at < before AND scope IN ('', l.tenant_id));
-    END IF;
-    DELETE FROM msgstore.consent_log l
-    WHERE l.happened_at < before AND scope IN ('', l.tenant_id);
-    GET DIAGNOSTICS removed = ROW_COUNT;
-    RETURN removed;
 END
 $$;
 
@@ -504,9 +455,10 @@ BEGIN
         removed := CASE kind
             WHEN 'dead_letters' THEN
                 msgstore._purge_dead_letters(before, NULL, only_count)
-                + msgstore._purge_notifications(before, NULL, only_count)
+                + msgstore._purge_rows('notifications', 'dead_at', before, NULL, only_count)
             WHEN 'consent_log' THEN
-                msgstore._purge_consent_log(before, only_count)
+                -- Only by hand: the ledger of consent outlives what it is about.
+                msgstore._purge_rows('consent_log', 'happened_at', before, NULL, only_count)
             ELSE msgstore._purge_log(kind, before, only_count)
         END;
         total := total + removed;
@@ -517,7 +469,7 @@ BEGIN
             total := total + removed;
             RETURN NEXT;
             kind := 'refused_events';
-            removed := msgstore._purge_refused(before, NULL, only_count);
+            removed := msgstore._purge_rows(kind, 'received_at', before, NULL, only_count);
             total := total + removed;
             RETURN NEXT;
         END IF;
@@ -543,9 +495,7 @@ REVOKE ALL ON FUNCTION msgstore._walk_tenant(text, text, uuid, int, boolean, uui
 REVOKE ALL ON FUNCTION msgstore._walk_log(text, uuid, uuid, int, boolean, text, uuid, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._purge_notifications(timestamptz, int, boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._purge_consent_log(timestamptz, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._purge_rows(text, text, timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.purge(interval, boolean, text[]) FROM PUBLIC;
@@ -586,12 +536,8 @@ COMMENT ON FUNCTION msgstore._walk_outbound(timestamptz, int, boolean, uuid) IS
     'Scans the next payloads of outbound messages in time order, purges those of finished messages, and returns the skipped ones';
 COMMENT ON FUNCTION msgstore._purge_statuses(timestamptz, int, boolean) IS
     'Removes delivery statuses received before the given time, oldest first, and deliveries without a message that have no status left. Returns the number of statuses';
-COMMENT ON FUNCTION msgstore._purge_refused(timestamptz, int, boolean) IS
-    'Removes refused events received before the given time, oldest first. Returns their number';
-COMMENT ON FUNCTION msgstore._purge_notifications(timestamptz, int, boolean) IS
-    'Removes notifications that were given up before this time, at most that many if given; returns their number';
-COMMENT ON FUNCTION msgstore._purge_consent_log(timestamptz, boolean) IS
-    'Removes entries of consent_log that are older; returns their number';
+COMMENT ON FUNCTION msgstore._purge_rows(text, text, timestamptz, int, boolean) IS
+    'Removes the rows of a table whose column has an earlier time, at most that many if given, oldest first. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_dead_letters(timestamptz, int, boolean) IS
     'Removes dead letters that died before the given time, oldest first, with their inbound events. Returns their number';
 COMMENT ON FUNCTION msgstore._purge_log(text, timestamptz, boolean) IS

@@ -75,7 +75,8 @@ BEGIN
     more := false;
     IF kind = 'dead_letters' THEN
         removed := msgstore._purge_dead_letters(before, most, false);
-        notifications := msgstore._purge_notifications(before, most, false);
+        notifications := msgstore._purge_rows(
+            'notifications', 'dead_at', before, most, false);
         more := greatest(removed, notifications) >= most;
         removed := removed + notifications;
         RETURN;
@@ -130,7 +131,8 @@ BEGIN
     END IF;
     IF kind = 'events' THEN
         statuses := msgstore._purge_statuses(before, most, false);
-        refused := msgstore._purge_refused(before, most, false);
+        refused := msgstore._purge_rows(
+            'refused_events', 'received_at', before, most, false);
         removed := removed + statuses + refused;
         more := more OR statuses >= most OR refused >= most;
     END IF;
