@@ -305,11 +305,8 @@ BEGIN
     FROM msgstore.search_addresses a
     WHERE a.terms @@ msgstore._address_query(value) AND own IN ('', a.tenant_id)
     UNION
-    SELECT s.tenant_id, s.conversation_id
-    FROM msgstore.conversation_states s
-    WHERE own IN ('', s.tenant_id) AND s.contact_name IS NOT NULL
-        AND strpos(lower(msgstore._fold_case(s.contact_name)),
-                   lower(msgstore._fold_case(value))) > 0;
+    SELECT * FROM msgstore._named_conversations(
+        msgstore._read_list_filter(NULL, NULL, NULL, value, NULL, NULL));
     subject := msgstore._subject_query(msgstore._parse_query(
         msgstore._search_configurations(), value));
     -- It has no word that a subject can have.
