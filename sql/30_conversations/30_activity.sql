@@ -15,6 +15,17 @@ CREATE FUNCTION msgstore._read_changes(changes bytea)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 100
     AS 'MODULE_PATHNAME', 'msgstore_read_changes';
 
+-- One of the changes that _read_changes() reads, as C writes them.
+CREATE FUNCTION msgstore._write_change(
+    conversation_id uuid,
+    message_count bigint,
+    inbound_count bigint,
+    last_activity_at timestamptz)
+    RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN uuid_send(conversation_id) || int2send(message_count::int2)
+        || int2send(inbound_count::int2) || timestamptz_send(last_activity_at);
+
 CREATE FUNCTION msgstore._pending_count(tenant_id text, conversation_id uuid)
     RETURNS int
     LANGUAGE c STABLE STRICT PARALLEL SAFE COST 10
@@ -262,6 +273,7 @@ CREATE FUNCTION msgstore._is_empty_now(tenant_id text, conversation_id uuid)
     AS 'MODULE_PATHNAME', 'msgstore_is_empty_now';
 
 REVOKE ALL ON FUNCTION msgstore._read_changes(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._write_change(uuid, bigint, bigint, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._newest_pending(text, timestamptz, uuid, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._newest_conversations(timestamptz, uuid, bigint, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._wait_for_adders(text[], text[]) FROM PUBLIC;
@@ -305,6 +317,8 @@ COMMENT ON COLUMN msgstore.conversations.contact_name IS
     'Name of the person on the other side; null if unknown';
 COMMENT ON COLUMN msgstore.conversations.labels IS
     'Labels in byte order';
+COMMENT ON FUNCTION msgstore._write_change(uuid, bigint, bigint, timestamptz) IS
+    'Returns a change of a conversation as conversation_changes and search_changes store it';
 COMMENT ON FUNCTION msgstore._read_changes(bytea) IS
     'Returns the changes in a row of conversation_changes: messages added to a conversation and the greatest of their timestamps';
 COMMENT ON FUNCTION msgstore._pending_count(text, uuid) IS

@@ -31,10 +31,10 @@ BEGIN
            array_agg(least(r.message_count, most - r.count_before)::int)
                FILTER (WHERE r.count_before < most),
            string_agg(
-               uuid_send(r.conversation_id)
-               || int2send(least(r.message_count,
-                                 r.message_count + r.count_before - most)::int2)
-               || int2send(0::int2) || timestamptz_send(r.last_activity_at), '')
+               msgstore._write_change(
+                   r.conversation_id,
+                   least(r.message_count, r.message_count + r.count_before - most), 0,
+                   r.last_activity_at), '')
                FILTER (WHERE r.message_count + r.count_before > most)
     INTO conversation_ids, counts, rest
     FROM (
@@ -179,8 +179,7 @@ BEGIN
     INSERT INTO msgstore.search_changes (tenant_id, id, changes)
     SELECT c.tenant_id,
            overlay(msgstore.uuid7()::text PLACING '00000000-0000' FROM 1)::uuid,
-           string_agg(uuid_send(c.conversation_id) || int2send(c.n::int2)
-                      || int2send(0::int2) || timestamptz_send('epoch'), '')
+           string_agg(msgstore._write_change(c.conversation_id, c.n, 0, 'epoch'), '')
     FROM (
         SELECT u.tenant_id, u.conversation_id,
                least(u.n - part, 32767) AS n,

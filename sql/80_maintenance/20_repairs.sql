@@ -92,10 +92,9 @@ BEGIN
     ), handed_on AS (
         INSERT INTO msgstore.search_changes (tenant_id, id, changes)
         SELECT g.tenant_id, g.id,
-               string_agg(uuid_send(r.conversation_id)
-                          || int2send(r.message_count::int2)
-                          || int2send(r.inbound_count::int2)
-                          || timestamptz_send(r.last_activity_at), '')
+               string_agg(msgstore._write_change(
+                   r.conversation_id, r.message_count, r.inbound_count,
+                   r.last_activity_at), '')
         FROM gone g
         CROSS JOIN msgstore._read_changes(g.changes) r
         WHERE current_setting('msgstore.search')::boolean
@@ -104,10 +103,9 @@ BEGIN
         GROUP BY g.tenant_id, g.id)
     INSERT INTO msgstore.conversation_changes (tenant_id, id, changes)
     SELECT g.tenant_id, msgstore.uuid7(),
-           string_agg(uuid_send(r.conversation_id)
-                      || int2send(r.message_count::int2)
-                      || int2send(r.inbound_count::int2)
-                      || timestamptz_send(r.last_activity_at), '')
+           string_agg(msgstore._write_change(
+               r.conversation_id, r.message_count, r.inbound_count,
+               r.last_activity_at), '')
     FROM gone g
     CROSS JOIN msgstore._read_changes(g.changes) r
     WHERE (g.tenant_id, r.conversation_id) NOT IN (

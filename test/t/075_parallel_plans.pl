@@ -56,6 +56,7 @@ msgstore._read_cursor(text) => msgstore._read_cursor(CASE b.n % 2 WHEN 0 THEN '1
 msgstore._read_page(integer,integer,text) => msgstore._read_page(b.n, 50, NULL)::text
 msgstore._is_in_reach(integer,integer,bigint,bigint) => msgstore._is_in_reach(b.n, 50, 0, 1)
 msgstore._read_changes(bytea) => (SELECT count(*) FROM msgstore._read_changes(decode(repeat(md5(b.t), 7), 'hex')))
+msgstore._write_change(uuid,bigint,bigint,timestamp with time zone) => msgstore._write_change(md5(b.t)::uuid, b.n, 0, now())::text
 msgstore._pending_count(text,uuid) => msgstore._pending_count('', md5(b.t)::uuid)
 msgstore._pending_activity(text,uuid) => coalesce(msgstore._pending_activity('', md5(b.t)::uuid)::text, b.t)
 msgstore._newest_pending(text,timestamp with time zone,uuid,bigint) => (SELECT count(*) FROM msgstore._newest_pending('', 'infinity', md5(b.t)::uuid, 10))
