@@ -19,7 +19,7 @@ our @EXPORT = qw(new_server add_database eventually stays settled worker_pids
   log_of);
 
 # How long stays() watches.
-use constant WATCHED_SECONDS => 3;
+use constant WATCHED_SECONDS => 2;
 
 # Returns a server that is initialized but not started, with the library
 # preloaded unless the settings say otherwise. Like a real server it restarts

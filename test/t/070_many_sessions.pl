@@ -127,7 +127,7 @@ is( sql('SELECT count(*) = count(DISTINCT number) FROM msgstore.conversations'),
 
 # The invariants hold in every snapshot while others write, and not only in the
 # end. Each snapshot must have new messages, however fast the machine is.
-use constant SNAPSHOTS => 10;
+use constant SNAPSHOTS => 5;
 my $file = "$scratch/writers.sql";
 append_to_file($file, <<'SQL');
 \set n random(1, 1000000)

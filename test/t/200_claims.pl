@@ -142,7 +142,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 	ok(eventually(sub { event('status', "early-$end") eq 'processed' }, 10),
 		'and is processed when the lane is released');
 	# With a claim that expires meanwhile.
-	sql("BEGIN; SET LOCAL msgstore.claim_timeout = '2 s';
+	sql("BEGIN; SET LOCAL msgstore.claim_timeout = '1 s';
 		SELECT msgstore.ingest('strict', event('stale-$end', '$neighbour'));
 		SELECT count(*) FROM msgstore.claim('doomed'); COMMIT");
 	$holder->query_safe($complete);
