@@ -233,7 +233,8 @@ run_checks(void *argument)
 		text_free(&readiness->names);
 		text_free(&readiness->lines);
 		reached = check(readiness, &fresh);
-		if (reached)
+		/* The stop may have cancelled it. */
+		if (reached && !readiness->stopping)
 			log_changes(readiness, &fresh);
 		answered = answered || reached;
 		pthread_mutex_lock(&readiness->mutex);

@@ -123,7 +123,7 @@ is_deeply(
 		HTTP_KEEP_ALIVE_SECS => '60 default'
 	},
 	'settings of a file');
-is($gateway->get('/readyz')->{status}, 200, 'libpq gets its variables from the file');
+ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'libpq gets its variables from the file');
 like($gateway->log_text, qr/"warn","message":"\\"BATCH_ENABEL\\" in \\".*\\" is not a setting of the gateway"/, 'an unknown name is reported');
 unlike($gateway->log_text, qr/\\"PGHOST\\" in/, 'but not those of libpq');
 like($gateway->log_text, qr/"message":"starting","version":"\Q$release\E"/, 'the log has the version');
