@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "config/networks.h"
 #include "log.h"
 
 /* The number of settings of the gateway; the sender has fewer. */
@@ -53,7 +54,7 @@ typedef struct Config
 	long keep_alive;	  /* seconds */
 	long query_timeout;	  /* seconds */
 	bool batch;
-	bool trust_proxy;
+	char *trust_proxy;			/* true, false, or addresses and ranges */
 	char *owner_header;			/* "": none */
 	bool strict_readiness;		/* 503 while degraded */
 	long rate_limit_per_ip;		/* a minute; -1: no limit */
@@ -80,6 +81,8 @@ typedef struct Config
 
 	/* Derived from the settings. */
 	LogLevel log_level;
+	bool trust_all;			   /* every peer is a trusted proxy */
+	Networks proxies;		   /* other ones, besides this machine */
 	char *address;			   /* host and port, as in a URL */
 	bool beyond_loopback;	   /* other hosts can connect */
 	bool auth;				   /* requests require a key */

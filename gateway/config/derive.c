@@ -12,6 +12,7 @@
 #include "config/options.h"
 #include "config/url.h"
 
+static bool derive_proxies(Config *config, Text *error);
 static bool derive_provider(const Config *config,
 							ProviderConfig *provider,
 							const char *prefix,
@@ -29,7 +30,7 @@ config_derive(Config *config, Text *error)
 		text_add_string(error, "CSP_DEFAULT_SRC must be a single line");
 		return false;
 	}
-	return config_check_sizes(config, error) &&
+	return derive_proxies(config, error) && config_check_sizes(config, error) &&
 		   derive_provider(config, &config->provider, "", error) &&
 		   derive_provider(config, &config->provider_sms, "SMS_", error) &&
 		   derive_provider(config, &config->provider_email, "EMAIL_", error) &&
@@ -48,6 +49,19 @@ config_check_sizes(const Config *config, Text *error)
 			  "API_MAX_BODY_BYTES of %ld",
 			  config->max_buffer_bytes,
 			  config->max_body_bytes);
+	return false;
+}
+
+static bool
+derive_proxies(Config *config, Text *error)
+{
+	if (option_parse_switch(config->trust_proxy, &config->trust_all) ||
+		networks_parse(config->trust_proxy, &config->proxies))
+		return true;
+	text_addf(error,
+			  "invalid value \"%s\" for TRUST_PROXY: must be true, false, or a "
+			  "list of IP addresses and ranges such as 10.0.0.0/8",
+			  config->trust_proxy);
 	return false;
 }
 

@@ -56,8 +56,9 @@ add_help(Text *out)
 		const Option *option = &options[i];
 
 		text_addf(out,
-				  option->kind == OPTION_SWITCH ? "  --[no-]%s\n"
-												: "  --%s VALUE\n",
+				  option->kind == OPTION_SWITCH	  ? "  --[no-]%s\n"
+				  : option->kind == OPTION_CHOICE ? "  --[no-]%s[=VALUE]\n"
+												  : "  --%s VALUE\n",
 				  option->flag);
 		text_addf(out, "      %s\n", option->help);
 		text_addf(out,
@@ -87,12 +88,16 @@ config_describe_option(const Config *config, const Option *option, Text *out)
 {
 	const void *value = option_value(config, option);
 	const char *source = config->source[option - options];
+	bool on;
 
 	text_add_string(out, out->length > 0 ? "," : "");
 	text_addf(out, "\"%s\":{\"value\":", option->env);
 	if (option->offset == offsetof(Config, database_url))
 		config_describe_url(config, out);
-	else if (option->kind == OPTION_TEXT)
+	else if (option->kind == OPTION_CHOICE &&
+			 option_parse_switch(*(char *const *) value, &on))
+		text_add_string(out, on ? "true" : "false");
+	else if (option_is_text(option))
 		text_add_json(out,
 					  *(char *const *) value,
 					  strlen(*(char *const *) value));

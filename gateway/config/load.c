@@ -62,9 +62,10 @@ config_free(Config *config)
 {
 	for (size_t i = 0; i < option_count; i++)
 	{
-		if (options[i].kind == OPTION_TEXT)
+		if (option_is_text(&options[i]))
 			free(*(char **) option_value(config, &options[i]));
 	}
+	free(config->proxies.list);
 	free(config->address);
 	free(config->conninfo);
 	text_free(&config->others);
@@ -96,7 +97,7 @@ read_flags(Config *config, int argc, char **argv, Text *error)
 		}
 		if (name[length] == '=')
 			value = name + length + 1;
-		else if (file || option->kind != OPTION_SWITCH)
+		else if (file || !option_is_switch(option))
 			value = argv[++i]; /* the list ends with NULL */
 		if (value == NULL)
 		{

@@ -72,7 +72,7 @@ differs(const Option *option, const Config *fresh, const Config *running)
 	const void *a = option_value(fresh, option);
 	const void *b = option_value(running, option);
 
-	if (option->kind == OPTION_TEXT)
+	if (option_is_text(option))
 		return strcmp(*(char *const *) a, *(char *const *) b) != 0;
 	if (option->kind == OPTION_SWITCH)
 		return *(const bool *) a != *(const bool *) b;
@@ -86,7 +86,7 @@ keep(const Option *option, Config *fresh, const Config *running)
 	const void *value = option_value(running, option);
 
 	fresh->source[option - options] = running->source[option - options];
-	if (option->kind == OPTION_TEXT)
+	if (option_is_text(option))
 		return keep_text(target, *(char *const *) value);
 	if (option->kind == OPTION_SWITCH)
 		*(bool *) target = *(const bool *) value;

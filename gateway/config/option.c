@@ -26,7 +26,7 @@ option_find_flag(const char *name, size_t length, bool *negated)
 
 		if (strlen(flag) == length && memcmp(flag, name, length) == 0)
 			return &options[i];
-		if (options[i].kind == OPTION_SWITCH && strlen(flag) + 3 == length &&
+		if (option_is_switch(&options[i]) && strlen(flag) + 3 == length &&
 			memcmp(name, "no-", 3) == 0 &&
 			memcmp(flag, name + 3, length - 3) == 0)
 		{
@@ -52,6 +52,7 @@ option_set(Config *config,
 	switch (option->kind)
 	{
 		case OPTION_TEXT:
+		case OPTION_CHOICE:
 			free(*(char **) target);
 			*(char **) target = strdup(value);
 			valid = *(char **) target != NULL;
@@ -73,6 +74,18 @@ option_set(Config *config,
 	if (!valid)
 		explain_refusal(option, name, value, error);
 	return valid;
+}
+
+bool
+option_is_text(const Option *option)
+{
+	return option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE;
+}
+
+bool
+option_is_switch(const Option *option)
+{
+	return option->kind == OPTION_SWITCH || option->kind == OPTION_CHOICE;
 }
 
 void *
@@ -128,7 +141,7 @@ explain_refusal(const Option *option,
 			  option->env);
 	if (option->kind == OPTION_SWITCH)
 		text_add_string(error, "must be true or false");
-	else if (option->kind == OPTION_TEXT)
+	else if (option_is_text(option))
 		text_add_string(error, "out of memory");
 	else
 		text_addf(error,

@@ -68,10 +68,11 @@ const Option options[CONFIG_OPTION_COUNT] = {
 	 SETTING(query_timeout), "seconds a database call may take"},
 	{"batch", "BATCH_ENABLED", OPTION_SWITCH, "true", 0, 0,
 	 SETTING(batch), "store concurrent webhooks in one transaction"},
-	{"trust-proxy", "TRUST_PROXY", OPTION_SWITCH, "false", 0, 0,
+	{"trust-proxy", "TRUST_PROXY", OPTION_CHOICE, "false", 0, 0,
 	 RELOADABLE(trust_proxy),
-	 "trust X-Forwarded-For and X-Real-IP from any peer, not only from\n"
-	 "      this machine"},
+	 "proxies whose X-Forwarded-For, -Proto, -Host and X-Real-IP are trusted,\n"
+	 "      besides this machine: addresses and ranges, such as\n"
+	 "      10.0.0.0/8,fd00::1; true: any peer"},
 	{"owner-header", "OWNER_HEADER", OPTION_TEXT, "", 0, 0,
 	 RELOADABLE(owner_header),
 	 "header that names the owner of a request below /v1, if its key does\n"

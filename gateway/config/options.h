@@ -16,7 +16,8 @@ typedef enum OptionKind
 	OPTION_TEXT,
 	OPTION_NUMBER,
 	OPTION_OPTIONAL, /* a number, or unset (-1) */
-	OPTION_SWITCH	 /* on or off; as a flag: --name or --no-name */
+	OPTION_SWITCH,	 /* on or off; as a flag: --name or --no-name */
+	OPTION_CHOICE	 /* on, off or a text; as a flag: --name=TEXT as well */
 } OptionKind;
 
 typedef struct Option
@@ -56,6 +57,12 @@ bool option_set(Config *config,
 				const char *value,
 				const char *source,
 				Text *error);
+
+/* Whether its value is kept as a text. */
+bool option_is_text(const Option *option);
+
+/* Whether it can be given as a flag without a value. */
+bool option_is_switch(const Option *option);
 
 /* Where an option's value is in the Config. */
 void *option_value(const Config *config, const Option *option);

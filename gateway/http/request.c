@@ -27,6 +27,7 @@ static void take_random(unsigned char *out, size_t size);
 static void read_traceparent(Request *request);
 static void read_client(Request *request);
 static bool is_loopback(const char *address);
+static bool find_client(const Request *request, char *out, size_t size);
 static bool copy_address(const char *value, char *out, size_t size);
 static bool is_persistent(const Request *request);
 static bool declares_body(const Request *request);
@@ -263,15 +264,13 @@ read_traceparent(Request *request)
 
 /*
  * The client's address. The headers count only if the peer can be trusted: it
- * is on this machine, or TRUST_PROXY is on.
+ * is on this machine, or a proxy of TRUST_PROXY.
  */
 static void
 read_client(Request *request)
 {
 	if (request_trusts_peer(request) &&
-		(copy_address(request_header(request, "X-Forwarded-For"),
-					  request->client,
-					  sizeof(request->client)) ||
+		(find_client(request, request->client, sizeof(request->client)) ||
 		 copy_address(request_header(request, "X-Real-IP"),
 					  request->client,
 					  sizeof(request->client))))
@@ -285,8 +284,10 @@ read_client(Request *request)
 bool
 request_trusts_peer(const Request *request)
 {
-	return request->gateway->config->trust_proxy ||
-		   is_loopback(request->info->remote_addr);
+	const Config *config = request->gateway->config;
+
+	return config->trust_all || is_loopback(request->info->remote_addr) ||
+		   networks_contain(&config->proxies, request->info->remote_addr);
 }
 
 static bool
@@ -294,6 +295,46 @@ is_loopback(const char *address)
 {
 	return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
 		   strncmp(address, "::ffff:127.", 11) == 0;
+}
+
+/*
+ * In X-Forwarded-For each proxy adds the address of its peer. A client can
+ * begin the list as it likes, so if the proxies are known, its address is the
+ * last one that is not a proxy's, else the first one.
+ */
+static bool
+find_client(const Request *request, char *out, size_t size)
+{
+	const struct mg_request_info *info = request->info;
+	const Networks *proxies = &request->gateway->config->proxies;
+	bool found = false;
+
+	if (proxies->count == 0)
+		return copy_address(request_header(request, "X-Forwarded-For"),
+							out,
+							size);
+	for (int i = info->num_headers - 1; i >= 0; i--)
+	{
+		const char *value = info->http_headers[i].value;
+		size_t end = strlen(value);
+
+		if (strcasecmp(info->http_headers[i].name, "X-Forwarded-For") != 0)
+			continue;
+		while (end > 0)
+		{
+			size_t start = end;
+
+			while (start > 0 && value[start - 1] != ',')
+				start--;
+			if (!copy_address(value + start, out, size))
+				return found;
+			found = true;
+			if (!is_loopback(out) && !networks_contain(proxies, out))
+				return true;
+			end = start > 0 ? start - 1 : 0;
+		}
+	}
+	return found;
 }
 
 /* Copies the first entry of a list if it is an IP address. */

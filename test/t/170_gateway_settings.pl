@@ -196,6 +196,8 @@ fails(
 	qr/API_RATE_LIMIT_PER_IP_PER_MIN/,
 	env => { API_RATE_LIMIT_PER_IP_PER_MIN => 0 });
 fails('a switch', qr/BATCH_ENABLED/, env => { BATCH_ENABLED => 'maybe' });
+fails("proxy $_", qr/TRUST_PROXY: must be true, false, or a list/, env => { TRUST_PROXY => $_ })
+  for 'proxy.example.com', '10.0.0.0/33', '10.0.0.1,2001:db8::/129', '10.0.0/8', '10.0.0.1/', '::1/-1';
 fails(
 	'percentages',
 	qr/more than 100/,

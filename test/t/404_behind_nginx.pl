@@ -100,17 +100,38 @@ is(deliver($through, $mail, $parts, 'Content-Type' => 'multipart/form-data; boun
 is(stored(), 'SM1 SM28 SM23 J1 M1@y.example a@own.example', 'all of them once');
 $gateway->stop;
 
+# If the proxies are known, a client that begins X-Forwarded-For itself gets nowhere: the last
+# address that is not a proxy's counts.
+my $proxies = '10.0.0.0/9, 192.0.2.7 2001:db8:0:8000::/49,fd00::1';
+my @chains = (
+	[ '203.0.113.1', '203.0.113.1' ], [ '203.0.113.1, 198.51.100.2', '198.51.100.2' ],
+	[ '203.0.113.1, 198.51.100.2, 10.127.255.255,192.0.2.7', '198.51.100.2' ],
+	[ '203.0.113.1, 10.128.0.0', '10.128.0.0' ], [ '203.0.113.1, 192.0.2.8', '192.0.2.8' ],
+	[ '203.0.113.1, ::ffff:10.0.0.1, 2001:db8:0:ffff::1, fd00::1, 127.0.0.1', '203.0.113.1' ],
+	[ '203.0.113.1, 2001:db8:0:7fff::1', '2001:db8:0:7fff::1' ], [ '203.0.113.1, fd00::2', 'fd00::2' ],
+	[ '10.0.0.2, 10.0.0.1', '10.0.0.2' ], [ '203.0.113.1, nonsense, 10.0.0.1', '10.0.0.1' ], [ '203.0.113.1, nonsense', '127.0.0.1' ],
+	[ '', '127.0.0.1' ], [ ',', '127.0.0.1' ], [ [ '203.0.113.1', '198.51.100.2' ], '198.51.100.2' ]);
+$gateway = MsgstoreGateway->new($node, env => { TRUST_PROXY => $proxies });
+for my $chain (@chains)
+{
+	my $answer = $gateway->get('/healthz', 'X-Forwarded-For' => $chain->[0]);
+	is($gateway->log_line($answer->{headers}{'x-request-id'})->{client}, $chain->[1], "client $chain->[1]");
+}
+$gateway->stop;
+
 # From a peer on another address only TRUST_PROXY trusts the headers.
 my $own = eval { inet_ntoa(inet_aton((split ' ', `hostname -I 2>/dev/null`)[0] // '')) } // '';
 SKIP:
 {
-	skip 'this machine has only the loopback address', 4 if $own eq '' || $own =~ /^127/;
-	for my $trust ('false', 'true')
+	my ($range, $first) = $own =~ /^((\d+)\.\d+\.)/;
+	skip 'this machine has only the loopback address', 10 if $own eq '' || $own =~ /^127/;
+	for my $setting ([ 'false', 0 ], [ 'true', 1 ], [ $own, 1 ], [ "192.0.2.1,${range}0.0/16", 1 ], [ ($first ^ 1) . '.0.0.0/8,::1', 0 ])
 	{
-		$gateway = MsgstoreGateway->new($node, flags => ['--insecure'], env => { HOST => '0.0.0.0', TRUST_PROXY => $trust });
+		my ($trust, $trusted) = @$setting;
+		$gateway = MsgstoreGateway->new($node, flags => [ '--insecure', "--trust-proxy=$trust" ], env => { HOST => '0.0.0.0' });
 		my %other = (%message, MessageSid => "SM$trust");
 		my @headers = (twilio("https://hooks.example.com$path", %other), 'X-Forwarded-Proto' => 'https');
-		is(deliver([ $own, $gateway->{port} ], $path, form(%other), @headers), $trust eq 'true' ? 200 : 403, "TRUST_PROXY=$trust");
+		is(deliver([ $own, $gateway->{port} ], $path, form(%other), @headers), $trusted ? 200 : 403, "TRUST_PROXY=$trust");
 		%other = (%other, MessageSid => "SM-$trust");
 		is(deliver([ $own, $gateway->{port} ], $path, form(%other), twilio("http://hooks.example.com$path", %other)), 200,
 			'without the headers, what the client says counts');
