@@ -41,7 +41,7 @@ FROM (VALUES
      'twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email', '2026-11-27'),
     ('sendgrid-events', 'sendgrid', '25 hours', '{POST}', false, '{}', '{}', '{}', '{}',
      '{"accepted": {"status": 200}, "refused": {"status": 200}}',
-     'twilio.com/docs/sendgrid/for-developers/tracking-events/event', NULL),
+     'twilio.com/docs/sendgrid/for-developers/tracking-events/event', '2026-11-27'),
     ('mailgun-routes', 'mailgun-form', '12 hours', '{POST}', false,
      '{message-headers,content-id-map,attachments}', '{}',
      '{signature,token,timestamp,body-plain,body-html,stripped-text,stripped-html,body-mime.text,body-mime.html,body-mime.attachments}',
