@@ -15,8 +15,8 @@ def measure(report, gateway):
     row = 'HTTP webhooks of a source, 16 connections, worker paused'
     with announced(row):
         report.add(row, 'requests/s', in_turn({
-            'not verified': lambda: load(gateway, 'none'), 'verified': lambda: load(gateway, 'github')},
-            base='not verified'))
+            'not verified': lambda: load(gateway, 'none'), 'verified': lambda: load(gateway, 'github')}),
+            base='not verified')
 
 
 def load(gateway, scheme):
