@@ -167,6 +167,9 @@ prepare_common(Transfer *transfer, const Config *config, long timeout_ms)
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	/* Else open_socket() sees the address of the environment's proxy. */
+	if (!transfer->allow_private)
+		curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	if (config->ca_file[0] != '\0' &&
 		curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file) != CURLE_OK)
 		return false;
@@ -428,9 +431,18 @@ is_private(const struct sockaddr *address)
 		if (IN6_IS_ADDR_V4MAPPED(&peer.sin6_addr) ||
 			IN6_IS_ADDR_V4COMPAT(&peer.sin6_addr))
 			return is_private4(ntohl(last));
-		/* 64:ff9b::/96 reaches IPv4 through a translator. */
+		/* 64:ff9b::/96 reaches IPv4 by a translator, 2002::/16 by a relay. */
 		if (memcmp(bytes, "\0\x64\xff\x9b\0\0\0\0\0\0\0\0", 12) == 0)
 			return is_private4(ntohl(last));
+		if (memcmp(bytes, "\x20\x02", 2) == 0)
+		{
+			memcpy(&last, bytes + 2, sizeof(last));
+			return is_private4(ntohl(last));
+		}
+		/* Local translators (RFC 8215); Teredo, which disguises IPv4. */
+		if (memcmp(bytes, "\0\x64\xff\x9b\0\x01", 6) == 0 ||
+			memcmp(bytes, "\x20\x01\0\0", 4) == 0)
+			return true;
 		return IN6_IS_ADDR_UNSPECIFIED(&peer.sin6_addr) ||
 			   IN6_IS_ADDR_LOOPBACK(&peer.sin6_addr) ||
 			   IN6_IS_ADDR_LINKLOCAL(&peer.sin6_addr) ||

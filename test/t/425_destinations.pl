@@ -121,14 +121,17 @@ $sender->stop;
 # Private addresses are refused, by whatever name.
 sql("SELECT msgstore.drop_destination('crm')");
 my %urls = (v4 => "http://127.0.0.1:$port/x", name => "http://localhost:$port/x", mapped => "http://[::ffff:127.0.0.1]:$port/x",
-	v6 => "http://[::1]:$port/x", short => "http://127.1:$port/x", any => "http://0.0.0.0:$port/x", metadata => 'http://169.254.169.254/x');
+	v6 => "http://[::1]:$port/x", nat64 => "http://[64:ff9b::7f00:1]:$port/x", local64 => "http://[64:ff9b:1::7f00:1]:$port/x",
+	six => "http://[2002:7f00:1::1]:$port/x", teredo => "http://[2001::1]:$port/x", short => "http://127.1:$port/x", any => "http://0.0.0.0:$port/x", metadata => 'http://169.254.169.254/x');
 sql("SELECT msgstore.create_destination('$_', '$urls{$_}')") for sort keys %urls;
 my $count = requests($log);
-$sender = start_sender($node);
-sql("SELECT msgstore.test_destination('$_')") for sort keys %urls;
-ok(eventually(sub { sql('SELECT count(*) FROM msgstore.list_destinations() WHERE failures > 0') == keys %urls }), 'all fail');
+# Nor through a proxy, which would reach them: what is elsewhere is called directly, in vain.
+sql("SELECT msgstore.create_destination('public', 'http://203.0.113.1:9/x', timeout => '1 second')");
+$sender = start_sender($node, env => { http_proxy => "http://127.0.0.1:$port", no_proxy => undef });
+sql("SELECT msgstore.test_destination('$_')") for 'public', sort keys %urls;
+ok(eventually(sub { sql('SELECT count(*) FROM msgstore.list_destinations() WHERE failures > 0') == 1 + keys %urls }), 'all fail');
 is(sql("SELECT string_agg(name, ' ') FROM msgstore.list_destinations() WHERE last_error !~ 'the address is private'"),
-	'', 'because their addresses are private');
+	'public', 'because their addresses are private');
 is(scalar(requests($log)), $count, 'no request was made');
 $sender->stop;
 
