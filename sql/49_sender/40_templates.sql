@@ -341,6 +341,7 @@ CREATE FUNCTION msgstore._mail_request(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
+    plain CONSTANT text := '^[^[:space:][:cntrl:]<>]+$';
     sender CONSTANT text := filling -> 'from_party' ->> 'email';
     recipients CONSTANT jsonb := (
         SELECT jsonb_agg(DISTINCT p -> 'email')
@@ -351,8 +352,11 @@ DECLARE
     mail_id CONSTANT text := format('%s@%s', filling ->> 'message_id',
         coalesce(substring(sender FROM '@([A-Za-z0-9.-]+)$'), 'localhost'));
 BEGIN
-    IF sender IS NULL OR (sender || recipients::text) ~ '[\r\n]' OR sender !~ '@' THEN
+    -- They are arguments of SMTP commands: a line break would begin another command.
+    IF sender IS NULL OR sender !~ '@' OR sender !~ plain THEN
         RETURN jsonb_build_object('problem', 'the message has no address of a sender');
+    ELSIF EXISTS (SELECT FROM jsonb_array_elements_text(recipients) r WHERE r !~ plain) THEN
+        RETURN jsonb_build_object('problem', 'the address of a recipient is invalid');
     END IF;
     RETURN jsonb_build_object(
         'url', filling ->> 'base', 'method', 'MAIL',

@@ -81,6 +81,14 @@ $mail = (requests($log))[-1];
 is($mail->{headers}{subject}, 'one Bcc: evil@z.org', 'has no other subject');
 ok(!exists $mail->{headers}{bcc} && !exists $mail->{headers}{'x-evil'}, 'and no other header');
 
+# Nor a command of SMTP.
+for my $case ([ cc => ["c\@z.org>\r\nRCPT TO:<evil\@z.org"] ], [ bcc => "c\@z.org\r\nRCPT TO:<evil\@z.org" ], [ cc => ['c@z.org> NOTIFY=NEVER'] ],
+	[ cc => ["c\@z.org\r\nMAIL FROM:<evil"] ])
+{
+	becomes(send_mail(@$case), 'failed invalid_request', "a mail whose $case->[0] is no address is refused");
+}
+is((requests($log))[-1]{headers}{subject}, 'one Bcc: evil@z.org', 'and not sent');
+
 # Files: of the payload, and those that are stored here.
 my $stored = sql("INSERT INTO msgstore.attachments (tenant_id, id, message_id, position, kind, name, media_type, size_bytes, content)
 	VALUES ('', msgstore.uuid7(), msgstore.uuid7(), 1, 'attachment', 'scan.pdf', 'application/pdf; x=y', 6, '\\x255044460d0a') RETURNING id");
@@ -95,7 +103,7 @@ for my $case ([ 'a file that is not stored', attachments => [ '/api/attachments/
 	my ($what, @fields) = @$case;
 	becomes(send_mail(@fields), 'failed invalid_request', "$what: the mail is not sent without it");
 }
-like(sql("SELECT error_message FROM msgstore.outbound_messages WHERE error_code = 'invalid_request' LIMIT 1"),
+like(sql("SELECT error_message FROM msgstore.outbound_messages WHERE error_message ~ '^attachment' LIMIT 1"),
 	qr/^attachment ".*" has no content here$/, 'and says so');
 
 # What the server answers.
