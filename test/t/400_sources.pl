@@ -173,9 +173,12 @@ my %whatsapp = (%message, MessageSid => 'SM6', From => 'whatsapp:+15551230001', 
 is(deliver('twilio', $form, form(%whatsapp), twilio($url, 'auth token', %whatsapp))->{status}, 200, 'WhatsApp');
 my %blank = (%message, MessageSid => 'SM7', Body => '');
 is(deliver('twilio', $form, form(%blank), twilio($url, 'auth token', %blank))->{status}, 200, 'a blank text');
+my %text_only = (%message, MessageSid => 'MM8', Body => 'text only', NumMedia => '0');
+is(deliver('twilio', $form, form(%text_only), twilio($url, 'auth token', %text_only))->{status}, 200, 'an mms of text only');
+is(payload('MM8')->{body}, 'text only', 'its text');
 sql('SELECT msgstore.process()');
 is(sql(q{SELECT string_agg(key || ' ' || message_count, ', ' ORDER BY key COLLATE "C") FROM msgstore.conversations}),
-	'mms:+15551230001<->+15559870001 1, sms:+15551230001<->+15559870001 5, whatsapp:+15551230001<->+15559870001 1',
+	'mms:+15551230001<->+15559870001 1, sms:+15551230001<->+15559870001 6, whatsapp:+15551230001<->+15559870001 1',
 	'conversations by channel');
 
 # Status callbacks: the error code is on the message.

@@ -69,6 +69,8 @@ my %auth = (
 my @cases = (
 	[ 'twilio', 'sms', '{"account_sid": "AC1"}', '/2010-04-01/Accounts/AC1/Messages.json', basic => {},
 		{ To => ['+18045551234'], From => ['+12016661234'], Body => ['Hi & "bye" ü'] } ],
+	[ 'twilio', 'whatsapp', '{"account_sid": "AC1"}', '/2010-04-01/Accounts/AC1/Messages.json', basic => {},
+		{ To => ['whatsapp:+18045551234'], From => ['whatsapp:+12016661234'], Body => ['Hi & "bye" ü'] } ],
 	[ 'telnyx', 'sms', '{"messaging_profile_id": "m1"}', '/v2/messages', bearer => {},
 		{ to => '+18045551234', from => '+12016661234', text => 'Hi & "bye" ü', messaging_profile_id => 'm1' } ],
 	[ 'vonage', 'sms', '{}', '/v1/messages', basic => {},
@@ -94,6 +96,7 @@ my @cases = (
 	[ 'generic', 'sms', '{}', '/', bearer => {},
 		{ id => 'ID', channel => 'sms', to => '+18045551234', from => '+12016661234', body => 'Hi & "bye" ü',
 			timestamp => '2024-11-01T14:00:00Z' } ]);
+sql("SELECT msgstore.create_source('whatsapp', 'whatsapp-cloud', 'secret')");
 my $sender = start_sender($node);
 for my $case (@cases)
 {
@@ -102,7 +105,7 @@ for my $case (@cases)
 	account('a', $provider, $channel, options => "'$options'");
 	my $id = send_message($channel, body => 'Hi & "bye" ü',
 		$channel eq 'email' ? (from => 'a@x.org', to => 'Ann <b@y.org>', subject => 'Hello') : (),
-		timestamp => '2024-11-01T14:00:00Z', idempotency => $provider, %$fields);
+		timestamp => '2024-11-01T14:00:00Z', idempotency => "$provider $channel", %$fields);
 	becomes($id, 'sent', "$provider: sent");
 	my $request = (requests($log))[-1];
 	my $body = $request->{body};
