@@ -29,6 +29,29 @@ BEGIN
 END
 $$;
 
+-- What every claim of a sender checks first.
+CREATE FUNCTION msgstore._check_claim(sender_id text, argument text, most int)
+    RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM msgstore._check_scope_here();
+    PERFORM msgstore._check_text('sender_id', sender_id, 255);
+    IF most IS NULL OR most < 1 THEN
+        RAISE EXCEPTION '% % is not positive', argument, most
+            USING ERRCODE = 'MS400';
+    END IF;
+END
+$$;
+
+-- A second after that many failures in a row, then doubled with each.
+CREATE FUNCTION msgstore._rest_after(failures int, free int, longest interval)
+    RETURNS interval
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
+    RETURN CASE WHEN failures < free THEN interval '0'
+                ELSE least(interval '1 second' * 2 ^ least(failures - free, 20), longest) END;
+
 -- Expensive, so that the planner checks it last, and only for messages that
 -- nothing else holds back.
 CREATE FUNCTION msgstore._has_provider(tenant_id text, message_id uuid)
@@ -196,12 +219,7 @@ DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
     due timestamptz;
 BEGIN
-    PERFORM msgstore._check_scope_here();
-    PERFORM msgstore._check_text('sender_id', claim_outbound.sender_id, 255);
-    IF max_messages IS NULL OR max_messages < 1 THEN
-        RAISE EXCEPTION 'max_messages % is not positive', max_messages
-            USING ERRCODE = 'MS400';
-    END IF;
+    PERFORM msgstore._check_claim(claim_outbound.sender_id, 'max_messages', max_messages);
     PERFORM msgstore.reap_outbound();
     due := clock_timestamp();
 
@@ -305,6 +323,8 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._wake_senders() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._watch_outbox() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_text(text, text, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_claim(text, text, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._rest_after(int, int, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._has_provider(text, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_on_channel(text, uuid, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._fail_outbound(text, uuid, text, text, text, interval, boolean) FROM PUBLIC;
@@ -319,6 +339,10 @@ COMMENT ON FUNCTION msgstore._watch_outbox() IS
     'Has the worker look up the next retry or lease expiry of the outbox once this transaction commits';
 COMMENT ON FUNCTION msgstore._check_text(text, text, int) IS
     'Raises MS400 if the value of the field is missing, blank or too long';
+COMMENT ON FUNCTION msgstore._check_claim(text, text, int) IS
+    'Raises MS400 if a claim has no valid sender, or a limit that is not positive';
+COMMENT ON FUNCTION msgstore._rest_after(int, int, interval) IS
+    'Returns how long to rest after that many failures in a row: not at all before the first that counts (free), then a second, doubled with each further failure';
 COMMENT ON FUNCTION msgstore._has_provider(text, uuid) IS
     'Returns whether the channel of the message has a provider';
 COMMENT ON FUNCTION msgstore._is_on_channel(text, uuid, text[]) IS

@@ -348,6 +348,22 @@ BEGIN
 END
 $$;
 
+-- A report without a sender is believed: it comes from a person.
+CREATE FUNCTION msgstore._check_holder(message uuid, holder text, sender text)
+    RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF sender IS NOT NULL AND holder IS DISTINCT FROM sender THEN
+        RAISE EXCEPTION 'message "%" is %', message,
+            coalesce('claimed by sender "' || holder || '"', 'not claimed')
+            USING ERRCODE = 'MS409',
+                  DETAIL = format('Sender "%s" does not hold the claim.', sender);
+    END IF;
+END
+$$;
+
 CREATE FUNCTION msgstore.send_failed(
     message_id uuid,
     error_code text,
@@ -379,12 +395,7 @@ BEGIN
             USING ERRCODE = 'MS409',
                   DETAIL = 'It is a dead letter, or its channel had no provider when it was stored.';
     END IF;
-    IF sender_id IS NOT NULL AND held.holder IS DISTINCT FROM sender_id THEN
-        RAISE EXCEPTION 'message "%" is %', message_id,
-            coalesce('claimed by sender "' || held.holder || '"', 'not claimed')
-            USING ERRCODE = 'MS409',
-                  DETAIL = format('Sender "%s" does not hold the claim.', sender_id);
-    END IF;
+    PERFORM msgstore._check_holder(message_id, held.holder, sender_id);
 
     dead := msgstore._fail_outbound(
         held.tenant_id, message_id, error_code, coalesce(error_message, ''),
@@ -408,6 +419,7 @@ REVOKE ALL ON FUNCTION msgstore._meet_in_thread(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._move_to_channel(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._take_over_callbacks(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.sent(uuid, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_holder(uuid, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.send_failed(uuid, text, text, text, boolean) FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._later_status(text, text) IS
@@ -426,5 +438,7 @@ COMMENT ON FUNCTION msgstore._take_over_callbacks(text, text, text) IS
     'Moves the callbacks recorded without a tenant to the tenant that owns the message';
 COMMENT ON FUNCTION msgstore.sent(uuid, text, text) IS
     'Reports that the message was sent and what id the provider assigned to it, and removes it from the outbox. Returns the status of the message; repeating the report changes nothing. Raises MS400 for an invalid argument, MS404 if there is no such outbound message, MS409 if it was sent under another id, the id belongs to another message, or another sender holds the lease';
+COMMENT ON FUNCTION msgstore._check_holder(uuid, text, text) IS
+    'Raises MS409 if another sender, or none, holds the lease of the message';
 COMMENT ON FUNCTION msgstore.send_failed(uuid, text, text, text, boolean) IS
     'Reports a failed attempt to send the message. permanent: do not retry. Returns queued if it will be retried, failed if it became a dead letter. Raises MS400 for an invalid argument, MS404 if there is no such outbound message, MS409 if it was sent, is not in the outbox, or is not leased by this sender';

@@ -45,13 +45,6 @@ CREATE FUNCTION msgstore._postpone(tenant text, message uuid, until timestamptz)
     WHERE o.tenant_id = tenant AND o.message_id = message
     $$;
 
--- After three failures in a row the account rests: a second, doubled up to a minute.
-CREATE FUNCTION msgstore._account_rest(failures int) RETURNS interval
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE
-    RETURN CASE WHEN failures < 3 THEN interval '0'
-                ELSE least(interval '1 second' * 2 ^ (least(failures, 20) - 3),
-                           interval '1 minute') END;
-
 -- Returns when the account lets the message through: null for now. At a rate, a
 -- message takes its turn when it comes due; until then it has a place in the queue,
 -- which ends at queued_until. The caller has locked the account. waited: the message
@@ -242,7 +235,6 @@ $$;
 REVOKE ALL ON FUNCTION msgstore._account_for(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_uncertain(text, uuid, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._postpone(text, uuid, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._account_rest(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._account_turn(msgstore.accounts, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._build_request(msgstore.messages, jsonb, msgstore.accounts) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._account_channels() FROM PUBLIC;
@@ -254,8 +246,6 @@ COMMENT ON FUNCTION msgstore._is_uncertain(text, uuid, text) IS
     'Returns whether a message whose sender is gone is left to a person, because its provider may have it';
 COMMENT ON FUNCTION msgstore._postpone(text, uuid, timestamptz) IS
     'Ends the lease of a message, which can be claimed again from then on. Counts no attempt';
-COMMENT ON FUNCTION msgstore._account_rest(int) IS
-    'Returns how long an account rests after that many failures in a row';
 COMMENT ON FUNCTION msgstore._account_turn(msgstore.accounts, boolean) IS
     'Returns until when a message must wait for its account, by a pause or the rate; null if it can be sent now';
 COMMENT ON FUNCTION msgstore._build_request(msgstore.messages, jsonb, msgstore.accounts) IS

@@ -119,7 +119,7 @@ BEGIN
         -- From three failures on, paused_until is the end of the probe.
         paused_until = greatest(
             CASE WHEN a.failures < 3 THEN a.paused_until END,
-            clock_timestamp() + greatest(rest, msgstore._account_rest(a.failures + 1)))
+            clock_timestamp() + greatest(rest, msgstore._rest_after(a.failures + 1, 3, '1 minute')))
     WHERE a.tenant_id = tenant AND a.name = account
     RETURNING a.paused_until INTO ends;
     RETURN coalesce(ends, clock_timestamp());
@@ -201,12 +201,8 @@ BEGIN
         PERFORM msgstore._note_success(used.tenant_id, used.name);
         RETURN told;
     END IF;
-    IF held.holder IS DISTINCT FROM record_answer.sender_id THEN
-        RAISE EXCEPTION 'message "%" is %', record_answer.message_id,
-            coalesce('claimed by sender "' || held.holder || '"', 'not claimed')
-            USING ERRCODE = 'MS409',
-                  DETAIL = format('Sender "%s" does not hold the claim.', record_answer.sender_id);
-    END IF;
+    PERFORM msgstore._check_holder(
+        record_answer.message_id, held.holder, record_answer.sender_id);
     IF outcome IN ('failed', 'uncertain') THEN
         told := msgstore.send_failed(
             record_answer.message_id, CASE outcome WHEN 'uncertain' THEN 'uncertain' ELSE code END,

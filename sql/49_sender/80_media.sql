@@ -71,12 +71,7 @@ DECLARE
     used msgstore.accounts;
     api msgstore.provider_apis;
 BEGIN
-    PERFORM msgstore._check_scope_here();
-    PERFORM msgstore._check_text('sender_id', claim_media.sender_id, 255);
-    IF max_files IS NULL OR max_files < 1 THEN
-        RAISE EXCEPTION 'max_files % is not positive', coalesce(max_files::text, 'null')
-            USING ERRCODE = 'MS400';
-    END IF;
+    PERFORM msgstore._check_claim(claim_media.sender_id, 'max_files', max_files);
     again := false;
     timeout_ms := extract(epoch FROM time_limit) * 1000;
     FOR file IN

@@ -69,12 +69,8 @@ DECLARE
     document jsonb;
     skipped boolean := false;
 BEGIN
-    PERFORM msgstore._check_scope_here();
-    PERFORM msgstore._check_text('sender_id', claim_notifications.sender_id, 255);
-    IF max_notifications IS NULL OR max_notifications < 1 THEN
-        RAISE EXCEPTION 'max_notifications % is not positive', max_notifications
-            USING ERRCODE = 'MS400';
-    END IF;
+    PERFORM msgstore._check_claim(
+        claim_notifications.sender_id, 'max_notifications', max_notifications);
     PERFORM msgstore._spread_news();
     FOR one IN
         SELECT n.* FROM msgstore.notifications n
@@ -173,8 +169,8 @@ BEGIN
     UPDATE msgstore.destinations d
     SET failures = d.failures + 1, last_error = reason,
         paused = d.paused OR record_notification.status = 410,
-        paused_until = CASE WHEN d.failures >= 9 THEN clock_timestamp() + least(
-            interval '1 second' * 2 ^ (least(d.failures, 30) - 9), interval '1 hour') END
+        paused_until = clock_timestamp() + nullif(
+            msgstore._rest_after(d.failures + 1, 10, '1 hour'), '0')
     WHERE d.tenant_id = one.tenant_id AND d.name = one.destination;
     UPDATE msgstore.notifications n
     SET attempt_count = n.attempt_count + 1, last_error = reason, sender_id = NULL,
