@@ -215,9 +215,13 @@ my %killed = map { ($_->[0] => 0) } @kill;
 my $count = 0;
 my $start = time;
 my $next = 0;
-while (sysread $progress, my $bytes, 65536)
+while (1)
 {
-	$count += length $bytes;
+	my $got = sysread $progress, my $bytes, 65536;
+	next if !defined $got && $!{EINTR};
+	die "cannot read the progress: $!" if !defined $got;
+	last if $got == 0;
+	$count += $got;
 	next if $next >= $kills || $count < ($next + 1) * @queue / ($kills + 1);
 	my ($what, $code) = @{ $kill[ $next++ % @kill ] };
 	$code->();

@@ -2,6 +2,7 @@
 # no crash loses or doubles a message.
 use strict;
 use warnings FATAL => 'all';
+use utf8;
 
 use FindBin;
 use lib "$FindBin::Bin/..";
@@ -37,7 +38,7 @@ sub send_message
 	my ($channel, %fields) = @_;
 	my %all = (from => '+12016661234', to => '+18045551234', body => 'text ' . ++$serial,
 		timestamp => '2024-11-01T14:00:00Z', %fields);
-	my $payload = JSON::PP->new->canonical->encode(\%all);
+	my $payload = JSON::PP->new->ascii->canonical->encode(\%all);
 	return sql("SELECT message_id FROM msgstore.send('$channel', \$payload\$$payload\$payload\$)");
 }
 
