@@ -14,10 +14,11 @@ use HTTP::Tiny;
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
+use MsgstoreServer qw(eventually);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More ();
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 our @EXPORT = qw(start_cluster fail_on_marked sms email inbound_sms inbound_email
   decode eventually);
@@ -117,20 +118,6 @@ sub escape
 	my ($text) = @_;
 	$text =~ s/([^A-Za-z0-9._-])/sprintf '%%%02X', ord $1/ge;
 	return $text;
-}
-
-# Calls the code until it returns true; returns its last result.
-sub eventually
-{
-	my ($code, $seconds) = @_;
-	my $end = time + ($seconds // DEADLINE);
-	my $result;
-	until ($result = $code->())
-	{
-		last if time > $end;
-		sleep 0.02;
-	}
-	return $result;
 }
 
 sub log_text { return -e $_[0]{log} ? slurp_file($_[0]{log}) : '' }

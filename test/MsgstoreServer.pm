@@ -15,8 +15,8 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_server add_database eventually stays settled worker_pids
-  wait_for_workers wait_for_processed wait_for_restart violations count_of
-  log_of);
+  set_workers wait_for_workers wait_for_processed wait_for_restart violations
+  count_of log_of);
 
 # How long stays() watches.
 use constant WATCHED_SECONDS => 2;
@@ -165,7 +165,7 @@ sub eventually
 	until ($result = $code->())
 	{
 		last if time > $end;
-		sleep 0.05;
+		sleep 0.02;
 	}
 	return $result;
 }
@@ -209,6 +209,17 @@ sub worker_pids
 		'postgres', "SELECT pid FROM pg_stat_activity
 		WHERE backend_type = 'msgstore worker' AND datname = '$database'
 			AND application_name LIKE 'msgstore worker%' ORDER BY pid");
+}
+
+# Sets the number of workers for each database. Tests that these databases get so
+# many; returns the pids of their workers.
+sub set_workers
+{
+	my ($node, $n, @databases) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
+	$node->reload;
+	return map { wait_for_workers($node, $_, $n) } @databases;
 }
 
 # A test: waits until the database has this number of workers.

@@ -68,15 +68,7 @@ wait_for_workers($node, 'cast1', 1, 'and has a worker');
 is(scalar worker_pids($node, 'mold'), 0, 'the template itself has none');
 
 # A reload is enough to change the number of workers.
-sub set_workers
-{
-	my ($n) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
-	$node->reload;
-	wait_for_workers($node, $_, $n, "$n workers in $_ after the reload")
-	  for qw(one two cast1);
-}
-set_workers(0);
+set_workers($node, 0, qw(one two cast1));
 $node->safe_psql('one', "SELECT ingest_many('c', 10)");
 stays(sub { count_of($node, 'one', 'msgstore.event_queue') },
 	10, 'without a worker events wait');
@@ -84,11 +76,11 @@ is($node->safe_psql('one',
 		"SELECT DISTINCT status FROM msgstore.inbound_events
 		WHERE provider_message_id LIKE 'c%'"),
 	'received', 'and have status received');
-set_workers(1);
+set_workers($node, 1, qw(one two cast1));
 wait_for_processed($node, 'one', 'a new worker processes the waiting events');
 
 # With too few background workers, the log says so once, with a hint.
-set_workers(0);
+set_workers($node, 0, qw(one two cast1));
 my $offset = -s $node->logfile;
 $node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 64');
 $node->reload;
@@ -132,7 +124,7 @@ is($node->safe_psql('one', 'SELECT count(DISTINCT pid) FROM doers'),
 is(violations($node, 'one'), '', 'all invariants hold');
 
 # Workers beyond the setting exit without an error.
-set_workers(1);
+set_workers($node, 1, qw(one two cast1));
 unlike(log_of($node, $offset), qr/FATAL|PANIC|terminated by|exit code/,
 	'workers exit without an error');
 

@@ -125,16 +125,12 @@ is(count_of($node, 'store', 'msgstore.messages'), 606, 'all events are processed
 sub given_back
 {
 	my ($how, $give_back) = @_;
-	$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 0');
-	$node->reload;
-	wait_for_workers($node, 'store', 0);
+	set_workers($node, 0, 'store');
 	sql("SELECT ingest_many('$how', 5)");
 	my $session = $node->background_psql('store');
 	my $session_pid = $session->query_safe('SELECT pg_backend_pid()');
 	$session->query_safe('BEGIN; SAVEPOINT before; SELECT msgstore.process()');
-	$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 1');
-	$node->reload;
-	($pid) = wait_for_workers($node, 'store', 1);
+	($pid) = set_workers($node, 1, 'store');
 	ok( eventually(
 			sub { worker("state = 'idle' AND wait_event_type = 'Extension'") eq 't' }),
 		'the worker sleeps');

@@ -153,9 +153,7 @@ EXECUTE FUNCTION refuse();
 SQL
 set_to(purge_payloads_after => '1s', purge_events_after => '2s', purge_dead_letters_after => '3s',
 	purge_batch_size => 50);
-$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 2');
-$node->reload;
-wait_for_workers($node, 'store', 2);
+set_workers($node, 2, 'store');
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my @sessions;
@@ -230,9 +228,7 @@ ok( $node->poll_query_until('store', 'SELECT count(*) = 0 FROM msgstore.event_lo
 set_to(purge_events_after => 0);
 
 # A dump keeps the rows of these tables; installed_objects is filled by the restore.
-$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 0');
-$node->reload;
-wait_for_workers($node, 'store', 0);
+set_workers($node, 0, 'store');
 
 # A pass of several batches is followed by the next one as soon as that is due.
 set_to(purge_events_after => '1h', purge_batch_size => 4);

@@ -228,9 +228,7 @@ $node->safe_psql('postgres', 'ALTER DATABASE store RESET msgstore.tenant_id');
 
 # A commit during a handler that sleeps still wakes the worker, although the
 # handler waits on the same latch and resets it.
-$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 1');
-$node->reload;
-wait_for_workers($node, 'store', 1);
+set_workers($node, 1, 'store');
 sql("CREATE TABLE alarms (id text);
 	CREATE FUNCTION nap(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 	\$\$ BEGIN

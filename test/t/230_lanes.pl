@@ -20,14 +20,6 @@ my $scratch = PostgreSQL::Test::Utils::tempdir;
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-sub set_workers
-{
-	my ($n) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
-	$node->reload;
-	return;
-}
-
 # Records which worker applied an event of which lane. By a trigger: a worker that
 # is terminated in a handler counts an attempt.
 sql(<<'SQL');
@@ -101,9 +93,9 @@ sub under_load
 }
 my @numbers = (1, 4, 2, 3, 1, 0, 4);
 my $turn = 0;
-under_load('number of workers changed', sub { set_workers($numbers[ $turn++ % @numbers ]) },
-	sub { set_workers(1) if $numbers[ ($turn - 1) % @numbers ] == 0 });
-set_workers(4);
+under_load('number of workers changed', sub { set_workers($node, $numbers[ $turn++ % @numbers ]) },
+	sub { set_workers($node, 1) if $numbers[ ($turn - 1) % @numbers ] == 0 });
+set_workers($node, 4);
 wait_for_workers($node, 'store', 4);
 under_load('workers terminated', sub {
 		my @pids = worker_pids($node, 'store');
@@ -116,18 +108,18 @@ is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'no failed attempt is
 wait_for_workers($node, 'store', 4);
 for my $round (1 .. 3)
 {
-	set_workers(0);
+	set_workers($node, 0);
 	wait_for_workers($node, 'store', 0);
 	sql("SELECT ingest_many('rest-$round-$_-', 500, 200)") for 1 .. 4;
-	set_workers(4);
+	set_workers($node, 4);
 	eventually(sub { count_of($node, 'store', 'msgstore.event_queue') < 2000 });
-	set_workers(1);
+	set_workers($node, 1);
 	wait_for_processed($node, 'store', 'the last worker does what the others left', 30);
 }
 
 # The same if the remaining worker is asleep when the other one stops: all
 # events are in the lanes of the other, which is slow.
-set_workers(2);
+set_workers($node, 2);
 wait_for_workers($node, 'store', 2);
 sql("CREATE FUNCTION linger(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 	\$\$ BEGIN PERFORM pg_sleep(0.02); END \$\$;
@@ -139,18 +131,18 @@ for my $rank (0, 1)
 	sql("SELECT count(*) FROM generate_series(1, 200) i,
 			LATERAL (SELECT '+1804666' || i) o (other), msgstore.ingest('sms', event('odd-$rank-' || i, other))
 		WHERE msgstore._lane('', 'sms', other, '+12016661234') % 2 = 1");
-	set_workers(1);
+	set_workers($node, 1);
 	wait_for_workers($node, 'store', 1);
 	wait_for_processed($node, 'store', 'a sleeping worker takes over the lanes', 20);
 	is(sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore worker'
 			AND datname = 'store'"), $kept, 'and it is the same process');
-	set_workers(2);
+	set_workers($node, 2);
 	wait_for_workers($node, 'store', 2);
 }
 sql("SELECT msgstore.remove_handler('sms', 'linger')");
 
 # A worker that crashes makes the server restart; then all events are processed.
-set_workers(4);
+set_workers($node, 4);
 wait_for_workers($node, 'store', 4);
 sql("SELECT ingest_many('killed-$_-', 500, 200)") for 1 .. 4;
 my ($victim) = worker_pids($node, 'store');

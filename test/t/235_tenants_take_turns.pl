@@ -24,14 +24,6 @@ sub ingest
 			FROM generate_series(s, least(s + 999, $until)) i))");
 }
 
-sub set_workers
-{
-	my ($n) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
-	$node->reload;
-	return;
-}
-
 # Some tenants come before, some after the one with the backlog in the order of
 # names.
 is(ingest('m', 1, 100_000), 100_000, 'one tenant has a backlog');
@@ -57,7 +49,7 @@ is(sql("SELECT string_agg(tenant, ',' ORDER BY tenant)
 	'a,m,z', 'so have claims of one event, one after the other');
 
 # With a worker running, for a tenant before and one after the backlog's.
-set_workers(1);
+set_workers($node, 1);
 wait_for_workers($node, 'store', 1);
 for my $tenant (qw(c x))
 {
@@ -75,7 +67,7 @@ for my $tenant (qw(c x))
 cmp_ok(sql("SELECT count(*) FROM msgstore.event_queue"), '>', 0, 'while the backlog lasts');
 
 # More tenants than the size of a batch, and than places that a search keeps.
-set_workers(0);
+set_workers($node, 0);
 wait_for_workers($node, 'store', 0);
 # Discard the backlog.
 sql('TRUNCATE msgstore.event_log, msgstore.event_queue, msgstore.event_claims,
@@ -92,7 +84,7 @@ sql("DO \$\$ BEGIN
 is(sql("SELECT sum(msgstore.process(500)) FROM generate_series(1, 3)"), 1500, 'three batches');
 is(sql("SELECT max(n) FROM (SELECT count(*) AS n FROM msgstore.messages GROUP BY tenant_id) m"), 1,
 	'of one session are of different tenants');
-set_workers(1);
+set_workers($node, 1);
 ok(eventually(sub { sql('SELECT NOT EXISTS (SELECT FROM msgstore.event_queue)') eq 't' }),
 	'a worker gets to all of them');
 is(violations($node, 'store'), '', 'nothing is out of place');

@@ -153,9 +153,7 @@ sql('DROP TRIGGER obey ON msgstore.messages');
 
 # The same with several workers, of which one settles what the others leave; and
 # in a channel with strict_order.
-$node->safe_psql('postgres', 'ALTER SYSTEM SET msgstore.workers = 4');
-$node->reload;
-wait_for_workers($node, 'store', 4);
+set_workers($node, 4, 'store');
 sql("UPDATE msgstore.channels SET strict_order = true WHERE name = 'sms';
 	SELECT msgstore.add_handler('sms', 'handle')");
 meet('four', 'with four workers and strict_order', $suicide, deadly => 3);

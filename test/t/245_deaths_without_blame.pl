@@ -26,24 +26,15 @@ my $directory = $node->data_dir . '/pg_stat_tmp';
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-sub set_workers
-{
-	my ($n) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
-	$node->reload;
-	wait_for_workers($node, 'store', $n);
-	return;
-}
-
 # Returns the bytes of WAL that it takes to process 2000 events.
 sub cost
 {
 	my ($name) = @_;
 	my $position = "SELECT pg_current_wal_insert_lsn() - '0/0'";
-	set_workers(0);
+	set_workers($node, 0, 'store');
 	sql("SELECT ingest_many('$name-', 2000, 50)");
 	my $before = settled(sub { sql($position) });
-	set_workers(1);
+	set_workers($node, 1, 'store');
 	wait_for_processed($node, 'store', "$name: events are processed");
 	return settled(sub { sql($position) }) - $before;
 }

@@ -20,15 +20,6 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql('store', $_[0]) }
 
-sub set_workers
-{
-	my ($n) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET msgstore.workers = $n");
-	$node->reload;
-	return wait_for_workers($node, 'store', $n);
-}
-
 sql(<<'SQL');
 UPDATE msgstore.channels SET strict_order = true WHERE name = 'sms';
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('chat', 'phone');
@@ -74,11 +65,11 @@ for my $channel (qw(sms chat))
 		{
 			my $how = "$channel, $work, $end";
 			my $id = 'e' . ++$round;
-			set_workers(0);
+			set_workers($node, 0, 'store');
 			sql("SELECT put('$channel', 1000, '$id')");
 			sql("SELECT FROM msgstore.claim('before')") if $work =~ /complete|fail/;
 			sql("BEGIN; $work{$work}; PREPARE TRANSACTION 'work'");
-			set_workers(2);
+			set_workers($node, 2, 'store');
 
 			# The claim expires, but it is not known whether it was completed.
 			sql("SELECT put('$channel', $elsewhere, '$id-other')");
@@ -112,10 +103,10 @@ is( count_of($node, 'store', 'msgstore.event_claims')
 
 # The end of the transaction wakes a worker, which does not find the event by
 # chance.
-set_workers(0);
+set_workers($node, 0, 'store');
 sql("SELECT put('sms', 1000, 'prompt')");
 sql("BEGIN; SELECT msgstore.process(); PREPARE TRANSACTION 'work'");
-set_workers(1);
+set_workers($node, 1, 'store');
 stays(sub { status_of('prompt') }, 'received', 'the event is not touched for a while');
 sql("ROLLBACK PREPARED 'work'");
 ok(eventually(sub { status_of('prompt') eq 'processed' }, 1),
