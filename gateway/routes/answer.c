@@ -37,7 +37,7 @@ answer_row(Request *request,
 void
 answer_list(Request *request, const char *sql)
 {
-	ListQuery query;
+	ListQuery query = {0};
 
 	if (read_list_query(request, &query))
 		answer_row(request,

@@ -103,7 +103,7 @@ post_response_cancel(Request *request)
 void
 get_responses(Request *request)
 {
-	ListQuery query;
+	ListQuery query = {0};
 	char model[CURSOR_MAX + 1];
 	char status[64];
 	char background[BOOLEAN_MAX + 1];
