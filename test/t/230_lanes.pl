@@ -73,7 +73,7 @@ sub under_load
 	sql('TRUNCATE applied');
 	my $stored = -count_of($node, 'store', 'msgstore.event_log');
 	my $load = IPC::Run::start(
-		[ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', 8, '-R', 200,
+		[ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', 5, '-R', 200,
 			'-f', "$scratch/load.sql", '-h', $node->host, '-p', $node->port, 'store' ],
 		'>', \my $out, '2>', \my $err);
 	while (!eventually(sub { $load->pump_nb; !$load->pumpable }, 0.3))
@@ -95,8 +95,7 @@ my @numbers = (1, 4, 2, 3, 1, 0, 4);
 my $turn = 0;
 under_load('number of workers changed', sub { set_workers($node, $numbers[ $turn++ % @numbers ]) },
 	sub { set_workers($node, 1) if $numbers[ ($turn - 1) % @numbers ] == 0 });
-set_workers($node, 4);
-wait_for_workers($node, 'store', 4);
+set_workers($node, 4, 'store');
 under_load('workers terminated', sub {
 		my @pids = worker_pids($node, 'store');
 		sql("SELECT pg_terminate_backend($pids[ rand @pids ])") if @pids;
@@ -108,8 +107,7 @@ is(count_of($node, 'store', 'msgstore.event_failures'), 0, 'no failed attempt is
 wait_for_workers($node, 'store', 4);
 for my $round (1 .. 3)
 {
-	set_workers($node, 0);
-	wait_for_workers($node, 'store', 0);
+	set_workers($node, 0, 'store');
 	sql("SELECT ingest_many('rest-$round-$_-', 500, 200)") for 1 .. 4;
 	set_workers($node, 4);
 	eventually(sub { count_of($node, 'store', 'msgstore.event_queue') < 2000 });
@@ -119,8 +117,7 @@ for my $round (1 .. 3)
 
 # The same if the remaining worker is asleep when the other one stops: all
 # events are in the lanes of the other, which is slow.
-set_workers($node, 2);
-wait_for_workers($node, 'store', 2);
+set_workers($node, 2, 'store');
 sql("CREATE FUNCTION linger(m msgstore.messages) RETURNS void LANGUAGE plpgsql AS
 	\$\$ BEGIN PERFORM pg_sleep(0.02); END \$\$;
 	SELECT msgstore.add_handler('sms', 'linger')");
@@ -131,19 +128,16 @@ for my $rank (0, 1)
 	sql("SELECT count(*) FROM generate_series(1, 200) i,
 			LATERAL (SELECT '+1804666' || i) o (other), msgstore.ingest('sms', event('odd-$rank-' || i, other))
 		WHERE msgstore._lane('', 'sms', other, '+12016661234') % 2 = 1");
-	set_workers($node, 1);
-	wait_for_workers($node, 'store', 1);
+	set_workers($node, 1, 'store');
 	wait_for_processed($node, 'store', 'a sleeping worker takes over the lanes', 20);
 	is(sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore worker'
 			AND datname = 'store'"), $kept, 'and it is the same process');
-	set_workers($node, 2);
-	wait_for_workers($node, 'store', 2);
+	set_workers($node, 2, 'store');
 }
 sql("SELECT msgstore.remove_handler('sms', 'linger')");
 
 # A worker that crashes makes the server restart; then all events are processed.
-set_workers($node, 4);
-wait_for_workers($node, 'store', 4);
+set_workers($node, 4, 'store');
 sql("SELECT ingest_many('killed-$_-', 500, 200)") for 1 .. 4;
 my ($victim) = worker_pids($node, 'store');
 kill 'KILL', $victim;

@@ -49,8 +49,7 @@ is(sql("SELECT string_agg(tenant, ',' ORDER BY tenant)
 	'a,m,z', 'so have claims of one event, one after the other');
 
 # With a worker running, for a tenant before and one after the backlog's.
-set_workers($node, 1);
-wait_for_workers($node, 'store', 1);
+set_workers($node, 1, 'store');
 for my $tenant (qw(c x))
 {
 	ingest($tenant, 1, 1);
@@ -67,8 +66,7 @@ for my $tenant (qw(c x))
 cmp_ok(sql("SELECT count(*) FROM msgstore.event_queue"), '>', 0, 'while the backlog lasts');
 
 # More tenants than the size of a batch, and than places that a search keeps.
-set_workers($node, 0);
-wait_for_workers($node, 'store', 0);
+set_workers($node, 0, 'store');
 # Discard the backlog.
 sql('TRUNCATE msgstore.event_log, msgstore.event_queue, msgstore.event_claims,
 	msgstore.messages, msgstore.conversation_rows,
