@@ -123,7 +123,7 @@ for my $name (sort keys %scripts)
 	push @load, '-f', "$directory/$name.sql\@" . ($name eq 'store' ? 3 : 1);
 }
 my ($now, @wrong);
-for my $round (1 .. 20)
+for my $round (1 .. 10)
 {
 	PostgreSQL::Test::Utils::system_or_bail(@load, 'store');
 	$now = gauges();
