@@ -278,6 +278,35 @@ sub post_bytes
 	  . "\r\n$body";
 }
 
+# Makes the server wait for a synchronous standby that there is not. The wait begins
+# when the checkpointer has read the setting, so webhooks are sent until the commit of
+# one waits. Cancels the wait; returns the id of the webhook and its answer.
+sub post_without_standby
+{
+	my ($self, $node, $database, %headers) = @_;
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'\n");
+	$node->reload;
+	for my $n (1 .. 1000)
+	{
+		my $socket = $self->connection;
+		my $select = IO::Select->new($socket);
+		syswrite_all($socket, post_bytes('/api/webhooks/sms', inbound_sms("unsafe$n"), %headers));
+		my $cancelled;
+		do
+		{
+			$cancelled = $node->safe_psql('postgres', qq{
+				SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+				WHERE wait_event = 'SyncRep' AND datname = '$database' AND backend_type = 'client backend'});
+		} until $cancelled || $select->can_read(0.1);
+		my $answer = $self->read_answer($socket);
+		next if !$cancelled;
+		$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+		$node->reload;
+		return ("unsafe$n", $answer);
+	}
+	die 'no commit waits for a standby';
+}
+
 # Sends all requests before it reads the first answer.
 sub parallel
 {
