@@ -83,6 +83,25 @@ CREATE FUNCTION msgstore._any_tenant_moves() RETURNS boolean
                    WHERE starts_with(p, 'msgstore_tenant_'))
     $$;
 
+-- A router has published: it would undo what is changed here. The router has a
+-- function of this name that does nothing.
+CREATE FUNCTION msgstore._check_settings_here() RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    slot CONSTANT int := (
+        SELECT n.slot FROM msgstore.node_state n WHERE n.settings_version > 0);
+BEGIN
+    IF slot IS NOT NULL THEN
+        RAISE EXCEPTION 'the settings of slot % are kept by the router', slot
+            USING ERRCODE = 'MS421',
+                  DETAIL = 'API keys, limits and sources of a cluster are changed on its router, which would undo a change in a slot.',
+                  HINT = 'Call the function on the router, and then msgstore.publish().';
+    END IF;
+END
+$$;
+
 -- The router has the same function.
 CREATE FUNCTION msgstore.default_slot(tenant text, slots int) RETURNS int
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -99,6 +118,7 @@ REVOKE ALL ON FUNCTION msgstore._check_scope_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_all_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_elsewhere(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._any_tenant_moves() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_settings_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.default_slot(text, int) FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.node_state IS
@@ -139,5 +159,7 @@ COMMENT ON FUNCTION msgstore._is_elsewhere(text) IS
     'Returns whether claims and periodic tasks must leave the rows of the tenant alone: it belongs to another slot or is fenced';
 COMMENT ON FUNCTION msgstore._any_tenant_moves() IS
     'Returns whether a tenant is fenced in this database, or being copied to it';
+COMMENT ON FUNCTION msgstore._check_settings_here() IS
+    'Raises MS421 if this database is a slot and a router has published its settings';
 COMMENT ON FUNCTION msgstore.default_slot(text, int) IS
     'Returns the slot of a tenant without an exception: the first 8 bytes of the SHA-256 digest of its name in UTF-8, without the first bit, modulo the number of slots';

@@ -82,7 +82,6 @@ BEGIN
 END
 $$;
 
--- Raises the versions, so that the next publish() sends what has changed.
 CREATE FUNCTION msgstore._check_slot(slot int) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -162,6 +161,13 @@ CREATE FUNCTION msgstore._slot_map() RETURNS jsonb
     SELECT coalesce(jsonb_object_agg(e.tenant_id, e.slot), '{}') FROM msgstore.slot_exceptions e
     $$;
 
+-- The functions that change keys, limits and sources are those of a node, where they
+-- are refused in a cluster.
+CREATE FUNCTION msgstore._check_settings_here() RETURNS void
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS '';
+
 REVOKE ALL ON FUNCTION msgstore.default_slot(text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._no_slots() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._slots() FROM PUBLIC;
@@ -173,6 +179,7 @@ REVOKE ALL ON FUNCTION msgstore.set_slots(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.add_exception(text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.drop_exception(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._slot_map() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_settings_here() FROM PUBLIC;
 
 COMMENT ON TABLE msgstore.cluster IS
     'The number of slots, and the versions of what the nodes are told. One row';
@@ -212,6 +219,8 @@ COMMENT ON FUNCTION msgstore.drop_exception(text) IS
     'Assigns a tenant to its default slot again, and returns the new version of the map. Moves no data. Raises MS404 if it is there';
 COMMENT ON FUNCTION msgstore._slot_map() IS
     'Returns the exceptions as set_slot_map() of a node takes them';
+COMMENT ON FUNCTION msgstore._check_settings_here() IS
+    'Does nothing: the settings of a cluster are changed here';
 
 -- The slots of a call that has something to say about all tenants.
 CREATE FUNCTION msgstore._slots_of(tenant text) RETURNS SETOF int

@@ -129,6 +129,7 @@ DECLARE
     method text;
 BEGIN
     PERFORM msgstore._check_tenant(owner);
+    PERFORM msgstore._check_settings_here();
     PERFORM msgstore._check_name('source', name);
     PERFORM msgstore._check_text('provider', provider, 63);
     used := msgstore._provider(provider);
@@ -193,6 +194,7 @@ CREATE FUNCTION msgstore.rotate_source_secret(
 DECLARE
     used CONSTANT msgstore.sources := msgstore._source(source);
 BEGIN
+    PERFORM msgstore._check_settings_here();
     PERFORM msgstore._check_overlap(overlap);
     UPDATE msgstore.source_secrets s
     SET not_after = least(s.not_after, clock_timestamp() + overlap)
@@ -212,6 +214,7 @@ CREATE FUNCTION msgstore.drop_source(source text) RETURNS void
 DECLARE
     used CONSTANT msgstore.sources := msgstore._source(source);
 BEGIN
+    PERFORM msgstore._check_settings_here();
     DELETE FROM msgstore.sources s
     WHERE s.tenant_id = used.tenant_id AND s.name = used.name;
     DELETE FROM msgstore.source_secrets s
@@ -288,10 +291,10 @@ COMMENT ON FUNCTION msgstore._add_secret(text, text, text, text) IS
 COMMENT ON FUNCTION msgstore._complete_url(text, text) IS
     'Returns the URL of a source: the given one, with the path of the gateway if it has none. Raises MS400 if it is invalid';
 COMMENT ON FUNCTION msgstore.create_source(text, text, text, text, text, text, jsonb, interval, text, text[], int, jsonb, jsonb, int, int, text) IS
-    'Creates a path at which a provider can deliver webhooks to POST /api/webhooks/<path>. secret: the key, token, user:password or public key with which the provider signs. public_url: what the provider calls, or its scheme and host; null if the gateway sees the same URL. media_account: the account with whose secret msgstore-sender fetches media; null if they stay with the provider. Returns the path, the URL if it is known, and for providers that send a challenge the token to configure. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s, MS409 if the tenant has a source with this name';
+    'Creates a path at which a provider can deliver webhooks to POST /api/webhooks/<path>. secret: the key, token, user:password or public key with which the provider signs. public_url: what the provider calls, or its scheme and host; null if the gateway sees the same URL. media_account: the account with whose secret msgstore-sender fetches media; null if they stay with the provider. Returns the path, the URL if it is known, and for providers that send a challenge the token to configure. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s, MS409 if the tenant has a source with this name, MS421 in a slot of a cluster';
 COMMENT ON FUNCTION msgstore.rotate_source_secret(text, text, interval) IS
-    'Adds a secret to a source. The earlier ones are accepted for the time of the overlap. Raises MS400 for an invalid argument, MS404 if there is no such source, MS409 if several tenants have one';
+    'Adds a secret to a source. The earlier ones are accepted for the time of the overlap. Raises MS400 for an invalid argument, MS404 if there is no such source, MS409 if several tenants have one, MS421 in a slot of a cluster';
 COMMENT ON FUNCTION msgstore.drop_source(text) IS
-    'Removes a source and its secrets; what it has received remains. Raises MS404 if there is no such source, MS409 if several tenants have one';
+    'Removes a source and its secrets; what it has received remains. Raises MS404 if there is no such source, MS409 if several tenants have one, MS421 in a slot of a cluster';
 COMMENT ON FUNCTION msgstore.list_sources() IS
     'Returns the sources of the session''s tenant, or of all tenants for a session without one. signed is false if only the path protects the source. media_failed is the number of files that could not be fetched from the provider. Does not return secrets';

@@ -32,7 +32,7 @@ BEGIN
     ON CONFLICT (single) DO UPDATE SET slot = excluded.slot, slots = excluded.slots;
     IF slot IS NULL THEN
         DELETE FROM msgstore.slot_exceptions;
-        UPDATE msgstore.node_state n SET map_version = 0;
+        UPDATE msgstore.node_state n SET map_version = 0, settings_version = 0;
     END IF;
     PERFORM msgstore._wake_for_tenants();
 END

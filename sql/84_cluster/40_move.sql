@@ -72,6 +72,68 @@ BEGIN
 END
 $$;
 
+-- The columns that rows of a page are refused for: those of the constraint, or the first
+-- one whose values are not of its type.
+CREATE FUNCTION msgstore._invalid_fields(target text, rows jsonb, constraint_name text)
+    RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    fields text := (
+        SELECT string_agg(format('"%s"', a.attname), ', ' ORDER BY a.attnum)
+        FROM pg_constraint c
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+        WHERE c.conrelid = ('msgstore.' || target)::regclass AND c.conname = constraint_name);
+    field record;
+BEGIN
+    IF fields IS NOT NULL THEN
+        RETURN fields;
+    ELSIF jsonb_path_exists(rows, 'strict $ ? (@.type() != "array" || exists (@[*] ? (@.type() != "object")))') THEN
+        RETURN '"rows"';
+    END IF;
+    FOR field IN
+        SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
+        FROM pg_attribute a
+        WHERE a.attrelid = ('msgstore.' || target)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT count(r.%1$I) FROM jsonb_to_recordset($1) AS r (%1$I %2$s)',
+                           field.name, field.type) USING rows;
+        EXCEPTION WHEN data_exception THEN
+            RETURN format('"%s"', field.name);
+        END;
+    END LOOP;
+    RETURN '"rows"';
+END
+$$;
+
+CREATE FUNCTION msgstore._import_rows(target text, rows jsonb) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    imported bigint;
+    field text;
+    violated text;
+BEGIN
+    EXECUTE format(
+        'INSERT INTO msgstore.%1$I SELECT * FROM jsonb_populate_recordset(NULL::msgstore.%1$I, $1)',
+        target) USING rows;
+    GET DIAGNOSTICS imported = ROW_COUNT;
+    RETURN imported;
+EXCEPTION
+    WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+        GET STACKED DIAGNOSTICS field = COLUMN_NAME, violated = CONSTRAINT_NAME;
+        RAISE EXCEPTION 'invalid % in a page of table "%"',
+            coalesce('"' || nullif(field, '') || '"',
+                     msgstore._invalid_fields(target, rows, violated)), target
+            USING ERRCODE = 'MS400',
+                  DETAIL = format('The server says: %s.', SQLERRM);
+END
+$$;
+
 CREATE FUNCTION msgstore.import_tenant(tenant text, page jsonb) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -98,10 +160,7 @@ BEGIN
         PERFORM msgstore._begin_import(tenant);
     END IF;
     IF target IS NOT NULL THEN
-        EXECUTE format(
-            'INSERT INTO msgstore.%1$I SELECT * FROM jsonb_populate_recordset(NULL::msgstore.%1$I, $1)',
-            target) USING page -> 'rows';
-        GET DIAGNOSTICS imported = ROW_COUNT;
+        imported := msgstore._import_rows(target, page -> 'rows');
     END IF;
     IF page ? 'last' THEN
         PERFORM msgstore._finish_import(tenant);
@@ -150,6 +209,8 @@ REVOKE ALL ON FUNCTION msgstore._check_elsewhere(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.export_tenant(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._begin_import(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._finish_import(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._invalid_fields(text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._import_rows(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.import_tenant(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._align_sequence(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.align_sequences(text) FROM PUBLIC;
@@ -162,6 +223,10 @@ COMMENT ON FUNCTION msgstore._begin_import(text) IS
     'Removes what a former import has left of a tenant';
 COMMENT ON FUNCTION msgstore._finish_import(text) IS
     'Corrects the counters of a tenant after an import, has the purge scan the events again, and wakes workers and senders';
+COMMENT ON FUNCTION msgstore._invalid_fields(text, jsonb, text) IS
+    'Returns the names of the fields that rows cannot be inserted for, in quotes';
+COMMENT ON FUNCTION msgstore._import_rows(text, jsonb) IS
+    'Inserts rows into a table and returns their number. Raises MS400 with the name of the field for an invalid value';
 COMMENT ON FUNCTION msgstore.import_tenant(text, jsonb) IS
     'Imports a page of export_tenant(): call it for all pages, in their order. The first page removes what a former import has left, so the whole can be repeated. Returns the number of rows. Raises MS400 for an invalid page, MS403 in a session of a tenant, MS409 if the tenant is neither fenced nor in another slot';
 COMMENT ON FUNCTION msgstore._align_sequence(text, bigint) IS

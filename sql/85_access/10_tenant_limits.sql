@@ -27,6 +27,7 @@ DECLARE
 BEGIN
     PERFORM msgstore._check_no_tenant('tenant limits');
     PERFORM msgstore._check_tenant(tenant);
+    PERFORM msgstore._check_settings_here();
     IF field IS NOT NULL THEN
         RAISE EXCEPTION 'invalid value % for "%"', CASE field
                 WHEN 'burst' THEN set_tenant_limit.burst
@@ -94,7 +95,7 @@ COMMENT ON COLUMN msgstore.tenant_limits.requests_per_second IS
 COMMENT ON COLUMN msgstore.tenant_limits.burst IS
     'Requests that the tenant may make at once after a pause';
 COMMENT ON FUNCTION msgstore.set_tenant_limit(text, int, int) IS
-    'Sets the request limit of a tenant. The default burst is requests_per_second; a null requests_per_second removes the limit. Raises MS400 for an invalid value, MS403 in a session of a tenant';
+    'Sets the request limit of a tenant. The default burst is requests_per_second; a null requests_per_second removes the limit. Raises MS400 for an invalid value, MS403 in a session of a tenant, MS421 in a slot of a cluster';
 COMMENT ON FUNCTION msgstore.list_tenant_limits() IS
     'Returns the limits of the session''s tenant, or of all tenants for a session without one';
 COMMENT ON FUNCTION msgstore.tenant_limit(text) IS

@@ -54,6 +54,7 @@ DECLARE
     digest bytea;
 BEGIN
     PERFORM msgstore._check_tenant(tenant);
+    PERFORM msgstore._check_settings_here();
     IF scopes IS NULL OR cardinality(scopes) = 0
         OR array_position(scopes, NULL) IS NOT NULL
         OR NOT scopes <@ msgstore._key_scopes()
@@ -115,6 +116,7 @@ CREATE FUNCTION msgstore.revoke_api_key(prefix text) RETURNS boolean
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
 BEGIN
+    PERFORM msgstore._check_settings_here();
     UPDATE msgstore.api_keys k
     SET revoked_at = clock_timestamp()
     WHERE k.prefix = revoke_api_key.prefix
@@ -283,9 +285,9 @@ COMMENT ON FUNCTION msgstore.create_api_key(text, text, timestamptz, text) IS
 COMMENT ON COLUMN msgstore.api_keys.owner IS
     'Owner of the responses that requests with the key save and see; empty for requests without an owner';
 COMMENT ON FUNCTION msgstore.create_api_key(text, text[], timestamptz, text) IS
-    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, append, consume, operate. A null expires_at means that it does not expire. Requests with the key work for the owner, if there is one. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s';
+    'Creates an API key for a tenant and returns it as mk_<prefix>_<secret>. The key cannot be retrieved later. Scopes: ingest, send, read, responses, append, consume, operate. A null expires_at means that it does not expire. Requests with the key work for the owner, if there is one. Raises MS400 for an invalid argument, MS403 for another tenant than the session''s, MS421 in a slot of a cluster';
 COMMENT ON FUNCTION msgstore.revoke_api_key(text) IS
-    'Revokes the API key with this prefix. Returns false if there is no such key or it is revoked already';
+    'Revokes the API key with this prefix. Returns false if there is no such key or it is revoked already. Raises MS421 in a slot of a cluster';
 COMMENT ON FUNCTION msgstore.list_api_keys() IS
     'Returns the API keys of the session''s tenant, or of all tenants for a session without one. Does not return secrets';
 COMMENT ON FUNCTION msgstore.has_api_keys() IS

@@ -94,6 +94,13 @@ SELECT msgstore.publish_settings(1, '{"tenant_limits": [{"tenant_id": "own", "re
 SELECT requests_per_second FROM msgstore.tenant_limit('own');
 SELECT msgstore.publish_settings(2, '{"tenant_limits": []}');
 SELECT count(*) FROM msgstore.tenant_limits;
+-- From then on they are changed on the router only.
+SELECT msgstore.set_tenant_limit('own', 5);
+\set VERBOSITY sqlstate
+SELECT msgstore.create_api_key('here', 'read');
+SELECT msgstore.revoke_api_key('none');
+SELECT msgstore.create_source('s', 'generic', 'secret');
+\set VERBOSITY default
 
 -- Every function that can write refuses the tenant of another slot before it does
 -- anything else, and a fenced one. A new function must do the same, or be listed here
@@ -205,6 +212,27 @@ SELECT EXISTS (SELECT FROM msgstore.conversation_changes WHERE tenant_id = 'here
 SELECT msgstore.unfence_tenant('here');
 SELECT msgstore._merge_changes(1000) > 0 AS merged;
 SELECT EXISTS (SELECT FROM msgstore.conversation_changes) AS kept;
+
+-- An import names the field that a table refuses.
+CREATE FUNCTION import_page(name text, rows jsonb) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN msgstore.import_tenant('here', jsonb_build_object(
+        'format', 1, 'tenant', 'here', 'table', name, 'rows', rows));
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+SELECT msgstore.fence_tenant('here');
+SELECT n, import_page('event_queue', rows::jsonb) FROM (VALUES
+    (1, '[{"tenant_id": "here", "event_id": "x", "lane": 0}]'),
+    (2, '[{"tenant_id": "here", "event_id": null, "lane": 0}]'),
+    (3, '[{"event_id": "00000000-0000-7000-8000-000000000001", "lane": 0}]'),
+    (4, '[{"tenant_id": "here", "event_id": "00000000-0000-7000-8000-000000000001", "lane": 70000}]'),
+    (5, '[{"tenant_id": "here", "event_id": "00000000-0000-7000-8000-000000000001", "lane": 0, "next_attempt_at": "soon"}]'),
+    (6, '[{"tenant_id": "here", "event_id": "00000000-0000-7000-8000-000000000001", "lane": 0},
+          {"tenant_id": "here", "event_id": "00000000-0000-7000-8000-000000000001", "lane": 0}]'),
+    (7, '{"tenant_id": "here"}'), (8, '5'), (9, '[5]'), (10, '[[]]'), (11, 'null'), (12, '[]')) AS v (n, rows);
+SELECT msgstore.unfence_tenant('here');
 
 -- The removal of old responses and audits waits for the fence.
 SET msgstore.tenant_id = 'here';
