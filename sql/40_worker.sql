@@ -44,7 +44,7 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.conversation_holds', '');
 CREATE TABLE msgstore.worker_pause (
     single boolean NOT NULL DEFAULT true,
     paused_at timestamptz NOT NULL DEFAULT now(),
-    paused_by text NOT NULL DEFAULT session_user,
+    paused_by text NOT NULL DEFAULT msgstore._actor(),
     reason text,
     CONSTRAINT worker_pause_pkey PRIMARY KEY (single),
     CONSTRAINT worker_pause_single CHECK (single)

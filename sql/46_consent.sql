@@ -23,7 +23,7 @@ CREATE TABLE msgstore.consent_log (
     reason text COLLATE "C" NOT NULL,
     word text,
     message_id uuid,
-    performed_by text NOT NULL DEFAULT session_user,
+    performed_by text NOT NULL DEFAULT msgstore._actor(),
     happened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT consent_log_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT consent_log_action CHECK (action IN ('out', 'in', 'help'))

@@ -194,14 +194,20 @@ async function fill({body}, path, columns, nothing) {
   try {
     const answer = await get(path);
     const items = answer.items ?? answer.subscriptions;
-    replace(body, items.length === 0 ? h('p', {class: 'hint', role: 'status'}, nothing) : table(columns, items));
+    replace(body, missing(answer), items.length === 0 ? h('p', {class: 'hint', role: 'status'}, nothing) : table(columns, items));
     return answer;
   } catch (error) {
     replace(body, h('p', {class: 'fault'}, `${error.message}. ${error.details ?? ''}`));
   }
 }
 
-function table(columns, items) {
+// Of a cluster.
+function missing({unreachable_slots: slots}) {
+  return slots?.length > 0 && h('p', {class: 'fault', role: 'status'}, `Slots that do not answer: ${slots.join(', ')}.`);
+}
+
+function table(names, items) {
+  const columns = items.some((item) => 'slot' in item) ? ['slot', ...names] : names;
   return h('table', {},
     h('thead', {}, h('tr', {}, columns.map((name) => h('th', {scope: 'col'}, name.replaceAll('_', ' '))))),
     h('tbody', {}, items.map((item) => h('tr', {}, columns.map((name) => cell(item[name]))))));
@@ -222,13 +228,16 @@ function deadLetters() {
   const chosen = new Set();
   let items = [];
   let total = 0;
+  let fault;
   const button = h('button', {type: 'button', class: 'primary', disabled: true, onclick: () => requeue({ids: [...chosen]})}, 'Requeue');
   const all = h('button', {type: 'button', onclick: () => requeue({})}, 'Requeue all');
   const {element, body} = card('Dead letters', button, all);
 
   async function read() {
     try {
-      ({items, total} = await get('/api/dead-letters'));
+      const answer = await get('/api/dead-letters');
+      ({items, total} = answer);
+      fault = missing(answer);
       for (const id of chosen) if (!items.some((item) => item.id === id)) chosen.delete(id);
       render();
     } catch (error) {
@@ -246,10 +255,10 @@ function deadLetters() {
     all.disabled = total === 0;
     choose();
     if (items.length === 0) {
-      replace(body, h('p', {class: 'hint'}, 'There are none.'));
+      replace(body, fault, h('p', {class: 'hint'}, 'There are none.'));
       return;
     }
-    replace(body, h('table', {},
+    replace(body, fault, h('table', {},
       h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, h('span', {class: 'visually-hidden'}, 'Choose')),
         ['When', 'Channel', 'From', 'To', 'Error', 'Attempts'].map((name) => h('th', {scope: 'col'}, name)))),
       h('tbody', {}, items.map(row))),
@@ -266,7 +275,7 @@ function deadLetters() {
           choose();
         },
       })),
-      h('td', {}, time(item.died_at)), h('td', {}, item.channel, ' ', item.direction),
+      h('td', {}, time(item.died_at)), h('td', {}, item.channel, ' ', item.direction, 'slot' in item && `, slot ${item.slot}`),
       h('td', {}, bdi(item.from ?? '')), h('td', {}, bdi(item.to ?? '')),
       h('td', {}, h('code', {}, item.error_code), ' ', bdi(item.error_message), item.body && h('p', {class: 'hint', dir: 'auto'}, snippet(item.body))),
       h('td', {}, h('details', {}, h('summary', {}, String(item.attempt_count)), h('pre', {}, JSON.stringify(item.attempts, null, 1)))));

@@ -468,15 +468,21 @@ await_result(PGconn *pg, PGresult **result, int64_t deadline)
  * A commit that is cancelled while it waits for synchronous standbys succeeds
  * with a warning. If this server died now, what was committed could be lost,
  * so it is not acknowledged. The text depends on the server's language; the
- * name of the function does not.
+ * name of the function does not. A router passes on the warnings of a slot
+ * under PL/Proxy's name; no call that the gateway makes has others.
  */
 static void
 take_notice(void *argument, const PGresult *notice)
 {
 	Session *session = argument;
 	const char *function = PQresultErrorField(notice, PG_DIAG_SOURCE_FUNCTION);
+	const char *state = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
 
-	if (function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0)
+	if (function == NULL || state == NULL)
+		return;
+	if (strcmp(function, "SyncRepWaitForLSN") == 0 ||
+		(strcmp(function, "plproxy_remote_error") == 0 &&
+		 strncmp(state, "01", 2) == 0))
 		session->unsafe = true;
 }
 

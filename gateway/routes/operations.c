@@ -17,17 +17,7 @@
 	"pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i)), '[]')) FROM (" query ") i"
 
 static const char dead_letters_sql[] =
-	"SELECT pg_catalog.jsonb_build_object('items', coalesce((SELECT"
-	" pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i)) FROM ("
-	"SELECT d.id, d.direction, d.channel, d.\"from\", d.\"to\","
-	" pg_catalog.left(d.body, 200) AS body, d.attempt_count, d.error_code,"
-	" d.error_message, d.attempts, d.created_at, d.died_at"
-	" FROM msgstore.dead_letter_events d"
-	" WHERE ($1::text IS NULL OR d.channel = $1)"
-	" AND ($2::uuid IS NULL OR (d.died_at, d.id) < (SELECT l.died_at, l.event_id"
-	" FROM msgstore.dead_letters l WHERE l.event_id = $2::uuid LIMIT 1))"
-	" ORDER BY d.died_at DESC, d.id DESC LIMIT 50) i), '[]'),"
-	" 'total', (SELECT pg_catalog.count(*) FROM msgstore.dead_letters))";
+	"SELECT msgstore._operations_page('dead_letters', $1, $2::uuid)";
 static const char requeue_sql[] =
 	"SELECT pg_catalog.jsonb_build_object('count',"
 	" msgstore.requeue_dead_letters("
@@ -37,12 +27,7 @@ static const char requeue_sql[] =
 	" e::uuid FROM pg_catalog.jsonb_array_elements_text($1::jsonb -> 'ids') e)"
 	" END,"
 	" dry_run => coalesce(($1::jsonb ->> 'dry_run')::boolean, false)))";
-static const char workers_sql[] =
-	"SELECT pg_catalog.jsonb_build_object('items', coalesce((SELECT"
-	" pg_catalog.jsonb_agg(pg_catalog.to_jsonb(w) ORDER BY w.worker)"
-	" FROM msgstore.stat_worker w), '[]'),"
-	" 'paused', (SELECT pg_catalog.to_jsonb(p) - 'single'"
-	" FROM msgstore.worker_pause p))";
+static const char workers_sql[] = "SELECT msgstore._operations_page('workers')";
 static const char pause_sql[] =
 	"SELECT pg_catalog.jsonb_build_object('changed',"
 	" msgstore.pause_workers($1::jsonb ->> 'reason'))";
@@ -53,26 +38,11 @@ static const char sources_sql[] =
 	ITEMS("SELECT s.name, s.provider, s.scheme, s.signed, s.secrets,"
 		  " s.next_secret_end, s.created_at FROM msgstore.list_sources() s"
 		  " ORDER BY s.name");
-/* Messages that are not with their provider, by channel. */
-static const char outbox_sql[] =
-	ITEMS("SELECT m.channel, pg_catalog.count(*) AS waiting,"
-		  " pg_catalog.count(o.sender_id) AS leased,"
-		  " pg_catalog.min(m.created_at) AS oldest_at FROM msgstore.outbox o"
-		  " JOIN msgstore.messages m ON m.tenant_id = o.tenant_id"
-		  " AND m.id = o.message_id GROUP BY m.channel ORDER BY m.channel");
-/* What providers have reported lately. */
-static const char reports_sql[] =
-	ITEMS("SELECT s.channel, coalesce(s.status, s.word) AS status,"
-		  " pg_catalog.count(*) AS reports,"
-		  " pg_catalog.max(s.received_at) AS latest_at FROM ("
-		  "SELECT * FROM msgstore.delivery_statuses d"
-		  " ORDER BY d.received_at DESC LIMIT 1000) s"
-		  " GROUP BY 1, 2 ORDER BY 1, 2");
+static const char outbox_sql[] = "SELECT msgstore._sending_page('outbox')";
+static const char reports_sql[] = "SELECT msgstore._sending_page('reports')";
 static const char checks_sql[] = ITEMS("SELECT * FROM msgstore.check()");
 static const char operations_sql[] =
-	ITEMS("SELECT o.id, o.happened_at, o.performed_by, o.operation, o.filter,"
-		  " o.event_count FROM msgstore.operations_log o"
-		  " ORDER BY o.happened_at DESC, o.id DESC LIMIT 50");
+	"SELECT msgstore._operations_page('operations')";
 static const char running_sql[] =
 	ITEMS("SELECT * FROM msgstore.list_operations()");
 

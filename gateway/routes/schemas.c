@@ -106,11 +106,15 @@ const Schema schemas[] = {
 				"error_message": {"type": "string"},
 				"attempts": {"type": "array"},
 				"created_at": {"type": ["string", "null"], "format": "date-time"},
-				"died_at": {"type": "string", "format": "date-time"}
+				"died_at": {"type": "string", "format": "date-time"},
+				"slot": {"type": "integer",
+					"description": "In a cluster: the slot that has it"}
 			},
 			"additionalProperties": false
 		}},
-		"total": {"type": "integer"}
+		"total": {"type": "integer"},
+		"unreachable_slots": {"type": "array", "items": {"type": "integer"},
+			"description": "In a cluster: slots whose items are missing"}
 	},
 	"additionalProperties": false
 })},
@@ -136,7 +140,9 @@ const Schema schemas[] = {
 	"type": "object",
 	"required": ["items"],
 	"properties": {
-		"items": {"type": "array", "items": {"type": "object"}}
+		"items": {"type": "array", "items": {"type": "object"}},
+		"unreachable_slots": {"type": "array", "items": {"type": "integer"},
+			"description": "In a cluster: slots whose items are missing"}
 	},
 	"additionalProperties": false
 })},
@@ -145,6 +151,8 @@ const Schema schemas[] = {
 	"required": ["items", "paused"],
 	"properties": {
 		"items": {"type": "array", "items": {"type": "object"}},
+		"unreachable_slots": {"type": "array", "items": {"type": "integer"},
+			"description": "In a cluster: slots whose items are missing"},
 		"paused": {
 			"type": ["object", "null"],
 			"required": ["paused_at", "paused_by", "reason"],

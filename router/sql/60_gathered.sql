@@ -25,8 +25,8 @@ BEGIN
     FOR n IN SELECT s FROM msgstore._slots_of('') s LOOP
         slot := n;
         BEGIN
-            metrics := msgstore._at_metrics(n, '', '');
-            detail := msgstore._at_metrics_detail(n, '', '');
+            metrics := msgstore._at_metrics(n, '', '', session_user);
+            detail := msgstore._at_metrics_detail(n, '', '', session_user);
             up := true;
             IF NOT pg_is_in_recovery() THEN
                 INSERT INTO msgstore.slot_metrics AS m (slot, metrics, detail)
@@ -35,7 +35,7 @@ BEGIN
                 SET metrics = excluded.metrics, detail = excluded.detail;
             END IF;
         EXCEPTION WHEN OTHERS THEN
-            RAISE LOG 'slot % has no metrics: %', n, SQLERRM;
+            RAISE LOG 'slot % has no metrics: %', n, (msgstore._read_error(SQLSTATE, SQLERRM)).said;
             up := false;
             SELECT m.metrics, m.detail INTO metrics, detail
             FROM msgstore.slot_metrics m WHERE m.slot = n;
@@ -79,8 +79,8 @@ DECLARE
     detail text;
     hint text;
 BEGIN
-    RETURN CASE name WHEN 'metrics' THEN msgstore._at_metrics(slot, tenant, '')
-                     ELSE msgstore._at_metrics_detail(slot, tenant, '') END;
+    RETURN CASE name WHEN 'metrics' THEN msgstore._at_metrics(slot, tenant, '', session_user)
+                     ELSE msgstore._at_metrics_detail(slot, tenant, '', session_user) END;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     PERFORM msgstore._raise_of_node(slot, SQLSTATE, SQLERRM, detail, hint, NULL);
@@ -193,7 +193,8 @@ BEGIN
 END
 $$;
 
--- The findings of each slot, with its number before the subject.
+-- The findings of each slot, with its number before the subject, and the slots that do
+-- not have the map and the settings of the router.
 CREATE FUNCTION msgstore.check()
     RETURNS TABLE (finding text, subject text, detail text, repair text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
@@ -208,13 +209,21 @@ BEGIN
         BEGIN
             RETURN QUERY
             SELECT c.finding, format('slot %s: %s', n, c.subject), c.detail, c.repair
-            FROM msgstore._at_check(n, scope, '') c;
+            FROM msgstore._at_check(n, scope, '', session_user) c;
         EXCEPTION WHEN OTHERS THEN
-            RAISE LOG 'slot % cannot be checked: %', n, SQLERRM;
-            RETURN QUERY SELECT 'slot not reachable', format('slot %s', n),
-                'The database of the slot did not answer.'::text, NULL::text;
+            RAISE LOG 'slot % cannot be checked: %', n, (msgstore._read_error(SQLSTATE, SQLERRM)).said;
+            RETURN QUERY
+            SELECT CASE WHEN e.unreachable THEN 'slot not reachable' ELSE 'slot not checked' END,
+                   format('slot %s', n), msgstore._describe_error(SQLSTATE, SQLERRM), NULL::text
+            FROM msgstore._read_error(SQLSTATE, SQLERRM) e;
         END;
     END LOOP;
+    IF scope = '' THEN
+        RETURN QUERY
+        SELECT 'slot differs from router', format('slot %s', s.slot), s.error,
+               'SELECT * FROM msgstore.publish()'
+        FROM msgstore.slots() s WHERE s.reachable AND s.error IS NOT NULL;
+    END IF;
 END
 $$;
 
@@ -244,13 +253,15 @@ BEGIN
     FOR n IN 0 .. slots - 1 LOOP
         BEGIN
             SELECT coalesce(jsonb_agg(r), '[]') INTO one
-            FROM msgstore._at_readiness(n, '', '', max_event_age) r;
+            FROM msgstore._at_readiness(n, '', '', session_user, max_event_age) r;
         EXCEPTION WHEN OTHERS THEN
-            RAISE LOG 'slot % is not reachable: %', n, SQLERRM;
-            one := jsonb_build_array(jsonb_build_object(
-                'finding', 'not reachable', 'severity', 'error',
-                'detail', 'The database of the slot did not answer.',
-                'hint', 'Look for the cause in the log of the router''s server.'));
+            RAISE LOG 'slot % is not ready: %', n, (msgstore._read_error(SQLSTATE, SQLERRM)).said;
+            SELECT jsonb_build_array(jsonb_build_object(
+                'finding', CASE WHEN e.unreachable THEN 'not reachable' ELSE 'not ready' END,
+                'severity', 'error',
+                'detail', msgstore._describe_error(SQLSTATE, SQLERRM),
+                'hint', 'Look for the cause in the log of the router''s server.'))
+            INTO one FROM msgstore._read_error(SQLSTATE, SQLERRM) e;
         END;
         failed := failed + (EXISTS (
             SELECT FROM jsonb_array_elements(one) o

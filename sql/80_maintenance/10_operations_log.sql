@@ -5,7 +5,7 @@ CREATE TABLE msgstore.operations_log (
     tenant_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
     happened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    performed_by text NOT NULL DEFAULT session_user,
+    performed_by text NOT NULL DEFAULT msgstore._actor(),
     operation text COLLATE "C" NOT NULL,
     filter jsonb NOT NULL,
     event_count bigint NOT NULL,
@@ -68,7 +68,7 @@ COMMENT ON COLUMN msgstore.operations_log.id IS
 COMMENT ON COLUMN msgstore.operations_log.happened_at IS
     'Time of the call';
 COMMENT ON COLUMN msgstore.operations_log.performed_by IS
-    'Role that logged in to the calling session (session_user)';
+    'Role that logged in to the calling session (session_user), or to the router that called';
 COMMENT ON COLUMN msgstore.operations_log.operation IS
     'requeue, replay, purge, erase, pause or resume (of the workers)';
 COMMENT ON COLUMN msgstore.operations_log.filter IS

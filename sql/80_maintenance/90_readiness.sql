@@ -207,7 +207,7 @@ CREATE FUNCTION msgstore._gateway_functions()
             get_response,response_with_chain,list_responses,
             search_responses,response_input_items,response_event_stream,
             get_response_conversation,list_conversation_items,
-            get_conversation_item,metrics,metrics_detail}')
+            get_conversation_item,metrics,metrics_detail,_sending_page}')
     ) AS g (level, severity, names),
     pg_catalog.unnest(g.names::name[]) AS n (name)
     $$;

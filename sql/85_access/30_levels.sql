@@ -47,7 +47,7 @@ CREATE FUNCTION msgstore._access_rights()
             response_with_chain,get_response_conversation,
             list_conversation_items,get_conversation_item,
             response_events,response_event_stream,
-            list_response_usage,
+            list_response_usage,_sending_page,
             branches,list_responses,search_responses,response_input_items,
             metrics,metrics_detail,channel_metrics,latency_histogram}'),
         ('{read}', 'table', '{
@@ -74,8 +74,8 @@ CREATE FUNCTION msgstore._access_rights()
             append_response_events,
             stale_responses,reap_responses}'),
         ('{operate}', 'function', '{
-            _name_fields,requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
-            add_handler,remove_handler,pause_workers,resume_workers,list_operations,rebuild_search,set_search_configuration,
+            _enter,requeue,requeue_dead_letters,resubmit_refused,replay,purge,erase_address,check,recount,
+            add_handler,remove_handler,pause_workers,resume_workers,list_operations,_operations_page,_dead_letter_page,rebuild_search,set_search_configuration,
             create_subscription,drop_subscription,resize_subscription,
             seek,rename_subscription,
             create_projection,pause_projection,resume_projection,rebuild_projection,

@@ -13,6 +13,7 @@
 
 #include "server/settings.h"
 
+char *msgstore_actor_name;
 bool msgstore_admin;
 int msgstore_backoff_base;
 int msgstore_backoff_max;
@@ -339,12 +340,20 @@ settings_define(GucStringAssignHook assign_redact_keys)
 
 	if (!process_shared_preload_libraries_in_progress)
 	{
+		refuse_planted_value("msgstore.actor");
 		refuse_planted_value("msgstore.tenant_id");
 		refuse_planted_value("msgstore.owner");
 	}
 	for (i = 0; i < lengthof(number_settings); i++)
 		define_number(&number_settings[i]);
 	define_number(&memory_size);
+	/* For msgstore._enter(), which the router of a cluster calls. */
+	define_text("msgstore.actor",
+				"Caller of the router, to the end of its transaction.",
+				&msgstore_actor_name,
+				"",
+				GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+				NULL);
 	define_text(
 		"msgstore.owner",
 		"Owner whose responses this session can access; empty means no restriction.",

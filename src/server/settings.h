@@ -21,6 +21,7 @@ typedef enum InvalidText
 } InvalidText;
 
 /* Settings, in alphabetical order. */
+extern char *msgstore_actor_name; /* "": the session's user */
 extern bool msgstore_admin;
 extern int msgstore_backoff_base;	   /* milliseconds */
 extern int msgstore_backoff_max;	   /* milliseconds */

@@ -134,7 +134,7 @@ SELECT set_eq(
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,
     ARRAY['requeue', 'requeue_dead_letters', 'resubmit_refused', 'replay', 'purge', 'erase_address', 'check',
-        'recount', 'add_handler', 'remove_handler', 'pause_workers', 'resume_workers', 'list_operations', 'create_subscription',
+        'recount', 'add_handler', 'remove_handler', 'pause_workers', 'resume_workers', 'list_operations', '_operations_page', '_dead_letter_page', 'create_subscription',
         'drop_subscription', 'resize_subscription', 'seek', 'rename_subscription', 'create_projection', 'pause_projection', 'resume_projection', 'rebuild_projection', 'retry_parked', 'list_projections', 'set_stream_retention', 'list_stream_retention', 'truncate_stream', 'tombstone_stream', 'erase_events', 'seal_log', 'verify_log', 'compact_stream', 'compact_host',
         'delete_snapshot', 'apply_snapshot_retention', 'cleanup_responses',
         'purge_responses', 'hold_response', 'rebuild_response_search', 'create_api_key', 'revoke_api_key', 'list_api_keys',
@@ -144,7 +144,7 @@ SELECT set_eq(
         'create_account', 'rotate_account_secret', 'resume_account', 'drop_account', 'list_accounts',
         'create_destination', 'rotate_destination_secret', 'pause_destination', 'resume_destination',
         'drop_destination', 'test_destination', 'list_destinations',
-        'default_slot', 'set_slot', 'set_slot_map', 'slot_map', '_name_fields',
+        'default_slot', 'set_slot', 'set_slot_map', 'slot_map', '_enter',
         'fence_tenant', 'wait_for_fence', 'unfence_tenant',
         'tenant_publication', 'export_tenant', 'import_tenant', 'align_sequences', 'tenant_digest',
         'drop_tenant', '_drop_publication', '_drop_rows', 'publish_settings'],

@@ -78,6 +78,44 @@ like($node->safe_psql('postgres', q{
 	SELECT 'left ' || count(*) FROM msgstore.list_sources() WHERE name = 'gone'}),
 	qr/^left 0$/m, 'a source can be created, rotated and dropped there');
 
+# The nodes get committed rows only, and slots() shows who has older ones.
+sub versions
+{
+	return $node->safe_psql('postgres', q{
+		SELECT string_agg(map_version || ' ' || settings_version, ',' ORDER BY slot) FROM msgstore.slots()});
+}
+my $versions = versions();
+$node->psql('postgres', q{
+	BEGIN;
+	SELECT msgstore.add_exception('rolled back', 1);
+	SELECT * FROM msgstore.publish()}, stderr => \my $uncommitted);
+like($uncommitted, qr/cannot publish in a transaction that has changed rows.*Commit first/s,
+	'a transaction that may be rolled back is not published');
+is(versions(), $versions, 'and no node has heard of it');
+is($node->safe_psql('postgres', q{
+	BEGIN;
+	SELECT count(*) FROM msgstore.publish() WHERE error IS NULL;
+	ROLLBACK;
+	UPDATE msgstore.api_keys SET last_used_at = now();
+	SELECT count(*) FROM msgstore.slots() s CROSS JOIN msgstore.cluster c
+	WHERE s.map_version = c.map_version AND s.settings_version = c.settings_version;
+	SELECT msgstore.set_tenant_limit('limited', 5);
+	SELECT string_agg(error, ',' ORDER BY slot) FROM msgstore.slots();
+	SELECT count(*) FROM msgstore.publish();
+	SELECT string_agg(error, ',' ORDER BY slot) FROM msgstore.slots();
+	SELECT msgstore.set_tenant_limit('limited', NULL)}),
+	"2\n2\n\nits settings are older than the router's,its settings are older than the router's\n2\n\n",
+	'a change must be published');
+$node->safe_psql('postgres', q{
+	SELECT msgstore.create_source('kept', 'generic', 'key', scheme => 'github');
+	SELECT * FROM msgstore.publish()});
+for my $change (q{create_api_key('acme', 'read')}, q{rotate_source_secret('kept', 'new')}, q{drop_source('kept')})
+{
+	$node->psql('slot0', "SELECT msgstore.$change", stderr => \my $refused);
+	like($refused, qr/settings of slot 0 are kept by the router.*Call the function on the router/s,
+		"a slot refuses what the next publish() would undo: $change");
+}
+
 # slots() shows no password.
 $node->safe_psql('postgres', q{
 	SELECT format('ALTER SERVER msgstore OPTIONS (SET p1 %L)',
@@ -180,6 +218,26 @@ like(through_router('', q{SELECT msgstore.add_handler('sms', 'now')}),
 like(through_router('', q{SELECT msgstore.ingest_batch('[{"tenant_id":"acme"},{"tenant_id":"globex"}]')}),
 	qr/ERROR:  MS400: items of one batch belong to 2 slots/, 'no batch of two slots');
 
+# A log of a slot says who has called the router, and only a router says so.
+$node->safe_psql('postgres', q{
+	CREATE ROLE operator LOGIN;
+	SELECT msgstore.grant_access('operator', 'operate')});
+$node->safe_psql('slot0', q{SELECT msgstore.grant_access('operator', 'operate')});
+$node->safe_psql('postgres', q{
+	SET msgstore.tenant_id = 'acme';
+	SET SESSION AUTHORIZATION operator;
+	SELECT msgstore.opt_out('sms', '+18045550000');
+	SELECT msgstore.ingest('sms', } . (payload('erased', 'e') =~ s/\+12016661234/+12016669999/r) . q{);
+	SELECT * FROM msgstore.erase_address('sms', '+12016669999')});
+is($node->safe_psql('slot0', q{
+	SELECT string_agg(performed_by, ',') FROM (
+		SELECT performed_by FROM msgstore.consent_log WHERE recipient = '+18045550000'
+		UNION ALL SELECT performed_by FROM msgstore.operations_log) l}),
+	'operator,operator', 'logs have the caller of the router');
+$node->psql('slot0', q{SELECT msgstore._enter('', '', 'somebody')},
+	extra_params => [ '-U', 'operator' ], stderr => \my $posing);
+like($posing, qr/permission denied to set parameter/, 'which an operator of the slot cannot choose');
+
 # Sums.
 is($node->safe_psql('postgres', q{
 	SELECT m ->> 'slots', m ->> 'slots_up' FROM msgstore.metrics() m}),
@@ -212,14 +270,58 @@ $node->psql('postgres', q{SET msgstore.tenant_id = 'globex'}, extra_params => [ 
 like($refused, qr/permission denied/, 'a role cannot choose its tenant');
 is( scalar $node->safe_psql('postgres', q{SELECT msgstore.list_conversations() -> 'meta' ->> 'total'}, extra_params => [ '-U', 'app' ]),
 	'1', 'a role reads its tenant');
-$node->psql('postgres', q{SELECT msgstore._at_ingest_batch(1, 'globex', '', '[]')}, extra_params => [ '-U', 'app' ], stderr => \$refused);
+$node->psql('postgres', q{SELECT msgstore._at_ingest_batch(1, 'globex', '', '', '[]')}, extra_params => [ '-U', 'app' ], stderr => \$refused);
 like($refused, qr/permission denied for function _at_ingest_batch/, 'nor call a slot directly');
 $node->safe_psql('postgres', q{
 	CREATE ROLE loader LOGIN;
 	SELECT msgstore.grant_access('loader', 'ingest')});
-$node->psql('postgres', q{SELECT msgstore.ingest_batch('[{"channel":"sms","tenant_id":"acme"}]')},
-	extra_params => [ '-U', 'loader' ], stderr => \$refused);
-like($refused, qr/permission denied for tenants of items/, 'nor name a tenant in an item');
+
+# A refused item is an answer: it does not end the connection to the slot.
+my ($before, $after) = grep { /^pid/ } split /\n/, $node->safe_psql('postgres', q{
+	SELECT count(*) FROM msgstore.ingest_batch('[{"channel":"fax"}]');
+	SELECT 'pid ' || (array_agg(pid ORDER BY backend_start DESC))[1] FROM pg_stat_activity WHERE datname ~ '^slot' AND backend_type = 'client backend';
+	SELECT count(*) FROM msgstore.ingest_batch('[{"channel":"fax"}]');
+	SELECT 'pid ' || (array_agg(pid ORDER BY backend_start DESC))[1] FROM pg_stat_activity WHERE datname ~ '^slot' AND backend_type = 'client backend'});
+is($after, $before, 'a refused item keeps the connection');
+
+# Items of all kinds are answered as in the slot: alone, with others, to a role that may
+# name tenants, and to one that may not.
+my ($named) = grep { $slot_of{$_} == $node->safe_psql('postgres', q{SELECT msgstore.tenant_slot('')}) } sort keys %slot_of;
+my $good = '"from":"+12016661234","to":"+18045551234","body":"b","timestamp":"2024-11-01T14:00:00Z"';
+my @kinds = (
+	'5', 'null', '"x"', '[]', '{}', 'true',
+	'{"channel":null,"payload":{}}', '{"channel":5,"payload":{}}', '{"channel":"","payload":{}}',
+	'{"channel":"fax","payload":{}}', '{"channel":["sms"],"payload":{}}', '{"channel":"sms"}',
+	(map { qq({"channel":"sms","payload":$_}) } 'null', '5', '"x"', '[]', '{}', '{"from":5}',
+		"{$good}", qq({$good,"messaging_provider_id":""}), qq({$good,"messaging_provider_id":7}),
+		qq({$good,"messaging_provider_id":"f1","attachments":"x"}), qq({$good,"messaging_provider_id":"f2","attachments":[[[]]]}),
+		qq({"from":"","to":"+18045551234","body":"b","timestamp":"2024-11-01T14:00:00Z","messaging_provider_id":"f3"}),
+		qq({"from":{"a":1},"to":null,"body":[],"timestamp":0,"messaging_provider_id":{}}),
+		qq({$good,"messaging_provider_id":") . 'x' x 3000 . '"}',
+		qq({$good,"body":") . 'x' x 300000 . '","messaging_provider_id":"f4"}'),
+	(map { qq({"channel":"sms","payload":{$good,"messaging_provider_id":"g"},$_}) }
+		'"tenant_id":7', '"tenant_id":null', '"tenant_id":""', '"tenant_id":true', '"tenant_id":["acme"]',
+		'"tenant_id":{"a":"acme"}', '"tenant_id":"' . 'x' x 256 . '"', qq("tenant_id":"$named"),
+		'"idempotency_key":""', '"idempotency_key":5', '"idempotency_key":"' . 'k' x 300 . '"',
+		'"correlation_id":5', '"correlation_id":"' . 'c' x 300 . '"', '"unknown":1'));
+cmp_ok(scalar @kinds, '>=', 40, 'kinds of items');
+my @batches = ((map { "[$_]" } @kinds), '[' . join(',', @kinds, @kinds[18 .. 21]) . ']', '"x"', '5', 'null', '{}', '[]', '[[]]');
+sub answers
+{
+	my ($database, $setup) = @_;
+	my $out = said($database, '', "$setup;\n" . join "\n",
+		map { "SELECT ordinal, duplicate, error_code, error_message, error_detail FROM msgstore.ingest_batch('$_');" } @batches);
+	$node->safe_psql("slot$slot_of{$named}", q{
+		TRUNCATE msgstore.event_log, msgstore.event_queue, msgstore.idempotency_keys, msgstore.id_conflicts});
+	return $out;
+}
+$node->safe_psql("slot$slot_of{$named}", q{SELECT msgstore.grant_access('loader', 'ingest')});
+answers("slot$slot_of{$named}", 'SELECT 1');
+for my $setup ('SELECT 1', "SET msgstore.tenant_id = '$named'", 'SET SESSION AUTHORIZATION loader')
+{
+	my $direct = answers("slot$slot_of{$named}", $setup);
+	is(answers('postgres', $setup), $direct, "items of all kinds: $setup");
+}
 $node->psql('postgres', q{SELECT * FROM pg_user_mappings; CREATE FUNCTION f() RETURNS int LANGUAGE plproxy AS $$ CLUSTER 'msgstore'; RUN ON 0; SELECT 1; $$},
 	extra_params => [ '-U', 'app' ], stderr => \$refused);
 like($refused, qr/permission denied/, 'nor write a function that does');

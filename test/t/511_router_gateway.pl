@@ -114,6 +114,13 @@ $answer = eventually(sub {
 });
 is($answer->{status}, 200, 'a slot that is down does not make the gateway unready');
 is($answer->{json}{status}, 'degraded', 'but degraded');
+# Pages for operators have the slot in each item, and say who did not answer.
+my $all = $node->safe_psql('postgres', q{SELECT msgstore.create_api_key('', '{operate,read,consume}')});
+sub page { return $gateway->get($_[0], Authorization => "Bearer $all") }
+is_deeply([ map { page("/api/$_")->{json}{unreachable_slots} } qw(dead-letters workers outbox status-reports operations) ],
+	[ ([1]) x 5 ], 'pages without the slot that is down');
+my ($found) = grep { $_->{subject} eq 'slot 1' } @{ page('/api/checks')->{json}{items} };
+is($found->{finding}, 'slot not reachable', 'so does the check');
 my $metrics = $gateway->get('/metrics', Accept => 'text/plain', with_key('acme'));
 unlike($metrics->{content}, qr/slot_up/, 'a tenant does not see the slots');
 my $sums = $node->safe_psql('postgres', q{SELECT m ->> 'slots_up' FROM msgstore.metrics() m});
@@ -125,6 +132,47 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM msgstore.slots() s WHERE N
 $node->safe_psql('postgres', 'ALTER DATABASE slot1 ALLOW_CONNECTIONS true');
 is($gateway->post('/api/webhooks/sms', inbound_sms('back'), with_key('globex'))->{status},
 	202, 'a slot that is back is used at once');
+
+# Pages of all slots, and of a tenant.
+for my $slot (0 .. 1)
+{
+	$node->safe_psql("slot$slot", qq{
+		INSERT INTO msgstore.dead_letters
+		SELECT (CASE $slot WHEN 0 THEN '{acme,umbrella}' ELSE '{globex,initech}' END::text[])[1 + n % 2], msgstore.uuid7(), 'inbound', 1, 'P0001', 'no',
+		       '2024-01-01'::timestamptz + 2 * n * interval '1 s' + $slot * interval '1 s', '[]'
+		FROM generate_series(1, 30) n;
+		INSERT INTO msgstore.operations_log (tenant_id, operation, filter, event_count)
+		SELECT 'globex', 'requeue', '{}', 0 WHERE $slot = 1});
+}
+my $letters = page('/api/dead-letters')->{json};
+is($letters->{total}, 60, 'dead letters of all slots');
+is(join(',', map { $_->{slot} } @{ $letters->{items} }), join(',', (1, 0) x 25), 'the latest first');
+my $rest = page("/api/dead-letters?after=$letters->{items}[-1]{id}")->{json};
+is(join(',', map { $_->{slot} } @{ $rest->{items} }), join(',', (1, 0) x 5), 'and those after them');
+$letters = $gateway->get('/api/dead-letters', with_key('globex'))->{json};
+is(scalar @{ $letters->{items} } . " of $letters->{total}", '15 of 15', 'dead letters of a tenant');
+is(page('/api/dead-letters?after=00000000-0000-0000-0000-000000000000')->{json}{total}, 60, 'after one that does not exist');
+is_deeply(page('/api/outbox')->{json}{items}[0]{slot}, 1, 'an outbox has its slot');
+my ($operation) = @{ page('/api/operations')->{json}{items} };
+is($operation->{slot}, 1, 'an operation, too');
+is(page("/$_")->{status}, 200, "GET /$_")
+  for qw(api/workers api/status-reports api/sources api/checks api/operations/running subscriptions metrics);
+for my $refused ([ 'api/workers/pause', {} ], [ 'api/workers/resume', {} ], [ 'api/dead-letters/requeue', {} ])
+{
+	$answer = $gateway->post("/$refused->[0]", $refused->[1], Authorization => "Bearer $all");
+	is($answer->{status}, 400, "POST /$refused->[0]");
+	like($answer->{content}, qr/not available on the router|needs a tenant/, 'says why');
+}
+is(page('/api/conversations')->{status}, 400, 'a list needs a tenant');
+$node->safe_psql("slot$_", 'TRUNCATE msgstore.dead_letters') for 0 .. 1;
+
+# A commit that did not wait for the slot's standby is not acknowledged.
+my ($unsafe, $unsafe_answer) = $gateway->post_without_standby($node, 'slot1', with_key('globex'));
+is($unsafe_answer->{status}, 503, 'a commit whose wait is cancelled is not acknowledged');
+like($gateway->log_text, qr/a commit did not wait for the synchronous standby/, 'the log says why');
+$answer = $gateway->post('/api/webhooks/sms', inbound_sms($unsafe), with_key('globex'));
+is($answer->{status}, 202, 'it is acknowledged when it is repeated');
+ok($answer->{json}{duplicate}, 'and stored once');
 
 # A node whose map is newer than the router's refuses the tenant. Nothing is stored,
 # and the client is told to try again.
@@ -170,7 +218,6 @@ $answer = eventually(sub {
 is($answer->{status}, 503, 'no live changes of a router');
 
 # Sums and slots in the text for Prometheus, for who has no tenant.
-my $all = $node->safe_psql('postgres', q{SELECT msgstore.create_api_key('', '{operate}')});
 $metrics = $gateway->get('/metrics', Accept => 'text/plain', Authorization => "Bearer $all");
 like($metrics->{content}, qr/^msgstore_slot_up\{slot="1"\} 1$/m, 'metrics have a line for each slot');
 my %seen;
