@@ -286,7 +286,7 @@ sub post_without_standby
 	my ($self, $node, $database, %headers) = @_;
 	$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'\n");
 	$node->reload;
-	for my $n (1 .. 1000)
+	for my $n (1 .. 100)
 	{
 		my $socket = $self->connection;
 		my $select = IO::Select->new($socket);

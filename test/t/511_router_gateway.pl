@@ -12,7 +12,8 @@ use Test::More;
 
 plan skip_all => 'PL/Proxy is not installed' unless has_plproxy();
 
-my $node = start_router('router_gateway', 2);
+# Without WAL senders, no commit waits for a standby.
+my $node = start_router('router_gateway', 2, "wal_level = replica\nmax_wal_senders = 2\n");
 # Tenants of slot 0 and of slot 1.
 my %key = map {
 	$_ => $node->safe_psql('postgres',
