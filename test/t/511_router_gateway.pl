@@ -50,7 +50,7 @@ $node->safe_psql("slot$_", 'SELECT msgstore.process()') for 0 .. 1;
 is($gateway->get('/api/conversations', with_key('globex'))->{json}{meta}{total}, 1, 'a list of a tenant');
 is($gateway->post('/api/messages/sms', sms(), with_key('globex'))->{status}, 202, 'a message of a tenant');
 is($gateway->get('/api/conversations/x1', with_key('globex'))->{status}, 404, 'an unknown conversation');
-is($gateway->get('/readyz')->{status}, 200, 'ready');
+ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'ready');
 
 # Concurrent requests of all tenants share batches, each of one slot. While one slot
 # refuses what it gets, the items of the other are stored once.
