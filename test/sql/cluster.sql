@@ -278,6 +278,13 @@ SELECT count(*) FROM msgstore.check() WHERE finding = 'old fence';
 UPDATE msgstore.tenant_fences SET fenced_at = '2024-11-01 14:00:00+00';
 SELECT * FROM msgstore.check() WHERE finding = 'old fence';
 SELECT msgstore.unfence_tenant('here');
+-- The rows of a tenant that has moved take longer to remove.
+SELECT msgstore.fence_tenant('there');
+UPDATE msgstore.tenant_fences SET fenced_at = clock_timestamp() - interval '20 hours';
+SELECT count(*) FROM msgstore.check() WHERE finding = 'old fence';
+UPDATE msgstore.tenant_fences SET fenced_at = clock_timestamp() - interval '2 days';
+SELECT count(*) FROM msgstore.check() WHERE finding = 'old fence';
+SELECT msgstore.unfence_tenant('there');
 
 -- A rolled back fence is none.
 BEGIN;
