@@ -264,6 +264,16 @@ is(() = $text =~ /^ +\d+ +\Q$two\E .* up /mg, 2, 'two slots are on the new serve
 isnt($status, 0, 'a drain to a server that has been split off');
 like($text, qr/already has slots: use a new copy/, 'is refused');
 
+# By another name than that of the map, a server has databases that are in use.
+my @databases = map { "slot$_" } 0 .. 3;
+for my $name ($one, $two)
+{
+	command('split', $name =~ s{ port}{/ port}r, $two);
+}
+is_deeply([ in_slots('SELECT current_database()') ], \@databases, 'a server by another name keeps its databases');
+($status, $text) = command('find-primaries');
+is($status, 0, 'servers with one host have no other primary');
+
 append_to_file("$directory/stop", '');
 for (@loads) { waitpid $_, 0; is($?, 0, 'the load has ended') }
 ok(eventually(sub { !in_slots('SELECT 1 FROM msgstore.event_queue LIMIT 1') }, 60), 'all events are processed');
