@@ -41,7 +41,7 @@ ifeq ($(shell command -v $(or $(CLANG),$(shell sed -n 's/^CLANG *= *//p' $(dir $
 override with_llvm = no
 endif
 include $(PGXS)
-else ifneq ($(filter-out deps demo demo-cluster run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images test-patroni deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
+else ifneq ($(filter-out deps demo demo-cluster run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images test-patroni test-cluster deb test-deb format lint dist release begin,$(or $(MAKECMDGOALS),all)),)
 $(error $(PG_CONFIG) finds no server to build for: run "make deps" first)
 endif
 
@@ -100,10 +100,11 @@ test-versions:
 test-bare test-images:
 	@test/$(@:test-%=%)
 # The primary of a server with standbys dies; servers of a cluster change under load.
-test-patroni demo-cluster:
+test-patroni test-cluster demo-cluster:
 	@test/deps build run test $(if $(filter test-patroni,$@),patroni)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@test/$(subst -,_,$(@:test-%=%))
+	@$(if $(filter test-patroni,$@),test/patroni_cluster)
 # From the server of OLD_PG_CONFIG to that of PG_CONFIG.
 test-pg-upgrade:
 	@test/deps build run test
@@ -136,4 +137,4 @@ release:
 	@./release make
 begin:
 	@./release begin '$(VERSION)'
-.PHONY: router install-router uninstall-router clean-router gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo demo-cluster run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images test-patroni man deb test-deb sanitized format lint dist release begin
+.PHONY: router install-router uninstall-router clean-router gateway install-gateway uninstall-gateway clean-gateway install-monitoring deps demo demo-cluster run test soak bench fuzz screenshots test-sanitize test-versions test-pg-upgrade test-bare test-images test-patroni test-cluster man deb test-deb sanitized format lint dist release begin
