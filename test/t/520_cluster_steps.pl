@@ -179,7 +179,7 @@ my $holder = $nodes{one}->background_psql("slot$slot");
 $holder->query_safe('BEGIN; SELECT 1');
 ($status, $text) = command('move-tenant', 'acme', $target, '--standstill', 1);
 isnt($status, 0, 'a move while a transaction stays open');
-like($text, qr/process \d+ \([^)]*user \w+, idle in transaction, for 00:.*nothing was moved.*opening again/s, 'says which, and ends');
+like($text, qr/process \d+ \([^)]*user \w+, idle in transaction, for 00:.*nothing was moved.*accepting them again/s, 'says which, and ends');
 $holder->quit;
 is_deeply([ in_slots($fenced) ], [], 'without the fence');
 ($status, $text) = command('move-tenant', 'acme', $target);
