@@ -87,21 +87,22 @@ CREATE TABLE msgstore.conversation_counts (
 -- conversations cost a seventh of the worker's throughput, and made pg_restore
 -- with several jobs fail, because pg_dump records no order in which to load an
 -- extension's tables.
+-- The order of the columns saves space, as that of event_log.
 CREATE TABLE msgstore.messages (
+    "timestamp" timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     id uuid NOT NULL DEFAULT msgstore.uuid7(),
     conversation_id uuid NOT NULL,
     inbound_event_id uuid,
-    "timestamp" timestamptz NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
     direction text COLLATE "C" NOT NULL,
     channel text COLLATE "C" NOT NULL,
     conversation_key text COLLATE "C" NOT NULL,
     "from" text COLLATE "C" NOT NULL,
     "to" text COLLATE "C" NOT NULL,
     provider_message_id text COLLATE "C",
-    correlation_id text,
     body text NOT NULL DEFAULT '',
+    correlation_id text,
     attachments jsonb,
     from_given text,
     to_given text,

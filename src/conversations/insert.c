@@ -15,23 +15,23 @@
 #include "conversations/insert.h"
 #include "server/row_statement.h"
 
-/* The columns of messages, in the order of sql/30_conversations.sql. */
+/* The columns of messages, in the order of sql/30_conversations/. */
 enum
 {
+	TIMESTAMP,
+	CREATED_AT,
 	TENANT_ID,
 	ID,
 	CONVERSATION_ID,
 	INBOUND_EVENT_ID,
-	TIMESTAMP,
-	CREATED_AT,
 	DIRECTION,
 	CHANNEL,
 	CONVERSATION_KEY,
 	FROM,
 	TO,
 	PROVIDER_MESSAGE_ID,
-	CORRELATION_ID,
 	BODY,
+	CORRELATION_ID,
 	ATTACHMENTS,
 	FROM_GIVEN,
 	TO_GIVEN,

@@ -5,6 +5,7 @@
 #define INBOX_ITEM_H
 
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -56,6 +57,7 @@ typedef struct InboxItem
 	InboxConflict *conflict; /* a duplicate with other content */
 	bool stored;			 /* by this call */
 	int16 lane;				 /* set if stored; see wake/lanes.h */
+	ItemPointerData place;	 /* of the row, while a batch is inserted */
 } InboxItem;
 
 /* Sets the refusal; returns false, so that a check can return its result. */

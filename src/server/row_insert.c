@@ -21,6 +21,7 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "miscadmin.h"
@@ -37,9 +38,6 @@
 /* Rows that are formed before they are written. */
 #define ROWS_AT_ONCE 100
 
-/* Of a table, that insert_index_entries() looks at. */
-#define MOST_INDEXES 16
-
 static bool is_plain(Relation table, int ncolumns);
 static bool has_insert_trigger(Relation table);
 static bool runs_user_code(const ResultRelInfo *info);
@@ -47,10 +45,21 @@ static bool calls_functions(const IndexInfo *index);
 static bool is_or_has_call(Node *node, void *context);
 static bool is_added(Oid function, void *context);
 static bool has_operator_class(Relation index);
+static void prepare_form(RowTarget *target);
+static void set_values(RowTarget *target,
+					   TupleTableSlot *slot,
+					   const Datum *values,
+					   const bool *nulls);
 static void store(RowTarget *target,
 				  TupleTableSlot *slot,
 				  const Datum *values,
 				  const bool *nulls);
+static TupleTableSlot *make_slot(const RowTarget *target);
+static void store_short(RowTarget *target,
+						TupleTableSlot *slot,
+						Datum *values,
+						bool *nulls);
+static void make_form(RowTarget *target, int n);
 static bool insert_speculatively(RowTarget *target, List *indexes);
 static void insert_index_entries(RowTarget *target,
 								 TupleTableSlot *slot,
@@ -69,6 +78,7 @@ row_target_open(RowTarget *target,
 				bool may_be_known)
 {
 	Relation table;
+	int i;
 
 	if (IsolationUsesXactSnapshot())
 		return false;
@@ -87,7 +97,13 @@ row_target_open(RowTarget *target,
 	/* Without a range table, a constraint violation reports the whole row. */
 	InitResultRelInfo(target->table, table, 0, NULL, 0);
 	ExecOpenIndices(target->table, may_be_known);
+	target->indexes = palloc(sizeof(Relation) * target->table->ri_NumIndices);
+	for (i = 0; i < target->table->ri_NumIndices; i++)
+		target->indexes[i] = target->table->ri_IndexRelationDescs[i];
 	target->estate->es_output_cid = GetCurrentCommandId(true);
+	target->later = NULL;
+	target->only_later = false;
+	prepare_form(target);
 	target->path = runs_user_code(target->table) ? search_path_pin() : 0;
 	return true;
 }
@@ -180,6 +196,26 @@ has_operator_class(Relation index)
 }
 
 /*
+ * A heap row may have fewer columns than its table: the others are null, as
+ * after ADD COLUMN. A row whose only nulls are such columns needs no bitmap of
+ * nulls, which takes eight bytes. A column whose default is not stored in older
+ * rows would have that default.
+ */
+static void
+prepare_form(RowTarget *target)
+{
+	Relation table = target->table->ri_RelationDesc;
+	TupleDesc row = RelationGetDescr(table);
+
+	target->is_heap = table->rd_rel->relam == HEAP_TABLE_AM_OID;
+	target->form = NULL;
+	target->least = row->natts;
+	while (target->least > 1 &&
+		   !TupleDescAttr(row, target->least - 1)->atthasmissing)
+		target->least--;
+}
+
+/*
  * The locks on the indexes end with the transaction, as those on the table do:
  * its end releases all of them at once, for a fifth of the cost.
  */
@@ -200,6 +236,8 @@ row_target_close(RowTarget *target)
 	}
 	search_path_release(target->path);
 	ExecDropSingleTupleTableSlot(target->slot);
+	if (target->form != NULL)
+		FreeTupleDesc(target->form);
 	FreeExecutorState(target->estate);
 	table_close(table, NoLock);
 	CommandCounterIncrement();
@@ -238,7 +276,17 @@ store(RowTarget *target,
 	  const Datum *values,
 	  const bool *nulls)
 {
-	Relation table = target->table->ri_RelationDesc;
+	set_values(target, slot, values, nulls);
+	if (RelationGetDescr(target->table->ri_RelationDesc)->constr != NULL)
+		ExecConstraints(target->table, slot, target->estate);
+}
+
+static void
+set_values(RowTarget *target,
+		   TupleTableSlot *slot,
+		   const Datum *values,
+		   const bool *nulls)
+{
 	int n = slot->tts_tupleDescriptor->natts;
 
 	ResetPerTupleExprContext(target->estate);
@@ -246,37 +294,114 @@ store(RowTarget *target,
 	memcpy(slot->tts_values, values, sizeof(Datum) * n);
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * n);
 	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(table);
-	if (RelationGetDescr(table)->constr != NULL)
-		ExecConstraints(target->table, slot, target->estate);
+	slot->tts_tableOid = RelationGetRelid(target->table->ri_RelationDesc);
 }
 
 void
 row_insert_many(RowTarget *target, RowReader read, const void *rows, int n)
 {
-	Relation table = target->table->ri_RelationDesc;
+	row_insert_most(target, read, rows, n, NULL, NULL);
+}
+
+void
+row_insert_most(RowTarget *target,
+				RowReader read,
+				const void *rows,
+				int n,
+				Relation later,
+				ItemPointerData *places)
+{
 	int nslots = Min(n, ROWS_AT_ONCE);
 	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Max(nslots, 1));
-	int columns = RelationGetDescr(table)->natts;
+	int columns = target->slot->tts_tupleDescriptor->natts;
 	Datum *values = palloc(sizeof(Datum) * columns);
 	bool *nulls = palloc(sizeof(bool) * columns);
-	int used = 0;
+	int done = 0;
 	int i;
 
+	target->later = later;
 	for (i = 0; i < nslots; i++)
-		slots[i] = table_slot_create(table, NULL);
+		slots[i] = make_slot(target);
 	for (i = 0; i < n; i++)
 	{
+		TupleTableSlot *slot = slots[i % nslots];
+
 		read(rows, i, values, nulls);
-		store(target, slots[used++], values, nulls);
-		if (used == nslots || i == n - 1)
+		store(target, slot, values, nulls);
+		store_short(target, slot, values, nulls);
+		if ((i + 1) % nslots > 0 && i < n - 1)
+			continue;
+		insert_rows(target, slots, i + 1 - done);
+		for (; done <= i; done++)
 		{
-			insert_rows(target, slots, used);
-			used = 0;
+			if (places != NULL)
+				places[done] = slots[done % nslots]->tts_tid;
 		}
 	}
 	for (i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
+	target->later = NULL;
+}
+
+static TupleTableSlot *
+make_slot(const RowTarget *target)
+{
+	Relation table = target->table->ri_RelationDesc;
+
+	return target->is_heap ? MakeSingleTupleTableSlot(RelationGetDescr(table),
+													  &TTSOpsHeapTuple)
+						   : table_slot_create(table, NULL);
+}
+
+/* See prepare_form(). */
+static void
+store_short(RowTarget *target, TupleTableSlot *slot, Datum *values, bool *nulls)
+{
+	int n = slot->tts_tupleDescriptor->natts;
+
+	if (!target->is_heap)
+		return;
+	while (n > target->least && nulls[n - 1])
+		n--;
+	if (target->form == NULL || target->form->natts != n)
+		make_form(target, n);
+	ExecStoreHeapTuple(heap_form_tuple(target->form, values, nulls),
+					   slot,
+					   true);
+}
+
+/* For the first n columns. */
+static void
+make_form(RowTarget *target, int n)
+{
+	TupleDesc row = RelationGetDescr(target->table->ri_RelationDesc);
+	int i;
+
+	if (target->form != NULL)
+		FreeTupleDesc(target->form);
+	target->form = CreateTemplateTupleDesc(n);
+	for (i = 1; i <= n; i++)
+		TupleDescCopyEntry(target->form, i, row, i);
+#if PG_VERSION_NUM >= 190000
+	TupleDescFinalize(target->form);
+#endif
+}
+
+void
+row_insert_later(RowTarget *target,
+				 const Datum *values,
+				 const bool *nulls,
+				 Relation later,
+				 const ItemPointerData *place)
+{
+	CHECK_FOR_INTERRUPTS();
+	set_values(target, target->slot, values, nulls);
+	target->slot->tts_tid = *place;
+	target->later = later;
+	target->only_later = true;
+	insert_index_entries(target, target->slot, NULL, NIL);
+	target->later = NULL;
+	target->only_later = false;
 }
 
 /* For a single row, table_multi_insert() would write a larger WAL record. */
@@ -350,15 +475,16 @@ insert_index_entries(RowTarget *target,
 					 List *indexes)
 {
 	ResultRelInfo *info = target->table;
-	Relation opened[MOST_INDEXES];
-	int n = Min(info->ri_NumIndices, MOST_INDEXES);
+	Relation *opened = target->indexes;
+	int n = info->ri_NumIndices;
 	int i;
 
 	/* The server's function passes over indexes that are not open. */
 	for (i = 0; i < n; i++)
 	{
-		opened[i] = info->ri_IndexRelationDescs[i];
-		if (is_not_indexed(info->ri_IndexRelationInfo[i], slot))
+		if ((target->later != NULL &&
+			 (opened[i] == target->later) != target->only_later) ||
+			is_not_indexed(info->ri_IndexRelationInfo[i], slot))
 			info->ri_IndexRelationDescs[i] = NULL;
 	}
 #if PG_VERSION_NUM >= 190000

@@ -12,7 +12,13 @@ typedef struct RowTarget
 	ResultRelInfo *table;
 	EState *estate;
 	TupleTableSlot *slot;
+	Relation *indexes;
 	int path; /* see search_path.h */
+	bool is_heap;
+	int least;		 /* columns that each row has */
+	TupleDesc form;	 /* of the last row formed, or NULL */
+	Relation later;	 /* index of row_insert_later(), or NULL */
+	bool only_later; /* inserts into no other index */
 } RowTarget;
 
 /*
@@ -48,5 +54,22 @@ typedef void (*RowReader)(const void *rows, int i, Datum *values, bool *nulls);
 /* Inserts rows page by page; a key that exists is an error. */
 extern void
 row_insert_many(RowTarget *target, RowReader read, const void *rows, int n);
+
+/*
+ * Inserts rows without their entries in one index, and notes their places; the
+ * caller then passes each of them to row_insert_later(), which needs only the
+ * columns of the index. NULL: in no index.
+ */
+extern void row_insert_most(RowTarget *target,
+							RowReader read,
+							const void *rows,
+							int n,
+							Relation later,
+							ItemPointerData *places);
+extern void row_insert_later(RowTarget *target,
+							 const Datum *values,
+							 const bool *nulls,
+							 Relation later,
+							 const ItemPointerData *place);
 
 #endif /* SERVER_ROW_INSERT_H */
