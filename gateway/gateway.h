@@ -17,6 +17,7 @@ typedef struct Gateway
 	struct Memory *memory;
 	struct Pool *pool;
 	struct Batch *batch;
+	struct Cluster *cluster; /* NULL: slots are called through a router */
 	struct Limits *limits;
 	struct Keys *keys; /* NULL: requests need no key */
 	struct Sources *sources;
@@ -25,7 +26,7 @@ typedef struct Gateway
 	struct Provider *provider;
 	struct Sender *sender; /* NULL: no mock sender */
 	struct Tls *tls;	   /* NULL: plain HTTP */
-	struct Feed *feed;	   /* NULL: no listeners allowed */
+	struct Feeds *feeds;   /* NULL: no listeners allowed */
 	struct Server *server;
 } Gateway;
 

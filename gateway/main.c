@@ -19,6 +19,7 @@
 #include "config/describe.h"
 #include "config/load.h"
 #include "db/batch.h"
+#include "db/cluster.h"
 #include "db/pool.h"
 #include "db/readiness.h"
 #include "gateway.h"
@@ -28,7 +29,7 @@
 #include "guard/sources.h"
 #include "http/server.h"
 #include "http/tls.h"
-#include "live/feed.h"
+#include "live/feeds.h"
 #include "log.h"
 #include "mail/mail.h"
 #include "memory.h"
@@ -220,7 +221,14 @@ start_gateway(Gateway *gateway, Text *error)
 	if (gateway->pool != NULL)
 		gateway->batch =
 			batch_create(config, gateway->log, gateway->metrics, gateway->pool);
-	if (gateway->limits == NULL || gateway->batch == NULL)
+	if (gateway->batch != NULL && config->direct_slots)
+		gateway->cluster = cluster_create(config,
+										  gateway->log,
+										  gateway->metrics,
+										  gateway->pool,
+										  gateway->batch);
+	if (gateway->limits == NULL || gateway->batch == NULL ||
+		(config->direct_slots && gateway->cluster == NULL))
 		return false;
 	log_start(gateway);
 	gateway->readiness = readiness_create(config, gateway->log, gateway->pool);
@@ -246,13 +254,14 @@ start_feed(Gateway *gateway, Text *error)
 {
 	if (gateway->config->max_listeners == 0)
 		return true;
-	gateway->feed = feed_create(gateway->config,
-								gateway->log,
-								gateway->metrics,
-								gateway->keys);
-	if (gateway->feed == NULL)
+	gateway->feeds = feeds_create(gateway->config,
+								  gateway->log,
+								  gateway->metrics,
+								  gateway->keys,
+								  gateway->cluster);
+	if (gateway->feeds == NULL)
 		text_add_string(error, "out of memory or threads");
-	return gateway->feed != NULL;
+	return gateway->feeds != NULL;
 }
 
 /* TLS, keys and the limit. On failure error says why. */
@@ -349,14 +358,16 @@ stop_gateway(Gateway *gateway)
 		sender_refuse(gateway->sender);
 	if (pthread_create(&enforcer, NULL, enforce_stop, gateway) == 0)
 		pthread_detach(enforcer);
-	if (gateway->feed != NULL)
-		feed_stop(gateway->feed);
+	if (gateway->feeds != NULL)
+		feeds_stop(gateway->feeds);
 	calm = server_drain(gateway->server, DRAIN_US);
 	if (!calm)
 		log_event(gateway->log, LOG_WARN, "cancelling running queries");
 	for (int i = 0; i < CANCEL_TRIES && !calm; i++)
 	{
 		pool_cancel(gateway->pool);
+		if (gateway->cluster != NULL)
+			cluster_cancel(gateway->cluster);
 		calm = server_drain(gateway->server, CANCEL_US);
 	}
 	server_stop(gateway->server);
@@ -366,10 +377,12 @@ stop_gateway(Gateway *gateway)
 static void
 free_gateway(Gateway *gateway)
 {
-	if (gateway->feed != NULL)
-		feed_free(gateway->feed);
+	if (gateway->feeds != NULL)
+		feeds_free(gateway->feeds);
 	if (gateway->sender != NULL)
 		sender_stop(gateway->sender);
+	if (gateway->cluster != NULL)
+		cluster_stop(gateway->cluster);
 	if (gateway->batch != NULL)
 		batch_stop(gateway->batch);
 	if (gateway->own_limit != NULL)

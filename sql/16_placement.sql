@@ -70,6 +70,17 @@ CREATE FUNCTION msgstore._is_elsewhere(tenant text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'msgstore_is_elsewhere';
 
+-- Not strict: without a tenant, only the slot is checked.
+CREATE FUNCTION msgstore._check_slot_here(tenant text, slot int) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'msgstore_check_slot_here';
+
+-- So that the levels of access have the same functions here and on a router.
+CREATE FUNCTION msgstore._cluster_map() RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'SELECT NULL::jsonb';
+
 -- A tenant that moves is fenced here, or its rows arrive here by a subscription to
 -- the publication of tenant_publication().
 CREATE FUNCTION msgstore._any_tenant_moves() RETURNS boolean
@@ -117,6 +128,8 @@ REVOKE ALL ON FUNCTION msgstore._check_own_tenant() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_scope_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_all_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._is_elsewhere(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._check_slot_here(text, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._cluster_map() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._any_tenant_moves() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_settings_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.default_slot(text, int) FROM PUBLIC;
@@ -157,6 +170,10 @@ COMMENT ON FUNCTION msgstore._check_all_here() IS
     'As _check_own_tenant(); in a session without a tenant, raises MS503 while any tenant is fenced';
 COMMENT ON FUNCTION msgstore._is_elsewhere(text) IS
     'Returns whether claims and periodic tasks must leave the rows of the tenant alone: it belongs to another slot or is fenced';
+COMMENT ON FUNCTION msgstore._check_slot_here(text, int) IS
+    'Raises MS421 unless this database is that slot, and the tenant, if it is not null, belongs to it. Accepts a fenced tenant, which can be read';
+COMMENT ON FUNCTION msgstore._cluster_map() IS
+    'Returns null: only a router has the map of a cluster';
 COMMENT ON FUNCTION msgstore._any_tenant_moves() IS
     'Returns whether a tenant is fenced in this database, or being copied to it';
 COMMENT ON FUNCTION msgstore._check_settings_here() IS

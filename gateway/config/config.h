@@ -12,7 +12,7 @@
 #include "log.h"
 
 /* The number of settings of the gateway; the sender has fewer. */
-#define CONFIG_OPTION_COUNT 45
+#define CONFIG_OPTION_COUNT 46
 
 /* What the command line asks for. */
 typedef enum ConfigAction
@@ -54,6 +54,7 @@ typedef struct Config
 	long keep_alive;	  /* seconds */
 	long query_timeout;	  /* seconds */
 	bool batch;
+	bool direct_slots;			/* of a cluster: call them without the router */
 	char *trust_proxy;			/* true, false, or addresses and ranges */
 	char *owner_header;			/* "": none */
 	bool strict_readiness;		/* 503 while degraded */
@@ -78,6 +79,9 @@ typedef struct Config
 	char *secrets_dir;	   /* files; "": none */
 	char *ca_file;		   /* "": the system's */
 	bool allow_private;	   /* destinations on private addresses */
+
+	/* A setting of the sender; of the gateway's own sessions otherwise. */
+	long slot; /* the database is this slot of a cluster; -1: any */
 
 	/* Derived from the settings. */
 	LogLevel log_level;

@@ -25,6 +25,7 @@ static bool derive_health_path(Config *config, Text *error);
 bool
 config_derive(Config *config, Text *error)
 {
+	config->slot = -1;
 	if (strpbrk(config->csp_default_src, "\r\n") != NULL)
 	{
 		text_add_string(error, "CSP_DEFAULT_SRC must be a single line");

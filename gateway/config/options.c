@@ -68,6 +68,10 @@ const Option options[CONFIG_OPTION_COUNT] = {
 	 SETTING(query_timeout), "seconds a database call may take"},
 	{"batch", "BATCH_ENABLED", OPTION_SWITCH, "true", 0, 0,
 	 SETTING(batch), "store concurrent webhooks in one transaction"},
+	{"direct-slots", "DIRECT_SLOTS_ENABLED", OPTION_SWITCH, "false", 0, 0,
+	 SETTING(direct_slots),
+	 "if the database is the router of a cluster: call the slots directly for\n"
+	 "      requests of one tenant"},
 	{"trust-proxy", "TRUST_PROXY", OPTION_CHOICE, "false", 0, 0,
 	 RELOADABLE(trust_proxy),
 	 "proxies whose X-Forwarded-For, -Proto, -Host and X-Real-IP are trusted,\n"

@@ -75,6 +75,7 @@ struct Batch
 	Log *log;
 	Metrics *metrics;
 	Pool *pool;
+	SlotBatch slot; /* its router is NULL: of no slot */
 	pthread_t batchers[BATCHERS_MAX];
 	int batcher_count;
 	atomic_int in_flight; /* calls; changed under the mutex */
@@ -93,6 +94,8 @@ static void append(Batch *batch, BatchItem *item);
 static void *run_batcher(void *argument);
 static BatchItem *take_waiting(Batch *batch);
 static void store_items(Batch *batch, BatchItem *items);
+static void settle_refused(Batch *batch, BatchItem *items);
+static void send_to_router(Batch *batch, BatchItem *items);
 static void
 store_on(Batch *batch, PoolConnection *connection, BatchItem *items);
 static void
@@ -101,7 +104,8 @@ static void
 store_by_slot(Batch *batch, PoolConnection *connection, BatchItem *items);
 static BatchItem *sort_by_tenant(BatchItem *items);
 static int compare_places(const void *left, const void *right);
-static QueryOutcome call_ingest(PoolConnection *connection, BatchItem *items);
+static QueryOutcome
+call_ingest(Batch *batch, PoolConnection *connection, BatchItem *items);
 static QueryOutcome
 call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
 static QueryOutcome call_for_slot(PoolConnection *connection, BatchItem *items);
@@ -110,18 +114,21 @@ static void join_json(const BatchItem *items,
 					  const BatchItem *end,
 					  bool with_tenant,
 					  Text *array);
-static void distribute(BatchItem *items, BatchItem *end, PGresult *result);
+static bool is_about_tenant(const char *sqlstate);
 static bool is_content_error(const char *sqlstate);
-static void set_error(BatchItem *item,
-					  const char *sqlstate,
-					  const char *message,
-					  const char *detail);
-static void copy_whole(char *out, size_t size, const char *text);
-static void
-set_all_errors(BatchItem *items, const char *sqlstate, const char *message);
 
 Batch *
 batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
+{
+	return batch_create_for_slot(config, log, metrics, pool, &(SlotBatch){0});
+}
+
+Batch *
+batch_create_for_slot(const Config *config,
+					  Log *log,
+					  Metrics *metrics,
+					  Pool *pool,
+					  const SlotBatch *slot)
 {
 	Batch *batch = calloc(1, sizeof(*batch));
 	int wanted;
@@ -132,10 +139,13 @@ batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
 	batch->log = log;
 	batch->metrics = metrics;
 	batch->pool = pool;
+	batch->slot = *slot;
 	batch->last = &batch->first;
 	pthread_mutex_init(&batch->mutex, NULL);
 	pthread_cond_init(&batch->filled, NULL);
-	wanted = config->batch ? count_batchers() : 0;
+	wanted = !config->batch			? 0
+			 : slot->router != NULL ? BATCHERS_MIN
+									: count_batchers();
 	while (batch->batcher_count < wanted)
 	{
 		if (pthread_create(&batch->batchers[batch->batcher_count],
@@ -347,7 +357,9 @@ store_items(Batch *batch, BatchItem *items)
 
 	if (connection == NULL)
 	{
-		set_all_errors(items, "08001", why);
+		items_set_errors(items, "08001", why);
+		if (batch->slot.router != NULL && pool_is_away(batch->pool))
+			send_to_router(batch, items);
 		return;
 	}
 	pool_prepare(connection, ingest_sql);
@@ -356,12 +368,56 @@ store_items(Batch *batch, BatchItem *items)
 	else
 		store_on(batch, connection, items);
 	pool_return(batch->pool, connection);
+	if (batch->slot.router != NULL)
+		settle_refused(batch, items);
+}
+
+/*
+ * A slot that does not have a tenant has stored nothing of it: the router knows
+ * which one has. If the connection was lost, the items may have been stored, so
+ * they are not sent again, and the answer is that of the router.
+ */
+static void
+settle_refused(Batch *batch, BatchItem *items)
+{
+	BatchItem *order[BATCH_MAX_ITEMS];
+	BatchItem *foreign = NULL;
+	BatchItem **end = &foreign;
+	char message[64];
+	int count = 0;
+
+	snprintf(message, sizeof(message), SLOT_AWAY, batch->slot.number);
+	for (BatchItem *item = items; item != NULL; item = item->next)
+	{
+		if (session_was_lost(item->sqlstate))
+			item_set_error(item, "MS503", message, NULL);
+		order[count++] = item;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		if (strcmp(order[i]->sqlstate, "MS421") != 0)
+			continue;
+		*end = order[i];
+		end = &order[i]->next;
+	}
+	*end = NULL;
+	if (foreign != NULL)
+		send_to_router(batch, foreign);
+	for (int i = 0; i < count; i++)
+		order[i]->next = i + 1 < count ? order[i + 1] : NULL;
+}
+
+static void
+send_to_router(Batch *batch, BatchItem *items)
+{
+	batch->slot.doubt(batch->slot.cluster);
+	store_items(batch->slot.router, items);
 }
 
 static void
 store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 {
-	QueryOutcome outcome = call_ingest(connection, items);
+	QueryOutcome outcome = call_ingest(batch, connection, items);
 
 	metrics_add(batch->metrics, METRIC_BATCHES, 1);
 	if (strcmp(outcome.sqlstate, "00000") == 0)
@@ -381,7 +437,7 @@ store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 	else
 	{
 		/* No details: of a whole call, they can quote another body. */
-		set_all_errors(
+		items_set_errors(
 			items,
 			outcome.sqlstate,
 			outcome.result == NULL
@@ -402,7 +458,7 @@ store_by_slot(Batch *batch, PoolConnection *connection, BatchItem *items)
 	int count = 0;
 
 	if (!known)
-		set_all_errors(
+		items_set_errors(
 			items,
 			outcome.sqlstate,
 			outcome.result == NULL
@@ -445,18 +501,17 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 
 		/*
 		 * If the server just went away, do not try each item. A tenant that is
-		 * being moved, or a slot that is away, is not available to its next
-		 * item either; and after two tenants it is the slot.
+		 * being moved or has moved, or whose slot is away, is not available to
+		 * its next item either; and after two tenants it is the slot.
 		 */
 		if (previous != NULL &&
-			(!is_content_error(previous->sqlstate) ||
-			 (strcmp(previous->sqlstate, "MS503") == 0 &&
-			  (strcmp(previous->tenant, item->tenant) == 0 ||
-			   unavailable > 1))))
-			set_error(item,
-					  previous->sqlstate,
-					  previous->message,
-					  previous->detail);
+			(!is_content_error(previous->sqlstate) || unavailable > 1 ||
+			 (is_about_tenant(previous->sqlstate) &&
+			  strcmp(previous->tenant, item->tenant) == 0)))
+			item_set_error(item,
+						   previous->sqlstate,
+						   previous->message,
+						   previous->detail);
 		else
 		{
 			item->next = NULL;
@@ -471,7 +526,7 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 
 /* On success sets the result of each item. */
 static QueryOutcome
-call_ingest(PoolConnection *connection, BatchItem *items)
+call_ingest(Batch *batch, PoolConnection *connection, BatchItem *items)
 {
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
 	Text array = {0};
@@ -479,7 +534,8 @@ call_ingest(PoolConnection *connection, BatchItem *items)
 
 	for (BatchItem *item = items; item != NULL; item = end_of_tenant(item))
 		tenants++;
-	if (tenants > 1 && pool_is_router(connection))
+	if (batch->slot.router != NULL ||
+		(tenants > 1 && pool_is_router(connection)))
 		return call_for_slot(connection, items);
 	if (tenants > 1)
 		return call_for_tenants(connection, items, tenants);
@@ -491,7 +547,7 @@ call_ingest(PoolConnection *connection, BatchItem *items)
 							 1,
 							 (const char *[]){array.data});
 	if (strcmp(outcome.sqlstate, "00000") == 0)
-		distribute(items, NULL, outcome.result);
+		items_distribute(items, NULL, outcome.result);
 	text_free(&array);
 	return outcome;
 }
@@ -511,7 +567,7 @@ call_for_slot(PoolConnection *connection, BatchItem *items)
 							 1,
 							 (const char *[]){array.data});
 	if (strcmp(outcome.sqlstate, "00000") == 0)
-		distribute(items, NULL, outcome.result);
+		items_distribute(items, NULL, outcome.result);
 	text_free(&array);
 	return outcome;
 }
@@ -557,7 +613,7 @@ call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
 		{
 			if (share->first->tenant[0] != '\0')
 				PQclear(results[last++]);
-			distribute(share->first, share->end, results[last]);
+			items_distribute(share->first, share->end, results[last]);
 			PQclear(results[last++]);
 		}
 		text_free(&share->array);
@@ -602,43 +658,11 @@ join_json(const BatchItem *items,
 	text_add(array, "]", 1);
 }
 
-/* An item without a row is reported as failed. */
-static void
-distribute(BatchItem *items, BatchItem *end, PGresult *result)
+/* Will the tenant's next item fail as well? */
+static bool
+is_about_tenant(const char *sqlstate)
 {
-	int rows = PQntuples(result);
-	int ordinal = 0;
-
-	for (BatchItem *item = items; item != end; item = item->next)
-	{
-		int row = ordinal++;
-
-		/* Usually row and ordinal match; the ordinal decides. */
-		if (row >= rows || atoi(PQgetvalue(result, row, 0)) != ordinal)
-		{
-			for (row = 0; row < rows; row++)
-			{
-				if (atoi(PQgetvalue(result, row, 0)) == ordinal)
-					break;
-			}
-		}
-		if (row >= rows)
-			set_error(item, "XX000", "ingest_batch returned no row", NULL);
-		else if (!PQgetisnull(result, row, 3))
-			set_error(item,
-					  PQgetvalue(result, row, 3),
-					  PQgetvalue(result, row, 4),
-					  PQgetvalue(result, row, 5));
-		else
-		{
-			memcpy(item->sqlstate, "00000", 6);
-			item->duplicate = strcmp(PQgetvalue(result, row, 2), "t") == 0;
-			snprintf(item->event_id,
-					 sizeof(item->event_id),
-					 "%s",
-					 PQgetvalue(result, row, 1));
-		}
-	}
+	return strcmp(sqlstate, "MS503") == 0 || strcmp(sqlstate, "MS421") == 0;
 }
 
 /*
@@ -651,40 +675,4 @@ is_content_error(const char *sqlstate)
 {
 	return strncmp(sqlstate, "08", 2) != 0 && strncmp(sqlstate, "53", 2) != 0 &&
 		   strncmp(sqlstate, "57", 2) != 0 && !session_lost_primary(sqlstate);
-}
-
-static void
-set_error(BatchItem *item,
-		  const char *sqlstate,
-		  const char *message,
-		  const char *detail)
-{
-	snprintf(item->sqlstate, sizeof(item->sqlstate), "%s", sqlstate);
-	copy_whole(item->message, sizeof(item->message), message);
-	copy_whole(item->detail, sizeof(item->detail), detail);
-	item->event_id[0] = '\0';
-}
-
-/* What does not fit is cut at a character. */
-static void
-copy_whole(char *out, size_t size, const char *text)
-{
-	size_t length = text != NULL ? strlen(text) : 0;
-
-	if (length >= size)
-	{
-		length = size - 1;
-		while (length > 0 && ((unsigned char) text[length] & 0xc0) == 0x80)
-			length--;
-	}
-	if (length > 0)
-		memcpy(out, text, length);
-	out[length] = '\0';
-}
-
-static void
-set_all_errors(BatchItem *items, const char *sqlstate, const char *message)
-{
-	for (BatchItem *item = items; item != NULL; item = item->next)
-		set_error(item, sqlstate, message, NULL);
 }

@@ -17,6 +17,21 @@ typedef struct Batch Batch;
 Batch *
 batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool);
 
+/* What a batch of one slot of a cluster needs to know. */
+typedef struct SlotBatch
+{
+	int number;
+	Batch *router;		   /* what the slot does not take is stored by it */
+	void (*doubt)(void *); /* called when that happens */
+	void *cluster;		   /* its argument */
+} SlotBatch;
+
+Batch *batch_create_for_slot(const Config *config,
+							 Log *log,
+							 Metrics *metrics,
+							 Pool *pool,
+							 const SlotBatch *slot);
+
 /* Returns when the item is committed, refused, or its outcome unknown. */
 void batch_store(Batch *batch, BatchItem *item);
 

@@ -7,6 +7,8 @@
 #include <semaphore.h>
 #include <stdbool.h>
 
+#include <libpq-fe.h>
+
 #include "text.h"
 
 /* One event. The caller fills in the first members. */
@@ -27,5 +29,20 @@ typedef struct BatchItem
 	sem_t finished;
 	struct BatchItem *next;
 } BatchItem;
+
+/*
+ * Sets the results of the items up to end. An item without a row is reported as
+ * failed.
+ */
+void items_distribute(BatchItem *items, BatchItem *end, PGresult *result);
+
+void item_set_error(BatchItem *item,
+					const char *sqlstate,
+					const char *message,
+					const char *detail);
+
+/* Of all items of a list. */
+void
+items_set_errors(BatchItem *items, const char *sqlstate, const char *message);
 
 #endif /* ITEM_H */

@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "db/outbox.h"
+#include "db/route.h"
 
 /* While the database is away, attempts back off from the first to the max. */
 #define REST_FIRST_US (SECOND_US / 10)
@@ -76,9 +77,9 @@ outbox_connect(Outbox *outbox)
 
 	if (session.pg != NULL)
 		return true;
-	opened = session_open(&session,
-						  "msgstore-sender",
-						  outbox->troubled ? LOG_DEBUG : LOG_ERROR);
+	opened = route_open(&session,
+						"msgstore-sender",
+						outbox->troubled ? LOG_DEBUG : LOG_ERROR);
 	pthread_mutex_lock(&outbox->mutex);
 	outbox->session = session;
 	pthread_mutex_unlock(&outbox->mutex);

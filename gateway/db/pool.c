@@ -23,6 +23,7 @@
 
 #include "clock.h"
 #include "db/pool.h"
+#include "db/route.h"
 
 /* The keeper's period, and the same while the database is away. */
 #define KEEPER_US SECOND_US
@@ -47,6 +48,9 @@ const char *const pool_class_names[POOL_CLASSES] =
 
 const char pool_tenant_sql[] =
 	"SELECT pg_catalog.set_config('msgstore.tenant_id', $1, true)";
+static const char slot_tenant_sql[] =
+	"SELECT pg_catalog.set_config('msgstore.tenant_id', $1, true),"
+	" msgstore._check_slot_here($1, $2::int)";
 static const char owner_sql[] =
 	"SELECT pg_catalog.set_config('msgstore.owner', $1, true)";
 
@@ -268,14 +272,20 @@ pool_run(PoolConnection *connection,
 		 const char *owner,
 		 const Statement *statement)
 {
+	long slot = connection->pool->config->slot;
+	char number[16];
+	const char *place[] = {tenant, number};
 	Statement statements[3];
 	PGresult *results[3];
 	QueryOutcome outcome;
 	int n = 0;
 
+	snprintf(number, sizeof(number), "%ld", slot);
 	if (tenant[0] != '\0')
 		statements[n++] =
-			(Statement){.sql = pool_tenant_sql, .count = 1, .values = &tenant};
+			(Statement){.sql = slot < 0 ? pool_tenant_sql : slot_tenant_sql,
+						.count = slot < 0 ? 1 : 2,
+						.values = place};
 	if (owner[0] != '\0')
 		statements[n++] =
 			(Statement){.sql = owner_sql, .count = 1, .values = &owner};
@@ -517,9 +527,9 @@ open_slot(Pool *pool, PoolConnection *slot)
 
 	slot->state = SLOT_OPENING;
 	pthread_mutex_unlock(&pool->mutex);
-	opened = session_open(&slot->session,
-						  "msgstore-gateway",
-						  away ? LOG_DEBUG : LOG_ERROR);
+	opened = route_open(&slot->session,
+						"msgstore-gateway",
+						away ? LOG_DEBUG : LOG_ERROR);
 	if (opened && away)
 		log_event(pool->log, LOG_INFO, "database is reachable again");
 	pthread_mutex_lock(&pool->mutex);

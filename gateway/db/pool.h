@@ -28,6 +28,9 @@ typedef enum PoolClass
 	POOL_CLASSES
 } PoolClass;
 
+/* The router's message about a slot that cannot be reached; with its number. */
+#define SLOT_AWAY "slot %d is not reachable"
+
 /* As in the names of metrics. */
 extern const char *const pool_class_names[POOL_CLASSES];
 

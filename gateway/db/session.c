@@ -106,7 +106,9 @@ connect_once(Session *session, const char *name)
 							"5",
 							"3",
 							"15000",
-							session->config->conninfo,
+							session->conninfo != NULL
+								? session->conninfo
+								: session->config->conninfo,
 							"UTF8",
 							session->order.host,
 							session->order.hostaddr,
@@ -140,6 +142,12 @@ bool
 session_lost_primary(const char *sqlstate)
 {
 	return strcmp(sqlstate, "25006") == 0;
+}
+
+bool
+session_was_lost(const char *sqlstate)
+{
+	return strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P", 3) == 0;
 }
 
 void

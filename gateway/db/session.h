@@ -19,6 +19,7 @@ typedef struct Session
 	const Config *config;
 	Log *log;
 	const atomic_bool *stopping; /* once set, connecting is given up */
+	const char *conninfo;		 /* NULL: that of config */
 	PGconn *pg;					 /* NULL: closed */
 	PGcancel *cancel; /* made at connect: PQcancel must not touch pg */
 	HostOrder order;  /* of the servers, with silent ones at the end */
@@ -43,6 +44,12 @@ typedef struct QueryOutcome
  * got it is to be opened again.
  */
 bool session_lost_primary(const char *sqlstate);
+
+/*
+ * Was the connection lost during the call, or ended by the server? The call may
+ * have been committed.
+ */
+bool session_was_lost(const char *sqlstate);
 
 /*
  * Connects a closed session with that application_name, within the URL's time

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "db/route.h"
 #include "db/session.h"
 #include "live/feed.h"
 #include "live/tell.h"
@@ -54,6 +55,8 @@ struct Feed
 	Log *log;
 	Metrics *metrics;
 	Keys *keys;
+	Cluster *cluster;
+	const ClusterSlot *slot; /* NULL: of no cluster */
 	pthread_t thread;
 	atomic_bool stopping;
 
@@ -70,7 +73,6 @@ struct Feed
 	int wake; /* an eventfd: something has arrived, or the thread is to stop */
 	pthread_mutex_t mutex; /* guards the members below */
 	Listener *arrived;
-	long total; /* of listeners, with those that have arrived */
 	bool closed;
 	bool routed; /* the database is a router, which has no changes */
 };
@@ -83,6 +85,7 @@ static const char missed_sql[] =
 	"SELECT tenant_id, id, kind, conversation_id, channel, change"
 	" FROM msgstore._live_feed($1, 0, $2, $3)";
 
+static bool has_no_place(const Feed *feed);
 static void *run(void *argument);
 static void wake(Feed *feed);
 static void rest(Feed *feed, int64_t wait_us);
@@ -108,7 +111,12 @@ static int64_t next_tending(Listener *listener, int64_t now);
 static void drop_done(Feed *feed);
 
 Feed *
-feed_create(const Config *config, Log *log, Metrics *metrics, Keys *keys)
+feed_create(const Config *config,
+			Log *log,
+			Metrics *metrics,
+			Keys *keys,
+			Cluster *cluster,
+			const ClusterSlot *slot)
 {
 	Feed *feed = calloc(1, sizeof(*feed));
 
@@ -118,6 +126,8 @@ feed_create(const Config *config, Log *log, Metrics *metrics, Keys *keys)
 	feed->log = log;
 	feed->metrics = metrics;
 	feed->keys = keys;
+	feed->cluster = cluster;
+	feed->slot = slot;
 	feed->session =
 		(Session){.config = config, .log = log, .stopping = &feed->stopping};
 	pthread_mutex_init(&feed->mutex, NULL);
@@ -136,9 +146,17 @@ feed_is_full(Feed *feed)
 	bool full;
 
 	pthread_mutex_lock(&feed->mutex);
-	full = feed->closed || feed->total >= feed->config->max_listeners;
+	full = has_no_place(feed);
 	pthread_mutex_unlock(&feed->mutex);
 	return full;
+}
+
+/* The feeds of several slots share the limit. The caller holds the mutex. */
+static bool
+has_no_place(const Feed *feed)
+{
+	return feed->closed || feed->metrics->values[METRIC_LISTENERS] >=
+							   feed->config->max_listeners;
 }
 
 bool
@@ -158,17 +176,15 @@ feed_add(Feed *feed, Listener *listener)
 	bool added;
 
 	pthread_mutex_lock(&feed->mutex);
-	added = !feed->closed && feed->total < feed->config->max_listeners;
+	added = !has_no_place(feed);
 	if (added)
 	{
 		listener->next = feed->arrived;
 		feed->arrived = listener;
-		feed->total++;
+		metrics_add(feed->metrics, METRIC_LISTENERS, 1);
 		wake(feed);
 	}
 	pthread_mutex_unlock(&feed->mutex);
-	if (added)
-		metrics_add(feed->metrics, METRIC_LISTENERS, 1);
 	return added;
 }
 
@@ -290,9 +306,9 @@ connect_session(Feed *feed)
 {
 	if (feed->session.pg != NULL)
 		return true;
-	feed->failed = !session_open(&feed->session,
-								 "msgstore-gateway live",
-								 feed->failed ? LOG_DEBUG : LOG_WARN);
+	feed->failed = !route_open(&feed->session,
+							   "msgstore-gateway live",
+							   feed->failed ? LOG_DEBUG : LOG_WARN);
 	return !feed->failed;
 }
 
@@ -504,7 +520,8 @@ join(Feed *feed, Listener *listener)
 	if (listener->stream)
 	{
 		text_addf(&ready,
-				  "retry: 1000\nid: %s\nevent: ready\ndata: {}\n\n",
+				  "retry: 1000\nid: %s%s\nevent: ready\ndata: {}\n\n",
+				  listener->place,
 				  listener->after != NULL ? listener->after : feed->position);
 		listener_write(listener, &ready);
 		text_free(&ready);
@@ -587,6 +604,10 @@ tend_one(Feed *feed, Listener *listener, int64_t now)
 			KEY_UNKNOWN)
 			return false;
 	}
+	/* Its tenant has moved, or the slot: it connects again. */
+	if (feed->slot != NULL &&
+		cluster_find(feed->cluster, listener->tenant) != feed->slot)
+		return false;
 	pthread_mutex_lock(&listener->mutex);
 	behind =
 		listener->pending.length > 0 && now - listener->written_us > UNREAD_US;
@@ -610,7 +631,7 @@ tend_one(Feed *feed, Listener *listener, int64_t now)
 	{
 		/* An id without data is where the client continues. */
 		if (listener->joined)
-			text_addf(&beat, "id: %s\n\n", feed->position);
+			text_addf(&beat, "id: %s%s\n\n", listener->place, feed->position);
 		else
 			text_add_string(&beat, ":\n\n");
 		listener_write(listener, &beat);
@@ -655,10 +676,6 @@ drop_done(Feed *feed)
 		listener_release(listener);
 		dropped++;
 	}
-	if (dropped == 0)
-		return;
-	metrics_add(feed->metrics, METRIC_LISTENERS, -dropped);
-	pthread_mutex_lock(&feed->mutex);
-	feed->total -= dropped;
-	pthread_mutex_unlock(&feed->mutex);
+	if (dropped > 0)
+		metrics_add(feed->metrics, METRIC_LISTENERS, -dropped);
 }

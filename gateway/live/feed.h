@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "config/config.h"
+#include "db/cluster.h"
 #include "guard/keys.h"
 #include "live/listener.h"
 #include "log.h"
@@ -14,8 +15,16 @@
 
 typedef struct Feed Feed;
 
-/* Starts its thread. "keys" may be NULL. Returns NULL if out of memory. */
-Feed *feed_create(const Config *config, Log *log, Metrics *metrics, Keys *keys);
+/*
+ * Starts its thread. "keys" may be NULL, and a feed that is not of a slot has
+ * no cluster. Returns NULL if out of memory.
+ */
+Feed *feed_create(const Config *config,
+				  Log *log,
+				  Metrics *metrics,
+				  Keys *keys,
+				  Cluster *cluster,
+				  const ClusterSlot *slot);
 
 /* True if there are HTTP_MAX_LISTENERS, or the gateway is stopping. */
 bool feed_is_full(Feed *feed);

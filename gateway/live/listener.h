@@ -47,6 +47,7 @@ typedef struct Listener
 	char tenant[TENANT_MAX + 1]; /* "": all that the database role sees */
 	char key[KEY_MAX + 1];		 /* checked again from time to time; "": none */
 	Filter filter;
+	char place[16];		 /* before each position; "": outside of a cluster */
 	char *after;		 /* where to begin; NULL: now */
 	Text head;			 /* of the answer, without its end */
 	int64_t deadline_us; /* of an answer */

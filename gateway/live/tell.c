@@ -133,7 +133,7 @@ send_changes(Listener *listener, const char *id, const Text *list)
 		tell_answer(listener, id, list);
 		return;
 	}
-	text_addf(&event, "id: %s\ndata: {\"changes\":[", id);
+	text_addf(&event, "id: %s%s\ndata: {\"changes\":[", listener->place, id);
 	text_add(&event, list->data, list->length);
 	text_add_string(&event, "]}\n\n");
 	event.failed |= list->failed;
@@ -150,7 +150,7 @@ tell_answer(Listener *listener, const char *id, const Text *list)
 	text_add_string(&body, "{\"changes\":[");
 	if (list != NULL)
 		text_add(&body, list->data, list->length);
-	text_addf(&body, "],\"next\":\"%s\"}\n", id);
+	text_addf(&body, "],\"next\":\"%s%s\"}\n", listener->place, id);
 	text_add(&whole, listener->head.data, listener->head.length);
 	text_addf(&whole, "Content-Length: %zu\r\n\r\n", body.length);
 	text_add(&whole, body.data, body.length);

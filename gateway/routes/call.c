@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "db/cluster.h"
 #include "db/pool.h"
 #include "gateway.h"
 #include "http/reply.h"
@@ -12,6 +13,25 @@
 /* How long a client waits before it sends to a busy conversation again. */
 #define BUSY_RETRY_SECS 1
 
+typedef enum Called
+{
+	CALL_MADE,
+	CALL_REFUSED,
+	CALL_ANSWERED
+} Called;
+
+static const ClusterSlot *find_slot(const Request *request, PoolClass class);
+static Called call_slot(Request *request,
+						PoolClass class,
+						const ClusterSlot *slot,
+						const Statement *statement,
+						QueryOutcome *outcome);
+static Called call_pool(Request *request,
+						PoolClass class,
+						Pool *pool,
+						const Statement *statement,
+						QueryOutcome *outcome,
+						const char **why);
 static PoolClass class_of(const Request *request);
 static bool count_result(Request *request, const PGresult *result);
 static bool
@@ -34,22 +54,25 @@ call_database(Request *request,
 PGresult *
 call_statement(Request *request, const Statement *statement, bool content)
 {
-	Pool *pool = request->gateway->pool;
-	const char *why;
 	PoolClass class = class_of(request);
-	PoolConnection *connection = pool_borrow(pool, class, 0, &why);
-	QueryOutcome outcome;
+	const ClusterSlot *slot = find_slot(request, class);
+	QueryOutcome outcome = {.result = NULL};
+	Called called = CALL_REFUSED;
+	const char *why = NULL;
 
-	if (connection == NULL)
-	{
+	if (slot != NULL)
+		called = call_slot(request, class, slot, statement, &outcome);
+	if (called == CALL_REFUSED)
+		called = call_pool(request,
+						   class,
+						   request->gateway->pool,
+						   statement,
+						   &outcome,
+						   &why);
+	if (called == CALL_REFUSED)
 		reply_sqlstate(request, "08001", why, NULL, false);
+	if (called != CALL_MADE)
 		return NULL;
-	}
-	outcome = pool_run(connection,
-					   request->caller.tenant,
-					   class == POOL_RESPONSES ? request->caller.owner : "",
-					   statement);
-	pool_return(pool, connection);
 	if (strcmp(outcome.sqlstate, "00000") != 0)
 	{
 		if (!reply_busy(request, class, &outcome))
@@ -63,6 +86,85 @@ call_statement(Request *request, const Statement *statement, bool content)
 		return outcome.result;
 	PQclear(outcome.result);
 	return NULL;
+}
+
+/* The slot of a cluster that is called without the router; NULL: none. */
+static const ClusterSlot *
+find_slot(const Request *request, PoolClass class)
+{
+	Cluster *cluster = request->gateway->cluster;
+	const char *tenant = request->caller.tenant[0] != '\0'
+							 ? request->caller.tenant
+							 : request->source_tenant;
+
+	/* Keys, limits, sources and sums over all slots are the router's. */
+	if (cluster == NULL || tenant[0] == '\0' || class == POOL_SERVICE)
+		return NULL;
+	return cluster_find(cluster, tenant);
+}
+
+/*
+ * Refused: the call has changed nothing, and is to be made through the router.
+ * If the connection was lost, it may have been made, and the answer is that of
+ * the router.
+ */
+static Called
+call_slot(Request *request,
+		  PoolClass class,
+		  const ClusterSlot *slot,
+		  const Statement *statement,
+		  QueryOutcome *outcome)
+{
+	char message[64];
+	const char *why;
+	Called called =
+		call_pool(request, class, slot->pool, statement, outcome, &why);
+
+	if (called == CALL_REFUSED && !pool_is_away(slot->pool))
+	{
+		/* Its connections are busy: the router's would be, too. */
+		reply_sqlstate(request, "08001", why, NULL, false);
+		return CALL_ANSWERED;
+	}
+	if (called == CALL_MADE && strcmp(outcome->sqlstate, "MS421") == 0)
+		called = CALL_REFUSED;
+	if (called == CALL_MADE && session_was_lost(outcome->sqlstate))
+	{
+		snprintf(message, sizeof(message), SLOT_AWAY, slot->number);
+		reply_sqlstate(request,
+					   "MS503",
+					   message,
+					   "The database of the tenant did not answer.",
+					   false);
+		called = CALL_ANSWERED;
+	}
+	if (called == CALL_MADE)
+		return called;
+	PQclear(outcome->result);
+	outcome->result = NULL;
+	cluster_doubt(request->gateway->cluster);
+	return called;
+}
+
+/* Refused if there is no connection; *why is then a constant. */
+static Called
+call_pool(Request *request,
+		  PoolClass class,
+		  Pool *pool,
+		  const Statement *statement,
+		  QueryOutcome *outcome,
+		  const char **why)
+{
+	PoolConnection *connection = pool_borrow(pool, class, 0, why);
+
+	if (connection == NULL)
+		return CALL_REFUSED;
+	*outcome = pool_run(connection,
+						request->caller.tenant,
+						class == POOL_RESPONSES ? request->caller.owner : "",
+						statement);
+	pool_return(pool, connection);
+	return CALL_MADE;
 }
 
 /* Twice: the answer is a copy of it. */

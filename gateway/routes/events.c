@@ -18,7 +18,7 @@
 #include "http/headers.h"
 #include "http/parameters.h"
 #include "http/reply.h"
-#include "live/feed.h"
+#include "live/feeds.h"
 #include "routes/call.h"
 #include "routes/handlers.h"
 
@@ -29,6 +29,12 @@
 /* A client with TLS may take so long to receive what was written. */
 #define WRITE_US (30 * SECOND_US)
 
+/*
+ * Transactions are numbered by each server, so a position of another slot could
+ * be one here. This one is in nobody's history: the client gets a reset.
+ */
+#define UNKNOWN_POSITION "1:1:"
+
 static const char find_sql[] = "SELECT msgstore._conversation_id($1)";
 
 /* What the request asks for. */
@@ -37,25 +43,32 @@ typedef struct Wish
 	bool stream;
 	char after[CURSOR_MAX + 1];
 	bool has_after;
+	int slot; /* that "after" is of; -1: outside of a cluster */
 	int wait_secs;
 	Filter filter;
 } Wish;
 
 static bool read_wish(Request *request, Wish *wish);
 static bool read_position(Request *request, Wish *wish);
+static const char *take_slot(Wish *wish);
 static bool is_position(const char *text);
 static bool
 read_number(const char **text, char end, unsigned long long *number);
 static bool read_kinds(Request *request, unsigned *kinds);
 static bool find_conversation(Request *request, const char *given, char *id);
-static Listener *make_listener(Request *request, const Wish *wish, int socket);
+static Feed *find_feed(Request *request, const ClusterSlot **slot);
+static Listener *make_listener(Request *request,
+							   const Wish *wish,
+							   const ClusterSlot *slot,
+							   int socket);
 static void serve(Request *request, Listener *listener);
 
 void
 get_events(Request *request)
 {
-	Feed *feed = request->gateway->feed;
 	bool threaded = request->gateway->tls != NULL;
+	const ClusterSlot *slot = NULL;
+	Feed *feed = find_feed(request, &slot);
 	Listener *listener;
 	Wish wish = {.wait_secs = WAIT_SECS};
 	int socket = -1;
@@ -75,7 +88,8 @@ get_events(Request *request)
 	if (feed != NULL && feed_is_routed(feed))
 	{
 		reply_unavailable(request,
-						  "changes are only told by the slots of a cluster",
+						  "changes are only told by the slots of a cluster: "
+						  "use DIRECT_SLOTS_ENABLED and a tenant's key",
 						  60);
 		return;
 	}
@@ -86,8 +100,9 @@ get_events(Request *request)
 	}
 	if (!threaded && request->connection != NULL)
 		socket = connection_give_away(request->connection);
-	listener =
-		threaded || socket >= 0 ? make_listener(request, &wish, socket) : NULL;
+	listener = threaded || socket >= 0
+				   ? make_listener(request, &wish, slot, socket)
+				   : NULL;
 	if (listener == NULL || !feed_add(feed, listener))
 	{
 		/* The feed filled up meanwhile, or memory is short. */
@@ -154,7 +169,7 @@ read_position(Request *request, Wish *wish)
 		snprintf(wish->after, sizeof(wish->after), "%s", last);
 		wish->has_after = true;
 	}
-	if (!wish->has_after || is_position(wish->after))
+	if (!wish->has_after || is_position(take_slot(wish)))
 		return true;
 	reply_error_detail(request,
 					   400,
@@ -162,6 +177,22 @@ read_position(Request *request, Wish *wish)
 					   "A position must be the \"next\" or the id of an "
 					   "earlier answer.");
 	return false;
+}
+
+/* Finds the slot of the position, and returns what follows it. */
+static const char *
+take_slot(Wish *wish)
+{
+	const char *mark = strchr(wish->after, '/');
+	size_t digits = strspn(wish->after, "0123456789");
+
+	wish->slot = -1;
+	if (mark == NULL || digits == 0 || digits > 4 ||
+		mark != wish->after + digits)
+		return wish->after;
+	wish->slot = atoi(wish->after);
+	memmove(wish->after, mark + 1, strlen(mark));
+	return wish->after;
 }
 
 /*
@@ -246,11 +277,25 @@ find_conversation(Request *request, const char *given, char *id)
 	return true;
 }
 
+/* NULL: no listeners allowed, or no memory for them. */
+static Feed *
+find_feed(Request *request, const ClusterSlot **slot)
+{
+	Feeds *feeds = request->gateway->feeds;
+
+	return feeds != NULL ? feeds_find(feeds, request->caller.tenant, slot)
+						 : NULL;
+}
+
 /* Takes the socket over, also if it fails. */
 static Listener *
-make_listener(Request *request, const Wish *wish, int socket)
+make_listener(Request *request,
+			  const Wish *wish,
+			  const ClusterSlot *slot,
+			  int socket)
 {
 	Listener *listener = listener_create(socket);
+	int number = slot != NULL ? slot->number : -1;
 	const char *why;
 
 	if (listener == NULL)
@@ -264,8 +309,11 @@ make_listener(Request *request, const Wish *wish, int socket)
 	memcpy(listener->tenant, request->caller.tenant, sizeof(listener->tenant));
 	if (request->gateway->keys != NULL)
 		auth_read_key(request, listener->key, &why);
+	if (number >= 0)
+		snprintf(listener->place, sizeof(listener->place), "%d/", number);
 	if (wish->has_after)
-		listener->after = strdup(wish->after);
+		listener->after =
+			strdup(wish->slot == number ? wish->after : UNKNOWN_POSITION);
 	/* Proxies would wait for the end of the answer. */
 	text_add_string(&request->reply.headers, "X-Accel-Buffering: no\r\n");
 	reply_head(request,

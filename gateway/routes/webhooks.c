@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "db/batch.h"
+#include "db/cluster.h"
 #include "gateway.h"
 #include "http/reply.h"
 #include "http/server.h"
@@ -19,7 +20,8 @@ typedef struct Webhook
 	Request *request;
 } Webhook;
 
-static void submit_inbound(Request *request);
+static Batch *find_batch(const Request *request);
+static void submit_inbound(Request *request, Batch *batch);
 static void finish_inbound(BatchItem *item);
 static bool
 make_item(Request *request, const char *channel, bool mock, BatchItem *item);
@@ -29,9 +31,11 @@ static void add_member(Text *json, const char *name, const char *value);
 void
 post_webhook(Request *request)
 {
+	Batch *batch = find_batch(request);
+
 	request->for_channel = true;
-	if (server_can_defer(request) && !batch_is_idle(request->gateway->batch))
-		submit_inbound(request);
+	if (server_can_defer(request) && !batch_is_idle(batch))
+		submit_inbound(request, batch);
 	else
 		store_inbound(request, request->segment, false);
 }
@@ -43,13 +47,25 @@ store_inbound(Request *request, const char *channel, bool mock)
 
 	if (!make_item(request, channel, mock, &item))
 		return;
-	batch_store(request->gateway->batch, &item);
+	batch_store(find_batch(request), &item);
 	set_answer(request, &item);
 	text_free(&item.json);
 }
 
+static Batch *
+find_batch(const Request *request)
+{
+	Gateway *gateway = request->gateway;
+	const ClusterSlot *slot =
+		gateway->cluster != NULL
+			? cluster_find(gateway->cluster, request->caller.tenant)
+			: NULL;
+
+	return slot != NULL ? slot->batch : gateway->batch;
+}
+
 static void
-submit_inbound(Request *request)
+submit_inbound(Request *request, Batch *batch)
 {
 	Webhook *webhook = calloc(1, sizeof(*webhook));
 
@@ -60,7 +76,7 @@ submit_inbound(Request *request)
 		webhook->item.done = finish_inbound;
 		webhook->request = request;
 		server_defer(request);
-		batch_submit(request->gateway->batch, &webhook->item);
+		batch_submit(batch, &webhook->item);
 	}
 	else
 		free(webhook);

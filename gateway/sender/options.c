@@ -12,6 +12,10 @@
 const Option options[] = {
 	{"database-url", "DATABASE_URL", OPTION_TEXT, "postgresql://", 0, 0,
 	 SETTING(database_url), "PostgreSQL URI"},
+	{"slot", "SENDER_SLOT", OPTION_OPTIONAL, "", 0, 4095,
+	 SETTING(slot),
+	 "slot of a cluster whose messages are sent; DATABASE_URL is then that of\n"
+	 "      the slot or of the router"},
 	{"log-level", "LOG_LEVEL", OPTION_TEXT, "info", 0, 0,
 	 RELOADABLE(log_level_name), "debug, info, warn or error"},
 	{"query-timeout", "DATABASE_QUERY_TIMEOUT_SECS", OPTION_NUMBER,

@@ -48,11 +48,15 @@ CREATE FUNCTION msgstore.tenant_slot(tenant text) RETURNS int
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    found int;
 BEGIN
     PERFORM msgstore._check_tenant(tenant);
-    RETURN coalesce(
-        (SELECT e.slot FROM msgstore.slot_exceptions e WHERE e.tenant_id = tenant),
-        msgstore.default_slot(tenant, msgstore._slots()));
+    -- One statement: every call makes it.
+    SELECT coalesce(e.slot, msgstore.default_slot(tenant, c.slots)) INTO found
+    FROM msgstore.cluster c
+    LEFT JOIN msgstore.slot_exceptions e ON e.tenant_id = tenant;
+    RETURN coalesce(found, msgstore._no_slots());
 END
 $$;
 
@@ -168,6 +172,34 @@ CREATE FUNCTION msgstore._check_settings_here() RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS '';
 
+-- Without passwords.
+CREATE FUNCTION msgstore._slot_connection(slot int) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT msgstore._without_passwords(o.option_value)
+    FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) o
+    WHERE f.srvname = 'msgstore' AND o.option_name = 'p' || slot
+    $$;
+
+-- Exceptions and the tenant of the session's role, if it has one, decide with
+-- tenant_slot() where a call runs.
+CREATE FUNCTION msgstore._cluster_map() RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN jsonb_build_object(
+        'version', (SELECT c.map_version FROM msgstore.cluster c),
+        'exceptions', msgstore._slot_map(),
+        'connections', (SELECT jsonb_agg(msgstore._slot_connection(s) ORDER BY s)
+                        FROM generate_series(0, msgstore._slots() - 1) s),
+        'scoped', msgstore._tenant_scope() <> '');
+END
+$$;
+
+REVOKE ALL ON FUNCTION msgstore._slot_connection(int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._cluster_map() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.default_slot(text, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._no_slots() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._slots() FROM PUBLIC;
@@ -217,6 +249,10 @@ COMMENT ON FUNCTION msgstore.add_exception(text, int) IS
     'Assigns a tenant to a slot other than its default, and returns the new version of the map, which publish() sends to the nodes. Moves no data. Raises MS400 for an invalid tenant or slot';
 COMMENT ON FUNCTION msgstore.drop_exception(text) IS
     'Assigns a tenant to its default slot again, and returns the new version of the map. Moves no data. Raises MS404 if it is there';
+COMMENT ON FUNCTION msgstore._slot_connection(int) IS
+    'Returns the connection string of a slot without passwords';
+COMMENT ON FUNCTION msgstore._cluster_map() IS
+    'Returns what a gateway or a sender needs to call the slots directly: the version of the map, the exceptions, the connection string of each slot without passwords, and whether the session has a tenant. Raises MS503 if the cluster has no slots';
 COMMENT ON FUNCTION msgstore._slot_map() IS
     'Returns the exceptions as set_slot_map() of a node takes them';
 COMMENT ON FUNCTION msgstore._check_settings_here() IS

@@ -319,8 +319,8 @@ SELECT msgstore._route('read', 'record_media', 'sender_id text, attachment_id uu
     'For msgstore-sender: records the answer to a request of claim_media(). status: that of HTTP, 0 for none, 413 if the file is larger than max_bytes. Returns stored, found (only the URL), waiting (for the next attempt), failed, or gone. Raises MS400 for an invalid argument');
 SELECT msgstore._route('read', 'record_notification', 'sender_id text, notification_id uuid, status integer, failure text DEFAULT NULL::text', 'text', 'VOLATILE',
     'For msgstore-sender: records the answer to a request of claim_notifications(): its HTTP status, or 0 and the failure. Returns delivered, waiting or dead. Raises MS409 if the sender does not hold the notification');
-SELECT msgstore._route('read', 'record_status', 'channel text, provider_message_id text, status text, detail jsonb DEFAULT NULL::jsonb, OUT callback_id uuid, OUT message_id uuid, OUT status text', 'record', 'VOLATILE',
-    'Records a provider''s status callback for an outbound message. status: the provider''s word, which status_words maps to a status; an unknown word is recorded and counted, and changes no status. Returns callback_id, message_id (null until the sender has reported the message) and the current status, which never moves backwards. Raises MS400 for an invalid argument, MS409 if it is not clear which tenant''s message it is, MS413 if detail is too large');
+SELECT msgstore._route('own', 'record_status', 'channel text, provider_message_id text, status text, detail jsonb DEFAULT NULL::jsonb, OUT callback_id uuid, OUT message_id uuid, OUT status text', 'record', 'VOLATILE',
+    NULL);
 SELECT msgstore._route('read', 'rename_subscription', 'name text, new_name text', 'void', 'VOLATILE',
     'Renames a subscription with its positions and parked events. Waits like seek(). Raises MS400 if the new name is empty, MS404 if the subscription does not exist, MS409 if the new name is in use');
 SELECT msgstore._route('read', 'replay', 'filter jsonb DEFAULT ''{}''::jsonb, dry_run boolean DEFAULT false, OUT events integer, OUT added integer, OUT changed integer, OUT moved integer', 'record', 'VOLATILE',
@@ -559,7 +559,7 @@ AS $function$
     FROM (VALUES
         ('ingest', 'error', '{ingest_batch,has_api_keys,authenticate,tenant_limit}'),
         ('ingest', 'warning', '{
-            send,receive_webhook,webhook_limits,tenant_slot,record_status,update_conversation,
+            send,receive_webhook,webhook_limits,tenant_slot,_cluster_map,_check_slot_here,record_status,update_conversation,
             append_batch,save_response,cancel_response,
             create_response_conversation,update_response_conversation,
             delete_response_conversation,add_conversation_items,

@@ -97,6 +97,7 @@ DECLARE
     sums jsonb;
     details jsonb;
     total bigint;
+    highest bigint;
 BEGIN
     IF scope <> '' THEN
         RETURN msgstore._tenant_metrics('metrics');
@@ -114,12 +115,14 @@ BEGIN
            (SELECT coalesce(jsonb_agg(a.detail), '[]') FROM answers a WHERE a.detail IS NOT NULL)
     INTO sums, details;
     SELECT max(l.count) INTO total FROM msgstore._sum_latencies(details) l;
+    -- The limit of a bucket can be above all events in it.
+    highest := sums ->> 'worker_latency_max_us';
     RETURN sums || jsonb_build_object(
         'worker_latency_avg_us', CASE WHEN total > 0
             THEN ((sums ->> 'worker_latency_sum_us')::bigint / total) ELSE 0 END,
-        'worker_latency_p50_us', msgstore._percentile(details, 50),
-        'worker_latency_p95_us', msgstore._percentile(details, 95),
-        'worker_latency_p99_us', msgstore._percentile(details, 99));
+        'worker_latency_p50_us', least(msgstore._percentile(details, 50), highest),
+        'worker_latency_p95_us', least(msgstore._percentile(details, 95), highest),
+        'worker_latency_p99_us', least(msgstore._percentile(details, 99), highest));
 END
 $$;
 

@@ -145,10 +145,7 @@ BEGIN
     PERFORM msgstore._check_no_tenant('slots');
     FOR n IN 0 .. count - 1 LOOP
         slot := n;
-        connection := (
-            SELECT msgstore._without_passwords(o.option_value)
-            FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) o
-            WHERE f.srvname = 'msgstore' AND o.option_name = 'p' || n);
+        connection := msgstore._slot_connection(n);
         reachable := false;
         map_version := NULL;
         settings_version := NULL;

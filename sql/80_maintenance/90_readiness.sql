@@ -195,7 +195,7 @@ CREATE FUNCTION msgstore._gateway_functions()
     FROM (VALUES
         ('ingest', 'error', '{ingest_batch,has_api_keys,authenticate,tenant_limit}'),
         ('ingest', 'warning', '{
-            send,receive_webhook,webhook_limits,tenant_slot,record_status,update_conversation,
+            send,receive_webhook,webhook_limits,tenant_slot,_cluster_map,_check_slot_here,record_status,update_conversation,
             append_batch,save_response,cancel_response,
             create_response_conversation,update_response_conversation,
             delete_response_conversation,add_conversation_items,

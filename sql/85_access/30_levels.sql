@@ -17,6 +17,8 @@ CREATE FUNCTION msgstore._access_rights()
         ('{ingest,process}', 'function', '{record_status}'),
         -- A sender checks its secrets by the list.
         ('{process,operate}', 'function', '{list_accounts}'),
+        -- A gateway or a sender that connects to the slots of a cluster.
+        ('{ingest,read,process}', 'function', '{_cluster_map,_check_slot_here}'),
         ('{ingest}', 'function', '{
             ingest,ingest_batch,read_payload,send,opt_out,opt_in,receive_webhook,webhook_limits,
             update_conversation,

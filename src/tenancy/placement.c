@@ -92,6 +92,7 @@ static uint64 invalidations_seen = 0;
 
 static bool has_rules(void);
 pg_noreturn static void refuse_fenced(const char *tenant);
+pg_noreturn static void refuse_foreign(const char *tenant, int slot);
 static void refresh_cache(void);
 static Placement *read_placement(void);
 static void read_table(Placement *placement, int which);
@@ -111,6 +112,7 @@ PG_FUNCTION_INFO_V1(msgstore_check_own_tenant);
 PG_FUNCTION_INFO_V1(msgstore_check_scope_here);
 PG_FUNCTION_INFO_V1(msgstore_check_all_here);
 PG_FUNCTION_INFO_V1(msgstore_is_elsewhere);
+PG_FUNCTION_INFO_V1(msgstore_check_slot_here);
 
 /* The trigger function that invalidates the cache of every backend. */
 Datum
@@ -164,6 +166,34 @@ msgstore_is_elsewhere(PG_FUNCTION_ARGS)
 									  text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
+/*
+ * For a caller that has chosen this database by a map of its own, which may be
+ * old: reading would find no rows of a tenant that has left. It may read those
+ * of a fenced one.
+ */
+Datum
+msgstore_check_slot_here(PG_FUNCTION_ARGS)
+{
+	const char *tenant =
+		PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int expected = PG_ARGISNULL(1) ? NO_SLOT : PG_GETARG_INT32(1);
+	int slot;
+
+	if (!has_rules() || cache->slot == NO_SLOT)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_WRONG_SLOT),
+				 errmsg("this database has no slot"),
+				 errdetail("It must be slot %d of a cluster.", expected)));
+	if (cache->slot != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_WRONG_SLOT),
+				 errmsg("this database is slot %d", cache->slot),
+				 errdetail("It must be slot %d of the cluster.", expected)));
+	if (tenant != NULL && judge(tenant, &slot) == TENANT_FOREIGN)
+		refuse_foreign(tenant, slot);
+	PG_RETURN_VOID();
+}
+
 void
 placement_check(const char *tenant)
 {
@@ -178,13 +208,18 @@ placement_check(const char *tenant)
 		case TENANT_FENCED:
 			refuse_fenced(tenant);
 		case TENANT_FOREIGN:
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_MS_WRONG_SLOT),
-				 errmsg("tenant \"%s\" is not in slot %d", tenant, cache->slot),
-				 errdetail("The tenant belongs to slot %d.", slot),
-				 errhint("Call the router, or the database of that slot.")));
+			refuse_foreign(tenant, slot);
 	}
+}
+
+static void
+refuse_foreign(const char *tenant, int slot)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_MS_WRONG_SLOT),
+			 errmsg("tenant \"%s\" is not in slot %d", tenant, cache->slot),
+			 errdetail("The tenant belongs to slot %d.", slot),
+			 errhint("Call the router, or the database of that slot.")));
 }
 
 static void

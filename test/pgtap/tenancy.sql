@@ -127,9 +127,10 @@ SELECT set_eq(
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE kind = 'function'
       GROUP BY name HAVING count(*) > 1$$,
-    -- A gateway calls the first ones with any level; providers report statuses; senders check their secrets.
+    -- A gateway calls the first ones with any level; providers report statuses; senders check their secrets;
+    -- gateways and senders connect to slots.
     ARRAY['readiness', '_readiness', 'authenticate', 'has_api_keys', 'tenant_limit', 'record_status',
-        'list_accounts', 'tenant_slot'],
+        'list_accounts', 'tenant_slot', '_cluster_map', '_check_slot_here'],
     'and only one');
 SELECT set_eq(
     $$SELECT name FROM msgstore._access_rights() WHERE level = 'operate' AND kind = 'function'$$,

@@ -9,11 +9,14 @@ use MsgstoreCluster;
 use MsgstoreGateway;
 use Test::More;
 
-# 512_router_refusals.pl runs the same with a router, which has no tables.
+# 512_router_refusals.pl and 514_direct_refusals.pl run the same with a router, which
+# has no tables.
 our $through_router;
 my @databases = $through_router ? qw(slot0 slot1) : ('postgres');
 my $node = $through_router ? start_router('refusals', 2) : start_cluster('refusals');
-my $gateway = MsgstoreGateway->new($node);
+our $direct_slots;
+my $gateway = MsgstoreGateway->new($node, env => { DIRECT_SLOTS_ENABLED => $direct_slots // 'false' });
+eventually(sub { $gateway->log_text =~ /read the map of 2 slots/ }) or die 'no map' if $direct_slots;
 my $answer;
 my %codes = (
 	400 => 'bad_request',

@@ -238,6 +238,12 @@ $node->psql('slot0', q{SELECT msgstore._enter('', '', 'somebody')},
 	extra_params => [ '-U', 'operator' ], stderr => \my $posing);
 like($posing, qr/permission denied to set parameter/, 'which an operator of the slot cannot choose');
 
+# PL/pgSQL looks at a function when it is called for the first time.
+is($node->safe_psql('postgres', q{
+	SELECT count(plpgsql_validator(p.oid)) > 100 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+	WHERE p.pronamespace = 'msgstore'::regnamespace AND l.lanname = 'plpgsql'}),
+	't', 'each function compiles');
+
 # Sums.
 is($node->safe_psql('postgres', q{
 	SELECT m ->> 'slots', m ->> 'slots_up' FROM msgstore.metrics() m}),
@@ -246,6 +252,14 @@ is($node->safe_psql('postgres', q{SELECT (msgstore.metrics() ->> 'events_ingeste
 	$node->safe_psql('slot0', q{SELECT (msgstore.metrics() ->> 'events_ingested')::int})
 	+ $node->safe_psql('slot1', q{SELECT (msgstore.metrics() ->> 'events_ingested')::int}),
 	'metrics are sums');
+is($node->safe_psql('postgres', q{
+	SELECT string_agg(msgstore._percentile('[
+		{"latency": [{"le_us": 64, "count": 0}, {"le_us": 128, "count": 90}, {"le_us": 256, "count": 94}]},
+		{"latency": [{"le_us": 64, "count": 0}, {"le_us": 128, "count": 2}, {"le_us": 256, "count": 6}]}]', n)::text, ' ')
+	FROM unnest('{50,92,93,99}'::int[]) n}), '128 128 256 256', 'percentiles are those of all events');
+is($node->safe_psql('postgres', q{
+	SELECT bool_and((m ->> ('worker_latency_p' || n || '_us'))::bigint <= (m ->> 'worker_latency_max_us')::bigint)
+	FROM msgstore.metrics() m, unnest('{50,95,99}'::int[]) n}), 't', 'and none is above the maximum');
 my @counts = map { [ split /\n/, $node->safe_psql($_, 'SELECT count FROM msgstore.latency_histogram() ORDER BY le_us') ] }
   qw(postgres slot0 slot1);
 is_deeply($counts[0], [ map { $counts[1][$_] + $counts[2][$_] } 0 .. $#{ $counts[1] } ], 'so is the histogram');
