@@ -314,7 +314,8 @@ my @kinds = (
 		qq({$good,"messaging_provider_id":") . 'x' x 3000 . '"}',
 		qq({$good,"body":") . 'x' x 300000 . '","messaging_provider_id":"f4"}'),
 	(map { qq({"channel":"sms","payload":{$good,"messaging_provider_id":"g"},$_}) }
-		'"tenant_id":7', '"tenant_id":null', '"tenant_id":""', '"tenant_id":true', '"tenant_id":["acme"]',
+		# As a name, 8 would be in the other slot.
+		'"tenant_id":7', '"tenant_id":8', '"tenant_id":null', '"tenant_id":""', '"tenant_id":true', '"tenant_id":["acme"]',
 		'"tenant_id":{"a":"acme"}', '"tenant_id":"' . 'x' x 256 . '"', qq("tenant_id":"$named"),
 		'"idempotency_key":""', '"idempotency_key":5', '"idempotency_key":"' . 'k' x 300 . '"',
 		'"correlation_id":5', '"correlation_id":"' . 'c' x 300 . '"', '"unknown":1'));
