@@ -45,9 +45,12 @@ $$;
 -- A mapping of the source, else the custom rules of its provider, else the built-in.
 CREATE FUNCTION msgstore._rules(source msgstore.sources)
     RETURNS SETOF msgstore.provider_rules
-    LANGUAGE sql STABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT r.*
     FROM msgstore.provider_rules r
     WHERE (source).mapping IS NULL AND r.provider = (source).provider
@@ -61,8 +64,9 @@ CREATE FUNCTION msgstore._rules(source msgstore.sources)
            m.rule ->> 'media_channel', coalesce(m.rule ->> 'recipients', 'first'),
            coalesce(m.rule -> 'fields', '{}'), 'custom'
     FROM jsonb_array_elements((source).mapping) WITH ORDINALITY AS m (rule, n)
-    ORDER BY 2
-    $$;
+    ORDER BY 2;
+END
+$$;
 
 CREATE FUNCTION msgstore._source(name text) RETURNS msgstore.sources
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE

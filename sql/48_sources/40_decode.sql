@@ -33,22 +33,26 @@ CREATE FUNCTION msgstore._query_of(url text) RETURNS jsonb
 
 -- MediaUrl0, MediaUrl1, ... become an array of objects.
 CREATE FUNCTION msgstore._collect_numbered(body jsonb, numbered jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT body || coalesce((
-        SELECT jsonb_object_agg(a.key, a.elements)
-        FROM (
-            SELECT n.key, jsonb_agg(e.element ORDER BY e.i) AS elements
-            FROM jsonb_each(numbered) n
-            CROSS JOIN LATERAL (
-                SELECT i, jsonb_object_agg(f.key, body -> (f.value || i::text)) AS element
-                FROM generate_series(0, 99) i
-                CROSS JOIN LATERAL jsonb_each_text(n.value) f
-                WHERE body ? (f.value || i::text)
-                GROUP BY i) e
-            GROUP BY n.key) a), '{}')
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT body || coalesce((
+            SELECT jsonb_object_agg(a.key, a.elements)
+            FROM (
+                SELECT n.key, jsonb_agg(e.element ORDER BY e.i) AS elements
+                FROM jsonb_each(numbered) n
+                CROSS JOIN LATERAL (
+                    SELECT i, jsonb_object_agg(f.key, body -> (f.value || i::text)) AS element
+                    FROM generate_series(0, 99) i
+                    CROSS JOIN LATERAL jsonb_each_text(n.value) f
+                    WHERE body ? (f.value || i::text)
+                    GROUP BY i) e
+                GROUP BY n.key) a), '{}'));
+END
+$$;
 
 -- Fields of a form that hold JSON. What is not JSON remains text.
 CREATE FUNCTION msgstore._decode_json_fields(body jsonb, names text[]) RETURNS jsonb

@@ -17,16 +17,20 @@ CREATE FUNCTION msgstore._check_signature(
 -- What the provider signed: the source's own URL with the query of the request, or
 -- the request's URL for a source without one.
 CREATE FUNCTION msgstore._signed_url(source msgstore.sources, url text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT CASE
-        WHEN (source).public_url IS NULL THEN coalesce(url, '')
-        WHEN strpos((source).public_url, '?') > 0 OR strpos(url, '?') = 0
-            THEN (source).public_url
-        ELSE (source).public_url || coalesce(substr(url, strpos(url, '?')), '')
-    END
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT CASE
+            WHEN (source).public_url IS NULL THEN coalesce(url, '')
+            WHEN strpos((source).public_url, '?') > 0 OR strpos(url, '?') = 0
+                THEN (source).public_url
+            ELSE (source).public_url || coalesce(substr(url, strpos(url, '?')), '')
+        END);
+END
+$$;
 
 -- Where the request has the values that the scheme needs. Options of the source can
 -- name another header.
@@ -35,21 +39,25 @@ CREATE FUNCTION msgstore._signature_values(
     options jsonb,
     document jsonb)
     RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT coalesce(jsonb_object_agg(f.key, v.value), '{}')
-    FROM jsonb_each_text(
-        (scheme).find
-        || coalesce((
-            SELECT jsonb_object_agg(n.value, format('$headers.%s', to_jsonb(lower(options ->> n.option))))
-            FROM (VALUES ('header', 'signature'), ('timestamp_header', 'timestamp'),
-                         ('id_header', 'id')) n (option, value)
-            WHERE options ? n.option), '{}')) f
-    CROSS JOIN LATERAL (
-        SELECT jsonb_path_query_first('null', f.value::jsonpath, document, true) AS value) v
-    WHERE v.value IS NOT NULL
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_object_agg(f.key, v.value), '{}')
+        FROM jsonb_each_text(
+            (scheme).find
+            || coalesce((
+                SELECT jsonb_object_agg(n.value, format('$headers.%s', to_jsonb(lower(options ->> n.option))))
+                FROM (VALUES ('header', 'signature'), ('timestamp_header', 'timestamp'),
+                             ('id_header', 'id')) n (option, value)
+                WHERE options ? n.option), '{}')) f
+        CROSS JOIN LATERAL (
+            SELECT jsonb_path_query_first('null', f.value::jsonpath, document, true) AS value) v
+        WHERE v.value IS NOT NULL);
+END
+$$;
 
 -- Returns why the signature is not accepted, or null. Repeated verification of the
 -- same request gives the same result; tokens are used up elsewhere.

@@ -21,36 +21,44 @@ $$;
 -- most the last 50, because the nearest ones come last. Null if there are none.
 CREATE FUNCTION msgstore._message_ids(spec jsonb, item jsonb, variables jsonb)
     RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT jsonb_agg(i.id ORDER BY i.n DESC)
-    FROM (
-        SELECT m.id[1] AS id, row_number() OVER (ORDER BY v.n DESC, m.n DESC) AS n
-        FROM jsonb_array_elements_text(msgstore._field_values(
-            spec, item, variables, true)) WITH ORDINALITY AS v (value, n)
-        CROSS JOIN LATERAL regexp_matches(left(v.value, 20000),
-                                          '<([^<>[:space:]]+)>', 'g')
-            WITH ORDINALITY AS m (id, n)
-        WHERE length(m.id[1]) <= 998
-        ORDER BY 2 LIMIT 50) i
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT jsonb_agg(i.id ORDER BY i.n DESC)
+        FROM (
+            SELECT m.id[1] AS id, row_number() OVER (ORDER BY v.n DESC, m.n DESC) AS n
+            FROM jsonb_array_elements_text(msgstore._field_values(
+                spec, item, variables, true)) WITH ORDINALITY AS v (value, n)
+            CROSS JOIN LATERAL regexp_matches(left(v.value, 20000),
+                                              '<([^<>[:space:]]+)>', 'g')
+                WITH ORDINALITY AS m (id, n)
+            WHERE length(m.id[1]) <= 998
+            ORDER BY 2 LIMIT 50) i);
+END
+$$;
 
 -- {"reference", "number", "total"} of a message that is one of several parts; null for
 -- a whole one.
 CREATE FUNCTION msgstore._part_of(spec jsonb, item jsonb, variables jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT jsonb_build_object('reference', p.reference, 'number', p.number::int,
-                              'total', p.total::int)
-    FROM (SELECT msgstore._field(spec -> 'reference', item, variables),
-                 msgstore._field(spec -> 'number', item, variables),
-                 msgstore._field(spec -> 'total', item, variables)
-         ) AS p (reference, number, total)
-    WHERE p.reference IS NOT NULL AND p.number ~ '^[0-9]{1,3}$' AND p.total ~ '^[0-9]{1,3}$'
-        AND p.total::int > 1 AND p.number::int BETWEEN 1 AND p.total::int
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object('reference', p.reference, 'number', p.number::int,
+                                  'total', p.total::int)
+        FROM (SELECT msgstore._field(spec -> 'reference', item, variables),
+                     msgstore._field(spec -> 'number', item, variables),
+                     msgstore._field(spec -> 'total', item, variables)
+             ) AS p (reference, number, total)
+        WHERE p.reference IS NOT NULL AND p.number ~ '^[0-9]{1,3}$' AND p.total ~ '^[0-9]{1,3}$'
+            AND p.total::int > 1 AND p.number::int BETWEEN 1 AND p.total::int);
+END
+$$;
 
 REVOKE ALL ON FUNCTION msgstore._part_of(jsonb, jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._omit(jsonb, text[]) FROM PUBLIC;

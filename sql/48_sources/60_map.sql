@@ -131,28 +131,32 @@ $$;
 -- if it came with the webhook.
 CREATE FUNCTION msgstore._attachments(fields jsonb, item jsonb, variables jsonb)
     RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT coalesce(jsonb_agg(
-        CASE WHEN jsonb_typeof(a.value) = 'object' THEN (
-            SELECT coalesce(jsonb_object_agg(f.key, f.value), '{}')
-            FROM (SELECT s.key, msgstore._field(s.value, a.value, variables) AS value
-                  FROM jsonb_each('{
-                      "url": ["$.url", "$.link", "$.media_url", "$.Url"],
-                      "type": ["$.content_type", "$.mime_type", "$.ContentType", "$.type"],
-                      "size": ["$.size", "$.file_size", "$.ContentLength"],
-                      "name": ["$.name", "$.filename", "$.file_name", "$.Name"],
-                      "id": ["$.id", "$.ContentID"],
-                      "inline": ["$.inline", "$.ContentID"],
-                      "offset": "$.offset", "base64": "$.Content"}'
-                      || coalesce(fields -> 'attachment', '{}')) s) f
-            WHERE f.value IS NOT NULL)
-        ELSE jsonb_build_object('url', a.value #>> '{}') END ORDER BY a.n), '[]')
-    FROM jsonb_array_elements(msgstore._field_values(
-        fields -> 'attachments', item, variables, true)) WITH ORDINALITY AS a (value, n)
-    WHERE jsonb_typeof(a.value) IN ('object', 'string')
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_agg(
+            CASE WHEN jsonb_typeof(a.value) = 'object' THEN (
+                SELECT coalesce(jsonb_object_agg(f.key, f.value), '{}')
+                FROM (SELECT s.key, msgstore._field(s.value, a.value, variables) AS value
+                      FROM jsonb_each('{
+                          "url": ["$.url", "$.link", "$.media_url", "$.Url"],
+                          "type": ["$.content_type", "$.mime_type", "$.ContentType", "$.type"],
+                          "size": ["$.size", "$.file_size", "$.ContentLength"],
+                          "name": ["$.name", "$.filename", "$.file_name", "$.Name"],
+                          "id": ["$.id", "$.ContentID"],
+                          "inline": ["$.inline", "$.ContentID"],
+                          "offset": "$.offset", "base64": "$.Content"}'
+                          || coalesce(fields -> 'attachment', '{}')) s) f
+                WHERE f.value IS NOT NULL)
+            ELSE jsonb_build_object('url', a.value #>> '{}') END ORDER BY a.n), '[]')
+        FROM jsonb_array_elements(msgstore._field_values(
+            fields -> 'attachments', item, variables, true)) WITH ORDINALITY AS a (value, n)
+        WHERE jsonb_typeof(a.value) IN ('object', 'string'));
+END
+$$;
 
 -- An id that an index entry can hold.
 CREATE FUNCTION msgstore._fit_id(id text) RETURNS text
@@ -264,52 +268,60 @@ CREATE FUNCTION msgstore._message_files(
     html text,
     body text)
     RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT coalesce(jsonb_agg(
-        f.file || jsonb_build_object('attachment_id',
-            msgstore._attachment_id(source, $2, f.n::int)) ORDER BY f.n), '[]')
-    FROM (
-        SELECT (m.value - 'inline') || jsonb_build_object('kind',
-                   CASE WHEN coalesce(m.value ->> 'inline', 'false') <> 'false'
-                        THEN 'inline' ELSE 'attachment' END)
-               || CASE WHEN msgstore._can_fetch(source, m.value)
-                       THEN '{"fetch": true}' ELSE '{}' END::jsonb, m.n
-        FROM jsonb_array_elements(media) WITH ORDINALITY AS m (value, n)
-        UNION ALL
-        SELECT jsonb_build_object('kind', 'html', 'type', 'text/html; charset=utf-8',
-                                  'text', html), 1000001
-        WHERE html IS NOT NULL
-        UNION ALL
-        SELECT jsonb_build_object('kind', 'text', 'type', 'text/plain; charset=utf-8',
-                                  'text', body), 1000002
-        WHERE length(body) > msgstore._longest_body()) AS f (file, n)
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_agg(
+            f.file || jsonb_build_object('attachment_id',
+                msgstore._attachment_id(source, $2, f.n::int)) ORDER BY f.n), '[]')
+        FROM (
+            SELECT (m.value - 'inline') || jsonb_build_object('kind',
+                       CASE WHEN coalesce(m.value ->> 'inline', 'false') <> 'false'
+                            THEN 'inline' ELSE 'attachment' END)
+                   || CASE WHEN msgstore._can_fetch(source, m.value)
+                           THEN '{"fetch": true}' ELSE '{}' END::jsonb, m.n
+            FROM jsonb_array_elements(media) WITH ORDINALITY AS m (value, n)
+            UNION ALL
+            SELECT jsonb_build_object('kind', 'html', 'type', 'text/html; charset=utf-8',
+                                      'text', html), 1000001
+            WHERE html IS NOT NULL
+            UNION ALL
+            SELECT jsonb_build_object('kind', 'text', 'type', 'text/plain; charset=utf-8',
+                                      'text', body), 1000002
+            WHERE length(body) > msgstore._longest_body()) AS f (file, n));
+END
+$$;
 
 -- What the payload says of the files. Those that are stored here have a path of the
 -- gateway.
 CREATE FUNCTION msgstore._describe_files(files jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT jsonb_strip_nulls(jsonb_build_object(
-        'attachments', jsonb_agg(p.path ORDER BY f.n) FILTER (
-            WHERE f.file ->> 'kind' IN ('attachment', 'inline') AND p.path IS NOT NULL),
-        'media', jsonb_agg(f.file - CASE WHEN f.file ?| '{offset,base64,fetch}'
-            THEN '{offset,base64,fetch,kind}'::text[]
-            ELSE '{kind,attachment_id}' END ORDER BY f.n) FILTER (
-            WHERE f.file ->> 'kind' IN ('attachment', 'inline')),
-        'html', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'html'),
-        'full_text', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'text')))
-    FROM jsonb_array_elements(files) WITH ORDINALITY AS f (file, n)
-    CROSS JOIN LATERAL (SELECT CASE
-        WHEN f.file ?| '{offset,base64,text,fetch}' THEN
-            '/api/attachments/' || (f.file ->> 'attachment_id')
-        WHEN f.file ->> 'url' ~* '^https?://[^/?#:@][^[:space:][:cntrl:]"<>\\]*$' THEN
-            f.file ->> 'url'
-        END) AS p (path)
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT jsonb_strip_nulls(jsonb_build_object(
+            'attachments', jsonb_agg(p.path ORDER BY f.n) FILTER (
+                WHERE f.file ->> 'kind' IN ('attachment', 'inline') AND p.path IS NOT NULL),
+            'media', jsonb_agg(f.file - CASE WHEN f.file ?| '{offset,base64,fetch}'
+                THEN '{offset,base64,fetch,kind}'::text[]
+                ELSE '{kind,attachment_id}' END ORDER BY f.n) FILTER (
+                WHERE f.file ->> 'kind' IN ('attachment', 'inline')),
+            'html', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'html'),
+            'full_text', min(p.path) FILTER (WHERE f.file ->> 'kind' = 'text')))
+        FROM jsonb_array_elements(files) WITH ORDINALITY AS f (file, n)
+        CROSS JOIN LATERAL (SELECT CASE
+            WHEN f.file ?| '{offset,base64,text,fetch}' THEN
+                '/api/attachments/' || (f.file ->> 'attachment_id')
+            WHEN f.file ->> 'url' ~* '^https?://[^/?#:@][^[:space:][:cntrl:]"<>\\]*$' THEN
+                f.file ->> 'url'
+            END) AS p (path));
+END
+$$;
 
 -- One row for each event of a message; several for one with several recipients.
 CREATE FUNCTION msgstore._map_message(

@@ -21,18 +21,22 @@ SELECT pg_catalog.pg_extension_config_dump('msgstore.thread_ids', '');
 
 -- The addresses in values such as "Ann <a@x.org>, b@x.org", normalized and sorted.
 CREATE FUNCTION msgstore._addresses_in(channel text, given jsonb) RETURNS text[]
-    LANGUAGE sql STABLE PARALLEL UNSAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT coalesce(array_agg(DISTINCT a.address COLLATE "C" ORDER BY a.address COLLATE "C"), '{}')
-    FROM jsonb_array_elements_text(coalesce(given, '[]')) v
-    CROSS JOIN LATERAL (
-        SELECT msgstore.normalize_address(channel, m.address[1])
-        FROM regexp_matches(left(v, 20000), CASE WHEN strpos(v, '@') > 0
-            THEN '[^[:space:]<>,;:"()]+@[^[:space:]<>,;:"()]+' ELSE '^.*$' END, 'g')
-            AS m (address)) AS a (address)
-    WHERE a.address <> ''
-    $$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT coalesce(array_agg(DISTINCT a.address COLLATE "C" ORDER BY a.address COLLATE "C"), '{}')
+        FROM jsonb_array_elements_text(coalesce(given, '[]')) v
+        CROSS JOIN LATERAL (
+            SELECT msgstore.normalize_address(channel, m.address[1])
+            FROM regexp_matches(left(v, 20000), CASE WHEN strpos(v, '@') > 0
+                THEN '[^[:space:]<>,;:"()]+@[^[:space:]<>,;:"()]+' ELSE '^.*$' END, 'g')
+                AS m (address)) AS a (address)
+        WHERE a.address <> '');
+END
+$$;
 
 -- Everybody whom a message names: all of its senders and recipients.
 CREATE FUNCTION msgstore._people(channel text, payload jsonb) RETURNS text[]
