@@ -83,6 +83,7 @@ msgstore_ingest(PG_FUNCTION_ARGS)
 	InboxItem item;
 
 	PreventCommandIfReadOnly("ingest()");
+	placement_check_own();
 	inbox_take_arguments(fcinfo, &item);
 	item.mock = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	store(&item, 1);
@@ -192,7 +193,6 @@ store(InboxItem *items, int n)
 	int nvalid = 0;
 	int i;
 
-	placement_check_own();
 	for (i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -21,6 +21,7 @@
 #include "inbox/uuid7.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "tenancy/placement.h"
 
 /* Longer texts are cut. A longer idempotency key is refused, so it is not kept.
  */
@@ -74,7 +75,8 @@ inbox_keep_refused(InboxItem *items, int n)
 	int nrefused = 0;
 	int i;
 
-	if (!msgstore_keep_refused)
+	/* Rows of an unknown tenant may belong elsewhere: see tenants.c. */
+	if (!msgstore_keep_refused || placement_is_elsewhere(msgstore_tenant_id))
 		return;
 	refused = palloc(sizeof(InboxItem *) * Max(n, 1));
 	for (i = 0; i < n; i++)

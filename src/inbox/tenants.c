@@ -20,6 +20,7 @@
 #define MAX_TENANT_BYTES 255
 
 static bool any_named(const InboxItem *items, int n);
+static void check_own(const InboxItem *items, int n);
 static void check_name(InboxItem *item);
 static bool may_set_tenant(void);
 static int compare_tenants(const void *a, const void *b);
@@ -35,14 +36,17 @@ inbox_store_by_tenant(InboxItem *items, int n, InboxStore store)
 
 	if (!any_named(items, n))
 	{
+		check_own(items, n);
 		store(items, n);
 		return;
 	}
 	for (next = 0; next < n; next++)
 	{
 		check_name(&items[next]);
-		if (items[next].refusal == NULL)
+		if (strcmp(items[next].tenant, msgstore_tenant_id) != 0)
 			placement_check(items[next].tenant);
+		else
+			check_own(&items[next], 1);
 	}
 	qsort(items, n, sizeof(InboxItem), compare_tenants);
 	for (first = 0; first < n; first = next)
@@ -68,6 +72,29 @@ any_named(const InboxItem *items, int n)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * In a session without a tenant, an item that was refused may be of any: for
+ * example if the name of its tenant is invalid. It needs no place here.
+ */
+static void
+check_own(const InboxItem *items, int n)
+{
+	int i;
+
+	if (msgstore_tenant_id[0] != '\0')
+	{
+		placement_check_own();
+		return;
+	}
+	for (i = 0; i < n; i++)
+	{
+		if (items[i].refusal != NULL)
+			continue;
+		placement_check_own();
+		return;
+	}
 }
 
 /* A refused item counts as the session's own. */

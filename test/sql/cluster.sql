@@ -64,6 +64,24 @@ SELECT ordinal, duplicate, error_code, error_message FROM msgstore.ingest_batch(
 SELECT tenant_id, provider_message_id FROM msgstore.event_log
 WHERE provider_message_id IN ('m-3', 'm-4', 'm-5') ORDER BY 1;
 SHOW msgstore.tenant_id;
+
+-- An item without a valid tenant is refused alone, also in a slot that does not
+-- have the empty tenant. It is not kept, because it may belong elsewhere.
+SELECT msgstore.set_slot_map(9, '{"here": 3, "there": 3, "": 2, "foreign": 2}');
+SET msgstore.keep_refused = on;
+SELECT ordinal, duplicate, error_code, error_message FROM msgstore.ingest_batch(jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'payload', text_message('m-1'), 'tenant_id', 'here'),
+    jsonb_build_object('channel', 'sms', 'payload', text_message('m-8'), 'tenant_id', 7),
+    jsonb_build_object('channel', 'sms', 'payload', text_message('m-8'), 'tenant_id', repeat('x', 256)), 8));
+SELECT ordinal, error_code FROM msgstore.ingest_batch('[8]');
+SELECT ordinal, error_code FROM msgstore.ingest_batch('[8, {"channel": "sms", "payload": {}}]');
+SELECT ordinal, error_code FROM msgstore.ingest_batch('[{"tenant_id": "foreign", "mock": "yes"}]');
+SELECT ordinal, error_code FROM msgstore.ingest_batch('[{"tenant_id": "here", "mock": "yes"}]');
+SELECT tenant_id, error_message FROM msgstore.refused_events;
+DELETE FROM msgstore.refused_events;
+RESET msgstore.keep_refused;
+SELECT msgstore.set_slot_map(10, '{"here": 3, "there": 3, "": 3, "foreign": 2}');
+
 SET msgstore.tenant_id = 'here';
 SELECT ordinal, duplicate, error_code, error_message FROM msgstore.ingest_batch(jsonb_build_array(
     jsonb_build_object('channel', 'sms', 'payload', text_message('m-6'), 'tenant_id', 'there'),
