@@ -41,6 +41,7 @@ CREATE FUNCTION msgstore._record_refusals() RETURNS bigint
         SELECT r.tenant_id, r.happened_at, 'authz.ownership_denied', r.caller,
             r.operation, r.response_id, r.response_owner
         FROM msgstore._take_refusals() r
+        WHERE NOT msgstore._is_elsewhere(r.tenant_id)
         ORDER BY r.happened_at
         RETURNING 1)
     SELECT count(*) FROM recorded
@@ -94,7 +95,7 @@ COMMENT ON COLUMN msgstore.response_audit.response_id IS
 COMMENT ON COLUMN msgstore.response_audit.response_owner IS
     'Owner of the response';
 COMMENT ON FUNCTION msgstore._take_refusals() IS
-    'Returns the refusals of this database that are noted in shared memory, and forgets them';
+    'Returns the refusals of this database that are noted in shared memory, and forgets them; those of fenced tenants stay';
 COMMENT ON FUNCTION msgstore._record_refusals() IS
     'Moves the noted refusals to response_audit and returns their number';
 COMMENT ON FUNCTION msgstore._purge_audit(interval) IS

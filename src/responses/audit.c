@@ -23,6 +23,7 @@
 #include "responses/permission.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "tenancy/placement.h"
 #include "wake/wake.h"
 
 #define REFUSALS 256
@@ -58,6 +59,8 @@ static Statement insert_removal = {
 	.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
 
 static void note_refusal(const Response *response, const char *operation);
+static Refusal *find_free(void);
+static void put_back(const Refusal *refusal);
 static void copy_text(char *to, const char *text);
 static int take_refusals(Refusal *taken);
 static void
@@ -65,7 +68,10 @@ insert(const Response *response, const char *event, const char *operation);
 
 PG_FUNCTION_INFO_V1(msgstore_take_refusals);
 
-/* Those of this database; they are forgotten. */
+/*
+ * Those of this database; they are forgotten, but for tenants that cannot be
+ * written now.
+ */
 Datum
 msgstore_take_refusals(PG_FUNCTION_ARGS)
 {
@@ -80,6 +86,11 @@ msgstore_take_refusals(PG_FUNCTION_ARGS)
 		Datum values[6];
 		bool nulls[6] = {false};
 
+		if (placement_is_fenced(taken[i].tenant_id))
+		{
+			put_back(&taken[i]);
+			continue;
+		}
 		values[0] = TimestampTzGetDatum(taken[i].at);
 		values[1] = CStringGetTextDatum(taken[i].tenant_id);
 		values[2] = CStringGetTextDatum(taken[i].caller);
@@ -104,18 +115,14 @@ audit_admit(const Response *response, bool writing, const char *operation)
 static void
 note_refusal(const Response *response, const char *operation)
 {
-	Refusal *place = NULL;
+	Refusal *place;
 
 	/* Another tenant's response does not exist for this session. */
 	if (msgstore_tenant_id[0] != '\0' &&
 		strcmp(response->tenant_id, msgstore_tenant_id) != 0)
 		return;
 	LWLockAcquire(noted_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < REFUSALS && place == NULL; i++)
-	{
-		if (noted->refusals[i].database == InvalidOid)
-			place = &noted->refusals[i];
-	}
+	place = find_free();
 	if (place != NULL)
 	{
 		place->database = MyDatabaseId;
@@ -130,6 +137,32 @@ note_refusal(const Response *response, const char *operation)
 		noted->lost++;
 	LWLockRelease(noted_lock);
 	wake_at_abort();
+}
+
+/* NULL: there is no room. */
+static Refusal *
+find_free(void)
+{
+	for (int i = 0; i < REFUSALS; i++)
+	{
+		if (noted->refusals[i].database == InvalidOid)
+			return &noted->refusals[i];
+	}
+	return NULL;
+}
+
+static void
+put_back(const Refusal *refusal)
+{
+	Refusal *place;
+
+	LWLockAcquire(noted_lock, LW_EXCLUSIVE);
+	place = find_free();
+	if (place != NULL)
+		*place = *refusal;
+	else
+		noted->lost++;
+	LWLockRelease(noted_lock);
 }
 
 void

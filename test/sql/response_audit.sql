@@ -47,6 +47,15 @@ SELECT tenant_id, event, caller, operation, response_id, response_owner, count(*
 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 4;
 SELECT _record_refusals();
 
+-- A refusal of a tenant that is being moved is recorded when the move ends.
+SELECT get_response('ann');
+RESET msgstore.tenant_id;
+SELECT fence_tenant('a');
+SELECT _record_refusals();
+SELECT unfence_tenant('a');
+SELECT _record_refusals();
+SET msgstore.tenant_id = 'a';
+
 -- What is deleted or cancelled, and what an administrator did of another's.
 SET msgstore.owner = 'boss';
 SET msgstore.admin = on;
