@@ -246,6 +246,7 @@ BEGIN
         FROM unnest(taken.tenants, taken.changes) AS t (tenant_id, changes)
         CROSS JOIN msgstore._read_changes(t.changes) AS c
         GROUP BY t.tenant_id, c.conversation_id
+        ORDER BY t.tenant_id, c.conversation_id
         ON CONFLICT ON CONSTRAINT conversation_activity_pkey DO UPDATE
         SET message_count = a.message_count + excluded.message_count,
             inbound_count = a.inbound_count + excluded.inbound_count,
