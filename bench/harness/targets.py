@@ -65,6 +65,12 @@ def targets():
            lambda rows: rows.median('send, while', 'open', 'p50_ms'), '<=', 10)
     yield ('2,000 events/s while 1,000 clients follow changes, while nobody does',
            lambda rows: rows.ratio('2,000 events/s come in, ', 'nobody follows', 'followed'), '>=', 0.9)
+    steady = 'purge: 10,000 events/s'
+    yield 'ingest at 10,000/s with purge, without', lambda rows: rows.ratio(steady, 'no purge', 'purge'), '>=', 0.9
+    yield ('events that a purge removes, events that arrive',
+           lambda rows: rows.median(steady, 'purge', 'removed_per_s') / rows.median(steady, 'purge'), '>=', 0.95)
+    yield ('size of the log after a steady purge, before',
+           lambda rows: rows.median(steady, 'purge', 'last_mb') / rows.median(steady, 'purge', 'first_mb'), '<=', 1.1)
     for figure in ('p50_ms', 'p99_ms'):
         yield (f'commit to processed at 200/s, {figure[:3]}, graphile-worker',
                lambda rows, figure=figure: rows.ratio('commit to processed, 200 ', 'graphile-worker', figure=figure),
