@@ -275,7 +275,7 @@ RESET msgstore.response_audit_max_age;
 -- A status of a message that is not here: MS421, unless this slot has the tenant
 -- without a name.
 SELECT message_id IS NULL AS unknown FROM msgstore.record_status('sms', 'p-2', 'delivered');
-SELECT msgstore.set_slot_map(9, '{"here": 3, "": 0}');
+SELECT msgstore.set_slot_map(11, '{"here": 3, "": 0}');
 SELECT msgstore.record_status('sms', 'p-2', 'delivered');
 SELECT message_id IS NOT NULL AS known FROM msgstore.record_status('sms', 'p-1', 'delivered');
 
