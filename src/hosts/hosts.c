@@ -23,6 +23,7 @@
 #endif
 
 #include "server/errors.h"
+#include "server/random.h"
 #include "server/times.h"
 
 #define ULID_CHARS 26
@@ -183,10 +184,7 @@ make_next(const pg_uuid_t *after, pg_uuid_t *id)
 		now.data[i] = (unsigned char) (ms >> (40 - 8 * i));
 	if (memcmp(now.data, after->data, TIME_BYTES) > 0)
 	{
-		if (!pg_strong_random(now.data + TIME_BYTES, UUID_LEN - TIME_BYTES))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
+		random_take(now.data + TIME_BYTES, UUID_LEN - TIME_BYTES);
 		*id = now;
 		return;
 	}

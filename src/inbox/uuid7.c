@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "inbox/uuid7.h"
+#include "server/random.h"
 
 /* The resolution of the 12 bits of rand_a. */
 #define TICKS_PER_MS 4096
@@ -27,16 +28,6 @@
  * backends differ in their random bits.
  */
 static uint64 last_tick = 0;
-
-/*
- * Random bytes for the next ids. A call of the generator costs as much as 20
- * index comparisons, for 8 bytes or for 256. The postmaster makes no ids, so no
- * two backends inherit the same bytes.
- */
-static uint8 random_bytes[256];
-static int random_left = 0;
-
-static void take_random(unsigned char *bytes, int n);
 
 PG_FUNCTION_INFO_V1(msgstore_uuid7);
 
@@ -72,7 +63,7 @@ inbox_make_uuid7(pg_uuid_t *uuid)
 		tick = last_tick + 1;
 	last_tick = tick;
 
-	take_random(uuid->data + 8, 8);
+	random_take(uuid->data + 8, 8);
 	ms = tick / TICKS_PER_MS;
 	for (i = 0; i < 6; i++)
 		uuid->data[i] = (unsigned char) (ms >> (40 - 8 * i));
@@ -80,23 +71,6 @@ inbox_make_uuid7(pg_uuid_t *uuid)
 	uuid->data[6] = 0x70 | (unsigned char) (tick >> 8);
 	uuid->data[7] = (unsigned char) tick;
 	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
-}
-
-/* Each byte is used once. */
-static void
-take_random(unsigned char *bytes, int n)
-{
-	if (random_left < n)
-	{
-		random_left = 0;
-		if (!pg_strong_random(random_bytes, sizeof(random_bytes)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
-		random_left = sizeof(random_bytes);
-	}
-	random_left -= n;
-	memcpy(bytes, random_bytes + random_left, n);
 }
 
 TimestampTz

@@ -15,22 +15,19 @@
  */
 #include "postgres.h"
 
-#include "access/amapi.h"
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "server/row_indexes.h"
 #include "server/row_insert.h"
 #include "server/search_path.h"
 #include "server/tables.h"
@@ -40,11 +37,6 @@
 
 static bool is_plain(Relation table, int ncolumns);
 static bool has_insert_trigger(Relation table);
-static bool runs_user_code(const ResultRelInfo *info);
-static bool calls_functions(const IndexInfo *index);
-static bool is_or_has_call(Node *node, void *context);
-static bool is_added(Oid function, void *context);
-static bool has_operator_class(Relation index);
 static void prepare_form(RowTarget *target);
 static void set_values(RowTarget *target,
 					   TupleTableSlot *slot,
@@ -90,13 +82,19 @@ row_target_open(RowTarget *target,
 		table_close(table, NoLock);
 		return false;
 	}
+	target->path = 0;
 	target->table = makeNode(ResultRelInfo);
 	target->estate = CreateExecutorState();
 	target->slot =
 		MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
 	/* Without a range table, a constraint violation reports the whole row. */
 	InitResultRelInfo(target->table, table, 0, NULL, 0);
-	ExecOpenIndices(target->table, may_be_known);
+	/*
+	 * Checks and expressions of indexes can call functions in any language,
+	 * which look up names as they run. So can operator classes.
+	 */
+	if (row_indexes_open(target->table, may_be_known))
+		target->path = search_path_pin();
 	target->indexes = palloc(sizeof(Relation) * target->table->ri_NumIndices);
 	for (i = 0; i < target->table->ri_NumIndices; i++)
 		target->indexes[i] = target->table->ri_IndexRelationDescs[i];
@@ -104,7 +102,6 @@ row_target_open(RowTarget *target,
 	target->later = NULL;
 	target->only_later = false;
 	prepare_form(target);
-	target->path = runs_user_code(target->table) ? search_path_pin() : 0;
 	return true;
 }
 
@@ -135,67 +132,6 @@ has_insert_trigger(Relation table)
 }
 
 /*
- * Checks and expressions of indexes can call functions in any language, which
- * look up names as they run. So can operator classes.
- */
-static bool
-runs_user_code(const ResultRelInfo *info)
-{
-	const TupleConstr *constraints =
-		RelationGetDescr(info->ri_RelationDesc)->constr;
-	int i;
-
-	if (constraints != NULL && constraints->num_check > 0)
-		return true;
-	for (i = 0; i < info->ri_NumIndices; i++)
-	{
-		if (calls_functions(info->ri_IndexRelationInfo[i]) ||
-			has_operator_class(info->ri_IndexRelationDescs[i]))
-			return true;
-	}
-	return false;
-}
-
-static bool
-calls_functions(const IndexInfo *index)
-{
-	return index->ii_ExclusionProcs != NULL ||
-		   is_or_has_call((Node *) index->ii_Expressions, NULL) ||
-		   is_or_has_call((Node *) index->ii_Predicate, NULL);
-}
-
-static bool
-is_or_has_call(Node *node, void *context)
-{
-	return node != NULL &&
-		   (check_functions_in_node(node, is_added, NULL) ||
-			expression_tree_walker(node, is_or_has_call, context));
-}
-
-static bool
-is_added(Oid function, void *context)
-{
-	(void) context;
-	return function >= FirstNormalObjectId;
-}
-
-/* Not one of the server's. */
-static bool
-has_operator_class(Relation index)
-{
-	int n = IndexRelationGetNumberOfKeyAttributes(index) *
-			index->rd_indam->amsupport;
-	int i;
-
-	for (i = 0; i < n; i++)
-	{
-		if (is_added(index->rd_support[i], NULL))
-			return true;
-	}
-	return false;
-}
-
-/*
  * A heap row may have fewer columns than its table: the others are null, as
  * after ADD COLUMN. A row whose only nulls are such columns needs no bitmap of
  * nulls, which takes eight bytes. A column whose default is not stored in older
@@ -215,25 +151,13 @@ prepare_form(RowTarget *target)
 		target->least--;
 }
 
-/*
- * The locks on the indexes end with the transaction, as those on the table do:
- * its end releases all of them at once, for a fifth of the cost.
- */
+/* Locks end with the transaction. */
 void
 row_target_close(RowTarget *target)
 {
-	ResultRelInfo *info = target->table;
-	Relation table = info->ri_RelationDesc;
-	int i;
+	Relation table = target->table->ri_RelationDesc;
 
-	for (i = 0; i < info->ri_NumIndices; i++)
-	{
-#if PG_VERSION_NUM >= 170000
-		index_insert_cleanup(info->ri_IndexRelationDescs[i],
-							 info->ri_IndexRelationInfo[i]);
-#endif
-		index_close(info->ri_IndexRelationDescs[i], NoLock);
-	}
+	row_indexes_close(target->table);
 	search_path_release(target->path);
 	ExecDropSingleTupleTableSlot(target->slot);
 	if (target->form != NULL)

@@ -1,16 +1,17 @@
 /*
  * streams/batch.c: several events of several streams, all or none.
  *
- * Three statements for any number of events: the first finds the events that
- * are already stored, the second reads the versions of the streams, the third
- * inserts. Positions are drawn between the last two in the order of the call,
- * so that they increase with versions. Rows are inserted in the order of stream
- * names, so that two batches on the same streams cannot deadlock.
+ * Two statements for any number of events: the first finds the events that
+ * are already stored, the second reads the versions of the streams. Then
+ * positions are drawn in the order of the call, so that they increase with
+ * versions, and insert.c or a third statement inserts. Rows are inserted in the
+ * order of stream names, so that two batches on the same streams cannot
+ * deadlock.
  *
- * Another session may take a version in between. Then the insert stores fewer
- * rows than there are events, the subtransaction is rolled back, and the batch
- * is tried again from the start: either a version turns out not to be the
- * expected one, or the events take the next versions.
+ * Another session may take a version in between. Then insert.c raises an error
+ * or the statement stores fewer rows than there are events, the subtransaction
+ * is rolled back, and the batch is tried again from the start: either a version
+ * turns out not to be the expected one, or the events take the next versions.
  */
 #include "postgres.h"
 
@@ -29,6 +30,7 @@
 #include "server/statement.h"
 #include "server/triggers.h"
 #include "server/versions.h"
+#include "streams/counter.h"
 #include "streams/streams.h"
 #include "tenancy/placement.h"
 
@@ -97,6 +99,7 @@ static Statement insert_events = {
 static void append_all(StreamEvent *events, int n);
 static void lock_tags(const StreamEvent *events, int n);
 static bool append_once(StreamEvent *events, int n);
+static bool is_taken(const ErrorData *error);
 static bool try_append(StreamEvent *events, int n);
 static int find_stored(StreamEvent *events, int n);
 static void find_repeated(StreamEvent **given, int n);
@@ -104,6 +107,7 @@ static bool same_content(const StreamEvent *a, const StreamEvent *b);
 static bool same_jsonb(Jsonb *a, Jsonb *b);
 static void give_versions(StreamEvent **sorted, int n);
 static bool insert_all(StreamEvent **sorted, int n);
+static bool insert_by_statement(StreamEvent **sorted, int n);
 static void add_keys(StreamEvent **sorted, int n);
 static int compare_ids(const void *a, const void *b);
 static int compare_streams(const void *a, const void *b);
@@ -204,7 +208,7 @@ append_once(StreamEvent *events, int n)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool done = false;
+	volatile bool done = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -226,12 +230,32 @@ append_once(StreamEvent *events, int n)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		ReThrowError(error);
+		if (!is_taken(error))
+			ReThrowError(error);
+		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return done;
+}
+
+/* Whether another session has taken a version, an event id or a position. */
+static bool
+is_taken(const ErrorData *error)
+{
+	const char *key = error->constraint_name;
+
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || key == NULL ||
+		error->table_name == NULL ||
+		strcmp(error->table_name, "stream_events") != 0)
+		return false;
+	if (strcmp(key, "stream_events_position_idx") == 0)
+		counter_compare_again();
+	else if (strcmp(key, "stream_events_pkey") != 0 &&
+			 strcmp(key, "stream_events_event_id_key") != 0)
+		return false;
+	return true;
 }
 
 /* False: another session appended to a stream at the same time. */
@@ -415,6 +439,20 @@ give_versions(StreamEvent **sorted, int n)
 static bool
 insert_all(StreamEvent **sorted, int n)
 {
+	TimestampTz now = GetCurrentTimestamp();
+	int i;
+
+	for (i = 0; i < n; i++)
+		sorted[i]->created_at = now;
+	if (!streams_insert_many(sorted, n) && !insert_by_statement(sorted, n))
+		return false;
+	add_keys(sorted, n);
+	return true;
+}
+
+static bool
+insert_by_statement(StreamEvent **sorted, int n)
+{
 	Datum *columns = palloc0(sizeof(Datum) * n * COLUMNS);
 	bool *nulls = palloc0(sizeof(bool) * n * COLUMNS);
 	static const Oid types[] = {INT8OID,
@@ -462,15 +500,12 @@ insert_all(StreamEvent **sorted, int n)
 	}
 	values[0] = CStringGetTextDatum(msgstore_tenant_id);
 	values[1] = Int64GetDatum(streams_horizon());
-	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[2] = TimestampTzGetDatum(sorted[0]->created_at);
 	for (i = 0; i < COLUMNS; i++)
 		values[3 + i] =
 			statement_array(types[i], columns + i * n, nulls + i * n, n);
 	statement_execute(&insert_events, values, NULL);
-	if (SPI_processed != (uint64) n)
-		return false;
-	add_keys(sorted, n);
-	return true;
+	return SPI_processed == (uint64) n;
 }
 
 static void

@@ -1,12 +1,14 @@
 /*
- * streams/insert.c: an append without a statement.
+ * streams/insert.c: appends without a statement.
  *
- * It looks up the version by the primary key with a new snapshot, draws the
- * position, and inserts the event with row_insert.c, which waits for a session
- * that is inserting the same version. This reduced the CPU time of an append
- * from 51 to 26 microseconds.
+ * A single append looks up the version by the primary key with a new snapshot,
+ * draws the position, and inserts the event with row_insert.c, which waits for
+ * a session that is inserting the same version. This reduced the CPU time of an
+ * append from 51 to 26 microseconds. The events of a batch, whose versions and
+ * positions batch.c has found, are inserted page by page.
  *
- * If row_insert.c refuses to open the table, streams.c executes its statement.
+ * If row_insert.c refuses to open the table, streams.c and batch.c execute
+ * their statements.
  */
 #include "postgres.h"
 
@@ -50,7 +52,16 @@ enum
 static bool insert_into(RowTarget *target, StreamEvent *event);
 static int64
 last_version(Relation table, Relation key, Datum tenant, Datum stream);
-static bool add_row(RowTarget *target, Datum tenant, const StreamEvent *event);
+static bool add_row(RowTarget *target, Datum tenant, StreamEvent *event);
+static void read_row(const void *rows, int i, Datum *values, bool *nulls);
+
+/* Events of a batch. */
+typedef struct NewEvents
+{
+	Datum tenant;
+	int64 horizon;
+	StreamEvent *const *events;
+} NewEvents;
 
 bool
 streams_insert(StreamEvent *event, bool *stored)
@@ -115,31 +126,60 @@ last_version(Relation table, Relation key, Datum tenant, Datum stream)
 }
 
 static bool
-add_row(RowTarget *target, Datum tenant, const StreamEvent *event)
+add_row(RowTarget *target, Datum tenant, StreamEvent *event)
 {
+	NewEvents rows = {.tenant = tenant,
+					  .horizon = streams_horizon(),
+					  .events = &event};
 	Datum values[COLUMNS];
-	bool nulls[COLUMNS] = {false};
-	pg_uuid_t *id = event->event_id;
+	bool nulls[COLUMNS];
 	List *indexes = list_make1_oid(
 		RelationGetRelid(row_target_index(target, "stream_events_pkey")));
 
 	/* A generated id is new, so only the version can conflict. */
-	if (id != NULL)
+	if (event->event_id != NULL)
 		indexes = lappend_oid(
 			indexes,
 			RelationGetRelid(
 				row_target_index(target, "stream_events_event_id_key")));
-	else
+	read_row(&rows, 0, values, nulls);
+	return row_insert_new(target, values, nulls, indexes);
+}
+
+bool
+streams_insert_many(StreamEvent *const *events, int n)
+{
+	NewEvents rows = {.tenant = CStringGetTextDatum(msgstore_tenant_id),
+					  .events = events};
+	RowTarget target;
+
+	if (!row_target_open(&target, "stream_events", COLUMNS, false))
+		return false;
+	rows.horizon = streams_horizon();
+	row_insert_many(&target, read_row, &rows, n);
+	row_target_close(&target);
+	return true;
+}
+
+static void
+read_row(const void *rows, int i, Datum *values, bool *nulls)
+{
+	const NewEvents *given = rows;
+	const StreamEvent *event = given->events[i];
+	pg_uuid_t *id = event->event_id;
+
+	if (id == NULL)
 	{
 		id = palloc(sizeof(pg_uuid_t));
 		streams_make_event_id(event->position, id);
 	}
+	memset(nulls, 0, sizeof(bool) * COLUMNS);
 	values[COLUMN_GLOBAL_POSITION] = Int64GetDatum(event->position);
-	values[COLUMN_HORIZON] = Int64GetDatum(streams_horizon());
+	values[COLUMN_HORIZON] = Int64GetDatum(given->horizon);
 	values[COLUMN_VERSION] = Int64GetDatum(event->version);
 	values[COLUMN_CREATED_AT] = TimestampTzGetDatum(event->created_at);
 	values[COLUMN_EVENT_ID] = UUIDPGetDatum(id);
-	values[COLUMN_TENANT_ID] = tenant;
+	values[COLUMN_TENANT_ID] = given->tenant;
 	values[COLUMN_STREAM] = PointerGetDatum(event->stream);
 	values[COLUMN_CATEGORY] = PointerGetDatum(event->category);
 	values[COLUMN_TYPE] = PointerGetDatum(event->type);
@@ -153,5 +193,4 @@ add_row(RowTarget *target, Datum tenant, const StreamEvent *event)
 	nulls[COLUMN_HAPPENED_AT] = !event->has_happened;
 	values[COLUMN_TAGS] = PointerGetDatum(event->tags);
 	nulls[COLUMN_TAGS] = event->tags == NULL;
-	return row_insert_new(target, values, nulls, indexes);
 }

@@ -38,6 +38,7 @@
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 
+#include "server/random.h"
 #include "server/settings.h"
 #include "streams/counter.h"
 #include "streams/horizon.h"
@@ -192,10 +193,7 @@ streams_make_event_id(int64 position, pg_uuid_t *id)
 
 	if (position <= 0)
 		elog(ERROR, "event id requested before a position was drawn");
-	if (!pg_strong_random(id->data + 8, 8))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
+	random_take(id->data + 8, 8);
 	for (i = 0; i < 6; i++)
 		id->data[i] = (unsigned char) (position >> (52 - 8 * i));
 	id->data[6] = 0x80 | (unsigned char) ((position >> 8) & 0x0f);

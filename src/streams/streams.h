@@ -112,6 +112,12 @@ extern int64 streams_version(text *stream);
 extern bool streams_insert(StreamEvent *event, bool *stored);
 
 /*
+ * The same for events whose versions and positions are set. A version, id or
+ * position that exists is an error.
+ */
+extern bool streams_insert_many(StreamEvent *const *events, int n);
+
+/*
  * Draws the next position and publishes it until the transaction ends, or its
  * subtransaction is rolled back. Callers
  * read the version of the stream before, so that within a stream positions

@@ -164,6 +164,36 @@ SELECT duplicate FROM ingest('sms', event('c'));
 SELECT process();
 COMMIT;
 
+-- A session that has stored rows uses the indexes that the table has now.
+SELECT append('s-2', 'x', '{}'), (SELECT version FROM append_batch('[{"stream": "s-2", "type": "x", "data": {}}]'));
+BEGIN;
+CREATE INDEX late ON stream_events (created_by);
+SELECT append('s-2', 'x', '{}', created_by => 'undone');
+ROLLBACK;
+CREATE INDEX late ON stream_events (created_by) WHERE created_by <> 'nobody';
+SELECT append('s-2', 'x', '{}', created_by => 'me'),
+    (SELECT version FROM append_batch('[{"stream": "s-2", "type": "x", "data": {}, "created_by": "me"}]'));
+REINDEX INDEX CONCURRENTLY late;
+SELECT append('s-2', 'x', '{}', created_by => 'me');
+SET enable_seqscan = off;
+EXPLAIN (COSTS OFF) SELECT FROM stream_events WHERE created_by = 'me' AND created_by <> 'nobody';
+SELECT count(*) FROM stream_events WHERE created_by = 'me' AND created_by <> 'nobody';
+RESET enable_seqscan;
+DROP INDEX late;
+-- A unique index of one's own refuses an event, and is not tried again.
+CREATE UNIQUE INDEX late ON stream_events (tenant_id, created_by) WHERE version < 3;
+SELECT append('s-3', 'x', '{}', created_by => 'me');
+SELECT append('s-4', 'x', '{}', created_by => 'me');
+SELECT * FROM append_batch('[{"stream": "s-4", "type": "x", "data": {}, "created_by": "me"}]');
+DROP INDEX late;
+\set VERBOSITY terse
+ALTER TABLE stream_events ADD CONSTRAINT polite CHECK (type <> 'rude');
+SELECT append('s-2', 'rude', '{}');
+SELECT * FROM append_batch('[{"stream": "s-3", "type": "rude", "data": {}}]');
+ALTER TABLE stream_events DROP CONSTRAINT polite;
+SELECT append('s-2', 'rude', '{}');
+\set VERBOSITY default
+
 -- A trigger that keeps rows from being deleted does not make a purge endless.
 CREATE TRIGGER keep BEFORE DELETE ON event_log FOR EACH ROW EXECUTE FUNCTION alter_row();
 SELECT * FROM purge('0');
