@@ -110,6 +110,9 @@ static bool tasks_changed = false;
 /* Whether operators have paused the workers, as they do for the tasks. */
 static bool paused = false;
 
+/* Set when that may have changed, also in workers that run no tasks. */
+static bool pause_changed = true;
+
 static Statement read_pause = {
 	.sql = "SELECT EXISTS (SELECT FROM msgstore.worker_pause)"};
 
@@ -453,7 +456,8 @@ work(TimestampTz due, TimestampTz *next, bool *share_changed)
 	int claimed;
 	int left;
 
-	tasks_changed |= news.earliest == DT_NOBEGIN;
+	if (news.earliest == DT_NOBEGIN)
+		tasks_changed = pause_changed = true;
 	*share_changed = share != last_share;
 	last_share = share;
 	next_expiry = *share_changed ? DT_NOBEGIN : Min(next_expiry, news.expiry);
@@ -504,13 +508,12 @@ settle_death(TimestampTz due)
 static bool
 is_paused(void)
 {
-	static bool known = false;
 	bool isnull;
 
-	if (known && !tasks_changed)
+	if (!pause_changed)
 		return paused;
 	statement_execute(&read_pause, NULL, NULL);
-	known = true;
+	pause_changed = false;
 	return DatumGetBool(statement_value(0, 1, &isnull));
 }
 
