@@ -1,8 +1,8 @@
 -- streams: retention, truncation, tombstones and erasure.
 
--- aged_position and counted_position are the ends of the walks through the
--- category; what was before them has been removed or is the last event of its
--- stream.
+-- The positions are the ends of the walks through the category. What was before
+-- aged_position and counted_position has been removed or was the last event of
+-- its stream. An event that followed such a last one is after followed_position.
 CREATE TABLE msgstore.stream_retention (
     tenant_id text COLLATE "C" NOT NULL,
     category text COLLATE "C" NOT NULL,
@@ -10,6 +10,7 @@ CREATE TABLE msgstore.stream_retention (
     max_count bigint,
     aged_position bigint NOT NULL DEFAULT 0,
     counted_position bigint NOT NULL DEFAULT 0,
+    followed_position bigint NOT NULL DEFAULT 0,
     removed_events bigint NOT NULL DEFAULT 0,
     CONSTRAINT stream_retention_pkey PRIMARY KEY (tenant_id, category),
     CONSTRAINT stream_retention_limit
@@ -49,7 +50,7 @@ BEGIN
                 set_stream_retention.max_age, set_stream_retention.max_count)
         ON CONFLICT ON CONSTRAINT stream_retention_pkey DO UPDATE
         SET max_age = excluded.max_age, max_count = excluded.max_count,
-            aged_position = 0, counted_position = 0;
+            aged_position = 0, counted_position = 0, followed_position = 0;
     END IF;
     PERFORM msgstore._announce();
 END
@@ -157,6 +158,53 @@ BEGIN
 END
 $$;
 
+-- One step of a walk through all events of the category. When the first event of a
+-- stream became old, it may have been the last one as well, and so have stayed.
+CREATE FUNCTION msgstore._remove_followed(
+    tenant text,
+    category text,
+    after_position bigint,
+    until_position bigint,
+    older_than timestamptz,
+    most int,
+    OUT "position" bigint,
+    OUT removed bigint,
+    OUT more boolean)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    AS $$
+DECLARE
+    streams text[];
+    versions bigint[];
+    seen int;
+BEGIN
+    WITH page AS MATERIALIZED (
+        SELECT e.stream, e.global_position
+        FROM msgstore.stream_events e
+        WHERE e.tenant_id = tenant AND e.category = _remove_followed.category
+            AND e.global_position > after_position
+            AND e.global_position <= until_position
+        ORDER BY e.global_position LIMIT most
+    ), old AS (
+        SELECT s.stream, f.version
+        FROM (SELECT DISTINCT p.stream FROM page p) s
+        CROSS JOIN LATERAL (
+            SELECT e.version, e.created_at FROM msgstore.stream_events e
+            WHERE e.tenant_id = tenant AND e.stream = s.stream
+            ORDER BY e.version LIMIT 1) f
+        WHERE f.created_at < older_than)
+    SELECT array_agg(o.stream), array_agg(o.version),
+        coalesce((SELECT max(p.global_position) FROM page p), after_position),
+        (SELECT count(*) FROM page)
+    INTO streams, versions, "position", seen
+    FROM old o;
+    removed := CASE WHEN streams IS NULL THEN 0
+        ELSE msgstore._remove_events(tenant, 'retention', streams, versions) END;
+    more := seen >= most;
+END
+$$;
+
 -- The worker's turn: one batch of each policy. Returns milliseconds until the
 -- next, 0 for at once, -1 for never.
 CREATE FUNCTION msgstore._retention_turn() RETURNS bigint
@@ -197,6 +245,13 @@ BEGIN
                 has_more := has_more OR step.more;
                 next := least(next, greatest(step.next_at + r.max_age,
                                              clock_timestamp() + interval '1 s'));
+                step := msgstore._remove_followed(r.tenant_id, r.category, r.followed_position,
+                    settled, clock_timestamp() - r.max_age, most);
+                UPDATE msgstore.stream_retention s
+                SET followed_position = step.position, removed_events = s.removed_events + step.removed
+                WHERE s.tenant_id = r.tenant_id AND s.category = r.category
+                    AND step.position > r.followed_position;
+                has_more := has_more OR step.more;
             END IF;
             IF r.max_count IS NOT NULL THEN
                 step := msgstore._walk_category(r.tenant_id, r.category, r.counted_position,
@@ -253,7 +308,7 @@ BEGIN
     END IF;
     PERFORM msgstore._check_removable(stream);
     RETURN msgstore._remove_events(msgstore._tenant_scope(), 'truncate', ARRAY[stream],
-                                   ARRAY[before_version - 1]);
+                                   ARRAY[greatest(before_version, 1) - 1]);
 END
 $$;
 
@@ -343,6 +398,7 @@ REVOKE ALL ON FUNCTION msgstore.set_stream_retention(text, interval, bigint) FRO
 REVOKE ALL ON FUNCTION msgstore.list_stream_retention() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._remove_events(text, text, text[], bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._walk_category(text, text, bigint, bigint, timestamptz, bigint, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._remove_followed(text, text, bigint, bigint, timestamptz, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._retention_turn() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_removable(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.truncate_stream(text, bigint) FROM PUBLIC;
@@ -363,6 +419,8 @@ COMMENT ON COLUMN msgstore.stream_retention.aged_position IS
     'Position up to which events have been removed by age';
 COMMENT ON COLUMN msgstore.stream_retention.counted_position IS
     'Position up to which events have been counted';
+COMMENT ON COLUMN msgstore.stream_retention.followed_position IS
+    'Position up to which events have been looked at for old ones before them in their streams';
 COMMENT ON COLUMN msgstore.stream_retention.removed_events IS
     'Number of events removed so far';
 COMMENT ON FUNCTION msgstore.set_stream_retention(text, interval, bigint) IS
@@ -373,6 +431,8 @@ COMMENT ON FUNCTION msgstore._remove_events(text, text, text[], bigint[]) IS
     'Removes the events of streams up to a version each, except the last event of each stream, and returns their number';
 COMMENT ON FUNCTION msgstore._walk_category(text, text, bigint, bigint, timestamptz, bigint, int) IS
     'Looks at the next events of a category, at most "most", that are older than a time (null: any), and removes what precedes them in their streams (max_count events stay; null: only the last event of the stream). Returns the position reached, the number of events removed, whether there may be more, and the time of the first event that is not old enough';
+COMMENT ON FUNCTION msgstore._remove_followed(text, text, bigint, bigint, timestamptz, int) IS
+    'Looks at the next events of a category, at most "most", and removes the first event of their streams if it is older than a time and not the last. Returns the position reached, the number of events removed, and whether there may be more';
 COMMENT ON FUNCTION msgstore._retention_turn() IS
     'Removes one batch of events for each category with a retention. Returns the milliseconds until the next batch is due: 0 for at once, -1 for never';
 COMMENT ON FUNCTION msgstore._check_removable(text) IS

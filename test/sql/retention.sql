@@ -34,8 +34,8 @@ SELECT s.removed, s.more FROM msgstore._walk_category('', 'order', 0, 1000, NULL
 SELECT s.removed, s.more FROM msgstore._walk_category('', 'order', 0, 1000, NULL, 2, 100) s;
 SELECT stream, version FROM log WHERE stream = 'order-1';
 
--- max_age removes old events, but not the last one of a stream; when a later
--- event has become old, that goes too.
+-- max_age removes old events, but not the last one of a stream; when another event
+-- follows, that goes too.
 SELECT msgstore.set_stream_retention('order');
 SELECT msgstore.set_stream_retention('aged', '1 hour');
 SELECT count(msgstore.append('aged-' || n % 2, 'x', '{}')) FROM generate_series(1, 6) n;
@@ -48,6 +48,10 @@ UPDATE msgstore.stream_events SET created_at = now() - interval '2 hours' WHERE 
 UPDATE msgstore.stream_events SET created_at = now() - interval '90 minutes' WHERE stream = 'aged-2';
 SELECT turns() > 0 AS waits;
 SELECT stream, version FROM log WHERE stream LIKE 'aged%';
+SELECT msgstore.append('aged-1', 'x', '{}');
+SELECT turns() > 0 AS waits;
+SELECT stream, version FROM log WHERE stream LIKE 'aged%';
+SELECT removed_events FROM msgstore.list_stream_retention();
 
 -- Invalid arguments.
 SELECT msgstore.set_stream_retention('order', max_count => 0);
@@ -61,6 +65,7 @@ SELECT msgstore.truncate_stream('other-1', 3);
 SELECT msgstore.truncate_stream('other-1', 99);
 SELECT stream, version FROM log WHERE stream = 'other-1';
 SELECT msgstore.truncate_stream('none-1', 2);
+SELECT msgstore.truncate_stream('other-1', -9223372036854775808);
 SELECT msgstore.truncate_stream('other-1', NULL);
 
 -- A tombstone ends a stream for ever; readers of the category see it.
