@@ -1,3 +1,8 @@
+-- Some libraries write a UUID in upper case.
+CREATE FUNCTION msgstore._cause(metadata jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN lower((metadata ->> 'causation_id') COLLATE "C");
+
 -- C has the same names of fields: see streams_has_keys().
 CREATE FUNCTION msgstore._event_keys(metadata jsonb, tags text[]) RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -9,7 +14,7 @@ CREATE FUNCTION msgstore._event_keys(metadata jsonb, tags text[]) RETURNS text[]
             UNION ALL
             SELECT 'correlation_id', metadata ->> 'correlation_id'
             UNION ALL
-            SELECT 'causation_id', metadata ->> 'causation_id') k (name, value)
+            SELECT 'causation_id', msgstore._cause(metadata)) k (name, value)
         WHERE k.value IS NOT NULL);
 
 CREATE FUNCTION msgstore._lock_tags(shared text[], alone text[]) RETURNS void
@@ -59,11 +64,14 @@ CREATE TRIGGER stream_events_update_keys_2 AFTER UPDATE ON msgstore.stream_event
     REFERENCING NEW TABLE AS present
     FOR EACH STATEMENT EXECUTE FUNCTION msgstore._insert_event_keys();
 
+REVOKE ALL ON FUNCTION msgstore._cause(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._event_keys(jsonb, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._lock_tags(text[], text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._delete_event_keys() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._insert_event_keys() FROM PUBLIC;
 
+COMMENT ON FUNCTION msgstore._cause(jsonb) IS
+    'Returns the causation_id of an event''s metadata in lower case, as event_id is written; null: none';
 COMMENT ON FUNCTION msgstore._event_keys(jsonb, text[]) IS
     'Returns the keys that an event is found by: its tags, and correlation_id and causation_id of its metadata; null: none';
 COMMENT ON FUNCTION msgstore._lock_tags(text[], text[]) IS

@@ -22,7 +22,7 @@ CREATE FUNCTION msgstore.trace(correlation_id text, max_events bigint DEFAULT 10
 BEGIN
     RETURN QUERY
         WITH RECURSIVE members AS MATERIALIZED (
-            SELECT e.*, e.metadata ->> 'causation_id' AS cause
+            SELECT e.*, msgstore._cause(e.metadata) AS cause
             FROM msgstore.stream_event_keys k
             JOIN msgstore.stream_events e
                 ON e.tenant_id = k.tenant_id AND e.global_position = k.global_position

@@ -30,6 +30,11 @@ FROM (VALUES
     ('mail-1', 'Sent', '00000000-0000-4000-8000-00000000000f', '00000000-0000-4000-8000-000000000006')) v (stream, type, cause, id)
 \g /dev/null
 SELECT msgstore.append('mail-2', 'Sent', '{}', NULL, '{"causation_id": "00000000-0000-4000-8000-000000000003"}', '00000000-0000-4000-8000-000000000007');
+-- A cause in upper case is the same.
+SELECT msgstore.append('upper-1', 'x', '{}', NULL, '{"correlation_id": "upper"}', 'abcdef00-0000-4000-8000-000000000001'),
+    msgstore.append('upper-1', 'y', '{}', NULL, '{"correlation_id": "upper", "causation_id": "ABCDEF00-0000-4000-8000-000000000001"}');
+SELECT depth, caused_by, type FROM msgstore.trace('upper');
+SELECT depth, type FROM msgstore.causation_tree('abcdef00-0000-4000-8000-000000000001');
 SELECT depth, stream, type, right(caused_by::text, 1) AS caused_by FROM msgstore.trace('c-1');
 SELECT depth, stream FROM msgstore.trace('c-1', 2);
 SELECT count(*) FROM msgstore.trace('c-2');

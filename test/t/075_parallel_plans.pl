@@ -31,6 +31,7 @@ msgstore._backoff(integer) => msgstore._backoff(b.n % 5)
 msgstore._lane(text,text,text,text) => msgstore._lane('', 'sms', b.t, '+1')
 msgstore._clean_detail(jsonb) => msgstore._clean_detail(to_jsonb(b.t))
 msgstore.stream_category(text) => msgstore.stream_category(b.t || '-1')
+msgstore._cause(jsonb) => msgstore._cause(jsonb_build_object('causation_id', b.t))
 msgstore._event_keys(jsonb,text[]) => msgstore._event_keys(jsonb_build_object('correlation_id', b.t), ARRAY[b.t])::text
 msgstore._read_query(jsonb) => (SELECT count(q) + b.n FROM msgstore._read_query('{"tags": ["a"]}') q)
 msgstore.trace(text,bigint) => (SELECT count(e) + b.n FROM msgstore.trace(b.t) e)
