@@ -11,19 +11,19 @@ CREATE TABLE msgstore.response_usage (
     CONSTRAINT response_usage_pkey PRIMARY KEY (tenant_id, model, day)
 );
 
--- Rows are added and all of them taken: a key would serve nobody, and cost each
--- save an entry of an index. The identity allows the table to be published.
+-- Rows are added and all of them taken. The key is for a subscriber, which would read
+-- the table for each row that is taken.
 CREATE TABLE msgstore.response_usage_changes (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
     model text COLLATE "C" NOT NULL,
     day date NOT NULL,
     response_count bigint NOT NULL,
     input_tokens bigint NOT NULL,
     output_tokens bigint NOT NULL,
-    total_tokens bigint NOT NULL
+    total_tokens bigint NOT NULL,
+    CONSTRAINT response_usage_changes_pkey PRIMARY KEY (tenant_id, id)
 );
-
-ALTER TABLE msgstore.response_usage_changes REPLICA IDENTITY FULL;
 
 SELECT pg_catalog.pg_extension_config_dump('msgstore.response_usage', '');
 SELECT pg_catalog.pg_extension_config_dump('msgstore.response_usage_changes', '');
@@ -48,6 +48,8 @@ COMMENT ON TABLE msgstore.response_usage_changes IS
     'Changes of response_usage that the worker has not merged yet';
 COMMENT ON COLUMN msgstore.response_usage_changes.tenant_id IS
     'Tenant; empty for a response without a tenant';
+COMMENT ON COLUMN msgstore.response_usage_changes.id IS
+    'Random ID of the change';
 COMMENT ON COLUMN msgstore.response_usage_changes.model IS
     'Name of the model';
 COMMENT ON COLUMN msgstore.response_usage_changes.day IS

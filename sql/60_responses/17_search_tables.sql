@@ -1,12 +1,12 @@
 -- responses: the tables of the search.
 
--- Rows are added and taken, and nobody looks for one: see response_usage_changes.
+-- A response can have several rows. For the key see response_usage_changes.
 CREATE TABLE msgstore.response_search_changes (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
-    response_id text COLLATE "C" NOT NULL
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    response_id text COLLATE "C" NOT NULL,
+    CONSTRAINT response_search_changes_pkey PRIMARY KEY (tenant_id, id)
 );
-
-ALTER TABLE msgstore.response_search_changes REPLICA IDENTITY FULL;
 
 CREATE TABLE msgstore.response_search_entries (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
@@ -27,6 +27,8 @@ COMMENT ON TABLE msgstore.response_search_changes IS
     'Responses of the durable store that have ended or changed and that the worker has not indexed yet';
 COMMENT ON COLUMN msgstore.response_search_changes.tenant_id IS
     'Tenant of the response';
+COMMENT ON COLUMN msgstore.response_search_changes.id IS
+    'Random ID of the change';
 COMMENT ON COLUMN msgstore.response_search_changes.response_id IS
     'ID of the response';
 COMMENT ON TABLE msgstore.response_search_entries IS

@@ -68,6 +68,8 @@ BEGIN
         r.output)
     FROM unnest(tenants, ids) t (tenant_id, id)
     JOIN msgstore.responses r ON r.tenant_id = t.tenant_id AND r.id = t.id
+    -- Another session can have a second change of the same responses.
+    ORDER BY r.tenant_id, r.id
     ON CONFLICT (tenant_id, response_id) DO UPDATE SET terms = excluded.terms;
     DELETE FROM msgstore.response_search_changes c
     WHERE c.ctid = ANY (places)
@@ -156,8 +158,9 @@ DECLARE
     asked bigint;
 BEGIN
     PERFORM msgstore._check_all_here();
-    DELETE FROM msgstore.response_search_entries e WHERE scope IN ('', e.tenant_id);
+    -- Locks changes before entries, as _index_responses() does.
     DELETE FROM msgstore.response_search_changes c WHERE scope IN ('', c.tenant_id);
+    DELETE FROM msgstore.response_search_entries e WHERE scope IN ('', e.tenant_id);
     INSERT INTO msgstore.response_search_changes (tenant_id, response_id)
     SELECT r.tenant_id, r.id FROM msgstore.responses r
     WHERE scope IN ('', r.tenant_id) AND r.ended_at IS NOT NULL;

@@ -36,7 +36,7 @@ BEGIN
         RETURN QUERY
         SELECT 'responses not in search', format('tenant "%s"', r.tenant_id),
                format('Not indexed and not waiting to be indexed: %s responses.', count(*)),
-               format('INSERT INTO msgstore.response_search_changes'
+               format('INSERT INTO msgstore.response_search_changes (tenant_id, response_id)'
                       ' SELECT r.tenant_id, r.id FROM msgstore.responses r'
                       ' WHERE r.tenant_id = %L AND r.ended_at IS NOT NULL AND NOT EXISTS'
                       ' (SELECT FROM msgstore.response_search_entries e'

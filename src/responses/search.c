@@ -2,7 +2,7 @@
  * responses/search.c: notes which responses are to be indexed.
  *
  * The index is in SQL, see sql/60_responses/57_search.sql, and the worker fills
- * it. A save only adds the ID to a table without an index.
+ * it. A save only adds the ID of the response to a table.
  */
 #include "postgres.h"
 
@@ -17,6 +17,7 @@
 enum
 {
 	TENANT_ID,
+	ID,
 	RESPONSE_ID,
 	COLUMNS
 };
@@ -42,5 +43,6 @@ read_row(const void *rows, int i, Datum *values, bool *nulls)
 
 	memset(nulls, 0, COLUMNS * sizeof(bool));
 	values[TENANT_ID] = CStringGetTextDatum(response->tenant_id);
+	values[ID] = row_key_new();
 	values[RESPONSE_ID] = CStringGetTextDatum(response->id);
 }

@@ -4,8 +4,7 @@
  *
  * Adding to a sum in place would make all sessions that save responses of a
  * model wait for each other. Each change is a row of response_usage_changes
- * instead, and the worker merges them. Nobody looks for one of these rows, so
- * the table has no index, which would cost a save more than the row itself.
+ * instead, and the worker merges them.
  */
 #include "postgres.h"
 
@@ -23,6 +22,7 @@
 enum
 {
 	TENANT_ID,
+	ID,
 	MODEL,
 	DAY,
 	RESPONSES,
@@ -106,6 +106,7 @@ read_row(const void *rows, int i, Datum *values, bool *nulls)
 
 	memset(nulls, 0, COLUMNS * sizeof(bool));
 	values[TENANT_ID] = CStringGetTextDatum(row->response->tenant_id);
+	values[ID] = row_key_new();
 	values[MODEL] = CStringGetTextDatum(row->response->model);
 	values[DAY] =
 		DateADTGetDatum((DateADT) (row->response->ended_at / USECS_PER_DAY));

@@ -13,7 +13,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/uuid.h"
 
+#include "server/random.h"
 #include "server/row_statement.h"
 #include "server/statement.h"
 #include "server/tables.h"
@@ -64,6 +66,17 @@ row_insert_any(const char *table,
 	}
 	row_insert_many(&target, read, rows, n);
 	row_target_close(&target);
+}
+
+Datum
+row_key_new(void)
+{
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+
+	random_take(id->data, UUID_LEN);
+	id->data[6] = (id->data[6] & 0x0f) | 0x40;
+	id->data[8] = (id->data[8] & 0x3f) | 0x80;
+	return UUIDPGetDatum(id);
 }
 
 /* The rows come back in their order. */

@@ -18,6 +18,9 @@ extern void row_insert_any(const char *table,
 						   const void *rows,
 						   int n);
 
+/* A random uuid for a row that only needs a key. */
+extern Datum row_key_new(void);
+
 /*
  * The same by a statement. If key, the columns of a unique constraint, is not
  * NULL, a row whose key exists is not inserted; stored[i] says which were.

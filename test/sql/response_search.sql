@@ -59,7 +59,7 @@ SELECT _response_housekeeping();
 SELECT response_id FROM response_search_entries ORDER BY 1;
 RESET msgstore.response_max_age;
 -- A change of a response that is no longer there.
-INSERT INTO response_search_changes VALUES ('', 'bb');
+INSERT INTO response_search_changes (tenant_id, response_id) VALUES ('', 'bb');
 SELECT index_responses();
 SELECT count(*) FROM response_search_changes;
 
