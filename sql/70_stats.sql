@@ -108,31 +108,121 @@ CREATE FUNCTION msgstore._stat_worker()
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'msgstore_stat_worker';
 
+-- Without its indexes, and without a lock: pg_relation_size() waits for a session
+-- that rewrites the table.
+CREATE FUNCTION msgstore._file_bytes(relation oid) RETURNS bigint
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH RECURSIVE segments AS (
+        SELECT f.path, 0 AS segment, (pg_stat_file(f.path, true)).size
+        FROM unnest(ARRAY['', '_fsm', '_vm']) fork
+        CROSS JOIN LATERAL (SELECT pg_relation_filepath(relation) || fork) f (path)
+        UNION ALL
+        SELECT s.path, s.segment + 1,
+            (pg_stat_file(s.path || '.' || s.segment + 1, true)).size
+        FROM segments s
+        WHERE s.size >= pg_size_bytes(current_setting('segment_size'))
+    )
+    SELECT coalesce(sum(s.size), 0)::bigint FROM segments s
+    $$;
+
+CREATE FUNCTION msgstore._stored_bytes(relation oid) RETURNS bigint
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH heaps AS (
+        SELECT h.oid
+        FROM pg_class c
+        CROSS JOIN LATERAL (VALUES (c.oid), (c.reltoastrelid)) h (oid)
+        WHERE c.oid = relation AND h.oid <> 0
+    )
+    SELECT sum(msgstore._file_bytes(f.oid))::bigint
+    FROM (SELECT h.oid FROM heaps h
+          UNION ALL
+          SELECT i.indexrelid FROM pg_index i JOIN heaps h ON h.oid = i.indrelid) f
+    $$;
+
 -- From the server's statistics and the sizes of files: no table is read. The rows
 -- are those of the main table, the bytes those of all tables with their indexes.
+CREATE FUNCTION msgstore._storage_parts()
+    RETURNS TABLE (part text, row_count bigint, bytes bigint)
+    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT p.part,
+        -- The statistics are empty after a crash, the catalog is not.
+        sum(coalesce(nullif(pg_stat_get_live_tuples(c.oid), 0),
+                     greatest(c.reltuples, 0)::bigint))
+            FILTER (WHERE c.relname = p.main)::bigint,
+        sum(msgstore._stored_bytes(c.oid))::bigint
+    FROM (VALUES ('responses', 'responses', '^response'),
+                 ('streams', 'stream_events', '^(stream|snapshot|parked|projection)'))
+        p (part, main, pattern)
+    JOIN pg_class c ON c.relnamespace = 'msgstore'::regnamespace
+        AND c.relkind = 'r' AND c.relname ~ p.pattern
+    GROUP BY p.part
+    $$;
+
 CREATE FUNCTION msgstore._storage() RETURNS TABLE (name text, value bigint)
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    WITH parts AS (
-        SELECT p.part,
-            -- The statistics are empty after a crash, the catalog is not.
-            sum(coalesce(nullif(pg_stat_get_live_tuples(c.oid), 0),
-                         greatest(c.reltuples, 0)::bigint))
-                FILTER (WHERE c.relname = p.main)::bigint AS n,
-            sum(pg_total_relation_size(c.oid))::bigint AS bytes
-        FROM (VALUES ('responses', 'responses', '^response'),
-                     ('streams', 'stream_events', '^(stream|snapshot|parked|projection)'))
-            p (part, main, pattern)
-        JOIN pg_class c ON c.relnamespace = 'msgstore'::regnamespace
-            AND c.relkind = 'r' AND c.relname ~ p.pattern
-        GROUP BY p.part
-        UNION ALL
-        SELECT 'response_memory', m.responses, m.bytes FROM msgstore._memory_usage() m)
     SELECT format('storage_%s_%s', p.part, v.unit), v.value
-    FROM parts p
-    CROSS JOIN LATERAL (VALUES ('rows', p.n), ('bytes', p.bytes)) v (unit, value)
+    FROM (SELECT * FROM msgstore._storage_parts()
+          UNION ALL
+          SELECT 'response_memory', m.responses, m.bytes FROM msgstore._memory_usage() m)
+        p (part, row_count, bytes)
+    CROSS JOIN LATERAL (VALUES ('rows', p.row_count), ('bytes', p.bytes)) v (unit, value)
     $$;
+
+-- Reads a sample of pages, so that the cost does not grow with the tables. What a
+-- part takes in all is shared out by the bytes of the sampled rows.
+CREATE FUNCTION msgstore.storage_by_tenant(sample_pages int DEFAULT 10000)
+    RETURNS TABLE (tenant_id text, part text, row_count bigint, bytes bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 100
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+DECLARE
+    scope CONSTANT text := msgstore._tenant_scope();
+    block CONSTANT numeric := current_setting('block_size')::numeric;
+    responses float8;
+    streams float8;
+BEGIN
+    IF sample_pages IS NULL OR sample_pages < 1 THEN
+        RAISE EXCEPTION 'sample_pages % is not positive', coalesce(sample_pages::text, 'null')
+            USING ERRCODE = 'MS400';
+    END IF;
+    SELECT least(100, 100 * sample_pages * block / greatest(1,
+        msgstore._file_bytes('msgstore.responses'::regclass))) INTO responses;
+    SELECT least(100, 100 * sample_pages * block / greatest(1,
+        msgstore._file_bytes('msgstore.stream_events'::regclass))) INTO streams;
+    RETURN QUERY
+    WITH sampled AS (
+        SELECT r.tenant_id, 'responses'::text AS part, count(*) * 100 / responses AS n,
+            sum(200 + octet_length(r.id) + pg_column_size(r.input) + pg_column_size(r.output)
+                + coalesce(pg_column_size(r.extensions), 0)
+                + coalesce(pg_column_size(r.background_request), 0)) AS size
+        FROM msgstore.responses r TABLESAMPLE SYSTEM (responses)
+        GROUP BY r.tenant_id
+        UNION ALL
+        SELECT e.tenant_id, 'streams', count(*) * 100 / streams,
+            sum(200 + 2 * octet_length(e.stream) + coalesce(pg_column_size(e.data), 0)
+                + coalesce(pg_column_size(e.metadata), 0))
+        FROM msgstore.stream_events e TABLESAMPLE SYSTEM (streams)
+        GROUP BY e.tenant_id
+    ), shares AS (
+        SELECT s.tenant_id, s.part, s.n, s.size / sum(s.size) OVER (PARTITION BY s.part) AS share
+        FROM sampled s
+    )
+    SELECT s.tenant_id, s.part, round(s.n)::bigint, round(s.share * p.bytes)::bigint
+    FROM shares s
+    JOIN msgstore._storage_parts() p ON p.part = s.part
+    WHERE scope IN ('', s.tenant_id)
+    ORDER BY 4 DESC, 1, 2;
+END
+$$;
 
 -- A session with a tenant gets only what is counted per tenant: the other
 -- numbers would reveal activity of other tenants.
@@ -255,6 +345,10 @@ REVOKE ALL ON FUNCTION msgstore._work_left() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._channel_counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._stat_worker() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._file_bytes(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._stored_bytes(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._storage_parts() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore.storage_by_tenant(int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._storage() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.metrics() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.channel_metrics() FROM PUBLIC;
@@ -310,8 +404,16 @@ COMMENT ON FUNCTION msgstore._channel_counters() IS
     'Returns the counters and gauges of each tenant and channel';
 COMMENT ON FUNCTION msgstore._stat_worker() IS
     'Returns the rows of stat_worker';
+COMMENT ON FUNCTION msgstore._file_bytes(oid) IS
+    'Returns the bytes of a table or index without what belongs to it; waits for no lock';
+COMMENT ON FUNCTION msgstore._stored_bytes(oid) IS
+    'Returns the bytes of a table with its indexes and long values; waits for no lock';
+COMMENT ON FUNCTION msgstore._storage_parts() IS
+    'Returns the estimated number of rows and the bytes that responses and streams take; waits for no lock';
 COMMENT ON FUNCTION msgstore._storage() IS
     'Returns the estimated number of rows and the bytes of responses, of the in-memory store (of all databases), and of streams';
+COMMENT ON FUNCTION msgstore.storage_by_tenant(int) IS
+    'Returns the number of rows and the bytes that the responses and streams of each tenant take, with their share of all indexes, the largest first. Exact for tables of up to sample_pages pages, and for others estimated from about that many random pages. A session with a tenant gets its own. Raises MS400 for an invalid number';
 COMMENT ON FUNCTION msgstore.metrics() IS
     'Returns one flat JSON object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), processing latency in microseconds (worker_latency_*_us), rows and bytes stored (storage_*, estimated), and current values (worker_queued, dead_letters, oldest_event_age_us, workers_running, workers_paused, ts_unix_ms). A session with a tenant gets only the numbers that are kept per tenant';
 COMMENT ON FUNCTION msgstore.channel_metrics() IS

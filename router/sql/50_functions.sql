@@ -391,6 +391,8 @@ SELECT msgstore._route('write', 'set_stream_retention', 'category text, max_age 
     'Makes the worker remove the events of a category that are older than max_age, or of which a stream has more than max_count, but never the last event of a stream. Null for both: keeps all. Raises MS400 for an invalid argument');
 SELECT msgstore._route('read', 'stale_responses', 'stale_after interval DEFAULT NULL::interval', 'SETOF text', 'VOLATILE',
     'Returns the IDs of in-progress background responses without a heartbeat for this long (null: msgstore.response_stale_after), longest silence first');
+SELECT msgstore._route('all', 'storage_by_tenant', 'sample_pages integer DEFAULT 10000', 'TABLE(tenant_id text, part text, row_count bigint, bytes bigint)', 'VOLATILE',
+    'Returns the number of rows and the bytes that the responses and streams of each tenant take, with their share of all indexes, the largest first. Exact for tables of up to sample_pages pages, and for others estimated from about that many random pages. A session with a tenant gets its own. Raises MS400 for an invalid number');
 SELECT msgstore._route('read', 'stream_page', 'stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT 100, backwards boolean DEFAULT false', 'jsonb', 'STABLE',
     'Returns events of a stream as JSON with its version, from a version on, oldest or newest first. Stops at about 1 MB. Raises MS400 unless max_events is between 1 and 1000, MS404 if the stream has no events');
 SELECT msgstore._route('read', 'stream_state', 'stream text, at timestamp with time zone DEFAULT NULL::timestamp with time zone', 'jsonb', 'STABLE',

@@ -51,7 +51,7 @@ CREATE FUNCTION msgstore._access_rights()
             response_events,response_event_stream,
             list_response_usage,_sending_page,
             branches,list_responses,search_responses,response_input_items,
-            metrics,metrics_detail,channel_metrics,latency_histogram}'),
+            metrics,metrics_detail,channel_metrics,storage_by_tenant,latency_histogram}'),
         ('{read}', 'table', '{
             inbound_events,outbound_messages,conversations,channels,status_words,
             delivery_statuses,host_events,host_entries_current,

@@ -352,6 +352,8 @@ INSERT INTO expected VALUES
      'volatile', true, 'unsafe', true),
     ('channel_metrics', '', 'TABLE(tenant_id text, channel text, ingested bigint, duplicate bigint, processed bigint, error bigint, dead_letter bigint, sent bigint, queued bigint, dead_letters bigint, tenant_oldest_event_age_us bigint)',
      'volatile', true, 'unsafe', true),
+    ('storage_by_tenant', 'sample_pages integer DEFAULT 10000', 'TABLE(tenant_id text, part text, row_count bigint, bytes bigint)',
+     'volatile', false, 'unsafe', true),
     ('latency_histogram', '', 'TABLE(le_us bigint, count bigint)',
      'volatile', true, 'restricted', false),
     ('recount', '', 'void',

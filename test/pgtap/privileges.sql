@@ -227,6 +227,7 @@ INSERT INTO calls VALUES
     ('metrics', 'SELECT msgstore.metrics()'),
     ('metrics_detail', 'SELECT msgstore.metrics_detail()'),
     ('channel_metrics', 'SELECT count(*) FROM msgstore.channel_metrics()'),
+    ('storage_by_tenant', 'SELECT count(*) FROM msgstore.storage_by_tenant()'),
     ('latency_histogram', 'SELECT count(*) FROM msgstore.latency_histogram()'),
     ('recount', 'SELECT msgstore.recount()'),
     ('create_source', $$SELECT msgstore.create_source('pgtap', 'generic', scheme => 'none')$$),

@@ -145,7 +145,7 @@ BEGIN
                 response_with_chain,branches,list_responses,response_input_items,
                 get_response_conversation,list_conversation_items,get_conversation_item,
                 response_events,response_event_stream,stale_responses,
-                metrics,metrics_detail,channel_metrics,latency_histogram,
+                metrics,metrics_detail,channel_metrics,storage_by_tenant,latency_histogram,
                 grant_access,revoke_access,install_message_store,authenticate,
                 create_api_key,revoke_api_key,set_tenant_limit,
                 create_source,rotate_source_secret,drop_source,receive_webhook,

@@ -27,6 +27,20 @@ SELECT pg_stat_force_next_flush();
 ANALYZE responses, stream_events;
 SELECT * FROM grown('responses');
 SELECT * FROM grown('streams');
+-- By tenant: exact for small tables, in a session of a tenant only its own.
+SET msgstore.tenant_id = 'small';
+SELECT count(append('order-' || n, 'Placed', '{}')) FROM generate_series(1, 20) n;
+SELECT tenant_id, part, row_count FROM storage_by_tenant();
+RESET msgstore.tenant_id;
+SELECT tenant_id, part, row_count FROM storage_by_tenant() ORDER BY 1, 2;
+SELECT part, sum(s.bytes) BETWEEN 0.99 * b.bytes AND 1.01 * b.bytes AS all_bytes
+FROM storage_by_tenant() s
+JOIN (SELECT part, (metrics() ->> format('storage_%s_bytes', part))::bigint AS bytes
+      FROM unnest('{responses,streams}'::text[]) part) b USING (part)
+GROUP BY part, b.bytes ORDER BY part;
+\set SHOW_CONTEXT never
+SELECT storage_by_tenant(0);
+\set SHOW_CONTEXT errors
 SET msgstore.response_store = memory;
 SELECT save_response('{"id": "one", "status": "completed", "model": "m"}');
 SELECT bytes FROM grown('response_memory');

@@ -232,5 +232,13 @@ ok( eventually(
 is(metrics()->{workers_running}, 1, 'one runs');
 is(workers('sum(processed)'), $processed, 'and no totals are lost');
 
+# What is stored is measured while a session rewrites the tables.
+my $rewriting = $node->background_psql('store');
+$rewriting->query_safe('BEGIN; LOCK TABLE msgstore.responses, msgstore.stream_events');
+is( sql("SET lock_timeout = '1min';
+	SELECT count(*) FROM jsonb_object_keys(msgstore.metrics()) k WHERE k LIKE 'storage\_%'"),
+	6, 'metrics() waits for no table lock');
+$rewriting->quit;
+
 $node->stop;
 done_testing();

@@ -178,7 +178,7 @@ sql("SELECT msgstore._use_token(s, 'once', now() + interval '1 day') FROM msgsto
 sql('SELECT msgstore._merge_changes(2)', 'shared');
 sql('SELECT msgstore._merge_usage()', 'shared');
 sql("INSERT INTO msgstore.response_audit (tenant_id, event, caller, response_id, response_owner) VALUES ('b', 'secret', 'b', 'b', 'b')", 'shared');
-sql("INSERT INTO msgstore.response_usage_changes SELECT 'b', 'secretb', current_date, 1, 1, 1, 1", 'shared');
+sql("INSERT INTO msgstore.response_usage_changes SELECT 'b', gen_random_uuid(), 'secretb', current_date, 1, 1, 1, 1", 'shared');
 session('tenant_b', 'shared', "SELECT msgstore.set_search_configuration('simple', 'sms')");
 sql('SELECT msgstore._index_batch(1), msgstore._index_responses(1)', 'shared');
 # Everything that b has in progress is overdue.
@@ -311,6 +311,7 @@ SELECT msgstore.new_ulid() < msgstore.ulid_after(msgstore.new_ulid());
 SELECT msgstore.metrics() - ARRAY['ts_unix_ms', 'oldest_event_age_us'];
 SELECT jsonb_path_query_array(msgstore.metrics_detail(), '$.*');
 SELECT to_jsonb(m) - 'tenant_oldest_event_age_us' FROM msgstore.channel_metrics() m;
+SELECT tenant_id, part FROM msgstore.storage_by_tenant();
 SELECT msgstore.latency_histogram();
 SELECT msgstore.recount();
 SELECT finding, severity FROM msgstore.readiness();
