@@ -237,7 +237,8 @@ BEGIN
                 UNION ALL
                 SELECT * FROM msgstore._storage()) c)
             || jsonb_build_object(
-                'workers_paused', (SELECT count(*) FROM msgstore.worker_pause))
+                'workers_paused', (SELECT count(*) FROM msgstore.worker_pause),
+                'search_lag_us', msgstore._search_lag_us())
         ELSE (
             SELECT jsonb_build_object(
                 'events_ingested', coalesce(sum(c.ingested), 0),
@@ -415,7 +416,7 @@ COMMENT ON FUNCTION msgstore._storage() IS
 COMMENT ON FUNCTION msgstore.storage_by_tenant(int) IS
     'Returns the number of rows and the bytes that the responses and streams of each tenant take, with their share of all indexes, the largest first. Exact for tables of up to sample_pages pages, and for others estimated from about that many random pages. A session with a tenant gets its own. Raises MS400 for an invalid number';
 COMMENT ON FUNCTION msgstore.metrics() IS
-    'Returns one flat JSON object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), processing latency in microseconds (worker_latency_*_us), rows and bytes stored (storage_*, estimated), and current values (worker_queued, dead_letters, oldest_event_age_us, workers_running, workers_paused, ts_unix_ms). A session with a tenant gets only the numbers that are kept per tenant';
+    'Returns one flat JSON object of integers: counters since the server started (events_*, messages_sent, worker_*, conversations_*), processing latency in microseconds (worker_latency_*_us), rows and bytes stored (storage_*, estimated), and current values (worker_queued, dead_letters, oldest_event_age_us, workers_running, workers_paused, search_lag_us, ts_unix_ms). A session with a tenant gets only the numbers that are kept per tenant';
 COMMENT ON FUNCTION msgstore.channel_metrics() IS
     'Returns counters since the server started and current queue and dead letter counts, one row per tenant and channel. The age of the oldest event (microseconds) is per tenant. Pairs beyond the limit of 1024 are added up in a row with an empty tenant and channel other';
 COMMENT ON FUNCTION msgstore.latency_histogram() IS

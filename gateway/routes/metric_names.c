@@ -268,6 +268,10 @@ const MetricName metric_names[] = {
 	DATABASE_GAUGE("workers_paused",
 				   "workers_paused",
 				   "1 while operators have paused the workers, or 0."),
+	DATABASE_GAUGE_US(
+		"search_lag_us",
+		"search_lag",
+		"Age of the oldest new message that a search does not find."),
 	STORAGE_ROWS("responses"),
 	STORAGE_ROWS("response_memory"),
 	STORAGE_ROWS("streams"),

@@ -105,7 +105,8 @@ BEGIN
     WITH answers AS MATERIALIZED (SELECT * FROM msgstore._metrics_of_slots()),
     numbers AS (
         SELECT e.key,
-               CASE WHEN e.key IN ('ts_unix_ms', 'oldest_event_age_us', 'worker_latency_max_us')
+               CASE WHEN e.key IN ('ts_unix_ms', 'oldest_event_age_us', 'search_lag_us',
+                                  'worker_latency_max_us')
                     THEN max(e.value::numeric) ELSE sum(e.value::numeric) END AS value
         FROM answers a, jsonb_each_text(a.metrics) e
         GROUP BY e.key)

@@ -14,6 +14,11 @@ CREATE TABLE msgstore.search_changes (
         CHECK (octet_length(changes) > 0 AND octet_length(changes) % 28 = 0)
 ) WITH (autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
+-- As conversation_changes, where the changes come from.
+ALTER TABLE msgstore.search_changes
+    ALTER COLUMN tenant_id SET STORAGE PLAIN,
+    ALTER COLUMN changes SET STORAGE PLAIN;
+
 CREATE INDEX search_changes_order_idx ON msgstore.search_changes (id);
 
 CREATE TABLE msgstore.search_entries (

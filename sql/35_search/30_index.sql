@@ -58,6 +58,8 @@ $$;
 CREATE FUNCTION msgstore._index_batch(most int) RETURNS int
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    -- A word of more than two kilobytes is noticed, and left out.
+    SET client_min_messages = warning
     -- A batch reads by index whatever the statistics say.
     SET enable_seqscan = off
     SET enable_bitmapscan = off
@@ -80,8 +82,10 @@ BEGIN
     SELECT m.tenant_id, m.id, m."timestamp",
            msgstore._terms_of(
                msgstore._search_configuration(m.tenant_id, m.channel),
-               m.tenant_id, m.conversation_id, m.channel, m.direction, m.subject,
-               m.body)
+               m.tenant_id, m.conversation_id, m.channel, m.direction,
+               CASE WHEN m.subject IS NULL THEN ''
+                    ELSE msgstore._fold_case(left(m.subject, 1024)) END,
+               msgstore._fold_case(left(m.body, 16384)))
     FROM (SELECT u.conversation_id, sum(u.n)::int AS n
           FROM unnest(taken.conversation_ids, taken.counts) AS u (conversation_id, n)
           GROUP BY u.conversation_id) c
@@ -271,6 +275,69 @@ BEGIN
 END
 $$;
 
+-- The change in scope that has waited longest; null if none is waiting. Ids that tell
+-- no time, see _ask_for_entries(), come first.
+CREATE FUNCTION msgstore._oldest_change(from_id uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = 'force_custom_plan'
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    AS $$
+DECLARE
+    own CONSTANT text := msgstore._tenant_scope();
+BEGIN
+    IF own = '' THEN
+        RETURN least(
+            (SELECT c.id FROM msgstore.search_changes c
+             WHERE c.id >= from_id ORDER BY c.id LIMIT 1),
+            -- The first one of each tenant.
+            (WITH RECURSIVE firsts AS (
+                (SELECT c.tenant_id, c.id FROM msgstore.conversation_changes c
+                 ORDER BY c.tenant_id, c.id LIMIT 1)
+                UNION ALL
+                SELECT n.tenant_id, n.id
+                FROM firsts f
+                CROSS JOIN LATERAL (
+                    SELECT c.tenant_id, c.id FROM msgstore.conversation_changes c
+                    WHERE c.tenant_id > f.tenant_id
+                    ORDER BY c.tenant_id, c.id LIMIT 1) n)
+             SELECT f.id FROM firsts f ORDER BY f.id LIMIT 1));
+    END IF;
+    RETURN least(
+        (SELECT c.id FROM msgstore.search_changes c
+         WHERE c.tenant_id = own AND c.id >= from_id
+         ORDER BY c.tenant_id, c.id LIMIT 1),
+        (SELECT c.id FROM msgstore.conversation_changes c
+         WHERE c.tenant_id = own ORDER BY c.tenant_id, c.id LIMIT 1));
+END
+$$;
+
+CREATE FUNCTION msgstore._indexed_until() RETURNS timestamptz
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(msgstore._time_of_uuid7(msgstore._oldest_change(
+        '00000000-0000-0000-0000-000000000000')), now())
+$$;
+
+-- What is indexed again, as after rebuild_search(), does not count.
+CREATE FUNCTION msgstore._search_lag_us() RETURNS bigint
+    LANGUAGE sql VOLATILE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(greatest(extract(epoch FROM clock_timestamp()
+            - msgstore._time_of_uuid7(c.id)) * 1000000, 0), 0)::bigint
+    FROM msgstore._oldest_change('00000001-0000-0000-0000-000000000000') AS c (id)
+$$;
+
+CREATE FUNCTION msgstore._search_is_late() RETURNS boolean
+    LANGUAGE sql VOLATILE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT msgstore._search_lag_us() > 600 * 1000000::bigint
+$$;
+
 CREATE FUNCTION msgstore.search_status(
     OUT waiting bigint,
     OUT indexed_until timestamptz)
@@ -281,16 +348,15 @@ CREATE FUNCTION msgstore.search_status(
 DECLARE
     own CONSTANT text := msgstore._tenant_scope();
 BEGIN
-    SELECT coalesce(sum(r.message_count), 0),
-           coalesce(min(msgstore._time_of_uuid7(c.id)), now())
-    INTO waiting, indexed_until
+    SELECT coalesce(sum(r.message_count), 0) INTO waiting
     FROM (
-        SELECT c.* FROM msgstore.conversation_changes c
+        SELECT c.changes FROM msgstore.conversation_changes c
         WHERE own IN ('', c.tenant_id)
         UNION ALL
-        SELECT c.* FROM msgstore.search_changes c
+        SELECT c.changes FROM msgstore.search_changes c
         WHERE own IN ('', c.tenant_id)) c
     CROSS JOIN msgstore._read_changes(c.changes) r;
+    indexed_until := msgstore._indexed_until();
 END
 $$;
 
@@ -304,6 +370,10 @@ REVOKE ALL ON FUNCTION msgstore._announce_search() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._rebuild_search(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.rebuild_search() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.set_search_configuration(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._oldest_change(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._indexed_until() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_lag_us() FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_is_late() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.search_status() FROM PUBLIC;
 
 COMMENT ON FUNCTION msgstore._hold_search(boolean) IS
@@ -326,5 +396,13 @@ COMMENT ON FUNCTION msgstore.rebuild_search() IS
     'Empties the index of messages in scope and has it built again in the background. Returns the number of messages to be indexed';
 COMMENT ON FUNCTION msgstore.set_search_configuration(text, text, text) IS
     'Sets the text search configuration for a channel, or for all other channels if it is null, of a tenant, or of the session''s if it is null, and rebuilds the tenant''s index. Returns the number of messages to be indexed. Raises MS403 for another tenant than the session''s, MS404 for an unknown configuration or channel';
+COMMENT ON FUNCTION msgstore._oldest_change(uuid) IS
+    'Returns the id, not lower than this, of the change in scope that has waited longest to be indexed; null if there is none';
+COMMENT ON FUNCTION msgstore._indexed_until() IS
+    'Returns the time before which all messages in scope are indexed';
+COMMENT ON FUNCTION msgstore._search_lag_us() IS
+    'Returns the age in microseconds of the oldest new message in scope that is not indexed, 0 if there is none';
+COMMENT ON FUNCTION msgstore._search_is_late() IS
+    'Returns whether a new message in scope has waited for longer than ten minutes to be indexed';
 COMMENT ON FUNCTION msgstore.search_status() IS
     'Returns the number of messages in scope that are not indexed yet, and the time before which all messages have been: that of the call if none is waiting';

@@ -1,9 +1,12 @@
 /*
  * search/search.c: fills the index of messages, behind the hot path.
  *
- * The index is in SQL, see sql/35_search. C has the worker's turn, which is
- * short, because events wait for it, and its pauses: while events are waiting,
- * the turns together take a SHARE of the worker's time.
+ * The index is in SQL, see sql/35_search. C makes the terms of messages, in
+ * terms.c, and has the worker's turn. A turn is short, because events wait for
+ * it, and the busier the worker is with events, the longer it pauses between
+ * two turns: half of the time is for the index while no events come, and 2 %
+ * while there are more than the worker can process. The index may fall behind
+ * so, but not for ever: see LATE_PAUSES.
  *
  * One session at a time indexes, or removes entries of messages that it erases
  * or changes: an entry made of an old message must not outlive it.
@@ -15,6 +18,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "search/search.h"
@@ -23,10 +27,15 @@
 #include "wake/changes.h"
 
 /* Messages indexed in one turn, which take some milliseconds. */
-#define TURN_MESSAGES 100
+#define TURN_MESSAGES 125
 
-/* A turn's share of the time while events are waiting is one in so many. */
-#define SHARE 33
+/* A pause is so many times as long as the turn before it: one time while the
+ * worker has nothing else to do, and so many times more if it has no rest. */
+#define BUSY_PAUSES 64
+
+/* The same while a message has waited for longer than ten minutes: see
+ * _search_is_late(). */
+#define LATE_PAUSES 3
 
 /* Pause before it tries again while another session holds the index:
  * milliseconds. */
@@ -36,9 +45,12 @@
 #define SEARCH_LOCK_CLASS 0x6d736773 /* "msgs" */
 #define SEARCH_LOCK_SUBID 6
 
-static Statement index_batch = {.sql = "SELECT msgstore._index_batch($1)",
-								.nargs = 1,
-								.argtypes = {INT4OID}};
+static Statement index_batch = {
+	.sql = "SELECT msgstore._index_batch($1), msgstore._search_is_late()",
+	.nargs = 1,
+	.argtypes = {INT4OID}};
+
+static long pause_after(int64 turn, double busy, bool late);
 
 PG_FUNCTION_INFO_V1(msgstore_hold_search);
 PG_FUNCTION_INFO_V1(msgstore_announce_search);
@@ -68,23 +80,46 @@ msgstore_announce_search(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Entries and the changes that they are made of are in one transaction: if its
+ * commit is lost in a crash, nothing is missing, and it need not wait for the
+ * disk.
+ */
 long
-search_turn(bool events_wait)
+search_turn(int64 busy_us)
 {
-	TimestampTz started_at = GetCurrentTimestamp();
+	static TimestampTz last_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
 	Datum values[1] = {Int32GetDatum(TURN_MESSAGES)};
+	double busy = Min((double) busy_us / Max(now - last_at, 1), 1);
 	bool isnull;
 	int indexed;
-	long took;
 
 	if (!msgstore_search)
 		return -1;
+	(void) set_config_option("synchronous_commit",
+							 "off",
+							 PGC_USERSET,
+							 PGC_S_SESSION,
+							 GUC_ACTION_LOCAL,
+							 true,
+							 0,
+							 false);
 	statement_execute(&index_batch, values, NULL);
 	indexed = DatumGetInt32(statement_value(0, 1, &isnull));
+	last_at = GetCurrentTimestamp();
 	if (indexed == -1)
 		return HELD_PAUSE;
 	if (indexed < 0)
 		return -1;
-	took = TimestampDifferenceMilliseconds(started_at, GetCurrentTimestamp());
-	return events_wait ? (took + 1) * (SHARE - 1) : took;
+	return pause_after(last_at - now,
+					   busy,
+					   DatumGetBool(statement_value(0, 2, &isnull)));
+}
+
+/* In milliseconds, for a turn in microseconds. */
+static long
+pause_after(int64 turn, double busy, bool late)
+{
+	return turn * (1 + busy * (late ? LATE_PAUSES : BUSY_PAUSES)) / 1000;
 }

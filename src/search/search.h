@@ -5,10 +5,10 @@
 #define SEARCH_H
 
 /*
- * Indexes a few messages, in a transaction of the worker. Returns the
- * milliseconds until it wants to go on, -1 if nothing is left. If events are
- * waiting, it asks for a small share of the worker's time.
+ * Indexes a few messages, in a transaction of the worker. busy_us is how many
+ * microseconds the worker has spent on events since the last call. Returns the
+ * milliseconds until it wants to go on, -1 if nothing is left.
  */
-extern long search_turn(bool events_wait);
+extern long search_turn(int64 busy_us);
 
 #endif /* SEARCH_H */

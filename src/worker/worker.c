@@ -91,8 +91,8 @@ typedef struct Task
 	TimestampTz next;
 } Task;
 
-/* Whether events are left after the last batch. */
-static bool events_wait = false;
+/* Microseconds spent on events since the last turn of the search. */
+static int64 busy_us = 0;
 
 static long search_task(void);
 
@@ -331,7 +331,6 @@ run_turn(bool *more)
 	{
 		begin_turn();
 		*more = work(due, &next, &share_changed);
-		events_wait = *more;
 		end_turn();
 	}
 	PG_CATCH();
@@ -341,6 +340,7 @@ run_turn(bool *more)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	busy_us += GetCurrentTimestamp() - due;
 	/* The new owners of lanes found them locked until this commit. */
 	if (share_changed)
 		wake_all_workers(MyDatabaseId);
@@ -411,7 +411,10 @@ run_tasks(TimestampTz now)
 static long
 search_task(void)
 {
-	return search_turn(events_wait);
+	int64 spent = busy_us;
+
+	busy_us = 0;
+	return search_turn(spent);
 }
 
 static TimestampTz
