@@ -1,14 +1,15 @@
 -- search: search_messages() and search_conversations().
 
--- The newest entries in the order of the list: for terms that are in every hundredth
--- message, this is faster than to read all that the index has.
+-- The newest entries in the order of the list: for terms that are in many messages,
+-- this is faster than to read all that the index has.
 CREATE FUNCTION msgstore._search_newest(
     tenant text,
     wanted tsquery,
     since timestamptz,
     before timestamptz,
     before_id uuid,
-    most int)
+    most int,
+    looked_at int)
     RETURNS SETOF uuid
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -25,7 +26,7 @@ BEGIN
         WHERE e.tenant_id = tenant AND e."timestamp" >= since
             AND (e."timestamp", e.message_id) < (before, before_id)
         ORDER BY e.tenant_id DESC, e."timestamp" DESC, e.message_id DESC
-        LIMIT 2000) n
+        LIMIT looked_at) n
     WHERE n.terms @@ wanted
     LIMIT most;
 END
@@ -57,7 +58,8 @@ BEGIN
 END
 $$;
 
--- Newest first. Entries of one tenant are tried in the order of the list first.
+-- Newest first. Entries of one tenant are tried in the order of the list first, and
+-- tell how many more of them would have to be looked at, and how many the index has.
 CREATE FUNCTION msgstore._search_hits(
     wanted tsquery,
     since timestamptz,
@@ -70,13 +72,24 @@ CREATE FUNCTION msgstore._search_hits(
     AS $$
 #variable_conflict use_column
 DECLARE
+    tried CONSTANT int := 2000;
     tenants CONSTANT text[] := ARRAY(
         SELECT t FROM msgstore._tenants_in_scope() t LIMIT 2);
     ids uuid[];
+    share float8;
+    enough float8;
 BEGIN
     IF cardinality(tenants) = 1 THEN
         ids := ARRAY(SELECT msgstore._search_newest(
-            tenants[1], wanted, since, before, before_id, most));
+            tenants[1], wanted, since, before, before_id, most, tried));
+        share := cardinality(ids)::float8 / tried;
+        enough := 1.3 * most / nullif(share, 0);
+        IF cardinality(ids) < most AND enough < share * (
+            SELECT c.reltuples FROM pg_class c
+            WHERE c.oid = 'msgstore.search_entries'::regclass) THEN
+            ids := ARRAY(SELECT msgstore._search_newest(
+                tenants[1], wanted, since, before, before_id, most, enough::int));
+        END IF;
     END IF;
     IF cardinality(ids) >= most THEN
         RETURN QUERY SELECT tenants[1], i FROM unnest(ids) i;
@@ -265,7 +278,7 @@ BEGIN
         'items', coalesce(to_jsonb(items), '[]'),
         'meta', jsonb_build_object(
             'next_cursor', next_cursor,
-            'indexed_until', (msgstore.search_status()).indexed_until));
+            'indexed_until', msgstore._indexed_until()));
 END
 $$;
 
@@ -368,11 +381,11 @@ BEGIN
     RETURN jsonb_build_object(
         'items', coalesce(to_jsonb(items), '[]'),
         'meta', jsonb_build_object(
-            'indexed_until', (msgstore.search_status()).indexed_until));
+            'indexed_until', msgstore._indexed_until()));
 END
 $$;
 
-REVOKE ALL ON FUNCTION msgstore._search_newest(text, tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_newest(text, tsquery, timestamptz, timestamptz, uuid, int, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_all(tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_hits(tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_best(tsquery, tsquery, timestamptz, timestamptz, int, int) FROM PUBLIC;
@@ -385,8 +398,8 @@ REVOKE ALL ON FUNCTION msgstore._subject_query(tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._found_conversations(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.search_conversations(text, int, text) FROM PUBLIC;
 
-COMMENT ON FUNCTION msgstore._search_newest(text, tsquery, timestamptz, timestamptz, uuid, int) IS
-    'Returns hits among the newest 2000 entries of the tenant that precede a position';
+COMMENT ON FUNCTION msgstore._search_newest(text, tsquery, timestamptz, timestamptz, uuid, int, int) IS
+    'Returns hits among the newest entries, so many, of the tenant that precede a position';
 COMMENT ON FUNCTION msgstore._search_all(tsquery, timestamptz, timestamptz, uuid, int) IS
     'Returns the newest hits that precede a position';
 COMMENT ON FUNCTION msgstore._search_hits(tsquery, timestamptz, timestamptz, uuid, int) IS

@@ -28,9 +28,11 @@ SELECT count(*) FROM send('email', '{"from": "desk@shop.example", "to": "custome
 -- Nothing is indexed before the worker has its turn; the status says so.
 SELECT find('invoice');
 SELECT waiting, indexed_until < now() AS stale FROM search_status();
+SELECT (metrics() ->> 'search_lag_us')::bigint > 0 AS lags;
 SELECT index_messages(3), waiting FROM search_status();
 SELECT index_messages();
 SELECT waiting, indexed_until = now() AS fresh FROM search_status();
+SELECT metrics() ->> 'search_lag_us' AS lag;
 SELECT index_messages(), (search_messages('invoice') #>> '{meta,indexed_until}')::timestamptz = now() AS fresh;
 -- Words, phrases, alternatives, exclusions, prefixes; any case.
 SELECT find('INVOICE');
@@ -135,6 +137,8 @@ SELECT find('invoice'), conversations_of('desk@'), waiting FROM search_status();
 RESET msgstore.tenant_id;
 SELECT rebuild_search() > 5 AS all;
 SELECT find('invoice');
+-- To index again what is old is no lag.
+SELECT waiting > 5 AS waits, metrics() ->> 'search_lag_us' AS lag FROM search_status();
 SELECT index_messages() > 5 AS all;
 SELECT find('invoice');
 
@@ -145,6 +149,24 @@ SELECT find('überschuss'), find('"DES öLS"'), find('ärger'), find('Überschu*
 SELECT item -> 'snippet' FROM jsonb_array_elements(search_messages('überschuss') -> 'items') item;
 SELECT count(update_conversation(number::text, '{"contact_name": "Émile"}')) FROM conversations WHERE key LIKE '%customer9@%';
 SELECT conversations_of('éMILE'), list_conversations(contact_name => 'émilE') #>> '{meta,total}' AS listed;
+
+-- Words of any frequency are found in the same order, whichever way is taken.
+INSERT INTO messages (tenant_id, conversation_id, "timestamp", direction, channel, conversation_key, "from", "to", body)
+SELECT c.tenant_id, c.id, '2023-01-01Z'::timestamptz + n * interval '1 min', 'outbound', 'email', c.key, c.participant_a, c.participant_b,
+    CASE WHEN n % 2 = 0 THEN 'even ' ELSE 'odd ' END || CASE WHEN n % 25 = 0 THEN 'medium ' ELSE '' END
+    || CASE WHEN n % 300 = 7 THEN 'rare ' ELSE '' END || n
+FROM generate_series(1, 6000) n, (SELECT * FROM conversation_rows WHERE tenant_id = 'acme' LIMIT 1) c;
+SELECT count(_ask_for_entries(ARRAY[tenant_id], ARRAY[id], ARRAY[6000])) FROM conversation_rows WHERE tenant_id = 'acme';
+SELECT index_messages();
+ANALYZE search_entries;
+SET msgstore.tenant_id = 'acme';
+SELECT word, ranked, max_results, jsonb_array_length(found) AS hits, found = wanted AS exact
+FROM unnest(ARRAY['even', 'medium', 'rare', 'missing']) word, unnest(ARRAY[false, true]) ranked, unnest(ARRAY[3, 50]) max_results
+CROSS JOIN LATERAL (SELECT jsonb_path_query_array(search_messages(word, ranked => ranked, max_results => max_results), '$.items[*].id') AS found) s
+CROSS JOIN LATERAL (SELECT coalesce(jsonb_agg(id), '[]') AS wanted FROM (
+    SELECT id FROM messages WHERE tenant_id = 'acme' AND body ~ ('\m' || word || '\M') ORDER BY "timestamp" DESC, id DESC LIMIT max_results) m) w
+ORDER BY 1, 2, 3;
+RESET msgstore.tenant_id;
 
 DROP FUNCTION receive, hits, find, conversations_of;
 DROP EXTENSION msgstore;
