@@ -327,10 +327,11 @@ const Route routes[] = {
 				   get_sources,
 				   "listSources",
 				   "List the sources of webhooks"),
-	OPERATORS_ROWS("/api/outbox",
-				   get_outbox,
-				   "listOutbox",
-				   "Count the messages that wait to be sent, by channel"),
+	OPERATORS_ROWS(
+		"/api/outbox",
+		get_outbox,
+		"listOutbox",
+		"Count the first 10,000 messages that wait to be sent, by channel"),
 	OPERATORS_ROWS(
 		"/api/status-reports",
 		get_status_reports,

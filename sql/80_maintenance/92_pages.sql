@@ -66,26 +66,10 @@ CREATE FUNCTION msgstore._sending_page(page text) RETURNS jsonb
     AS $$
 BEGIN
     CASE page
-    -- Messages that are not with their provider, by channel.
     WHEN 'outbox' THEN
-        RETURN jsonb_build_object('items', (
-            SELECT coalesce(jsonb_agg(to_jsonb(i)), '[]') FROM (
-                SELECT m.channel, count(*) AS waiting, count(o.sender_id) AS leased,
-                       min(m.created_at) AS oldest_at
-                FROM msgstore.outbox o
-                JOIN msgstore.messages m ON m.tenant_id = o.tenant_id AND m.id = o.message_id
-                WHERE msgstore._tenant_scope() IN ('', o.tenant_id)
-                GROUP BY m.channel ORDER BY m.channel) i));
-    -- What providers have reported lately.
+        RETURN msgstore._outbox_overview(10000);
     WHEN 'reports' THEN
-        RETURN jsonb_build_object('items', (
-            SELECT coalesce(jsonb_agg(to_jsonb(i)), '[]') FROM (
-                SELECT s.channel, coalesce(s.status, s.word) AS status, count(*) AS reports,
-                       max(s.received_at) AS latest_at
-                FROM (SELECT * FROM msgstore.delivery_statuses d
-                      WHERE msgstore._tenant_scope() IN ('', d.tenant_id)
-                      ORDER BY d.received_at DESC LIMIT 1000) s
-                GROUP BY 1, 2 ORDER BY 1, 2) i));
+        RETURN msgstore._status_overview(1000);
     END CASE;
 END
 $$;

@@ -49,7 +49,7 @@ CREATE FUNCTION msgstore._access_rights()
             response_with_chain,get_response_conversation,
             list_conversation_items,get_conversation_item,
             response_events,response_event_stream,
-            list_response_usage,_sending_page,
+            list_response_usage,_sending_page,_outbox_overview,_status_overview,
             branches,list_responses,search_responses,response_input_items,
             metrics,metrics_detail,channel_metrics,storage_by_tenant,latency_histogram}'),
         ('{read}', 'table', '{

@@ -382,6 +382,27 @@ SELECT message_id = id('acme 2') AS known, status FROM record_status('sms', 'p-2
 SELECT tenant_id, status FROM deliveries WHERE provider_message_id = 'p-2';
 SELECT tenant_id, status FROM delivery_statuses WHERE provider_message_id = 'p-2' ORDER BY id;
 
+-- The overviews read a bounded number of rows, whatever other tenants have.
+INSERT INTO delivery_statuses (tenant_id, channel, provider_message_id, status, received_at)
+SELECT 'large', 'sms', 'p-' || n, 'sent', now() FROM generate_series(1, 3000) n;
+INSERT INTO outbox (tenant_id, message_id) SELECT 'large', uuid7() FROM generate_series(1, 3000) n;
+CREATE FUNCTION public.rows_read() RETURNS numeric LANGUAGE sql AS $$
+    SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables
+    WHERE relname IN ('delivery_statuses', 'outbox', 'messages') $$;
+SET msgstore.tenant_id = 'acme';
+SELECT count(*) FROM unnest('{acme 3,acme 4}'::text[]) body, send('sms', message(body));
+BEGIN;
+SELECT jsonb_path_query_array(_status_overview(1000), '$.items[*].status');
+SELECT jsonb_path_query_array(o, '$.items[*].waiting') AS waiting, o -> 'complete' AS complete, o #> '{items,0,oldest_at}' IS NOT NULL AS aged
+FROM _outbox_overview(2) o;
+SELECT o #> '{items,0,waiting}' AS waiting, o -> 'complete' AS complete FROM _outbox_overview(1) o;
+SELECT rows_read() < 100 AS few;
+RESET msgstore.tenant_id;
+SELECT jsonb_path_query_array(_status_overview(10), '$.items[*].reports') AS reports, _outbox_overview(10) -> 'complete' AS complete;
+SELECT rows_read() < 100 AS few;
+COMMIT;
+DROP FUNCTION rows_read;
+
 DROP VIEW state;
 DROP FUNCTION message, id, time_passes, refusal;
 DROP EXTENSION msgstore;
