@@ -229,7 +229,16 @@ DECLARE
     largest CONSTANT int := 1000;
 BEGIN
     RETURN QUERY
-    WITH rows AS MATERIALIZED (
+    -- Each row has a change at least: what follows so many rows is for a later page.
+    WITH beyond AS MATERIALIZED (
+        SELECT c.xid
+        FROM msgstore.live_changes c
+        WHERE c.xid >= pg_snapshot_xmin(seen)
+            AND NOT pg_visible_in_snapshot(c.xid, seen)
+            AND pg_visible_in_snapshot(c.xid, now)
+            AND scope IN ('', c.tenant_id)
+        ORDER BY c.xid OFFSET most LIMIT 1
+    ), rows AS MATERIALIZED (
         SELECT c.tenant_id, c.xid, c.id, c.kind, c.ids,
             sum(octet_length(c.ids) / 16) OVER (ORDER BY c.xid
                 RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS until_here,
@@ -239,6 +248,8 @@ BEGIN
             AND NOT pg_visible_in_snapshot(c.xid, seen)
             AND pg_visible_in_snapshot(c.xid, now)
             AND scope IN ('', c.tenant_id)
+            AND c.xid <= coalesce((SELECT b.xid FROM beyond b),
+                                  '18446744073709551615'::xid8)
     ), page AS MATERIALIZED (
         SELECT * FROM rows r
         WHERE r.until_here <= most
@@ -311,6 +322,7 @@ BEGIN
         UNION ALL
         SELECT NULL,
             CASE WHEN (SELECT count(*) FROM page) < (SELECT count(*) FROM rows)
+                     OR EXISTS (SELECT FROM beyond)
                  THEN (SELECT o.id FROM positions o ORDER BY o.xid DESC LIMIT 1)
                  ELSE now::text END,
             NULL, NULL, NULL, NULL, NULL, NULL, NULL
@@ -373,7 +385,7 @@ BEGIN
     SELECT p.tenant_id, p.id, p.kind, p.conversation_id, p.channel,
            coalesce(p.change, to_jsonb(count))
     FROM msgstore._live_page(
-        scope, seen, msgstore._read_position(upto), 5000) p;
+        scope, seen, msgstore._read_position(upto), 1000) p;
 END
 $$;
 

@@ -10,7 +10,8 @@
  *
  * A new listener first gets what it has missed, up to that position, and then
  * joins the others. All of this happens in the one thread, so no change can
- * slip in between. If that needs the database, the wait is cancelled.
+ * slip in between. If that needs the database, the wait is cancelled. Who has
+ * missed much gets it page by page, so that the others do not wait for it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -45,6 +46,9 @@
 
 /* A client that accepts nothing for so long is lost. */
 #define UNREAD_US (30 * SECOND_US)
+
+/* Of a turn, for what new listeners have missed: at least one page. */
+#define CATCH_UP_US (SECOND_US / 10)
 
 /* As often as a revoked key is noticed elsewhere. */
 #define CHECK_KEY_US (5 * SECOND_US)
@@ -100,10 +104,11 @@ static bool read_changes(Feed *feed, bool *changed);
 static PGresult *
 query(Feed *feed, const char *sql, int count, const char *const *values);
 static void refuse_all(Feed *feed);
-static void admit_new(Feed *feed);
+static bool admit_new(Feed *feed, bool *progress);
 static bool admit_easy(Feed *feed);
 static bool needs_database(const Feed *feed, const Listener *listener);
 static void join(Feed *feed, Listener *listener);
+static void greet(const Feed *feed, Listener *listener);
 static void catch_up(Feed *feed, Listener *listener);
 static int64_t tend(Feed *feed);
 static bool tend_one(Feed *feed, Listener *listener, int64_t now);
@@ -332,10 +337,16 @@ static int64_t
 follow(Feed *feed)
 {
 	bool changed;
+	bool progress;
 
 	if (!read_changes(feed, &changed))
 		return RETRY_US;
-	admit_new(feed);
+	if (!admit_new(feed, &progress))
+	{
+		if (feed->session.pg == NULL)
+			return RETRY_US;
+		return progress ? 0 : PAUSE_US;
+	}
 	if (changed)
 		return PAUSE_US;
 	wait_for_change(feed);
@@ -471,14 +482,30 @@ query(Feed *feed, const char *sql, int count, const char *const *values)
 	return NULL;
 }
 
-static void
-admit_new(Feed *feed)
+/*
+ * Returns false if some are not admitted yet. They read what they have got
+ * before they get more.
+ */
+static bool
+admit_new(Feed *feed, bool *progress)
 {
+	int64_t until = clock_us() + CATCH_UP_US;
+	bool all = true;
+
+	*progress = false;
 	for (Listener *each = feed->listeners; each != NULL; each = each->next)
 	{
-		if (!each->joined && feed->session.pg != NULL)
+		if (each->joined || listener_is_done(each))
+			continue;
+		if (feed->session.pg != NULL && clock_us() < until &&
+			!listener_has_pending(each))
+		{
 			join(feed, each);
+			*progress = true;
+		}
+		all &= each->joined || listener_is_done(each);
 	}
+	return all;
 }
 
 /* Admits those who do not need the database. Returns whether all are. */
@@ -515,17 +542,8 @@ needs_database(const Feed *feed, const Listener *listener)
 static void
 join(Feed *feed, Listener *listener)
 {
-	Text ready = {0};
-
-	if (listener->stream)
-	{
-		text_addf(&ready,
-				  "retry: 1000\nid: %s%s\nevent: ready\ndata: {}\n\n",
-				  listener->place,
-				  listener->after != NULL ? listener->after : feed->position);
-		listener_write(listener, &ready);
-		text_free(&ready);
-	}
+	if (listener->stream && !listener->greeted)
+		greet(feed, listener);
 	if (listener->after != NULL && strcmp(listener->after, feed->position) != 0)
 	{
 		catch_up(feed, listener);
@@ -536,34 +554,48 @@ join(Feed *feed, Listener *listener)
 		tell_answer(listener, feed->position, NULL);
 }
 
-/* Joins when it has all changes up to the feed's position. */
+static void
+greet(const Feed *feed, Listener *listener)
+{
+	Text ready = {0};
+
+	text_addf(&ready,
+			  "retry: 1000\nid: %s%s\nevent: ready\ndata: {}\n\n",
+			  listener->place,
+			  listener->after != NULL ? listener->after : feed->position);
+	listener_write(listener, &ready);
+	text_free(&ready);
+	listener->greeted = true;
+}
+
+/*
+ * Tells a page of what it has missed. It joins when it has all changes up to
+ * the feed's position.
+ */
 static void
 catch_up(Feed *feed, Listener *listener)
 {
-	while (!listener->joined && !listener_is_done(listener))
-	{
-		PGresult *rows = query(feed,
-							   missed_sql,
-							   3,
-							   (const char *[]){listener->after,
-												feed->position,
-												listener->tenant});
+	PGresult *rows = query(
+		feed,
+		missed_sql,
+		3,
+		(const char *[]){listener->after, feed->position, listener->tenant});
 
-		if (rows == NULL)
-		{
-			if (feed->session.pg != NULL)
-				listener_lose(listener);
-			return;
-		}
-		tell_one(listener, rows);
-		free(listener->after);
-		listener->after = strdup(tell_position(rows));
-		if (listener->after == NULL)
+	if (rows == NULL)
+	{
+		if (feed->session.pg != NULL)
 			listener_lose(listener);
-		else
-			listener->joined = strcmp(listener->after, feed->position) == 0;
-		PQclear(rows);
+		return;
 	}
+	tell_one(listener, rows);
+	free(listener->after);
+	listener->after = strdup(tell_position(rows));
+	if (listener->after == NULL)
+		listener_lose(listener);
+	else
+		listener->joined =
+			listener->ended || strcmp(listener->after, feed->position) == 0;
+	PQclear(rows);
 }
 
 /* Returns the time at which it has to be done again. */

@@ -57,6 +57,7 @@ listener_release(Listener *listener)
 		close(listener->socket);
 	text_free(&listener->head);
 	text_free(&listener->pending);
+	text_free(&listener->news);
 	free(listener->after);
 	explicit_bzero(listener->key, sizeof(listener->key));
 	pthread_mutex_destroy(&listener->mutex);
@@ -146,6 +147,17 @@ listener_end(Listener *listener)
 	listener->ended = true;
 	pthread_cond_signal(&listener->changed);
 	pthread_mutex_unlock(&listener->mutex);
+}
+
+bool
+listener_has_pending(Listener *listener)
+{
+	bool pending;
+
+	pthread_mutex_lock(&listener->mutex);
+	pending = listener->pending.length > 0;
+	pthread_mutex_unlock(&listener->mutex);
+	return pending;
 }
 
 bool

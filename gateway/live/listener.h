@@ -53,11 +53,14 @@ typedef struct Listener
 	int64_t deadline_us; /* of an answer */
 
 	/* Of the feed's thread. */
+	bool greeted; /* with its position */
 	bool joined;
 	int64_t written_us; /* when something was last accepted by the client */
 	int64_t told_us;	/* when something was last added for it */
 	int64_t checked_us; /* the key */
+	Text news;			/* of the group that is being told: see tell.c */
 	struct Listener *next;
+	struct Listener *next_told;
 
 	/* The client: a socket, or a thread that takes what is pending. */
 	int socket;			   /* -1: a thread */
@@ -91,6 +94,9 @@ void listener_flush(Listener *listener);
 
 /* Ends after what is pending. */
 void listener_end(Listener *listener);
+
+/* Whether the client has not accepted all bytes yet. */
+bool listener_has_pending(Listener *listener);
 
 /* True once nothing is left to do for it. */
 bool listener_is_done(Listener *listener);

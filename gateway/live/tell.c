@@ -1,6 +1,10 @@
 /*
  * tell.c: hands the changes that the database returned to listeners.
+ *
+ * Most listeners follow one conversation. Those of the conversation of a change
+ * are found in a sorted list, so that the others cost nothing.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "live/tell.h"
@@ -16,9 +20,24 @@ enum
 	CHANGE
 };
 
+/* Listeners that follow one conversation each, in the order of its id. */
+typedef struct Followers
+{
+	Listener **all; /* NULL: not sorted, because memory is short */
+	size_t count;
+} Followers;
+
+static void sort_followers(Followers *followers, Listener *listeners);
+static int compare_followers(const void *a, const void *b);
+static size_t find_first(const Followers *followers, const char *conversation);
+static void tell_followers(const Followers *followers,
+						   const PGresult *rows,
+						   int first,
+						   int end);
 static int end_of_group(const PGresult *rows, int first);
 static void
 tell(Listener *listener, const PGresult *rows, int first, int end, Text *whole);
+static Change read_change(const PGresult *rows, int row);
 static bool may_see(const Listener *listener, const PGresult *rows, int row);
 static void add_changes(const Listener *listener,
 						const PGresult *rows,
@@ -30,20 +49,25 @@ static void send_changes(Listener *listener, const char *id, const Text *list);
 void
 tell_all(Listener *listeners, const PGresult *rows)
 {
+	Followers followers;
 	int end;
 
+	sort_followers(&followers, listeners);
 	for (int first = 0; first < PQntuples(rows) - 1; first = end)
 	{
 		Text whole = {0};
 
 		end = end_of_group(rows, first);
+		tell_followers(&followers, rows, first, end);
 		for (Listener *each = listeners; each != NULL; each = each->next)
 		{
-			if (each->joined)
+			if (each->joined &&
+				(each->filter.conversation[0] == '\0' || followers.all == NULL))
 				tell(each, rows, first, end, &whole);
 		}
 		text_free(&whole);
 	}
+	free(followers.all);
 }
 
 void
@@ -55,6 +79,97 @@ tell_one(Listener *listener, const PGresult *rows)
 	{
 		end = end_of_group(rows, first);
 		tell(listener, rows, first, end, NULL);
+	}
+}
+
+static void
+sort_followers(Followers *followers, Listener *listeners)
+{
+	size_t count = 0;
+
+	for (Listener *each = listeners; each != NULL; each = each->next)
+		count++;
+	*followers = (Followers){.all = calloc(count + 1, sizeof(*followers->all))};
+	if (followers->all == NULL)
+		return;
+	for (Listener *each = listeners; each != NULL; each = each->next)
+	{
+		if (each->joined && each->filter.conversation[0] != '\0')
+			followers->all[followers->count++] = each;
+	}
+	qsort(followers->all,
+		  followers->count,
+		  sizeof(*followers->all),
+		  compare_followers);
+}
+
+static int
+compare_followers(const void *a, const void *b)
+{
+	return strcmp((*(Listener *const *) a)->filter.conversation,
+				  (*(Listener *const *) b)->filter.conversation);
+}
+
+/* Returns the place of the first that does not precede the conversation. */
+static size_t
+find_first(const Followers *followers, const char *conversation)
+{
+	size_t low = 0;
+	size_t high = followers->count;
+
+	while (low < high)
+	{
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(followers->all[middle]->filter.conversation, conversation) <
+			0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Each gets the changes of the group in one event. */
+static void
+tell_followers(const Followers *followers,
+			   const PGresult *rows,
+			   int first,
+			   int end)
+{
+	Listener *told = NULL;
+
+	if (followers->count == 0)
+		return;
+	for (int i = first; i < end; i++)
+	{
+		Change change = read_change(rows, i);
+		bool reset = change.kind == CHANGE_RESET;
+
+		for (size_t k = reset ? 0 : find_first(followers, change.conversation);
+			 k < followers->count &&
+			 (reset || strcmp(followers->all[k]->filter.conversation,
+							  change.conversation) == 0);
+			 k++)
+		{
+			Listener *each = followers->all[k];
+
+			if (!may_see(each, rows, first) || !listener_wants(each, &change))
+				continue;
+			if (each->news.length == 0 && !each->news.failed)
+			{
+				each->next_told = told;
+				told = each;
+			}
+			else
+				text_add_string(&each->news, ",");
+			text_add_string(&each->news, change.json);
+		}
+	}
+	for (; told != NULL; told = told->next_told)
+	{
+		send_changes(told, PQgetvalue(rows, first, ID), &told->news);
+		text_free(&told->news);
 	}
 }
 
@@ -109,11 +224,7 @@ add_changes(const Listener *listener,
 {
 	for (int i = first; i < end; i++)
 	{
-		const char *kind = PQgetvalue(rows, i, KIND);
-		Change change = {.kind = listener_kind(kind, strlen(kind)),
-						 .conversation = PQgetvalue(rows, i, CONVERSATION),
-						 .channel = PQgetvalue(rows, i, CHANNEL),
-						 .json = PQgetvalue(rows, i, CHANGE)};
+		Change change = read_change(rows, i);
 
 		if (!listener_wants(listener, &change))
 			continue;
@@ -121,6 +232,17 @@ add_changes(const Listener *listener,
 			text_add_string(out, ",");
 		text_add_string(out, change.json);
 	}
+}
+
+static Change
+read_change(const PGresult *rows, int row)
+{
+	const char *kind = PQgetvalue(rows, row, KIND);
+
+	return (Change){.kind = listener_kind(kind, strlen(kind)),
+					.conversation = PQgetvalue(rows, row, CONVERSATION),
+					.channel = PQgetvalue(rows, row, CHANNEL),
+					.json = PQgetvalue(rows, row, CHANGE)};
 }
 
 static void

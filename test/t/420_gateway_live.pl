@@ -134,6 +134,15 @@ is(names($filtered{'channel=email'}->changes(1)), 'k', 'by channel');
 like(join(' ', map { $_->{status} } $filtered{'kinds=status,operation'}->changes(1)), qr/^sent/, 'by kind');
 is(names(map { $filtered{$_}->changes(1) } grep { /conversation/ } keys %filtered), 'ii', 'by conversation');
 
+# Who follows one conversation gets its changes of a transaction in one event, in their order.
+{
+	my @followers = map { Stream->new($gateway, "?conversation=" . sql("SELECT number FROM msgstore.conversations WHERE key LIKE '%:+$_<%'")) } 11, 11, 12;
+	$_->event for @followers;
+	receive('', 'w', 'xx', 'y', 'zz');
+	my @told = map { my $event = $_->event; join ' ', map { names($_) } @{ $event->{json}{changes} } } @followers;
+	is_deeply(\@told, [ 'w y', 'w y', 'xx zz' ], 'several follow a conversation');
+}
+
 # Long polls.
 my $poll = $gateway->get('/api/events')->{json};
 is_deeply($poll->{changes}, [], 'a poll without a position returns the present one');
@@ -185,20 +194,38 @@ is(names($stream->changes(1)), 'm', 'a lost session loses nothing');
 	is(names($stream->changes(1)), 'n', 'a cancelled statement loses nothing');
 }
 
+sub send_many
+{
+	sql(q{SELECT msgstore.send('email', jsonb_build_object('from', 'a@x.org', 'to', 'b' || n || '@x.org', 'body', 'x' || random(),
+		'timestamp', '2024-11-01T14:00:00Z')) FROM generate_series(1, 900) n});
+	return;
+}
+
 # A client that does not read is dropped, and the others are served.
 {
 	my $deaf = Stream->new($gateway, '');
 	$deaf->event;
 	ok( eventually(
 			sub {
-				sql(q{SELECT msgstore.send('email', jsonb_build_object('from', 'a@x.org', 'to', 'b' || n || '@x.org', 'body', 'x' || random(),
-					'timestamp', '2024-11-01T14:00:00Z')) FROM generate_series(1, 900) n});
+				send_many();
 				$stream->changes(900);
 				return $gateway->metrics->{listeners_dropped} > 0;
 			}, 120),
 		'a client that does not read is dropped');
 	receive('', 'o');
 	ok((grep { names($_) eq 'o' } $stream->changes(1)), 'the others go on');
+}
+
+# Who has missed several pages gets each change once, and then what follows.
+{
+	my $late = $stream->{id};
+	for (1 .. 3) { send_many(); $stream->changes(900); }
+	my $back = Stream->new($gateway, '?kinds=message', 'Last-Event-ID' => $late);
+	is($back->event->{event}, 'ready', 'a client comes back late');
+	my %missed = map { $_->{id} => 1 } $back->changes(2700);
+	is(keys %missed, 2700, 'and gets all that it has missed');
+	receive('', 'oo');
+	is(names($_->changes(1)), 'oo', 'before what follows') for $back, $stream;
 }
 close $_->{socket} for @many;
 ok(eventually(sub { $gateway->metrics->{listeners} < 10 }), 'clients that have gone are forgotten');
