@@ -86,7 +86,7 @@ export function later(f, ms) {
   return ask;
 }
 
-const today = new Intl.DateTimeFormat(undefined, {hour: '2-digit', minute: '2-digit'});
+const today = new Intl.DateTimeFormat(undefined, {timeStyle: 'short'});
 const thisYear = new Intl.DateTimeFormat(undefined, {month: 'short', day: 'numeric'});
 const anyTime = new Intl.DateTimeFormat(undefined, {dateStyle: 'medium'});
 const whole = new Intl.DateTimeFormat(undefined, {dateStyle: 'full', timeStyle: 'medium'});

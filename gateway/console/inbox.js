@@ -12,6 +12,7 @@ export function inbox(main, session) {
   let waiting = null; // a first page that would move what one reads
   let query = '';
   let search = null; // aborts the running one
+  let visit = 0; // answers for an earlier filter or query are dropped
 
   const rows = h('ul', {class: 'rows', 'aria-label': 'Conversations'});
   const found = h('ul', {class: 'rows found', 'aria-label': 'Messages found', hidden: true});
@@ -60,7 +61,9 @@ export function inbox(main, session) {
     query = input.value.trim();
     search?.abort();
     search = new AbortController();
+    visit++;
     waiting = null;
+    news.hidden = true;
     try {
       if (query) await find(search.signal);
       else take(await get('/api/conversations', parameters(), search.signal));
@@ -83,7 +86,9 @@ export function inbox(main, session) {
   }
 
   async function loadMore() {
+    const now = visit;
     const page = await get('/api/conversations', parameters(cursor));
+    if (now !== visit) return;
     const known = new Set(items.map((item) => item.id));
     items = [...items, ...page.items.filter((item) => !known.has(item.id))];
     cursor = page.meta.next_cursor;
@@ -94,7 +99,9 @@ export function inbox(main, session) {
   // and new conversations and another order only when they ask for it.
   async function refresh() {
     if (query) return;
+    const now = visit;
     const page = await get('/api/conversations', parameters());
+    if (now !== visit) return;
     const fresh = new Map(page.items.map((item) => [item.id, item]));
     const merged = [...page.items, ...items.filter((item) => !fresh.has(item.id) && items.length > 50)];
     news.hidden = true;

@@ -12,8 +12,8 @@ let session = null;
 let unfollow = null; // ends telling whether the connection is lost
 
 const pages = {
-  inbox: {title: 'Inbox', scope: 'read', make: inbox},
-  operations: {title: 'Operations', scope: 'operate', make: async (...given) => (await import('./operations.js')).operations(...given)},
+  inbox: {title: 'Inbox', scope: 'read', load: async () => inbox},
+  operations: {title: 'Operations', scope: 'operate', load: async () => (await import('./operations.js')).operations},
 };
 
 const may = (scope) => session.scopes.includes(scope);
@@ -111,24 +111,24 @@ function leave() {
 // The fragment is #/page/argument.
 async function navigate() {
   if (!session?.open) return;
-  const [, name, argument] = location.hash.match(/^#\/(\w+)(?:\/(.*))?$/) ?? [];
+  const [, name] = location.hash.match(/^#\/(\w+)/) ?? [];
   const wanted = pages[name] && may(pages[name].scope) ? name : Object.keys(pages).find((each) => may(pages[each].scope));
   if (page?.name !== wanted) {
     leave();
     replace(main);
     document.title = `${pages[wanted].title} – msgstore`;
-    page = {name: wanted};
-    const made = await pages[wanted].make(main, session);
-    if (page.name !== wanted) {
-      made.leave?.();
-      return;
-    }
-    page = {...made, name: wanted};
+    const coming = {name: wanted};
+    page = coming;
+    const make = await pages[wanted].load();
+    // Another page may have been asked for meanwhile, or this one again.
+    if (page !== coming) return;
+    page = {...make(main, session), name: wanted};
   }
   for (const link of top.querySelectorAll('nav a')) {
     if (link.dataset.page === wanted) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
+  const [, argument] = location.hash.match(/^#\/\w+\/(.+)$/) ?? [];
   page.show?.(argument ? decodeURIComponent(argument) : null);
 }
 

@@ -14,6 +14,7 @@ const WHAT = {
 const number = (value) => (value === null || value === undefined ? '–' : Math.round(value).toLocaleString());
 const rate = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString()}/s`;
 function duration(us) {
+  if (us === 0) return '0 s';
   if (us < 1000) return `${Math.round(us)} µs`;
   if (us < 1e6) return `${(us / 1000).toFixed(us < 1e4 ? 1 : 0)} ms`;
   return us < 12e7 ? `${(us / 1e6).toFixed(1)} s` : `${Math.round(us / 6e7).toLocaleString()} min`;
@@ -92,7 +93,6 @@ export function operations(main, session) {
       latency: metrics.worker_latency_p95_us ?? null,
       dead: metrics.dead_letters ?? metrics.worker_dead_letter ?? null,
     });
-    if (history.length > POINTS) history.shift();
     before = now;
     show(metrics);
   }
@@ -102,12 +102,13 @@ export function operations(main, session) {
       ['Queued', metrics.worker_queued], ['Processed', metrics.worker_processed],
       ['Errors', metrics.worker_error, true], ['Dead letters', metrics.dead_letters, true],
       ['Messages sent', metrics.messages_sent], ['Workers', metrics.workers_running],
+      ['Search is behind', metrics.search_lag_us, false, duration],
       ['HTTP connections', metrics.http_connections], ['Live listeners', metrics.listeners],
       ['Refused webhooks', Object.entries(metrics).filter(([name]) => name.startsWith('webhooks_refused'))
         .reduce((sum, [, value]) => sum + value, 0), true],
     ].filter(([, value]) => value !== undefined);
-    replace(numbers, shown.map(([name, value, bad]) =>
-      h('div', {class: bad && value > 0 ? 'bad' : ''}, h('dt', {}, name), h('dd', {}, number(value)))));
+    replace(numbers, shown.map(([name, value, bad, format = number]) =>
+      h('div', {class: bad && value > 0 ? 'bad' : ''}, h('dt', {}, name), h('dd', {}, format(value)))));
     showRefusals(metrics);
   }
 
@@ -121,6 +122,7 @@ export function operations(main, session) {
   }
 
   function draw() {
+    if (history.length > POINTS) history.shift();
     for (const each of plots) each.plot.set(history.map((point) => ({at: point.at, value: each.value(point)})));
   }
 
@@ -128,7 +130,7 @@ export function operations(main, session) {
     return Promise.all([
       dead.read(),
       session.tenant === '' && readWorkers(),
-      fill(outbox, '/api/outbox', ['channel', 'waiting', 'leased', 'oldest_at'], 'Nothing waits to be sent.'),
+      readOutbox(),
       fill(reports, '/api/status-reports', ['channel', 'status', 'reports', 'latest_at'], 'No provider has reported a status.'),
       consumes && fill(subscriptions, '/subscriptions', ['name', 'category', 'members', 'lag_events', 'lag_seconds', 'parked_events', 'last_fetch_at'], 'There are no subscriptions.'),
       fill(sources, '/api/sources', ['name', 'provider', 'scheme', 'signed', 'secrets', 'next_secret_end', 'created_at'], 'There are no sources.'),
@@ -142,6 +144,11 @@ export function operations(main, session) {
     replace(running, items.map(({operation, phase, done, total}) => h('p', {}, operation.replaceAll('_', ' '), ': ', bdi(phase), ' ',
       h('progress', {'aria-label': `Progress of ${operation}`, max: total, value: done !== null && total ? done : null}),
       ' ', done === null ? `${number(total)} left` : total === null ? number(done) : `${number(done)} of ${number(total)}`)));
+  }
+
+  async function readOutbox() {
+    const answer = await fill(outbox, '/api/outbox', ['channel', 'waiting', 'leased', 'oldest_at'], 'Nothing waits to be sent.');
+    if (answer?.complete === false) outbox.body.append(h('p', {class: 'hint'}, 'Only the first 10,000 messages are counted. There are more.'));
   }
 
   async function readWorkers() {

@@ -28,20 +28,19 @@ export function plot(title, show) {
     const top = highest || 1;
     const start = points[0]?.at ?? 0;
     const span = Math.max(1, (points.at(-1)?.at ?? 1) - start);
-    let path = '';
-    let pen = false;
+    const segments = [];
+    let segment = null;
     for (const {at, value} of points) {
       if (value === null) {
-        pen = false;
+        segment = null;
         continue;
       }
-      const x = (((at - start) / span) * WIDTH).toFixed(1);
-      const y = (HEIGHT - (value / top) * (HEIGHT - 4)).toFixed(1);
-      path += `${pen ? 'L' : 'M'}${x} ${y}`;
-      pen = true;
+      if (!segment) segments.push(segment = []);
+      segment.push([(((at - start) / span) * WIDTH).toFixed(1), (HEIGHT - (value / top) * (HEIGHT - 4)).toFixed(1)]);
     }
-    line.setAttribute('d', path);
-    area.setAttribute('d', path && known.length === points.length ? `${path}L${WIDTH} ${HEIGHT}L0 ${HEIGHT}Z` : '');
+    const path = (places) => `M${places.map((place) => place.join(' ')).join('L')}`;
+    line.setAttribute('d', segments.map(path).join(''));
+    area.setAttribute('d', segments.map((places) => `${path(places)}L${places.at(-1)[0]} ${HEIGHT}L${places[0][0]} ${HEIGHT}Z`).join(''));
     const last = known.at(-1);
     now.textContent = last ? show(last.value) : '–';
     from.textContent = points.length > 1 ? `${Math.round(span / 1000)} s` : '';

@@ -9,10 +9,12 @@ const NEAR = 60;
 export function thread(pane, session, {reader, changed}) {
   const maySend = session.scopes.includes('send');
   const drafts = new Map(); // by conversation
+  const unsent = new Map(); // pending, by conversation
+  const statuses = new Map(); // as they were told, by message: older ones are not read again
   let id = null;
   let about = null; // the conversation
   let messages = [];
-  let pending = []; // sent from here and not in messages yet
+  let pending = []; // replies that are being sent, or failed
   let older = null; // cursor
   let seen = null; // the last message that was marked as read
   let parts = null;
@@ -25,9 +27,10 @@ export function thread(pane, session, {reader, changed}) {
     if (next === id) return;
     id = next;
     visit++;
+    statuses.clear();
     about = null;
     messages = [];
-    pending = [];
+    pending = unsent.get(id) ?? [];
     older = seen = parts = null;
     if (id === null) {
       replace(pane, h('p', {class: 'empty'}, 'Choose a conversation.'));
@@ -93,9 +96,10 @@ export function thread(pane, session, {reader, changed}) {
       const follow = first === true || isAtEnd();
       const before = messages.length;
       const fresh = new Map(page.items.map((m) => [m.id, m]));
-      messages = sorted([...messages.filter((m) => !fresh.has(m.id)), ...page.items]);
-      pending = pending.filter((each) => !messages.some((m) => m.id === each.sent));
-      if (!known) older = page.meta.next_cursor;
+      // More may have come than a page has: what is before it is loaded when asked for.
+      const joins = messages.some((m) => fresh.has(m.id)) || !page.meta.next_cursor;
+      messages = sorted([...joins ? messages.filter((m) => !fresh.has(m.id)) : [], ...page.items]);
+      if (!known || !joins) older = page.meta.next_cursor;
       about = conversation;
       render();
       if (follow) toEnd();
@@ -127,6 +131,22 @@ export function thread(pane, session, {reader, changed}) {
   function sorted(all) {
     const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
     return all.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp) || compare(a.id, b.id));
+  }
+
+  function setPending(items) {
+    pending = items;
+    unsent.set(id, items);
+  }
+
+  function takeStatuses(changes) {
+    for (const change of changes) {
+      if (change.kind !== 'status') continue;
+      const told = {status: change.status, error_code: change.error_code};
+      statuses.set(change.id, told);
+      const known = messages.find((m) => m.id === change.id);
+      if (known) Object.assign(known, told);
+    }
+    if (about) render();
   }
 
   function isAtEnd() {
@@ -242,8 +262,8 @@ export function thread(pane, session, {reader, changed}) {
 
   function queue(body) {
     const last = messages.findLast((m) => m.direction === 'inbound') ?? messages.at(-1);
-    const each = {key: newKey(), channel: last.channel === 'mms' && !body.attachments ? 'sms' : last.channel, body, state: 'sending'};
-    pending.push(each);
+    const each = {key: newKey(), conversation: id, channel: last.channel === 'mms' && !body.attachments ? 'sms' : last.channel, body, state: 'sending'};
+    setPending([...pending, each]);
     render();
     toEnd();
     deliver(each);
@@ -252,18 +272,31 @@ export function thread(pane, session, {reader, changed}) {
   // The key makes sure that trying again does not send twice.
   async function deliver(each) {
     each.state = 'sending';
-    const now = visit;
+    const isShown = () => about && pending.includes(each);
     render();
     try {
-      each.sent = (await post(`/api/messages/${encodeURIComponent(each.channel)}`, each.body, each.key)).id;
-      if (now === visit) refreshSoon();
+      const answer = await post(`/api/messages/${encodeURIComponent(each.channel)}`, each.body, each.key);
+      if (isShown()) accept(each, answer.id);
+      else unsent.set(each.conversation, unsent.get(each.conversation).filter((other) => other !== each));
       return;
     } catch (error) {
       each.state = 'failed';
       each.error = error.message;
     }
-    if (now === visit) render();
+    if (isShown()) render();
     else say(`A reply was not sent: ${each.error}`, 'fault');
+  }
+
+  // Its time is when it was written: it may not be among the messages that are read next.
+  function accept(each, sent) {
+    setPending(pending.filter((other) => other !== each));
+    if (!messages.some((m) => m.id === sent)) {
+      messages = sorted([...messages, {
+        ...each.body, id: sent, direction: 'outbound', channel: each.channel, status: 'queued', ...statuses.get(sent),
+      }]);
+    }
+    render();
+    refreshSoon();
   }
 
   async function markRead() {
@@ -280,9 +313,10 @@ export function thread(pane, session, {reader, changed}) {
 
   return {
     show,
-    follow({ready, changes}) {
+    follow({ready, changes, state}) {
       if (id === null) return;
-      if (ready || changes?.some((each) => each.conversation_id === about?.id)) refreshSoon();
+      if (changes) takeStatuses(changes.filter((each) => each.conversation_id === about?.id));
+      if (ready || (state === 'open' && !about) || changes?.some((each) => each.conversation_id === about?.id)) refreshSoon();
     },
     keys(event) {
       if (id === null || !parts) return false;

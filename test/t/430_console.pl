@@ -44,6 +44,14 @@ my $long;
 my %do = (
 	'stop gateway' => sub { $gateway->stop; },
 	'start gateway' => sub { $gateway = MsgstoreGateway->new($node, %option); },
+	'miss 60 messages' => sub {
+		sql(<<'SQL');
+SET msgstore.tenant_id = 'x';
+SELECT count(*) FROM generate_series(1, 60) n, msgstore.ingest('sms', jsonb_build_object('from', '+15550500',
+    'to', '+15550001', 'body', 'Missed ' || n, 'messaging_provider_id', 'missed-' || n, 'timestamp', now() + n * interval '1 ms'));
+SQL
+		$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM msgstore.event_queue') or die;
+	},
 	'begin long operation' => sub {
 		$long = $node->background_psql('postgres');
 		$long->query_safe(q{SET msgstore.tenant_id = 'x'; BEGIN; SELECT count(*) FROM msgstore.check();});
