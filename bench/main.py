@@ -14,7 +14,8 @@ from peers.floor import Floor
 from peers.graphile import Graphile
 from peers.own import Own
 from peers.pgq import PgQ
-from rows import drain, growth, held, http, ingest, latency, live, projections, purge, router, slow_flush, sources, wal
+from rows import (
+    drain, growth, held, http, ingest, latency, live, projections, purge, router, search, slow_flush, sources, wal)
 
 
 HERE = pathlib.Path(__file__).parent
@@ -51,6 +52,7 @@ def main():
         'wal': lambda: wal.measure(report, own),
         'held': lambda: held.measure(report, own),
         'live': lambda: live.measure(report, gateway),
+        'search': lambda: search.measure(report, own),
         'purge': lambda: purge.measure(report, own),
         'projections': lambda: projections.measure(report, own),
         'latency': lambda: latency.measure(report, own, [graphile, boss, pgq]),

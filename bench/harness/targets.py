@@ -71,6 +71,14 @@ def targets():
            lambda rows: rows.median(steady, 'purge', 'removed_per_s') / rows.median(steady, 'purge'), '>=', 0.95)
     yield ('size of the log after a steady purge, before',
            lambda rows: rows.median(steady, 'purge', 'last_mb') / rows.median(steady, 'purge', 'first_mb'), '<=', 1.1)
+    for row in ('drain', 'ingest'):
+        yield (f'{row} while messages are indexed, while they are not',
+               lambda rows, row=row: rows.ratio(f'{row}, ', 'not indexed', 'indexed'), '>=', 0.95)
+    for side in ('search_messages', 'search_messages, ranked'):
+        yield (f'{side} in 1,000,000 messages, p95 in ms',
+               lambda rows, side=side: rows.median('search in 1,000,000 ', side), '<=', 50)
+    yield ('search in 1,000,000 messages, LIKE to search_messages',
+           lambda rows: rows.ratio('search in 1,000,000 ', 'search_messages', 'LIKE'), '>=', 5)
     for figure in ('p50_ms', 'p99_ms'):
         yield (f'commit to processed at 200/s, {figure[:3]}, graphile-worker',
                lambda rows, figure=figure: rows.ratio('commit to processed, 200 ', 'graphile-worker', figure=figure),
