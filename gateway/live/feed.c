@@ -108,7 +108,6 @@ static bool admit_new(Feed *feed, bool *progress);
 static bool admit_easy(Feed *feed);
 static bool needs_database(const Feed *feed, const Listener *listener);
 static void join(Feed *feed, Listener *listener);
-static void greet(const Feed *feed, Listener *listener);
 static void catch_up(Feed *feed, Listener *listener);
 static int64_t tend(Feed *feed);
 static bool tend_one(Feed *feed, Listener *listener, int64_t now);
@@ -342,11 +341,7 @@ follow(Feed *feed)
 	if (!read_changes(feed, &changed))
 		return RETRY_US;
 	if (!admit_new(feed, &progress))
-	{
-		if (feed->session.pg == NULL)
-			return RETRY_US;
-		return progress ? 0 : PAUSE_US;
-	}
+		return feed->session.pg == NULL ? RETRY_US : progress ? 0 : PAUSE_US;
 	if (changed)
 		return PAUSE_US;
 	wait_for_change(feed);
@@ -482,10 +477,7 @@ query(Feed *feed, const char *sql, int count, const char *const *values)
 	return NULL;
 }
 
-/*
- * Returns false if some are not admitted yet. They read what they have got
- * before they get more.
- */
+/* False if some are left: they read what they have before they get more. */
 static bool
 admit_new(Feed *feed, bool *progress)
 {
@@ -542,8 +534,18 @@ needs_database(const Feed *feed, const Listener *listener)
 static void
 join(Feed *feed, Listener *listener)
 {
+	Text ready = {0};
+
 	if (listener->stream && !listener->greeted)
-		greet(feed, listener);
+	{
+		text_addf(&ready,
+				  "retry: 1000\nid: %s%s\nevent: ready\ndata: {}\n\n",
+				  listener->place,
+				  listener->after != NULL ? listener->after : feed->position);
+		listener_write(listener, &ready);
+		text_free(&ready);
+		listener->greeted = true;
+	}
 	if (listener->after != NULL && strcmp(listener->after, feed->position) != 0)
 	{
 		catch_up(feed, listener);
@@ -554,24 +556,7 @@ join(Feed *feed, Listener *listener)
 		tell_answer(listener, feed->position, NULL);
 }
 
-static void
-greet(const Feed *feed, Listener *listener)
-{
-	Text ready = {0};
-
-	text_addf(&ready,
-			  "retry: 1000\nid: %s%s\nevent: ready\ndata: {}\n\n",
-			  listener->place,
-			  listener->after != NULL ? listener->after : feed->position);
-	listener_write(listener, &ready);
-	text_free(&ready);
-	listener->greeted = true;
-}
-
-/*
- * Tells a page of what it has missed. It joins when it has all changes up to
- * the feed's position.
- */
+/* Tells a page of what it has missed. It joins at the feed's position. */
 static void
 catch_up(Feed *feed, Listener *listener)
 {
