@@ -139,6 +139,11 @@ SELECT rebuild_search() > 5 AS all;
 SELECT find('invoice');
 -- To index again what is old is no lag.
 SELECT waiting > 5 AS waits, metrics() ->> 'search_lag_us' AS lag FROM search_status();
+SELECT _search_is_late();
+BEGIN;
+UPDATE search_changes SET id = overlay(id::text PLACING '0193' FROM 1)::uuid;
+SELECT _search_is_late();
+ROLLBACK;
 SELECT index_messages() > 5 AS all;
 SELECT find('invoice');
 
