@@ -81,7 +81,7 @@ function enter() {
     link,
     session.tenant && h('span', {class: 'tenant'}, 'Tenant ', bdi(session.tenant)),
     may('send') && h('button', {type: 'button', class: 'quiet', onclick: rename}, bdi(session.reader ?? 'Your name')),
-    h('button', {type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', onclick: help}, '?'),
+    h('button', {type: 'button', class: 'quiet shortcuts', 'aria-label': 'Keyboard shortcuts', onclick: help}, '?'),
     session.keys && h('button', {type: 'button', class: 'quiet', onclick: signOut}, 'Sign out'));
   unfollow?.();
   if (may('read')) {

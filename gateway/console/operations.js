@@ -102,7 +102,7 @@ export function operations(main, session) {
       ['Queued', metrics.worker_queued], ['Processed', metrics.worker_processed],
       ['Errors', metrics.worker_error, true], ['Dead letters', metrics.dead_letters, true],
       ['Messages sent', metrics.messages_sent], ['Workers', metrics.workers_running],
-      ['Search is behind', metrics.search_lag_us, false, duration],
+      ['Search lag', metrics.search_lag_us, false, duration],
       ['HTTP connections', metrics.http_connections], ['Live listeners', metrics.listeners],
       ['Refused webhooks', Object.entries(metrics).filter(([name]) => name.startsWith('webhooks_refused'))
         .reduce((sum, [, value]) => sum + value, 0), true],
