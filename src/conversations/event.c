@@ -16,38 +16,47 @@
 #include "server/jsonb_state.h"
 #include "server/statement.h"
 
-static text *read_text(uint64 row, int column);
+static text *copy_text(const Datum *values, const bool *nulls, int column);
 static void read_payload(TimestampTz accepted_at, ConversationMessage *message);
 static Jsonb *read_attachments(const JsonbValue *value);
 
 TimestampTz
 event_read_message(uint64 row, ConversationMessage *message)
 {
-	TimestampTz accepted_at;
-	bool isnull;
+	Datum values[EVENT_NCOLUMNS];
+	bool nulls[EVENT_NCOLUMNS];
+	int i;
+
+	for (i = 0; i < EVENT_NCOLUMNS; i++)
+		values[i] = statement_value(row, i + 1, &nulls[i]);
+	return event_make_message(values, nulls, message);
+}
+
+TimestampTz
+event_make_message(const Datum *values,
+				   const bool *nulls,
+				   ConversationMessage *message)
+{
+	TimestampTz accepted_at = DatumGetTimestampTz(values[8]);
 
 	message->inbound = true;
-	message->tenant_id = read_text(row, 1);
-	message->id = *DatumGetUUIDP(statement_value(row, 2, &isnull));
-	message->channel = read_text(row, 3);
-	message->from = read_text(row, 4);
-	message->to = read_text(row, 5);
-	message->provider_message_id = read_text(row, 6);
-	message->correlation_id = read_text(row, 7);
-	accepted_at = DatumGetTimestampTz(statement_value(row, 9, &isnull));
-	message->payload = DatumGetJsonbPCopy(statement_value(row, 8, &isnull));
+	message->tenant_id = copy_text(values, nulls, 0);
+	message->id = *DatumGetUUIDP(values[1]);
+	message->channel = copy_text(values, nulls, 2);
+	message->from = copy_text(values, nulls, 3);
+	message->to = copy_text(values, nulls, 4);
+	message->provider_message_id = copy_text(values, nulls, 5);
+	message->correlation_id = copy_text(values, nulls, 6);
+	message->payload = DatumGetJsonbPCopy(values[7]);
 	read_payload(accepted_at, message);
 	message_read_given(message);
 	return accepted_at;
 }
 
 static text *
-read_text(uint64 row, int column)
+copy_text(const Datum *values, const bool *nulls, int column)
 {
-	bool isnull;
-	Datum value = statement_value(row, column, &isnull);
-
-	return isnull ? NULL : DatumGetTextPCopy(value);
+	return nulls[column] ? NULL : DatumGetTextPCopy(values[column]);
 }
 
 /*

@@ -22,4 +22,9 @@
  */
 extern TimestampTz event_read_message(uint64 row, ConversationMessage *message);
 
+/* The same from the values of those columns. */
+extern TimestampTz event_make_message(const Datum *values,
+									  const bool *nulls,
+									  ConversationMessage *message);
+
 #endif /* CONVERSATIONS_EVENT_H */

@@ -23,6 +23,7 @@
 static void make_room(WorkerBatch *batch, int n);
 static void *grow(void *array, int n, int size, Size element);
 static void read_event(WorkerBatch *batch, uint64 row);
+static void add_event(WorkerBatch *batch, uint64 row, int column);
 
 void
 worker_make_batch(WorkerBatch *batch)
@@ -69,14 +70,44 @@ grow(void *array, int n, int size, Size element)
 static void
 read_event(WorkerBatch *batch, uint64 row)
 {
+	batch->accepted_at[batch->n] =
+		event_read_message(row, &batch->messages[batch->n]);
+	add_event(batch, row, WORKER_EVENT_NCOLUMNS - 1);
+}
+
+/* An event that is not in the log makes no message. */
+void
+worker_read_queued(WorkerBatch *batch, LogReader *log)
+{
+	bool isnull;
+	uint64 row;
+
+	make_room(batch, (int) SPI_processed);
+	for (row = 0; row < SPI_processed; row++)
+	{
+		Datum tenant_id = statement_value(row, 1, &isnull);
+		Datum id = statement_value(row, 2, &isnull);
+
+		if (log_read(log,
+					 DatumGetTextPP(tenant_id),
+					 DatumGetUUIDP(id),
+					 &batch->messages[batch->n],
+					 &batch->accepted_at[batch->n]))
+			add_event(batch, row, 3);
+	}
+}
+
+/* The message was read; the columns from this one on are lane and ctid. */
+static void
+add_event(WorkerBatch *batch, uint64 row, int column)
+{
 	int i = batch->n++;
 	ConversationMessage *message = &batch->messages[i];
 	const Channel *channel;
 	bool isnull;
-	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS - 1, &isnull);
-	Datum place = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
+	Datum lane = statement_value(row, column, &isnull);
+	Datum place = statement_value(row, column + 1, &isnull);
 
-	batch->accepted_at[i] = event_read_message(row, message);
 	batch->row[i] = *(ItemPointer) DatumGetPointer(place);
 	batch->lane[i] = DatumGetInt16(lane);
 	batch->lanes |= UINT64CONST(1) << batch->lane[i];

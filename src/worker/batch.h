@@ -9,6 +9,7 @@
 #include "conversations/message.h"
 #include "conversations/event.h"
 #include "worker/handlers.h"
+#include "worker/log.h"
 
 /* Columns of an event: l is its row of event_log, q that of event_queue. */
 #define WORKER_EVENT_COLUMNS EVENT_COLUMNS ", q.lane, q.row"
@@ -35,6 +36,12 @@ extern void worker_make_batch(WorkerBatch *batch);
 
 /* Adds the events of the last result, which starts with those columns. */
 extern void worker_read_events(WorkerBatch *batch);
+
+/*
+ * Adds the events of the last result, which has the columns tenant_id,
+ * event_id, lane and ctid of event_queue.
+ */
+extern void worker_read_queued(WorkerBatch *batch, LogReader *log);
 
 /* Overwrites one event by another. */
 extern void worker_move_event(WorkerBatch *batch, int from, int to);

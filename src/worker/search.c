@@ -54,17 +54,24 @@
 	" JOIN msgstore.event_log l"                                               \
 	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
 
-#define FIND_FRESH(lock)                                                       \
-	"SELECT " WORKER_EVENT_COLUMNS ", t.ordinal"                               \
+#define QUEUED(columns, lock)                                                  \
+	"SELECT " columns ", t.ordinal"                                            \
 	" FROM unnest($1, $2) WITH ORDINALITY"                                     \
 	" AS t (tenant_id, place, ordinal) CROSS JOIN LATERAL ("                   \
 	"  SELECT tenant_id, event_id, lane, ctid AS row"                          \
 	"  FROM msgstore.event_queue"                                              \
 	"  WHERE tenant_id = t.tenant_id AND event_id > t.place"                   \
 	"  AND next_attempt_at IS NULL AND ($3 >> lane) & 1 = 1"                   \
-	"  ORDER BY event_id LIMIT $4" lock ") AS q"                               \
+	"  ORDER BY event_id LIMIT $4" lock ") AS q"
+
+#define FIND_FRESH(lock)                                                       \
+	QUEUED(WORKER_EVENT_COLUMNS, lock)                                         \
 	" JOIN msgstore.event_log l"                                               \
 	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
+
+/* The log is read by worker/log.c then. */
+#define QUEUED_COLUMNS "q.tenant_id, q.event_id, q.lane, q.row"
+#define QUEUED_NCOLUMNS 4
 
 #define RETRY_ARGUMENTS                                                        \
 	.nargs = 5,                                                                \
@@ -82,6 +89,13 @@ static Statement find_retries = {.sql = FIND_RETRIES(""),
 static Statement find_fresh = {.sql = FIND_FRESH(""),
 							   .read_only = true,
 							   FRESH_ARGUMENTS};
+
+static Statement find_queued = {
+	.sql = QUEUED(QUEUED_COLUMNS, ""),
+	.read_only = true,
+	.nargs = 4,
+	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, INT8OID, INT8OID},
+	.table = "event_queue"};
 
 static Statement lock_retries = {.sql = FIND_RETRIES(" FOR UPDATE SKIP LOCKED"),
 								 RETRY_ARGUMENTS};
@@ -460,6 +474,8 @@ serve_once(Round *round,
 		   WorkerBatch *batch)
 {
 	Datum *columns = palloc(sizeof(Datum) * round->n * 2);
+	LogReader log;
+	bool direct = !search->locks && log_open(&log);
 	Datum values[4];
 	bool isnull;
 	uint64 row;
@@ -476,17 +492,30 @@ serve_once(Round *round,
 	values[1] = statement_array(UUIDOID, columns + round->n, NULL, round->n);
 	values[2] = Int64GetDatum((int64) search->lanes);
 	values[3] = Int64GetDatum(quota);
-	statement_execute(search->locks ? &lock_fresh : &find_fresh, values, NULL);
+	statement_execute(search->locks ? &lock_fresh
+					  : direct		? &find_queued
+									: &find_fresh,
+					  values,
+					  NULL);
 	n = (int) SPI_processed;
 	for (row = 0; row < SPI_processed; row++)
 	{
-		Datum ordinal = statement_value(row, CLAIM_PLACE, &isnull);
+		Datum ordinal =
+			statement_value(row,
+							direct ? QUEUED_NCOLUMNS + 1 : CLAIM_PLACE,
+							&isnull);
 
 		i = (int) DatumGetInt64(ordinal) - 1;
 		round->places[i] = *DatumGetUUIDP(statement_value(row, 2, &isnull));
 		round->claimed[i]++;
 	}
-	worker_read_events(batch);
+	if (direct)
+	{
+		worker_read_queued(batch, &log);
+		log_close(&log);
+	}
+	else
+		worker_read_events(batch);
 	SPI_freetuptable(SPI_tuptable);
 	return n;
 }

@@ -163,6 +163,23 @@ ALTER TABLE messages DROP CONSTRAINT polite;
 UPDATE event_queue SET next_attempt_at = now();
 SELECT process();
 
+-- The log has many events between those that wait, several versions of some, and
+-- one has left it.
+SELECT count(put('far-' || n, '{"to": "+15550003"}')) FROM generate_series(1, 300) n;
+DELETE FROM event_queue q USING event_log l
+WHERE l.id = q.event_id AND l.provider_message_id LIKE 'far-%'
+    AND substr(l.provider_message_id, 5)::int <> ALL ('{1,2,3,40,150,151,299,300}');
+UPDATE event_log SET correlation_id = 'new' WHERE provider_message_id IN ('far-2', 'far-150');
+UPDATE event_log SET provider_message_id = 'far-151b' WHERE provider_message_id = 'far-151';
+DELETE FROM event_log WHERE provider_message_id = 'far-3';
+SET msgstore.tenant_id = 'acme';
+SELECT put('far-1');
+RESET msgstore.tenant_id;
+SELECT process();
+SELECT tenant_id, provider_message_id, correlation_id FROM messages
+WHERE provider_message_id LIKE 'far-%' ORDER BY tenant_id, id;
+DELETE FROM event_queue;
+
 -- A queue with a user's trigger is processed the same way.
 CREATE TABLE public.gone (event_id uuid);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
