@@ -18,7 +18,7 @@ my $runs = 0;
 my @children;
 
 # Starts the program. Options: env (a hash), flags (a list), ends (1: it only prints
-# something, so do not wait until it works).
+# something, or logs no start, so do not wait for that).
 sub start_sender
 {
 	my ($node, %option) = @_;
@@ -27,7 +27,7 @@ sub start_sender
 		program => "$root/gateway/msgstore-sender",
 		env => { PORT => undef, %{ $option{env} // {} } },
 		wait => 0);
-	eventually(sub { $sender->log_text =~ /"message":"starting"/ }) if !$option{ends};
+	eventually(sub { $sender->log_text =~ /"message":"starting"/ }) || die 'the sender does not start' if !$option{ends};
 	return $sender;
 }
 

@@ -141,6 +141,8 @@ const Schema schemas[] = {
 	"required": ["items"],
 	"properties": {
 		"items": {"type": "array", "items": {"type": "object"}},
+		"complete": {"type": "boolean",
+			"description": "Where so many are counted at most: false if there are more"},
 		"unreachable_slots": {"type": "array", "items": {"type": "integer"},
 			"description": "In a cluster: slots whose items are missing"}
 	},

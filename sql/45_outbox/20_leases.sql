@@ -148,7 +148,10 @@ BEGIN
             AND o.next_attempt_at <= due
             AND scope IN ('', o.tenant_id)
             AND NOT msgstore._is_elsewhere(o.tenant_id)
-        ORDER BY o.next_attempt_at
+        -- In the order of erase_address(), because SKIP LOCKED waits for the next
+        -- version of a row that was updated a moment ago. By a row value, because
+        -- an index in this order would be read as a whole.
+        ORDER BY ROW(o.tenant_id, o.message_id)
         FOR UPDATE SKIP LOCKED
     ) AS stale;
     IF reaped > 0 THEN
@@ -307,6 +310,7 @@ BEGIN
         WHERE o.sender_id IS NOT NULL
             AND o.sender_id = heartbeat_outbound.sender_id
             AND scope IN ('', o.tenant_id)
+        ORDER BY ROW(o.tenant_id, o.message_id)
         FOR UPDATE SKIP LOCKED)
     UPDATE msgstore.outbox o
     SET next_attempt_at = lease_ends

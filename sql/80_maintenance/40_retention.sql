@@ -255,6 +255,7 @@ CREATE FUNCTION msgstore._purge_statuses(
 DECLARE
     scope CONSTANT text := msgstore._tenant_scope();
     gone record;
+    free record;
 BEGIN
     IF dry_run THEN
         RETURN (SELECT count(*) FROM msgstore.delivery_statuses s
@@ -275,7 +276,9 @@ BEGIN
     DELETE FROM msgstore.delivery_statuses s
     USING unnest(gone.tenants, gone.ids) AS g (tenant_id, id)
     WHERE s.tenant_id = g.tenant_id AND s.id = g.id;
-    WITH free AS MATERIALIZED (
+    SELECT array_agg(l.tenant_id) AS tenants, array_agg(l.id) AS ids
+    INTO free
+    FROM (
         SELECT d.tenant_id, d.id
         FROM unnest(gone.tenants, gone.channels, gone.names)
             AS g (tenant_id, channel, provider_message_id)
@@ -283,14 +286,15 @@ BEGIN
             ON d.tenant_id = g.tenant_id AND d.channel = g.channel
             AND d.provider_message_id = g.provider_message_id
         WHERE d.message_id IS NULL
-            AND NOT EXISTS (
-                SELECT FROM msgstore.delivery_statuses s
-                WHERE s.tenant_id = d.tenant_id AND s.channel = d.channel
-                    AND s.provider_message_id = d.provider_message_id)
-        FOR UPDATE OF d SKIP LOCKED)
+        FOR UPDATE OF d SKIP LOCKED) l;
+    -- A statement of its own, which sees the statuses that came before the locks.
     DELETE FROM msgstore.deliveries d
-    USING free
-    WHERE d.tenant_id = free.tenant_id AND d.id = free.id;
+    USING unnest(free.tenants, free.ids) AS f (tenant_id, id)
+    WHERE d.tenant_id = f.tenant_id AND d.id = f.id
+        AND NOT EXISTS (
+            SELECT FROM msgstore.delivery_statuses s
+            WHERE s.tenant_id = d.tenant_id AND s.channel = d.channel
+                AND s.provider_message_id = d.provider_message_id);
     RETURN gone.n;
 END
 $$;

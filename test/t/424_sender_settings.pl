@@ -74,7 +74,9 @@ sql("SELECT msgstore.grant_access('courier', 'process')");
 is($code, 0, 'the level "process" is enough') or diag $log;
 
 # SIGHUP reads the file again.
-my $sender = start_sender($node, flags => ["--config=$directory/sender.conf"]);
+my $sender = start_sender($node, flags => ["--config=$directory/sender.conf"], ends => 1);
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'msgstore-sender'"),
+	'a sender without log lines');
 append_to_file("$directory/sender.conf", "LOG_LEVEL=info\nSENDER_CONNECTIONS=7\nDATABASE_QUERY_TIMEOUT_SECS=3\n");
 kill 'HUP', $sender->{pid};
 ok(eventually(sub { $sender->log_text =~ /reloaded settings; some need a restart/ }), 'reloaded');
