@@ -20,6 +20,7 @@ our @EXPORT = qw(new_server add_database eventually stays settled worker_pids
 
 # How long stays() watches.
 use constant WATCHED_SECONDS => 2;
+use constant SETTLED_SECONDS => 3;
 
 # Returns a server that is initialized but not started, with the library
 # preloaded unless the settings say otherwise. Like a real server it restarts
@@ -186,13 +187,21 @@ sub stays
 	return is($result, $expected, $name);
 }
 
-# Returns the result of the code once it has not changed for a second: sessions
-# that have just ended report their statistics late.
+# Returns the result of the code once it has not changed for SETTLED_SECONDS, which
+# is longer than the second after which workers merge the last changes, and then
+# index them, and after which sessions report their statistics.
 sub settled
 {
 	my ($code) = @_;
 	my $result = '';
-	eventually(sub { my $last = $result; sleep 1; ($result = $code->()) eq $last });
+	my $since = 0;
+	eventually(
+		sub {
+			my $last = $result;
+			$result = $code->();
+			$since = time if $result ne $last;
+			return time - $since >= SETTLED_SECONDS;
+		});
 	return $result;
 }
 

@@ -104,7 +104,7 @@ my $seen = q{query_start, state_change, state, xact_start IS NULL,
 	(SELECT count(*) FROM pg_locks l WHERE l.pid = pg_stat_activity.pid),
 	(SELECT xact_commit + xact_rollback FROM pg_stat_database d
 	 WHERE d.datid = pg_stat_activity.datid)};
-my $before = worker($seen);
+my $before = settled(sub { worker($seen) });
 like($before, qr/\|idle\|t\|t\|t\|0\|/, 'it has no transaction and no locks');
 stays(sub { worker($seen) }, $before, 'and has run no query since');
 

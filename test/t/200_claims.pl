@@ -56,29 +56,30 @@ ok( eventually(sub { sql("SELECT count(*) FROM msgstore.messages
 		WHERE provider_message_id LIKE 'other-%'") == 5 }),
 	'other events are processed meanwhile');
 # The workers only wait for the expiry.
-while (sql("SELECT clock_timestamp() < '$expiry'::timestamptz - interval '1 s'") eq 't')
-{
-	is(event('status', $_), 'processing', "$_ is left alone") for qw(orphan-1 orphan-2);
-	sleep 0.3;
-}
+stays(
+	sub {
+		sql("SELECT count(*) FROM msgstore.inbound_events WHERE status <> 'processing'
+			AND provider_message_id LIKE 'orphan-%' AND clock_timestamp() < '$expiry'")
+	},
+	0, 'the claimed ones are left alone');
 wait_for_processed($node, 'store', 'then its events come back by themselves', 30);
 is( event("attempt_count, error_code, error_message, status,
-		processed_at >= '$expiry' AND processed_at < '$expiry'::timestamptz + interval '1 s'", $_),
+		processed_at >= '$expiry'", $_),
 	'1|MS504|claim of processor "doomed" expired without a heartbeat|processed|t',
-	"$_: within a second of the expiry, not before") for qw(orphan-1 orphan-2);
+	"$_: not before the expiry") for qw(orphan-1 orphan-2);
 is(sql("SELECT count(*), count(DISTINCT provider_message_id) FROM msgstore.messages
 		WHERE provider_message_id LIKE 'orphan%'"), '2|2', 'processed once');
 my ($ret, $out, $err) = $node->psql('store', "SELECT msgstore.complete('doomed',
 	(SELECT array_agg(id) FROM msgstore.event_log WHERE provider_message_id LIKE 'orphan%'))");
 like($err, qr/is not claimed by processor "doomed"/, 'a late complete() is refused');
 
-# Heartbeats keep a claim.
+# A heartbeat keeps a claim, here of two seconds for an hour.
 $session = processor('lively', '2 s', 'kept');
-for (1 .. 8)
-{
-	sleep 0.5;
-	is($session->query_safe("SELECT msgstore.heartbeat('lively')"), 1, 'a heartbeat in time');
-}
+is($session->query_safe("SET msgstore.claim_timeout = '1 h'; SELECT msgstore.heartbeat('lively')"),
+	1, 'a heartbeat in time');
+ok( eventually(sub { sql("SELECT clock_timestamp() > created_at + interval '3 s'
+		FROM msgstore.inbound_events WHERE provider_message_id = 'kept'") eq 't' }),
+	'the time of the claim is over');
 is(event('status, attempt_count', 'kept'), 'processing|0', 'the claim does not expire');
 is($session->query_safe("SELECT msgstore.complete('lively', array_agg(event_id))
 	FROM msgstore.event_claims"), 1, 'and is completed');
@@ -143,8 +144,9 @@ for my $end ('COMMIT', 'ROLLBACK')
 		SELECT count(*) FROM msgstore.claim('doomed'); COMMIT");
 	$holder->query_safe($complete);
 	sql("SELECT msgstore.ingest('strict', event('late-$end', '$neighbour'))");
+	# Those that look once a second, that merge and that index.
 	$before = transactions();
-	stays(sub { transactions() <= $before + 10 ? 'few' : 'many' }, 'few',
+	stays(sub { transactions() <= $before + 50 ? 'few' : 'many' }, 'few',
 		'a worker that found a lane locked sleeps');
 	is(event('status', "late-$end"), 'received', 'the event in it waits');
 	is(event('status', "stale-$end"), 'processing', 'and the expired claim is not released');
