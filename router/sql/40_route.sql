@@ -4,6 +4,8 @@
 -- Creates msgstore._at_<name>(), which calls a slot, and msgstore.<name>(), which finds
 -- the slot. Numbers stand for arguments, so that no name of an argument can be taken for
 -- a column; $1 to $4 of a call of a slot are the slot, the tenant, the owner and the actor.
+-- PL/pgSQL does not take an argument and a result of the same name: then msgstore._<name>()
+-- finds the slot, without names of arguments, and msgstore.<name>() calls it in SQL.
 CREATE FUNCTION msgstore._route(
     class text,
     name text,
@@ -19,12 +21,18 @@ CREATE FUNCTION msgstore._route(
 DECLARE
     f record;
     signature text;
+    inner_name text := name;
+    inner_arguments text := arguments;
+    inner_result text := result;
 BEGIN
     -- The catalog takes the arguments apart. A function without a comment is new.
     EXECUTE format('CREATE FUNCTION msgstore.%I(%s) RETURNS %s LANGUAGE plpgsql AS ''BEGIN END''',
                    name, arguments, result);
     SELECT p.oid, p.proretset, p.prorettype, t.typtype = 'c' AS composite,
-           p.prorettype = 'void'::regtype AS void, i.*, o.*
+           p.prorettype = 'void'::regtype AS void,
+           EXISTS (SELECT FROM unnest(p.proargnames, p.proargmodes) AS a (name, mode)
+                   WHERE a.mode IN ('o', 't') AND a.name = ANY (p.proargnames[:p.pronargs])) AS same_names,
+           i.*, o.*
     INTO STRICT f
     FROM pg_proc p
     JOIN pg_type t ON t.oid = p.prorettype
@@ -40,7 +48,7 @@ BEGIN
         SELECT count(*) AS outputs,
             string_agg(format('(r.f).%I', u.name), ', ' ORDER BY u.n) AS columns,
             string_agg(format(', OUT %I %s', u.name, u.type), '' ORDER BY u.n) AS definitions,
-            string_agg(format('%I.%I', p.proname, u.name), ', ' ORDER BY u.n) AS targets
+            string_agg(format('%I', u.name), ',' ORDER BY u.n) AS names
         FROM (
             SELECT a.name, format_type(a.type, NULL) AS type, a.n
             FROM unnest(p.proargnames, p.proallargtypes, p.proargmodes) WITH ORDINALITY AS a (name, type, mode, n)
@@ -81,6 +89,23 @@ BEGIN
         RETURN;
     END IF;
 
+    IF f.same_names THEN
+        inner_name := '_' || name;
+        inner_arguments := substr(f.types || f.definitions, 3);
+        inner_result := CASE WHEN f.proretset THEN 'SETOF record' ELSE 'record' END;
+        EXECUTE format($$
+            CREATE OR REPLACE FUNCTION msgstore.%1$I(%2$s) RETURNS %3$s
+            LANGUAGE sql %4$s PARALLEL UNSAFE SECURITY DEFINER
+            SET search_path = pg_catalog, pg_temp
+            AS 'SELECT * FROM msgstore.%5$I(%6$s)';
+            REVOKE ALL ON FUNCTION %7$s FROM PUBLIC;
+            COMMENT ON FUNCTION %7$s IS %8$L$$,
+            name, arguments, result, properties, inner_name, substr(f.given, 3), signature, comment);
+        signature := format('msgstore.%I(%s)', inner_name, substr(f.types, 3));
+        properties := replace(properties, ' STRICT', '');
+        comment := format('Calls %s() in the slot of the session''s tenant', name);
+    END IF;
+
     -- Warnings of a node are for the caller: that a commit did not wait for a standby is
     -- one. PL/Proxy's notices about its connections are not.
     EXECUTE format($$
@@ -104,7 +129,7 @@ EXCEPTION WHEN OTHERS OR query_canceled THEN
 $body$;
         REVOKE ALL ON FUNCTION %8$s FROM PUBLIC;
         COMMENT ON FUNCTION %8$s IS %9$L$$,
-        name, arguments, result, properties,
+        inner_name, inner_arguments, inner_result, properties,
         CASE class
             WHEN 'write' THEN format('CONSTANT int := msgstore._slot_to_write(%s)', f.tenant)
             WHEN 'read' THEN format('CONSTANT int := msgstore._slot_to_read(%s, %L)', f.tenant, name)
@@ -118,7 +143,8 @@ $body$;
             WHEN f.outputs > 0 AND NOT f.composite THEN 'SELECT * INTO %2$s FROM %1$s;'
             ELSE 'RETURN %1$s;' END,
             format('msgstore.%I(slot, msgstore._tenant_scope(), msgstore._owner_scope(), session_user%s)',
-                   '_at_' || name, f.given), f.targets),
+                   '_at_' || name, f.given),
+            (SELECT string_agg(format('%I.%s', inner_name, n), ', ') FROM string_to_table(f.names, ',') n)),
         CASE WHEN class <> 'all' AND NOT f.proretset AND NOT f.void AND (f.outputs = 0 OR f.composite)
              THEN E'    RETURN NULL;\n' ELSE '' END,
         signature, comment);

@@ -101,8 +101,8 @@ SELECT msgstore._route('read', 'append_response_events', 'id text, events jsonb,
     'Appends an event, or an array of events, to those of a response and returns the sequence number of the last. An event without a sequence_number gets the next one. With a worker_id, the worker must hold the claim. Raises MS400 for an invalid event, MS404, MS409 without the claim');
 SELECT msgstore._route('read', 'apply_snapshot_retention', 'max_count integer, max_age interval', 'integer', 'VOLATILE',
     'Deletes all but the max_count newest snapshots, and those older than max_age (null: no limit). Returns the number of deleted snapshots. Raises MS400 if a limit is not positive');
-SELECT msgstore._route('own', 'branches', 'id text', 'TABLE(id text, deleted boolean, response jsonb)', 'VOLATILE STRICT',
-    NULL);
+SELECT msgstore._route('read', 'branches', 'id text', 'TABLE(id text, deleted boolean, response jsonb)', 'VOLATILE STRICT',
+    'Returns the responses that continue from this one, oldest first, deleted ones included and marked. Raises MS404');
 SELECT msgstore._route('read', 'cancel_response', 'id text, delete_finished boolean DEFAULT true', 'jsonb', 'VOLATILE STRICT',
     'Cancels a queued or in-progress background response and returns it. Any other response is deleted, and the result is null; with delete_finished false it raises MS409 instead, unless the response is cancelled already. Raises MS404');
 SELECT msgstore._route('read', 'causation_tree', 'root_id uuid, max_depth integer DEFAULT 100', 'TABLE(depth integer, caused_by uuid, stream text, version bigint, global_position bigint, event_id uuid, type text, data jsonb, metadata jsonb, created_at timestamp with time zone)', 'STABLE STRICT',
@@ -319,8 +319,8 @@ SELECT msgstore._route('read', 'record_media', 'sender_id text, attachment_id uu
     'For msgstore-sender: records the answer to a request of claim_media(). status: that of HTTP, 0 for none, 413 if the file is larger than max_bytes. Returns stored, found (only the URL), waiting (for the next attempt), failed, or gone. Raises MS400 for an invalid argument');
 SELECT msgstore._route('read', 'record_notification', 'sender_id text, notification_id uuid, status integer, failure text DEFAULT NULL::text', 'text', 'VOLATILE',
     'For msgstore-sender: records the answer to a request of claim_notifications(): its HTTP status, or 0 and the failure. Returns delivered, waiting or dead. Raises MS409 if the sender does not hold the notification');
-SELECT msgstore._route('own', 'record_status', 'channel text, provider_message_id text, status text, detail jsonb DEFAULT NULL::jsonb, OUT callback_id uuid, OUT message_id uuid, OUT status text', 'record', 'VOLATILE',
-    NULL);
+SELECT msgstore._route('read', 'record_status', 'channel text, provider_message_id text, status text, detail jsonb DEFAULT NULL::jsonb, OUT callback_id uuid, OUT message_id uuid, OUT status text', 'record', 'VOLATILE',
+    'Records a provider''s status callback for an outbound message. status: the provider''s word, which status_words maps to a status; an unknown word is recorded and counted, and changes no status. Returns callback_id, message_id (null until the sender has reported the message) and the current status, which never moves backwards. Raises MS400 for an invalid argument, MS409 if it is not clear which tenant''s message it is, MS413 if detail is too large');
 SELECT msgstore._route('read', 'rename_subscription', 'name text, new_name text', 'void', 'VOLATILE',
     'Renames a subscription with its positions and parked events. Waits like seek(). Raises MS400 if the new name is empty, MS404 if the subscription does not exist, MS409 if the new name is in use');
 SELECT msgstore._route('read', 'replay', 'filter jsonb DEFAULT ''{}''::jsonb, dry_run boolean DEFAULT false, OUT events integer, OUT added integer, OUT changed integer, OUT moved integer', 'record', 'VOLATILE',
@@ -333,8 +333,8 @@ SELECT msgstore._route('read', 'requeue_dead_letters', 'channel text DEFAULT NUL
     'Requeues the dead letters that match every argument that is not null, with attempt_count reset to 0, and returns their number. died_from is inclusive, died_until exclusive. With dry_run, only counts them. Logs the call in operations_log');
 SELECT msgstore._route('read', 'resize_subscription', 'name text, group_size bigint', 'void', 'VOLATILE',
     'Changes the number of consumers of a subscription; no event is lost or handled twice. Waits for open transactions that have called fetch() or ack(). Raises MS400 if group_size is not between 1 and 1000, MS404 if the subscription does not exist, MS409 for a projection');
-SELECT msgstore._route('own', 'response_chain', 'id text, max_items integer DEFAULT NULL::integer, max_depth integer DEFAULT 1000', 'TABLE(depth integer, id text, deleted boolean, response jsonb)', 'VOLATILE',
-    NULL);
+SELECT msgstore._route('read', 'response_chain', 'id text, max_items integer DEFAULT NULL::integer, max_depth integer DEFAULT 1000', 'TABLE(depth integer, id text, deleted boolean, response jsonb)', 'VOLATILE',
+    'Returns a response and its ancestors, deleted ones included, oldest first; depth counts the steps back. At most max_items rows, the newest, and max_depth steps; null means no limit. A notice says that max_depth cut the chain. A missing ancestor is returned as the first row, with a null response. Raises MS400 for a cycle or a negative limit, MS404');
 SELECT msgstore._route('read', 'response_event_stream', 'id text, starting_after bigint DEFAULT NULL::bigint', 'text', 'VOLATILE',
     'Returns the events of a response after a sequence number (null: from the first) as server-sent events, at most as many as msgstore.max_response_bytes holds. A response without events, or whose last event is missing, ends with an event that holds it. Raises MS404');
 SELECT msgstore._route('read', 'response_events', 'id text, after bigint DEFAULT NULL::bigint, max_results integer DEFAULT 1000', 'TABLE(sequence_number bigint, event jsonb)', 'VOLATILE',
