@@ -17,7 +17,8 @@ typedef struct Gateway
 	struct Memory *memory;
 	struct Pool *pool;
 	struct Batch *batch;
-	struct Cluster *cluster; /* NULL: slots are called through a router */
+	struct Cluster
+		*cluster; /* knows no slot, unless the database is a router */
 	struct Limits *limits;
 	struct Keys *keys; /* NULL: requests need no key */
 	struct Sources *sources;

@@ -221,14 +221,13 @@ start_gateway(Gateway *gateway, Text *error)
 	if (gateway->pool != NULL)
 		gateway->batch =
 			batch_create(config, gateway->log, gateway->metrics, gateway->pool);
-	if (gateway->batch != NULL && config->direct_slots)
+	if (gateway->batch != NULL)
 		gateway->cluster = cluster_create(config,
 										  gateway->log,
 										  gateway->metrics,
 										  gateway->pool,
 										  gateway->batch);
-	if (gateway->limits == NULL || gateway->batch == NULL ||
-		(config->direct_slots && gateway->cluster == NULL))
+	if (gateway->limits == NULL || gateway->cluster == NULL)
 		return false;
 	log_start(gateway);
 	gateway->readiness = readiness_create(config, gateway->log, gateway->pool);

@@ -75,7 +75,7 @@ struct Batch
 	Log *log;
 	Metrics *metrics;
 	Pool *pool;
-	SlotBatch slot; /* its router is NULL: of no slot */
+	SlotBatch slot;
 	pthread_t batchers[BATCHERS_MAX];
 	int batcher_count;
 	atomic_int in_flight; /* calls; changed under the mutex */
@@ -120,7 +120,11 @@ static bool is_content_error(const char *sqlstate);
 Batch *
 batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool)
 {
-	return batch_create_for_slot(config, log, metrics, pool, &(SlotBatch){0});
+	return batch_create_for_slot(config,
+								 log,
+								 metrics,
+								 pool,
+								 &(SlotBatch){.number = -1});
 }
 
 Batch *
@@ -143,9 +147,9 @@ batch_create_for_slot(const Config *config,
 	batch->last = &batch->first;
 	pthread_mutex_init(&batch->mutex, NULL);
 	pthread_cond_init(&batch->filled, NULL);
-	wanted = !config->batch			? 0
-			 : slot->router != NULL ? BATCHERS_MIN
-									: count_batchers();
+	wanted = !config->batch		 ? 0
+			 : slot->number >= 0 ? BATCHERS_MIN
+								 : count_batchers();
 	while (batch->batcher_count < wanted)
 	{
 		if (pthread_create(&batch->batchers[batch->batcher_count],

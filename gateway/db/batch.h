@@ -20,8 +20,9 @@ batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool);
 /* What a batch of one slot of a cluster needs to know. */
 typedef struct SlotBatch
 {
-	int number;
-	Batch *router;		   /* what the slot does not take is stored by it */
+	int number;			   /* -1: of no slot, or of all */
+	Batch *router;		   /* what the slot does not take is stored by it; NULL:
+							  the slot is called through the router */
 	void (*doubt)(void *); /* called when that happens */
 	void *cluster;		   /* its argument */
 } SlotBatch;

@@ -1,12 +1,18 @@
 /*
- * cluster.c: the slots of a cluster, called without their router.
+ * cluster.c: the slots of a cluster, as the router's map says.
  *
- * A call through the router costs its CPU time about twice. So calls for one
- * tenant go to the tenant's slot, with a copy of the router's map. The copy can
- * be old, and the slot itself knows better: it refuses a tenant that it does
- * not have. What a slot refuses for that reason, or does not take because it
- * cannot be reached, is sent to the router, which answers as it would have. No
- * request waits for the map: one thread reads it again, at most once a second.
+ * A slot that hangs must not stop the others. So the events of each slot wait
+ * in a batch of their own, and after a call that got no answer in time, calls
+ * for that slot are refused while one of them finds out whether it answers
+ * again. For that a copy of the map may be wrong: the router decides.
+ *
+ * Slots can be called directly, too. A call through the router costs its CPU
+ * time about twice. So calls for one tenant go to the tenant's slot, with a
+ * copy of the router's map. The copy can be old, and the slot itself knows
+ * better: it refuses a tenant that it does not have. What a slot refuses for
+ * that reason, or does not take because it cannot be reached, is sent to the
+ * router, which answers as it would have. No request waits for the map: one
+ * thread reads it again, at most once a second.
  *
  * A slot that moves to another server gets a new pool. The old one is kept,
  * because requests may be using it; its connections end when they are idle.
@@ -22,6 +28,9 @@
 #define READ_US (10 * SECOND_US)
 #define READ_AGAIN_US SECOND_US
 
+/* How long calls for a slot are refused after one that got no answer. */
+#define SILENCE_US (2 * SECOND_US)
+
 /* A slot at a place. */
 typedef struct Target
 {
@@ -30,6 +39,13 @@ typedef struct Target
 	Config config;
 	struct Target *next;
 } Target;
+
+/* Of a slot that does not answer. */
+typedef struct Silence
+{
+	int64_t until_us; /* no calls until then; 0: it answers */
+	bool probing;	  /* a call is finding out whether it answers again */
+} Silence;
 
 struct Cluster
 {
@@ -47,15 +63,19 @@ struct Cluster
 	Target **current;	   /* of each slot; NULL: call the router */
 
 	pthread_mutex_t mutex; /* guards the members below */
+	Silence *silences;	   /* of each slot; the number of slots is fixed */
+	int slots;			   /* 0: not known yet */
 	pthread_cond_t wake;
 	bool doubted;
 	bool stopping;
 };
 
+static const Target *look_up(Cluster *cluster, const char *tenant);
 static void *keep_map(void *argument);
 static bool rest(Cluster *cluster, int64_t since);
 static void read_map(Cluster *cluster);
 static void use_map(Cluster *cluster, SlotMap *map);
+static bool count_slots(Cluster *cluster, int slots);
 static Target *find_target(Cluster *cluster, const SlotMap *map, int slot);
 static Target *create_target(Cluster *cluster, int slot, char *conninfo);
 static void doubt(void *cluster);
@@ -93,6 +113,23 @@ cluster_create(const Config *config,
 const ClusterSlot *
 cluster_find(Cluster *cluster, const char *tenant)
 {
+	const Target *target =
+		cluster->config->direct_slots ? look_up(cluster, tenant) : NULL;
+
+	return target != NULL ? &target->slot : NULL;
+}
+
+Batch *
+cluster_batch(Cluster *cluster, const char *tenant)
+{
+	const Target *target = look_up(cluster, tenant);
+
+	return target != NULL ? target->slot.batch : NULL;
+}
+
+static const Target *
+look_up(Cluster *cluster, const char *tenant)
+{
 	const Target *target = NULL;
 
 	pthread_rwlock_rdlock(&cluster->lock);
@@ -100,7 +137,56 @@ cluster_find(Cluster *cluster, const char *tenant)
 		(tenant[0] != '\0' || !map_is_scoped(cluster->map)))
 		target = cluster->current[map_tenant_slot(cluster->map, tenant)];
 	pthread_rwlock_unlock(&cluster->lock);
-	return target != NULL ? &target->slot : NULL;
+	return target;
+}
+
+bool
+cluster_enter(Cluster *cluster, const char *tenant, ClusterVisit *visit)
+{
+	const Target *target = look_up(cluster, tenant);
+	Silence *silence;
+	bool may;
+
+	*visit = (ClusterVisit){.slot = -1};
+	if (target == NULL)
+		return true;
+	visit->slot = target->slot.number;
+	pthread_mutex_lock(&cluster->mutex);
+	silence = &cluster->silences[visit->slot];
+	may = !silence->probing && clock_us() >= silence->until_us;
+	visit->probe = may && silence->until_us != 0;
+	silence->probing |= visit->probe;
+	pthread_mutex_unlock(&cluster->mutex);
+	visit->since_us = clock_us();
+	return may;
+}
+
+/* A connection that was lost sooner has nothing to do with the slot. */
+void
+cluster_leave(Cluster *cluster, const ClusterVisit *visit, bool connection_lost)
+{
+	int64_t limit_us = cluster->config->query_timeout * SECOND_US;
+	bool late = clock_us() - visit->since_us >= limit_us;
+	bool silent = connection_lost && late;
+	Silence *silence;
+	bool changed;
+
+	if (visit->slot < 0)
+		return;
+	pthread_mutex_lock(&cluster->mutex);
+	silence = &cluster->silences[visit->slot];
+	changed = silent != (silence->until_us != 0) && (silent || visit->probe);
+	if (silent)
+		silence->until_us = clock_us() + SILENCE_US;
+	else if (changed)
+		silence->until_us = 0;
+	silence->probing &= !visit->probe;
+	pthread_mutex_unlock(&cluster->mutex);
+	if (changed)
+		log_event(cluster->log,
+				  silent ? LOG_WARN : LOG_INFO,
+				  silent ? "slot %d does not answer" : "slot %d answers again",
+				  visit->slot);
 }
 
 void
@@ -126,7 +212,10 @@ cluster_cancel(Cluster *cluster)
 	if (!stopping)
 		pthread_join(cluster->keeper, NULL);
 	for (Target *each = cluster->targets; each != NULL; each = each->next)
-		pool_cancel(each->slot.pool);
+	{
+		if (each->slot.pool != cluster->router)
+			pool_cancel(each->slot.pool);
+	}
 }
 
 void
@@ -139,12 +228,14 @@ cluster_stop(Cluster *cluster)
 
 		cluster->targets = target->next;
 		batch_stop(target->slot.batch);
-		pool_stop(target->slot.pool);
+		if (target->slot.pool != cluster->router)
+			pool_stop(target->slot.pool);
 		free(target->conninfo);
 		free(target);
 	}
 	map_free(cluster->map);
 	free(cluster->current);
+	free(cluster->silences);
 	pthread_rwlock_destroy(&cluster->lock);
 	pthread_cond_destroy(&cluster->wake);
 	pthread_mutex_destroy(&cluster->mutex);
@@ -160,7 +251,8 @@ keep_map(void *argument)
 	do
 	{
 		since = clock_us();
-		read_map(cluster);
+		if (cluster->config->direct_slots || pool_has_router(cluster->router))
+			read_map(cluster);
 	} while (rest(cluster, since));
 	return NULL;
 }
@@ -234,7 +326,7 @@ use_map(Cluster *cluster, SlotMap *map)
 
 	for (size_t i = 0; i < count && current != NULL; i++)
 		current[i] = find_target(cluster, map, (int) i);
-	if (current != NULL)
+	if (current != NULL && count_slots(cluster, map_slots(map)))
 	{
 		pthread_rwlock_wrlock(&cluster->lock);
 		old_map = cluster->map;
@@ -245,7 +337,9 @@ use_map(Cluster *cluster, SlotMap *map)
 		if (old_map == NULL || cluster->failed)
 			log_event(cluster->log,
 					  LOG_INFO,
-					  "read the map of %zu slots, to call them directly",
+					  cluster->config->direct_slots
+						  ? "read the map of %zu slots, to call them directly"
+						  : "read the map of %zu slots",
 					  count);
 		cluster->failed = false;
 	}
@@ -253,11 +347,30 @@ use_map(Cluster *cluster, SlotMap *map)
 	free(old);
 }
 
+/* False: another number than before, or out of memory. */
+static bool
+count_slots(Cluster *cluster, int slots)
+{
+	bool counted;
+
+	pthread_mutex_lock(&cluster->mutex);
+	if (cluster->silences == NULL)
+		cluster->silences = calloc((size_t) slots, sizeof(Silence));
+	if (cluster->slots == 0)
+		cluster->slots = slots;
+	counted = cluster->silences != NULL && cluster->slots == slots;
+	pthread_mutex_unlock(&cluster->mutex);
+	return counted;
+}
+
+/* One whose slot is called through the router has no connection string. */
 static Target *
 find_target(Cluster *cluster, const SlotMap *map, int slot)
 {
-	char *conninfo = map_join_connection(cluster->config->conninfo,
-										 map_connection(map, slot));
+	bool direct = cluster->config->direct_slots;
+	char *conninfo = direct ? map_join_connection(cluster->config->conninfo,
+												  map_connection(map, slot))
+							: strdup("");
 	Target *target = cluster->targets;
 
 	if (conninfo == NULL)
@@ -276,6 +389,8 @@ find_target(Cluster *cluster, const SlotMap *map, int slot)
 static Target *
 create_target(Cluster *cluster, int slot, char *conninfo)
 {
+	SlotBatch batch = {.number = slot, .doubt = doubt, .cluster = cluster};
+	bool direct = cluster->config->direct_slots;
 	Target *target = calloc(1, sizeof(*target));
 
 	if (target == NULL)
@@ -285,22 +400,26 @@ create_target(Cluster *cluster, int slot, char *conninfo)
 	}
 	target->conninfo = conninfo;
 	target->config = *cluster->config;
-	target->config.conninfo = conninfo;
-	target->config.slot = slot;
-	target->config.pool_min = 0;
 	target->slot.number = slot;
 	target->slot.config = &target->config;
-	target->slot.pool = pool_create(&target->config, cluster->log);
+	if (direct)
+	{
+		target->config.conninfo = conninfo;
+		target->config.slot = slot;
+		target->config.pool_min = 0;
+		batch.router = cluster->through_router;
+	}
+	target->slot.pool =
+		direct ? pool_create(&target->config, cluster->log) : cluster->router;
 	if (target->slot.pool != NULL)
-		target->slot.batch = batch_create_for_slot(
-			&target->config,
-			cluster->log,
-			cluster->metrics,
-			target->slot.pool,
-			&(SlotBatch){slot, cluster->through_router, doubt, cluster});
+		target->slot.batch = batch_create_for_slot(&target->config,
+												   cluster->log,
+												   cluster->metrics,
+												   target->slot.pool,
+												   &batch);
 	if (target->slot.batch == NULL)
 	{
-		if (target->slot.pool != NULL)
+		if (direct && target->slot.pool != NULL)
 			pool_stop(target->slot.pool);
 		free(conninfo);
 		free(target);

@@ -1,10 +1,11 @@
 /*
- * cluster.h: the slots of a cluster, called without their router.
+ * cluster.h: the slots of a cluster, as the router's map says.
  */
 #ifndef CLUSTER_H
 #define CLUSTER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "config/config.h"
 #include "db/batch.h"
@@ -34,8 +35,30 @@ Cluster *cluster_create(const Config *config,
 						Pool *router,
 						Batch *through_router);
 
-/* The slot of a tenant; NULL: call the router. */
+/* The slot of a tenant, to be called directly; NULL: call the router. */
 const ClusterSlot *cluster_find(Cluster *cluster, const char *tenant);
+
+/* Where events of a tenant wait for their slot; NULL: it is not known. */
+Batch *cluster_batch(Cluster *cluster, const char *tenant);
+
+/* A call of a slot through the router. */
+typedef struct ClusterVisit
+{
+	int slot; /* -1: not known */
+	bool probe;
+	int64_t since_us;
+} ClusterVisit;
+
+/*
+ * May a tenant's slot be called? A call that got no answer in time closes the
+ * slot for two seconds, so that it does not take all connections of the pool;
+ * then one call at a time is allowed, until one is answered. Each allowed call
+ * must report its outcome.
+ */
+bool cluster_enter(Cluster *cluster, const char *tenant, ClusterVisit *visit);
+void cluster_leave(Cluster *cluster,
+				   const ClusterVisit *visit,
+				   bool connection_lost);
 
 /* A slot was not what the map says: read the map again soon. */
 void cluster_doubt(Cluster *cluster);

@@ -79,6 +79,7 @@ struct Pool
 	pthread_cond_t changed[POOL_CLASSES];
 	pthread_cond_t wake;   /* for the keeper only: the pool stops */
 	bool away;			   /* the last attempt to connect failed */
+	bool router;		   /* the last connection was to a router */
 	PoolConnection *slots; /* pool_max of them */
 	PoolCounts counts;	   /* of each class in_use is always up to date */
 };
@@ -361,6 +362,17 @@ pool_counts(Pool *pool)
 }
 
 bool
+pool_has_router(Pool *pool)
+{
+	bool router;
+
+	pthread_mutex_lock(&pool->mutex);
+	router = pool->router;
+	pthread_mutex_unlock(&pool->mutex);
+	return router;
+}
+
+bool
 pool_is_away(Pool *pool)
 {
 	bool away;
@@ -542,6 +554,7 @@ open_slot(Pool *pool, PoolConnection *slot)
 		wake_all(pool);
 		return false;
 	}
+	pool->router = slot->session.router;
 	slot->broken = false;
 	slot->opened_us = slot->used_us = clock_us();
 	slot->state = SLOT_LENT;

@@ -104,6 +104,9 @@ extern const char pool_tenant_sql[];
 
 PoolCounts pool_counts(Pool *pool);
 
+/* The same of its last connection; false before the first one. */
+bool pool_has_router(Pool *pool);
+
 /* True if pool_borrow would fail at once. */
 bool pool_is_away(Pool *pool);
 

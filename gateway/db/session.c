@@ -4,6 +4,9 @@
  * Connecting, sending and receiving have deadlines, which also apply when the
  * server's host disappears without closing the connection. After a missed
  * deadline the state of the connection is unknown: its owner closes it.
+ * On a router there is no statement_timeout: to cancel a call in a slot that
+ * hangs, PL/Proxy waits without a limit, and cannot be terminated. The session
+ * is closed instead, and the router notices that by itself.
  */
 #include <errno.h>
 #include <poll.h>
@@ -35,6 +38,8 @@ static bool send_all(PGconn *pg, int64_t deadline);
 static PGresult *receive_last(PGconn *pg, int64_t deadline);
 static bool needs_settings(const Session *session);
 static int send_settings(Session *session);
+static bool
+send_text(PGconn *pg, const char *sql, int count, const char *const *values);
 static QueryOutcome run_query(Session *session, const Statement *statement);
 static QueryOutcome run_transaction(Session *session,
 									const Statement *statements,
@@ -363,40 +368,34 @@ send_settings(Session *session)
 								   "'lock_timeout', $1, true)";
 	static const char pooled_sql[] =
 		"SELECT pg_catalog.set_config('statement_timeout', $1, true),"
+		" CASE WHEN $2::bool THEN pg_catalog.set_config("
+		"'client_connection_check_interval', '1s', true) END,"
 		" CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'off'"
 		" THEN pg_catalog.set_config('synchronous_commit', 'on', true) END";
 	char timeout[32];
-	const char *values[] = {timeout};
+	const char *values[] = {timeout, session->router ? "t" : "f"};
 	int sent = 0;
 
 	if (session->pooled)
 	{
 		describe_timeout(session, timeout, sizeof(timeout));
-		if (!PQsendQueryParams(session->pg,
-							   pooled_sql,
-							   1,
-							   NULL,
-							   values,
-							   NULL,
-							   NULL,
-							   0))
+		if (!send_text(session->pg, pooled_sql, 2, values))
 			return -1;
 		sent++;
 	}
 	if (session->lock_timeout != NULL)
 	{
-		if (!PQsendQueryParams(session->pg,
-							   lock_sql,
-							   1,
-							   NULL,
-							   &session->lock_timeout,
-							   NULL,
-							   NULL,
-							   0))
+		if (!send_text(session->pg, lock_sql, 1, &session->lock_timeout))
 			return -1;
 		sent++;
 	}
 	return sent;
+}
+
+static bool
+send_text(PGconn *pg, const char *sql, int count, const char *const *values)
+{
+	return PQsendQueryParams(pg, sql, count, NULL, values, NULL, NULL, 0);
 }
 
 static bool
@@ -596,12 +595,16 @@ prepare_session(Session *session, int64_t deadline)
 		" EXISTS (SELECT FROM pg_catalog.pg_settings"
 		" WHERE name = 'msgstore.tenant_id' AND context = 'superuser'),"
 		" CASE WHEN pg_backend_pid() = $2::int4"
-		" THEN set_config('statement_timeout', $1, false) END,"
+		" THEN set_config('statement_timeout',"
+		" CASE WHEN router THEN '0' ELSE $1 END, false) END,"
 		" CASE WHEN pg_backend_pid() = $2::int4"
 		" AND current_setting('synchronous_commit') = 'off'"
 		" THEN set_config('synchronous_commit', 'on', false) END,"
-		" EXISTS (SELECT FROM pg_catalog.pg_extension"
-		" WHERE extname = 'msgstore_router')";
+		" router,"
+		" CASE WHEN pg_backend_pid() = $2::int4 AND router"
+		" THEN set_config('client_connection_check_interval', '1s', false) END"
+		" FROM (SELECT EXISTS (SELECT FROM pg_catalog.pg_extension"
+		" WHERE extname = 'msgstore_router')) AS e (router)";
 	char timeout[32];
 	char process[32];
 	const char *values[] = {timeout, process};
@@ -609,10 +612,10 @@ prepare_session(Session *session, int64_t deadline)
 	PGresult *result;
 	bool done;
 
+	session->router = false;
 	describe_timeout(session, timeout, sizeof(timeout));
 	snprintf(process, sizeof(process), "%d", PQbackendPID(pg));
-	if (!PQsendQueryParams(pg, sql, 2, NULL, values, NULL, NULL, 0) ||
-		!send_all(pg, deadline))
+	if (!send_text(pg, sql, 2, values) || !send_all(pg, deadline))
 		return false;
 	result = receive_last(pg, deadline);
 	done = PQresultStatus(result) == PGRES_TUPLES_OK;
@@ -629,7 +632,9 @@ prepare_session(Session *session, int64_t deadline)
 static void
 describe_timeout(const Session *session, char *text, size_t size)
 {
-	snprintf(text, size, "%lds", session->config->query_timeout);
+	long seconds = session->router ? 0 : session->config->query_timeout;
+
+	snprintf(text, size, "%lds", seconds);
 }
 
 static const char *

@@ -21,6 +21,7 @@ typedef enum Called
 } Called;
 
 static const ClusterSlot *find_slot(const Request *request, PoolClass class);
+static const char *tenant_of(const Request *request, PoolClass class);
 static Called call_slot(Request *request,
 						PoolClass class,
 						const ClusterSlot *slot,
@@ -32,6 +33,7 @@ static Called call_pool(Request *request,
 						const Statement *statement,
 						QueryOutcome *outcome,
 						const char **why);
+static void reply_slot_away(Request *request, int slot);
 static PoolClass class_of(const Request *request);
 static bool count_result(Request *request, const PGresult *result);
 static bool
@@ -92,15 +94,20 @@ call_statement(Request *request, const Statement *statement, bool content)
 static const ClusterSlot *
 find_slot(const Request *request, PoolClass class)
 {
-	Cluster *cluster = request->gateway->cluster;
-	const char *tenant = request->caller.tenant[0] != '\0'
-							 ? request->caller.tenant
-							 : request->source_tenant;
+	const char *tenant = tenant_of(request, class);
 
-	/* Keys, limits, sources and sums over all slots are the router's. */
-	if (cluster == NULL || tenant[0] == '\0' || class == POOL_SERVICE)
-		return NULL;
-	return cluster_find(cluster, tenant);
+	return tenant[0] != '\0' ? cluster_find(request->gateway->cluster, tenant)
+							 : NULL;
+}
+
+/* Keys, limits, sources and sums over all slots are the router's. */
+static const char *
+tenant_of(const Request *request, PoolClass class)
+{
+	if (class == POOL_SERVICE)
+		return "";
+	return request->caller.tenant[0] != '\0' ? request->caller.tenant
+											 : request->source_tenant;
 }
 
 /*
@@ -115,7 +122,6 @@ call_slot(Request *request,
 		  const Statement *statement,
 		  QueryOutcome *outcome)
 {
-	char message[64];
 	const char *why;
 	Called called =
 		call_pool(request, class, slot->pool, statement, outcome, &why);
@@ -130,12 +136,7 @@ call_slot(Request *request,
 		called = CALL_REFUSED;
 	if (called == CALL_MADE && session_was_lost(outcome->sqlstate))
 	{
-		snprintf(message, sizeof(message), SLOT_AWAY, slot->number);
-		reply_sqlstate(request,
-					   "MS503",
-					   message,
-					   "The database of the tenant did not answer.",
-					   false);
+		reply_slot_away(request, slot->number);
 		called = CALL_ANSWERED;
 	}
 	if (called == CALL_MADE)
@@ -155,16 +156,41 @@ call_pool(Request *request,
 		  QueryOutcome *outcome,
 		  const char **why)
 {
+	Cluster *cluster = request->gateway->cluster;
+	bool routed = pool == request->gateway->pool;
+	const char *tenant = routed ? tenant_of(request, class) : "";
 	PoolConnection *connection = pool_borrow(pool, class, 0, why);
+	ClusterVisit visit = {.slot = -1};
 
 	if (connection == NULL)
 		return CALL_REFUSED;
+	if (tenant[0] != '\0' && !cluster_enter(cluster, tenant, &visit))
+	{
+		pool_return(pool, connection);
+		reply_slot_away(request, visit.slot);
+		return CALL_ANSWERED;
+	}
 	*outcome = pool_run(connection,
 						request->caller.tenant,
 						class == POOL_RESPONSES ? request->caller.owner : "",
 						statement);
+	/* First, so that the next one who gets the connection is refused. */
+	cluster_leave(cluster, &visit, session_was_lost(outcome->sqlstate));
 	pool_return(pool, connection);
 	return CALL_MADE;
+}
+
+static void
+reply_slot_away(Request *request, int slot)
+{
+	char message[64];
+
+	snprintf(message, sizeof(message), SLOT_AWAY, slot);
+	reply_sqlstate(request,
+				   "MS503",
+				   message,
+				   "The database of the tenant did not answer.",
+				   false);
 }
 
 /* Twice: the answer is a copy of it. */

@@ -56,12 +56,9 @@ static Batch *
 find_batch(const Request *request)
 {
 	Gateway *gateway = request->gateway;
-	const ClusterSlot *slot =
-		gateway->cluster != NULL
-			? cluster_find(gateway->cluster, request->caller.tenant)
-			: NULL;
+	Batch *own = cluster_batch(gateway->cluster, request->caller.tenant);
 
-	return slot != NULL ? slot->batch : gateway->batch;
+	return own != NULL ? own : gateway->batch;
 }
 
 static void

@@ -232,4 +232,57 @@ ok( eventually(sub {
 	'a restarted router is used again');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
+# A slot hangs: its connections stay open, new ones are accepted, and nothing is answered.
+my ($port, $relay) = start_relay($node);
+$node->safe_psql('postgres',
+	"ALTER SERVER msgstore OPTIONS (SET p1 '" . slot_connection($node, 'slot1', $port) . q{')});
+
+sub start_with_timeout
+{
+	$gateway = MsgstoreGateway->new($node, user => 'gateway',
+		env => { AUTH_ENABLED => 'on', DATABASE_QUERY_TIMEOUT_SECS => $_[0] });
+	ok(eventually(sub { $gateway->log_text =~ /read the map of 2 slots/ }), 'the gateway has the map');
+	return is($gateway->get('/api/conversations', with_key('initech'))->{status}, 200, 'the slot is served');
+}
+
+# Calls of the gateway that the router has not answered.
+sub unanswered
+{
+	return $node->safe_psql('postgres', qq{
+		SELECT count(*) FROM pg_stat_activity
+		WHERE application_name = 'msgstore-gateway' AND state = 'active' AND query LIKE '%$_[0]%'});
+}
+
+# As many calls as are made for one batch at the same time.
+start_with_timeout(60);
+kill 'STOP', -$relay;
+my @waiting = map { $gateway->connection } 1 .. 3;
+for my $n (1 .. 3)
+{
+	MsgstoreGateway::syswrite_all($waiting[ $n - 1 ],
+		MsgstoreGateway::post_bytes('/api/webhooks/sms', inbound_sms("hung$n"), with_key('initech')));
+	ok(eventually(sub { unanswered('ingest_batch') == $n }), 'an event waits for the slot that hangs');
+}
+is($gateway->post('/api/webhooks/sms', inbound_sms('running'), with_key('acme'))->{status},
+	202, 'those of another slot do not wait behind it');
+kill 'CONT', -$relay;
+is($gateway->read_answer($_)->{status}, 202, 'it is stored when the slot goes on') for @waiting;
+$gateway->stop;
+
+# A call that got no answer in time is given up, by the router, too; and then the slot does
+# not get all connections again.
+start_with_timeout(1);
+kill 'STOP', -$relay;
+my $list = "GET /api/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $key{initech}\r\n\r\n";
+@answers = $gateway->parallel(($list) x 8);
+is_deeply([ map { $_->{status} } @answers ], [ (503) x 8 ], 'lists of a slot that hangs');
+ok((grep { $_->{content} =~ /slot 1 is not reachable/ } @answers) > 0, 'are refused once one was not answered');
+like($gateway->log_text, qr/slot 1 does not answer/, 'the log says so');
+is($gateway->get('/api/conversations', with_key('acme'))->{status}, 200, 'another slot is served');
+ok(eventually(sub { unanswered('list_conversations') == 0 }), 'no session of the router waits for the slot any more');
+kill 'CONT', -$relay;
+ok(eventually(sub { $gateway->get('/api/conversations', with_key('initech'))->{status} == 200 }), 'the slot answers again');
+like($gateway->log_text, qr/slot 1 answers again/, 'the log says so');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
 done_testing();
