@@ -55,9 +55,10 @@
 
 static Statement find_last = {
 	.sql = "SELECT global_position FROM msgstore.stream_events"
-		   " WHERE tenant_id = $1 ORDER BY global_position DESC LIMIT 1",
-	.nargs = 1,
-	.argtypes = {TEXTOID},
+		   " WHERE tenant_id = $1 AND global_position > $2"
+		   " ORDER BY global_position DESC LIMIT 1",
+	.nargs = 2,
+	.argtypes = {TEXTOID, INT8OID},
 	.table = "stream_events"};
 
 /* Tenants, by a hash, whose last event the counter was compared with. */
@@ -68,7 +69,7 @@ static int64 last_drawn = 0; /* by this session */
 static Oid sequence_id(void);
 static void pass_log(uint64 tenant);
 static void skip_to(int64 position);
-static int64 last_by_statement(void);
+static int64 last_by_statement(int64 after);
 
 int64
 counter_draw(uint64 tenant)
@@ -79,7 +80,7 @@ counter_draw(uint64 tenant)
 		hash_search(compared, &tenant, HASH_FIND, NULL) == NULL)
 		pass_log(tenant);
 	position = nextval_internal(sequence_id(), false);
-	if (position <= last_drawn && position <= counter_end_of_log())
+	if (position <= last_drawn && counter_end_of_log(position - 1) != 0)
 	{
 		pass_log(tenant);
 		position = nextval_internal(sequence_id(), false);
@@ -109,32 +110,41 @@ counter_last_value(void)
 	return call->isnull ? 0 : DatumGetInt64(value);
 }
 
-/* Without a statement, because each reader calls this. */
+/*
+ * Without a statement, because each reader calls this. A scan compares all
+ * entries of an index page with its keys. Usually there is nothing after the
+ * position, so the first entry ends it.
+ */
 int64
-counter_end_of_log(void)
+counter_end_of_log(int64 after)
 {
 	Relation table = tables_open("stream_events", AccessShareLock);
 	Relation index = tables_open_index(table, "stream_events_position_idx");
 	int64 position = 0;
 
 	if (index == NULL)
-		position = last_by_statement();
+		position = last_by_statement(after);
 	else
 	{
 		TupleTableSlot *slot = table_slot_create(table, NULL);
 		Snapshot snapshot = RegisterSnapshot(GetTransactionSnapshot());
 		IndexScanDesc scan;
-		ScanKeyData key;
+		ScanKeyData keys[2];
 		bool isnull;
 
-		/* The column has the collation C, as ScanKeyInit() assumes. */
-		ScanKeyInit(&key,
+		/* The tenant has the collation C, as ScanKeyInit() assumes. */
+		ScanKeyInit(&keys[0],
 					1,
 					BTEqualStrategyNumber,
 					F_TEXTEQ,
 					CStringGetTextDatum(msgstore_tenant_id));
-		scan = index_beginscan(table, index, snapshot, NULL, 1, 0, 0);
-		index_rescan(scan, &key, 1, NULL, 0);
+		ScanKeyInit(&keys[1],
+					2,
+					BTGreaterStrategyNumber,
+					F_INT8GT,
+					Int64GetDatum(after));
+		scan = index_beginscan(table, index, snapshot, NULL, 2, 0, 0);
+		index_rescan(scan, keys, 2, NULL, 0);
 		if (index_getnext_slot(scan, BackwardScanDirection, slot))
 			position = DatumGetInt64(slot_getattr(slot, 1, &isnull));
 		index_endscan(scan);
@@ -157,9 +167,9 @@ sequence_id(void)
 static void
 pass_log(uint64 tenant)
 {
-	int64 last = counter_end_of_log();
+	int64 last = counter_end_of_log(counter_last_value());
 
-	if (last > counter_last_value())
+	if (last != 0)
 		skip_to(last);
 	if (compared != NULL && hash_get_num_entries(compared) >= MOST_TENANTS)
 		counter_compare_again();
@@ -212,15 +222,16 @@ skip_to(int64 position)
 
 /* For a table that somebody has partitioned or given other indexes. */
 static int64
-last_by_statement(void)
+last_by_statement(int64 after)
 {
 	int64 position = 0;
-	Datum tenant;
+	Datum values[2];
 	bool isnull;
 
 	SPI_connect();
-	tenant = CStringGetTextDatum(msgstore_tenant_id);
-	statement_execute(&find_last, &tenant, NULL);
+	values[0] = CStringGetTextDatum(msgstore_tenant_id);
+	values[1] = Int64GetDatum(after);
+	statement_execute(&find_last, values, NULL);
 	if (SPI_processed > 0)
 		position = DatumGetInt64(statement_value(0, 1, &isnull));
 	SPI_finish();

@@ -16,7 +16,7 @@ extern void counter_compare_again(void);
 /* The position drawn last by any session; 0: none. */
 extern int64 counter_last_value(void);
 
-/* The position of the tenant's last event; 0: none. */
-extern int64 counter_end_of_log(void);
+/* The position of the tenant's last event, if it is after this one; or 0. */
+extern int64 counter_end_of_log(int64 after);
 
 #endif /* STREAMS_COUNTER_H */

@@ -215,8 +215,8 @@ streams_settled_position(const text *category)
 	else
 		settled = horizon_settled_by_xmin();
 	/* Positions of this server are drawn before their events appear. */
-	end = counter_end_of_log();
-	if (end > drawn && end > counter_last_value())
+	end = counter_end_of_log(drawn);
+	if (end != 0 && end > counter_last_value())
 	{
 		if (!has_slots)
 			settled = Min(settled, horizon_settled_in_copy(drawn));

@@ -9,6 +9,11 @@ SELECT msgstore.append('order-' || n % 2, CASE WHEN n % 5 = 0 THEN 'Paid' ELSE '
     metadata => jsonb_build_object('region', CASE WHEN n % 3 = 0 THEN 'EU' ELSE 'US' END, 'n', n)) > 0 AS appended
 FROM generate_series(1, 12) n \g /dev/null
 
+-- The first range of the index of types has no summary that appends would have to
+-- change: one is new now, and can be removed again.
+SELECT brin_summarize_range('msgstore.stream_events_type_idx', 0);
+SELECT brin_desummarize_range('msgstore.stream_events_type_idx', 0);
+
 -- By type, by metadata, by both; in each read.
 SELECT shown(e), data FROM msgstore.read_stream('order-0', types => '{Paid}') e;
 SELECT shown(e), data FROM msgstore.read_stream('order-0', 2, 2, metadata => '{"region": "US"}') e;
