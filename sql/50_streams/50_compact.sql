@@ -9,6 +9,10 @@ BEGIN
     IF jsonb_typeof(seed -> 'type') <> 'string' OR seed ->> 'type' = '' THEN
         RAISE EXCEPTION 'field "type" of the seed is not a non-empty string'
             USING ERRCODE = 'MS400';
+    ELSIF starts_with(seed ->> 'type', 'msgstore:') THEN
+        RAISE EXCEPTION 'event type "%" is reserved for msgstore', seed ->> 'type'
+            USING ERRCODE = 'MS400',
+                  HINT = 'Use tombstone_stream() to end a stream.';
     END IF;
     INSERT INTO msgstore.stream_events (global_position, horizon, version,
         created_at, event_id, tenant_id, stream, category, type, created_by,

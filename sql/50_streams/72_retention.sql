@@ -90,21 +90,27 @@ CREATE FUNCTION msgstore._remove_events(
     AS $$
 DECLARE
     removed bigint[];
+    total bigint := 0;
 BEGIN
-    WITH removed AS (
-        DELETE FROM msgstore.stream_events e
-        USING unnest(streams, versions) AS s (stream, version),
-            LATERAL (
-                SELECT l.version AS last FROM msgstore.stream_events l
-                WHERE l.tenant_id = tenant AND l.stream = s.stream
-                ORDER BY l.version DESC LIMIT 1) l
-        WHERE e.tenant_id = tenant AND e.stream = s.stream
-            AND e.version <= s.version AND e.version < l.last
-        RETURNING e.global_position)
-    SELECT array_agg(r.global_position ORDER BY r.global_position) INTO removed
-    FROM removed r;
-    PERFORM msgstore._note_removal(tenant, kind, removed);
-    RETURN coalesce(cardinality(removed), 0);
+    -- The first round waits for a compaction that is open, the second removes its
+    -- seed. Retention finds the seed later, at its new position.
+    FOR round IN 1 .. CASE kind WHEN 'retention' THEN 1 ELSE 2 END LOOP
+        WITH removed AS (
+            DELETE FROM msgstore.stream_events e
+            USING unnest(streams, versions) AS s (stream, version),
+                LATERAL (
+                    SELECT l.version AS last FROM msgstore.stream_events l
+                    WHERE l.tenant_id = tenant AND l.stream = s.stream
+                    ORDER BY l.version DESC LIMIT 1) l
+            WHERE e.tenant_id = tenant AND e.stream = s.stream
+                AND e.version <= s.version AND e.version < l.last
+            RETURNING e.global_position)
+        SELECT array_agg(r.global_position ORDER BY r.global_position) INTO removed
+        FROM removed r;
+        PERFORM msgstore._note_removal(tenant, kind, removed);
+        total := total + coalesce(cardinality(removed), 0);
+    END LOOP;
+    RETURN total;
 END
 $$;
 
@@ -312,8 +318,8 @@ BEGIN
 END
 $$;
 
--- No version follows the greatest one, so the tombstone ends the stream for ever
--- and costs appends to others nothing.
+-- The tombstone takes the next version, as an append does: it waits for an append
+-- that is open, and an open tombstone lets appends wait, which then find it.
 CREATE FUNCTION msgstore.tombstone_stream(stream text, expected_version bigint DEFAULT NULL)
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -321,32 +327,38 @@ CREATE FUNCTION msgstore.tombstone_stream(stream text, expected_version bigint D
     AS $$
 DECLARE
     tenant CONSTANT text := msgstore._tenant_scope();
-    ended CONSTANT bigint := 9223372036854775807;
-    current bigint;
-    removed bigint;
+    category CONSTANT text := msgstore.stream_category(stream);
+    tombstone CONSTANT text := 'msgstore:Tombstone';
+    last record;
+    seen bigint;
 BEGIN
     PERFORM msgstore._check_own_tenant();
     PERFORM msgstore._check_removable(stream);
-    PERFORM FROM msgstore.stream_events e
-    WHERE e.tenant_id = tenant AND e.stream = tombstone_stream.stream
-    ORDER BY e.version DESC LIMIT 1 FOR UPDATE;
-    current := msgstore.stream_version(stream);
-    IF current = ended THEN
-        RETURN 0;
-    END IF;
-    IF current <> expected_version THEN
-        RAISE EXCEPTION 'version conflict on stream "%": expected %, got %', stream,
-            expected_version, current
-            USING ERRCODE = 'MS409',
-                  DETAIL = format('The stream is at version %s.', current);
-    END IF;
-    INSERT INTO msgstore.stream_events (global_position, horizon, version,
-        created_at, event_id, tenant_id, stream, category, type, data)
-    VALUES (msgstore._take_position(msgstore.stream_category(tombstone_stream.stream)), msgstore._horizon(), ended, clock_timestamp(),
-        msgstore._event_id(), tenant, tombstone_stream.stream,
-        msgstore.stream_category(tombstone_stream.stream), 'msgstore:Tombstone', '{}');
-    PERFORM msgstore._wake_at_commit(msgstore.stream_category(stream));
-    RETURN msgstore._remove_events(tenant, 'tombstone', ARRAY[stream], ARRAY[current]);
+    LOOP
+        SELECT e.version, e.type INTO last FROM msgstore.stream_events e
+        WHERE e.tenant_id = tenant AND e.stream = tombstone_stream.stream
+        ORDER BY e.version DESC LIMIT 1;
+        IF last.type = tombstone THEN
+            RETURN 0;
+        ELSIF last.version <> expected_version THEN
+            RAISE EXCEPTION 'version conflict on stream "%": expected %, got %', stream,
+                expected_version, last.version
+                USING ERRCODE = 'MS409',
+                      DETAIL = format('The stream is at version %s.', last.version);
+        ELSIF last.version = seen THEN
+            PERFORM msgstore._report_trigger('stream_events', 'INSERT');
+        END IF;
+        seen := last.version;
+        INSERT INTO msgstore.stream_events (global_position, horizon, version,
+            created_at, event_id, tenant_id, stream, category, type, data)
+        VALUES (msgstore._take_position(category), msgstore._horizon(), seen + 1,
+            clock_timestamp(), msgstore._event_id(), tenant, tombstone_stream.stream,
+            category, tombstone, '{}')
+        ON CONFLICT ON CONSTRAINT stream_events_pkey DO NOTHING;
+        EXIT WHEN FOUND;
+    END LOOP;
+    PERFORM msgstore._wake_at_commit(category);
+    RETURN msgstore._remove_events(tenant, 'tombstone', ARRAY[stream], ARRAY[seen]);
 END
 $$;
 

@@ -62,7 +62,8 @@ static Statement find_by_ids = {
 	.table = "stream_events"};
 
 static Statement find_versions = {
-	.sql = "SELECT n.ordinal, (SELECT e.version FROM msgstore.stream_events e"
+	.sql = "SELECT n.ordinal, (SELECT " STREAMS_LAST_VERSION
+		   "  FROM msgstore.stream_events e"
 		   "  WHERE e.tenant_id = $1 AND e.stream = n.stream"
 		   "  ORDER BY e.version DESC LIMIT 1)"
 		   " FROM unnest($2) WITH ORDINALITY AS n (stream, ordinal)",

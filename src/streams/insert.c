@@ -50,8 +50,11 @@ enum
 };
 
 static bool insert_into(RowTarget *target, StreamEvent *event);
-static int64
-last_version(Relation table, Relation key, Datum tenant, Datum stream);
+static int64 last_version(Relation table,
+						  Relation key,
+						  Datum tenant,
+						  const StreamEvent *event);
+static bool is_tombstone(TupleTableSlot *slot);
 static bool add_row(RowTarget *target, Datum tenant, StreamEvent *event);
 static void read_row(const void *rows, int i, Datum *values, bool *nulls);
 
@@ -89,8 +92,7 @@ insert_into(RowTarget *target, StreamEvent *event)
 	version = last_version(target->table->ri_RelationDesc,
 						   row_target_index(target, "stream_events_pkey"),
 						   tenant,
-						   PointerGetDatum(event->stream));
-	/* A tombstone has the greatest version. */
+						   event);
 	if (version != PG_INT64_MAX &&
 		(!event->has_expected || event->expected == version))
 	{
@@ -102,27 +104,58 @@ insert_into(RowTarget *target, StreamEvent *event)
 	return stored;
 }
 
-/* 0 when the stream has no events. */
+/*
+ * As STREAMS_LAST_VERSION; 0 when the stream has no events. A scan compares all
+ * entries of an index page with its keys, so it looks for nothing before the
+ * expected version, and takes a stream that has not reached it for empty.
+ */
 static int64
-last_version(Relation table, Relation key, Datum tenant, Datum stream)
+last_version(Relation table,
+			 Relation key,
+			 Datum tenant,
+			 const StreamEvent *event)
 {
 	TupleTableSlot *slot = table_slot_create(table, NULL);
-	ScanKeyData conditions[2];
+	ScanKeyData keys[3];
+	int nkeys = event->has_expected ? 3 : 2;
 	IndexScanDesc scan;
 	int64 version = 0;
 	bool isnull;
 
 	/* Both columns have the collation C, as ScanKeyInit() assumes. */
-	ScanKeyInit(&conditions[0], 1, BTEqualStrategyNumber, F_TEXTEQ, tenant);
-	ScanKeyInit(&conditions[1], 2, BTEqualStrategyNumber, F_TEXTEQ, stream);
-	scan = index_beginscan(table, key, GetActiveSnapshot(), NULL, 2, 0, 0);
-	index_rescan(scan, conditions, 2, NULL, 0);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, tenant);
+	ScanKeyInit(&keys[1],
+				2,
+				BTEqualStrategyNumber,
+				F_TEXTEQ,
+				PointerGetDatum(event->stream));
+	ScanKeyInit(&keys[2],
+				3,
+				BTGreaterEqualStrategyNumber,
+				F_INT8GE,
+				Int64GetDatum(event->expected));
+	scan = index_beginscan(table, key, GetActiveSnapshot(), NULL, nkeys, 0, 0);
+	index_rescan(scan, keys, nkeys, NULL, 0);
 	if (index_getnext_slot(scan, BackwardScanDirection, slot))
-		version =
-			DatumGetInt64(slot_getattr(slot, COLUMN_VERSION + 1, &isnull));
+		version = is_tombstone(slot)
+					  ? PG_INT64_MAX
+					  : DatumGetInt64(
+							slot_getattr(slot, COLUMN_VERSION + 1, &isnull));
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	return version;
+}
+
+static bool
+is_tombstone(TupleTableSlot *slot)
+{
+	static const char tombstone[] = STREAMS_TOMBSTONE;
+	bool isnull;
+	const text *type =
+		DatumGetTextPP(slot_getattr(slot, COLUMN_TYPE + 1, &isnull));
+
+	return VARSIZE_ANY_EXHDR(type) == sizeof(tombstone) - 1 &&
+		   memcmp(VARDATA_ANY(type), tombstone, sizeof(tombstone) - 1) == 0;
 }
 
 static bool

@@ -33,15 +33,18 @@
 /* A longer name and the tenant's would not fit into an index tuple. */
 #define MAX_NAME_BYTES 1000
 
+#define READ_LAST_VERSION                                                      \
+	"SELECT " STREAMS_LAST_VERSION " FROM msgstore.stream_events e"            \
+	" WHERE e.tenant_id = $1 AND e.stream = $2"                                \
+	" ORDER BY e.version DESC LIMIT 1"
+
 #define INSERT_EVENT(event_id, arbiter)                                        \
 	"INSERT INTO msgstore.stream_events (tenant_id, stream, version,"          \
 	" global_position, horizon, event_id, created_at, category, type,"         \
 	" data, metadata, created_by, happened_at, tags)"                          \
 	" SELECT $1, $2, c.version + 1, msgstore._take_position($4, $11),"         \
 	" msgstore._horizon(), " event_id ", $3, $4, $5, $6, $7, $8, $10, $11"     \
-	" FROM (SELECT coalesce((SELECT e.version FROM msgstore.stream_events e"   \
-	"  WHERE e.tenant_id = $1 AND e.stream = $2"                               \
-	"  ORDER BY e.version DESC LIMIT 1), 0) AS version) AS c"                  \
+	" FROM (SELECT coalesce((" READ_LAST_VERSION "), 0) AS version) AS c"      \
 	" WHERE ($9 IS NULL OR c.version = $9)"                                    \
 	" AND c.version < 9223372036854775807"                                     \
 	" ON CONFLICT " arbiter " DO NOTHING RETURNING version, global_position"
@@ -86,17 +89,15 @@ static Statement find_by_id = {
 	.argtypes = {TEXTOID, UUIDOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID},
 	.table = "stream_events"};
 
-#define READ_VERSION                                                           \
-	"SELECT version FROM msgstore.stream_events"                               \
-	" WHERE tenant_id = $1 AND stream = $2"                                    \
-	" ORDER BY version DESC LIMIT 1"
-
 /* Sees what was committed since the calling statement began. */
-static Statement find_version = {.sql = READ_VERSION,
+static Statement find_version = {.sql = READ_LAST_VERSION,
 								 .nargs = 2,
 								 .argtypes = {TEXTOID, TEXTOID}};
 
-static Statement see_version = {.sql = READ_VERSION,
+static Statement see_version = {.sql =
+									"SELECT version FROM msgstore.stream_events"
+									" WHERE tenant_id = $1 AND stream = $2"
+									" ORDER BY version DESC LIMIT 1",
 								.nargs = 2,
 								.argtypes = {TEXTOID, TEXTOID},
 								.read_only = true};
@@ -104,6 +105,7 @@ static Statement see_version = {.sql = READ_VERSION,
 static text *optional_text(FunctionCallInfo fcinfo, int arg);
 static void take_event(FunctionCallInfo fcinfo, StreamEvent *event);
 static text *required_text(FunctionCallInfo fcinfo, int arg, const char *name);
+static bool is_kept(const text *name);
 static void check_name(const text *name, const char *field);
 static bool insert_event(StreamEvent *event);
 static bool insert_by_statement(StreamEvent *event);
@@ -189,10 +191,7 @@ streams_check_event(StreamEvent *event)
 void
 streams_check_not_kept(const StreamEvent *event)
 {
-	static const char kept[] = "msgstore:";
-
-	if (VARSIZE_ANY_EXHDR(event->stream) >= sizeof(kept) - 1 &&
-		memcmp(VARDATA_ANY(event->stream), kept, sizeof(kept) - 1) == 0)
+	if (is_kept(event->stream))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_MS_BAD_REQUEST),
@@ -200,6 +199,12 @@ streams_check_not_kept(const StreamEvent *event)
 					text_to_cstring(event->stream)),
 			 errhint(
 				 "Use append_host_events() and the other functions for hosts.")));
+	if (is_kept(event->type))
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("event type \"%s\" is reserved for msgstore",
+						text_to_cstring(event->type)),
+				 errhint("Use tombstone_stream() to end a stream.")));
 }
 
 void
@@ -332,6 +337,15 @@ required_text(FunctionCallInfo fcinfo, int arg, const char *name)
 				(errcode(ERRCODE_MS_BAD_REQUEST),
 				 errmsg("argument \"%s\" is null", name)));
 	return PG_GETARG_TEXT_PP(arg);
+}
+
+static bool
+is_kept(const text *name)
+{
+	static const char kept[] = "msgstore:";
+
+	return VARSIZE_ANY_EXHDR(name) >= sizeof(kept) - 1 &&
+		   memcmp(VARDATA_ANY(name), kept, sizeof(kept) - 1) == 0;
 }
 
 static void

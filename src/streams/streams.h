@@ -16,6 +16,20 @@
 #include "varatt.h"
 #endif
 
+/*
+ * Type of the event that ends a stream. It has the next version like any event,
+ * so that it conflicts with an append that is open, or has an older snapshot.
+ */
+#define STREAMS_TOMBSTONE "msgstore:Tombstone"
+
+/*
+ * In SQL, the version of an event e that is the last of its stream, as appends
+ * see it: the greatest one, which no version follows, for a tombstone.
+ */
+#define STREAMS_LAST_VERSION                                                   \
+	"CASE WHEN e.type = '" STREAMS_TOMBSTONE "'"                               \
+	" THEN 9223372036854775807 ELSE e.version END"
+
 /* An event to append, and the result. */
 typedef struct StreamEvent
 {
@@ -56,7 +70,7 @@ extern void streams_read_event(Jsonb *given, int ordinal, StreamEvent *event);
 /* Sets the category. Raises MS400 for an invalid stream name or type. */
 extern void streams_check_event(StreamEvent *event);
 
-/* Raises MS400 if the name is reserved for streams of msgstore itself. */
+/* Raises MS400 if the stream's name or the type is reserved for msgstore. */
 extern void streams_check_not_kept(const StreamEvent *event);
 
 /* Raises MS400 if the expected version is negative. */
@@ -84,7 +98,7 @@ extern bool streams_has_keys(const StreamEvent *event);
 /* Adds the keys of the events that were inserted at these positions. */
 extern void streams_add_keys(Datum *positions, int n);
 
-/* Raises MS409 if the stream's version is that of a tombstone. */
+/* Raises MS409 for the STREAMS_LAST_VERSION of a tombstone. */
 extern void streams_check_not_ended(const StreamEvent *event, int64 current);
 
 /* Raises the error for another version than the expected one. */

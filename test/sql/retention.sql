@@ -77,9 +77,14 @@ SELECT version, type FROM msgstore.read_category('dead');
 SELECT msgstore.append('dead-1', 'x', '{}');
 SELECT msgstore.append('dead-1', 'x', '{}', 2);
 SELECT * FROM msgstore.append_batch('[{"stream": "dead-1", "type": "x", "data": {}}]');
+SELECT msgstore.append('dead-2', 'msgstore:Tombstone', '{}');
+SELECT * FROM msgstore.append_batch('[{"stream": "dead-2", "type": "msgstore:Tombstone", "data": {}}]');
+SELECT msgstore.compact_stream('order-1', '{"type": "msgstore:Tombstone", "data": {}}');
 CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER pass BEFORE INSERT ON msgstore.stream_events FOR EACH ROW EXECUTE FUNCTION pass();
 SELECT msgstore.append('dead-1', 'x', '{}');
+CREATE OR REPLACE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+SELECT msgstore.tombstone_stream('other-1');
 DROP TRIGGER pass ON msgstore.stream_events;
 SELECT msgstore.tombstone_stream('none-1');
 
