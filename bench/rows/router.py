@@ -111,7 +111,8 @@ class Routed:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             try:
                 http.wait_until(15, 'the gateway listens', lambda: gateway.listens(process))
-                first, _ = http.send(connections, WARM_UP, script, *self.keys)
+                # With more slots, the same requests warm up more sessions.
+                first, _ = http.send(connections, WARM_UP * max(self.slots // 2, 1), script, *self.keys)
                 warm = Moment(self.server, process)
                 accepted, figures = http.send(connections, SECONDS, script, *self.keys)
                 end = Moment(self.server, process)
