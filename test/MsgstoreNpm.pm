@@ -9,6 +9,10 @@ use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(install_from_npm);
 
+# What a newer node.js warns of, such as that a package calls a deprecated function,
+# is not of interest here.
+$ENV{NODE_NO_WARNINGS} = 1;
+
 # Installs the packages in a directory of their own, and returns it and, if that
 # failed, why: there may be no npm and no registry.
 sub install_from_npm
