@@ -1,16 +1,18 @@
 -- search: search_messages() and search_conversations().
 
 -- The newest entries in the order of the list: for terms that are in many messages,
--- this is faster than to read all that the index has.
+-- this is faster than to read all that the index has. Ranks are those by words, null
+-- if it is null.
 CREATE FUNCTION msgstore._search_newest(
     tenant text,
     wanted tsquery,
+    words tsquery,
     since timestamptz,
     before timestamptz,
     before_id uuid,
     most int,
-    looked_at int)
-    RETURNS SETOF uuid
+    looked_at bigint)
+    RETURNS TABLE (message_id uuid, rank real)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
@@ -18,27 +20,31 @@ CREATE FUNCTION msgstore._search_newest(
     SET enable_seqscan = off
     SET enable_sort = off
     AS $$
+#variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT n.message_id
+    SELECT h.message_id, ts_rank_cd(h.terms, words)
     FROM (
-        SELECT e.* FROM msgstore.search_entries e
-        WHERE e.tenant_id = tenant AND e."timestamp" >= since
-            AND (e."timestamp", e.message_id) < (before, before_id)
-        ORDER BY e.tenant_id DESC, e."timestamp" DESC, e.message_id DESC
-        LIMIT looked_at) n
-    WHERE n.terms @@ wanted
-    LIMIT most;
+        SELECT n.message_id, n.terms
+        FROM (
+            SELECT e.* FROM msgstore.search_entries e
+            WHERE e.tenant_id = tenant AND e."timestamp" >= since
+                AND (e."timestamp", e.message_id) < (before, before_id)
+            ORDER BY e.tenant_id DESC, e."timestamp" DESC, e.message_id DESC
+            LIMIT looked_at) n
+        WHERE n.terms @@ wanted
+        LIMIT most) h;
 END
 $$;
 
 CREATE FUNCTION msgstore._search_all(
     wanted tsquery,
+    words tsquery,
     since timestamptz,
     before timestamptz,
     before_id uuid,
     most int)
-    RETURNS TABLE (tenant_id text, message_id uuid)
+    RETURNS TABLE (tenant_id text, message_id uuid, rank real)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = 'force_custom_plan'
@@ -49,58 +55,84 @@ CREATE FUNCTION msgstore._search_all(
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT e.tenant_id, e.message_id
-    FROM msgstore.search_entries e
-    WHERE e.terms @@ wanted AND e."timestamp" >= since
-        AND (e."timestamp", e.message_id) < (before, before_id)
-    ORDER BY e."timestamp" DESC, e.message_id DESC
-    LIMIT most;
+    SELECT h.tenant_id, h.message_id, ts_rank_cd(h.terms, words)
+    FROM (
+        SELECT e.* FROM msgstore.search_entries e
+        WHERE e.terms @@ wanted AND e."timestamp" >= since
+            AND (e."timestamp", e.message_id) < (before, before_id)
+        ORDER BY e."timestamp" DESC, e.message_id DESC
+        LIMIT most) h;
 END
 $$;
 
+-- The query as the index answers it, which does not know where words are: each hit
+-- has to be read. Only for an estimate: it may spoil a word that has such an operator.
+CREATE FUNCTION msgstore._without_phrases(query tsquery) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN regexp_replace(query::text, '<([0-9]+|-)>', '&', 'g')::tsquery;
+
 -- Newest first. Entries of one tenant are tried in the order of the list first, and
--- tell how many more of them would have to be looked at, and how many the index has.
+-- tell how many of them would have to be looked at, and how many the index has.
 CREATE FUNCTION msgstore._search_hits(
     wanted tsquery,
+    words tsquery,
     since timestamptz,
     before timestamptz,
     before_id uuid,
     most int)
-    RETURNS TABLE (tenant_id text, message_id uuid)
+    RETURNS TABLE (tenant_id text, message_id uuid, rank real)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $$
 #variable_conflict use_column
 DECLARE
     tried CONSTANT int := 2000;
+    -- What the index has is read all over the table, which takes so many times as long
+    -- as an entry in the order of the list.
+    dearer CONSTANT int := 6;
+    loose CONSTANT tsquery := msgstore._without_phrases(wanted);
     tenants CONSTANT text[] := ARRAY(
         SELECT t FROM msgstore._tenants_in_scope() t LIMIT 2);
+    entries float8;
+    hits int := 0;
     ids uuid[];
-    share float8;
-    enough float8;
+    ranks real[];
+    -- Of the entries that were tried.
+    candidates int;
+    looked_at float8;
 BEGIN
     IF cardinality(tenants) = 1 THEN
-        ids := ARRAY(SELECT msgstore._search_newest(
-            tenants[1], wanted, since, before, before_id, most, tried));
-        share := cardinality(ids)::float8 / tried;
-        enough := 1.3 * most / nullif(share, 0);
-        IF cardinality(ids) < most AND enough < share * (
-            SELECT c.reltuples FROM pg_class c
-            WHERE c.oid = 'msgstore.search_entries'::regclass) THEN
-            ids := ARRAY(SELECT msgstore._search_newest(
-                tenants[1], wanted, since, before, before_id, most, enough::int));
+        SELECT array_agg(n.message_id), array_agg(n.rank), count(*)
+        INTO ids, ranks, hits
+        FROM msgstore._search_newest(
+            tenants[1], wanted, words, since, before, before_id, most, tried) n;
+        IF hits < most THEN
+            candidates := CASE WHEN loose = wanted THEN hits ELSE (
+                SELECT count(*) FROM msgstore._search_newest(
+                    tenants[1], loose, NULL, since, before, before_id, tried, tried)) END;
+            SELECT greatest(c.reltuples, 0) INTO entries FROM pg_class c
+            WHERE c.oid = 'msgstore.search_entries'::regclass;
+            looked_at := least(most::float8 * tried / nullif(hits, 0), entries);
+            IF looked_at < dearer * entries * candidates / tried THEN
+                -- Twice as many, because the share of the newest is an estimate.
+                SELECT array_agg(n.message_id), array_agg(n.rank), count(*)
+                INTO ids, ranks, hits
+                FROM msgstore._search_newest(
+                    tenants[1], wanted, words, since, before, before_id, most,
+                    (2 * looked_at)::bigint) n;
+            END IF;
         END IF;
     END IF;
-    IF cardinality(ids) >= most THEN
-        RETURN QUERY SELECT tenants[1], i FROM unnest(ids) i;
+    IF hits >= most THEN
+        RETURN QUERY SELECT tenants[1], n.* FROM unnest(ids, ranks) n;
     ELSE
         RETURN QUERY SELECT * FROM msgstore._search_all(
-            wanted, since, before, before_id, most);
+            wanted, words, since, before, before_id, most);
     END IF;
 END
 $$;
 
--- The best of the newest thousand hits.
+-- The best of the newest thousand hits; the newest of those with the same rank.
 CREATE FUNCTION msgstore._search_best(
     wanted tsquery,
     words tsquery,
@@ -111,20 +143,15 @@ CREATE FUNCTION msgstore._search_best(
     RETURNS TABLE (tenant_id text, message_id uuid)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
-    SET plan_cache_mode = 'force_custom_plan'
     AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT e.tenant_id, e.message_id
+    SELECT h.tenant_id, h.message_id
     FROM msgstore._search_hits(
-        wanted, since, before, '00000000-0000-0000-0000-000000000000', 1000) h
-    -- LIMIT: one index probe for each, whatever the planner expects.
-    CROSS JOIN LATERAL (
-        SELECT * FROM msgstore.search_entries e
-        WHERE e.tenant_id = h.tenant_id AND e.message_id = h.message_id
-        LIMIT 1) e
-    ORDER BY ts_rank_cd(e.terms, words) DESC, e."timestamp" DESC, e.message_id DESC
+        wanted, words, since, before, '00000000-0000-0000-0000-000000000000', 1000)
+        WITH ORDINALITY AS h (tenant_id, message_id, rank, n)
+    ORDER BY h.rank DESC, h.n
     LIMIT most OFFSET skip;
 END
 $$;
@@ -237,10 +264,10 @@ BEGIN
             wanted, words, from_time, to_time, skip, size + 1)
         WHERE by_rank
         UNION ALL
-        SELECT * FROM msgstore._search_hits(
-            wanted, from_time, least(to_time, place.at),
+        SELECT h.tenant_id, h.message_id FROM msgstore._search_hits(
+            wanted, NULL, from_time, least(to_time, place.at),
             CASE WHEN place.at < to_time THEN place.id
-                 ELSE '00000000-0000-0000-0000-000000000000' END, size + 1)
+                 ELSE '00000000-0000-0000-0000-000000000000' END, size + 1) h
         WHERE NOT by_rank) h;
     SELECT array_agg(jsonb_build_object(
                'id', m.id,
@@ -329,7 +356,7 @@ BEGIN
     RETURN QUERY
     SELECT m.tenant_id, m.conversation_id
     FROM msgstore._search_hits(
-        msgstore._search_filter(NULL, NULL, NULL) && subject,
+        msgstore._search_filter(NULL, NULL, NULL) && subject, NULL,
         '-infinity', 'infinity', '00000000-0000-0000-0000-000000000000', 1000) h
     CROSS JOIN LATERAL (
         SELECT m.tenant_id, m.conversation_id FROM msgstore.messages m
@@ -385,9 +412,10 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION msgstore._search_newest(text, tsquery, timestamptz, timestamptz, uuid, int, int) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._search_all(tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._search_hits(tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_newest(text, tsquery, tsquery, timestamptz, timestamptz, uuid, int, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_all(tsquery, tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._without_phrases(tsquery) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_hits(tsquery, tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_best(tsquery, tsquery, timestamptz, timestamptz, int, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._read_rank_cursor(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_configurations() FROM PUBLIC;
@@ -398,12 +426,14 @@ REVOKE ALL ON FUNCTION msgstore._subject_query(tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._found_conversations(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.search_conversations(text, int, text) FROM PUBLIC;
 
-COMMENT ON FUNCTION msgstore._search_newest(text, tsquery, timestamptz, timestamptz, uuid, int, int) IS
-    'Returns hits among the newest entries, so many, of the tenant that precede a position';
-COMMENT ON FUNCTION msgstore._search_all(tsquery, timestamptz, timestamptz, uuid, int) IS
-    'Returns the newest hits that precede a position';
-COMMENT ON FUNCTION msgstore._search_hits(tsquery, timestamptz, timestamptz, uuid, int) IS
-    'Returns the newest hits in scope that precede a position';
+COMMENT ON FUNCTION msgstore._search_newest(text, tsquery, tsquery, timestamptz, timestamptz, uuid, int, bigint) IS
+    'Returns the newest hits, with their ranks, among the newest entries, so many, of the tenant that precede a position';
+COMMENT ON FUNCTION msgstore._search_all(tsquery, tsquery, timestamptz, timestamptz, uuid, int) IS
+    'Returns the newest hits that precede a position, with their ranks';
+COMMENT ON FUNCTION msgstore._without_phrases(tsquery) IS
+    'Returns the query with AND for each phrase operator';
+COMMENT ON FUNCTION msgstore._search_hits(tsquery, tsquery, timestamptz, timestamptz, uuid, int) IS
+    'Returns the newest hits in scope that precede a position, with their ranks';
 COMMENT ON FUNCTION msgstore._search_best(tsquery, tsquery, timestamptz, timestamptz, int, int) IS
     'Returns the newest thousand hits by rank, without the first skip';
 COMMENT ON FUNCTION msgstore._read_rank_cursor(text) IS
