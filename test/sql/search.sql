@@ -158,7 +158,8 @@ SELECT conversations_of('éMILE'), list_conversations(contact_name => 'émilE') 
 -- Words of any frequency are found in the same order, whichever way is taken.
 INSERT INTO messages (tenant_id, conversation_id, "timestamp", direction, channel, conversation_key, "from", "to", body)
 SELECT c.tenant_id, c.id, '2023-01-01Z'::timestamptz + n * interval '1 min', 'outbound', 'email', c.key, c.participant_a, c.participant_b,
-    CASE WHEN n % 2 = 0 THEN 'even ' ELSE 'odd ' END || CASE WHEN n % 25 = 0 THEN 'medium ' ELSE '' END
+    CASE WHEN n % 2 = 1 THEN 'odd ' WHEN n % 4 = 0 THEN 'even pair ' ELSE 'pair of even ' END
+    || CASE WHEN n % 3 = 0 THEN 'third ' ELSE '' END || CASE WHEN n % 25 = 0 THEN 'medium ' ELSE '' END
     || CASE WHEN n % 300 = 7 THEN 'rare ' ELSE '' END || n
 FROM generate_series(1, 6000) n, (SELECT * FROM conversation_rows WHERE tenant_id = 'acme' LIMIT 1) c;
 SELECT count(_ask_for_entries(ARRAY[tenant_id], ARRAY[id], ARRAY[6000])) FROM conversation_rows WHERE tenant_id = 'acme';
@@ -166,12 +167,13 @@ SELECT index_messages();
 ANALYZE search_entries;
 SET msgstore.tenant_id = 'acme';
 SELECT word, ranked, max_results, jsonb_array_length(found) AS hits, found = wanted AS exact
-FROM unnest(ARRAY['even', 'medium', 'rare', 'missing']) word, unnest(ARRAY[false, true]) ranked, unnest(ARRAY[3, 50]) max_results
-CROSS JOIN LATERAL (SELECT jsonb_path_query_array(search_messages(word, ranked => ranked, max_results => max_results), '$.items[*].id') AS found) s
+FROM unnest(ARRAY['even', 'even pair', 'third', 'medium', 'rare', 'missing']) word, unnest(ARRAY[false, true]) ranked, unnest(ARRAY[3, 50]) max_results
+CROSS JOIN LATERAL (SELECT jsonb_path_query_array(search_messages('"' || word || '"', ranked => ranked, max_results => max_results), '$.items[*].id') AS found) s
 CROSS JOIN LATERAL (SELECT coalesce(jsonb_agg(id), '[]') AS wanted FROM (
     SELECT id FROM messages WHERE tenant_id = 'acme' AND body ~ ('\m' || word || '\M') ORDER BY "timestamp" DESC, id DESC LIMIT max_results) m) w
 ORDER BY 1, 2, 3;
 RESET msgstore.tenant_id;
+SELECT _without_phrases($$'a' <-> 'b' & !( 'c':* <2> 'd':A ) | 'e'$$);
 
 DROP FUNCTION receive, hits, find, conversations_of;
 DROP EXTENSION msgstore;

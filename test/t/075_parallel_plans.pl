@@ -105,6 +105,7 @@ msgstore._hit_snippet(text,text,tsquery) => msgstore._hit_snippet('simple', b.t,
 msgstore._parts_pattern(tsquery) => coalesce(msgstore._parts_pattern(plainto_tsquery('simple', b.t)), b.t)
 msgstore._search_newest(text,tsquery,tsquery,timestamp with time zone,timestamp with time zone,uuid,integer,bigint) => (SELECT count(*) FROM msgstore._search_newest('', plainto_tsquery('simple', b.t), NULL, '-infinity', 'infinity', NULL, 10, 100))
 msgstore._search_all(tsquery,tsquery,timestamp with time zone,timestamp with time zone,uuid,integer) => (SELECT count(*) FROM msgstore._search_all(plainto_tsquery('simple', b.t), NULL, '-infinity', 'infinity', NULL, 10))
+msgstore._without_phrases(tsquery) => msgstore._without_phrases(plainto_tsquery('simple', b.t))
 msgstore._search_hits(tsquery,tsquery,timestamp with time zone,timestamp with time zone,uuid,integer) => (SELECT count(*) FROM msgstore._search_hits(plainto_tsquery('simple', b.t), NULL, '-infinity', 'infinity', NULL, 10))
 msgstore._search_best(tsquery,tsquery,timestamp with time zone,timestamp with time zone,integer,integer) => (SELECT count(*) FROM msgstore._search_best(plainto_tsquery('simple', b.t), plainto_tsquery('simple', b.t), '-infinity', 'infinity', 0, 10))
 msgstore._read_rank_cursor(text) => msgstore._read_rank_cursor((b.n % 10)::text)
