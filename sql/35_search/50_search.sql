@@ -2,9 +2,9 @@
 
 -- The newest entries in the order of the list: for terms that are in many messages,
 -- this is faster than to read all that the index has. Ranks are those by words, null
--- if it is null.
+-- if it is null. A branch for each tenant, because the order is that of its entries.
 CREATE FUNCTION msgstore._search_newest(
-    tenant text,
+    tenants text[],
     wanted tsquery,
     words tsquery,
     since timestamptz,
@@ -12,28 +12,33 @@ CREATE FUNCTION msgstore._search_newest(
     before_id uuid,
     most int,
     looked_at bigint)
-    RETURNS TABLE (message_id uuid, rank real)
+    RETURNS TABLE (tenant_id text, message_id uuid, rank real)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
-    SET plan_cache_mode = 'force_custom_plan'
     SET enable_bitmapscan = off
     SET enable_seqscan = off
     SET enable_sort = off
+    SET jit = off
     AS $$
-#variable_conflict use_column
+DECLARE
+    branches CONSTANT text := string_agg(format(
+        '(SELECT e.* FROM msgstore.search_entries e
+          WHERE e.tenant_id = $1[%s] AND e."timestamp" >= $4
+            AND (e."timestamp", e.message_id) < ($5, $6)
+          ORDER BY e."timestamp" DESC, e.message_id DESC)', i), ' UNION ALL ')
+        FROM generate_series(1, cardinality(tenants)) i;
 BEGIN
-    RETURN QUERY
-    SELECT h.message_id, ts_rank_cd(h.terms, words)
+    RETURN QUERY EXECUTE '
+    SELECT h.tenant_id, h.message_id, ts_rank_cd(h.terms, $3)
     FROM (
-        SELECT n.message_id, n.terms
+        SELECT n.tenant_id, n.message_id, n.terms
         FROM (
-            SELECT e.* FROM msgstore.search_entries e
-            WHERE e.tenant_id = tenant AND e."timestamp" >= since
-                AND (e."timestamp", e.message_id) < (before, before_id)
-            ORDER BY e.tenant_id DESC, e."timestamp" DESC, e.message_id DESC
-            LIMIT looked_at) n
-        WHERE n.terms @@ wanted
-        LIMIT most) h;
+            SELECT * FROM (' || branches || ') e
+            ORDER BY e."timestamp" DESC, e.message_id DESC
+            LIMIT $8) n
+        WHERE n.terms @@ $2
+        LIMIT $7) h'
+    USING tenants, wanted, words, since, before, before_id, most, looked_at;
 END
 $$;
 
@@ -71,8 +76,9 @@ CREATE FUNCTION msgstore._without_phrases(query tsquery) RETURNS tsquery
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN regexp_replace(query::text, '<([0-9]+|-)>', '&', 'g')::tsquery;
 
--- Newest first. Entries of one tenant are tried in the order of the list first, and
--- tell how many of them would have to be looked at, and how many the index has.
+-- Newest first. Unless the session sees many tenants, entries are tried in the order of
+-- the list first, and tell how many of them would have to be looked at, and how many
+-- the index has.
 CREATE FUNCTION msgstore._search_hits(
     wanted tsquery,
     words tsquery,
@@ -87,44 +93,47 @@ CREATE FUNCTION msgstore._search_hits(
 #variable_conflict use_column
 DECLARE
     tried CONSTANT int := 2000;
+    most_tenants CONSTANT int := 50;
     -- What the index has is read all over the table, which takes so many times as long
     -- as an entry in the order of the list.
     dearer CONSTANT int := 6;
     loose CONSTANT tsquery := msgstore._without_phrases(wanted);
     tenants CONSTANT text[] := ARRAY(
-        SELECT t FROM msgstore._tenants_in_scope() t LIMIT 2);
+        SELECT t FROM msgstore._tenants_in_scope() t LIMIT most_tenants + 1);
     entries float8;
     hits int := 0;
+    owners text[];
     ids uuid[];
     ranks real[];
     -- Of the entries that were tried.
     candidates int;
     looked_at float8;
 BEGIN
-    IF cardinality(tenants) = 1 THEN
-        SELECT array_agg(n.message_id), array_agg(n.rank), count(*)
-        INTO ids, ranks, hits
+    IF cardinality(tenants) BETWEEN 1 AND most_tenants THEN
+        SELECT array_agg(n.tenant_id), array_agg(n.message_id), array_agg(n.rank), count(*)
+        INTO owners, ids, ranks, hits
         FROM msgstore._search_newest(
-            tenants[1], wanted, words, since, before, before_id, most, tried) n;
+            tenants, wanted, words, since, before, before_id, most, tried) n;
         IF hits < most THEN
             candidates := CASE WHEN loose = wanted THEN hits ELSE (
                 SELECT count(*) FROM msgstore._search_newest(
-                    tenants[1], loose, NULL, since, before, before_id, tried, tried)) END;
+                    tenants, loose, NULL, since, before, before_id, tried, tried)) END;
             SELECT greatest(c.reltuples, 0) INTO entries FROM pg_class c
             WHERE c.oid = 'msgstore.search_entries'::regclass;
             looked_at := least(most::float8 * tried / nullif(hits, 0), entries);
             IF looked_at < dearer * entries * candidates / tried THEN
                 -- Twice as many, because the share of the newest is an estimate.
-                SELECT array_agg(n.message_id), array_agg(n.rank), count(*)
-                INTO ids, ranks, hits
+                SELECT array_agg(n.tenant_id), array_agg(n.message_id), array_agg(n.rank),
+                       count(*)
+                INTO owners, ids, ranks, hits
                 FROM msgstore._search_newest(
-                    tenants[1], wanted, words, since, before, before_id, most,
+                    tenants, wanted, words, since, before, before_id, most,
                     (2 * looked_at)::bigint) n;
             END IF;
         END IF;
     END IF;
     IF hits >= most THEN
-        RETURN QUERY SELECT tenants[1], n.* FROM unnest(ids, ranks) n;
+        RETURN QUERY SELECT * FROM unnest(owners, ids, ranks);
     ELSE
         RETURN QUERY SELECT * FROM msgstore._search_all(
             wanted, words, since, before, before_id, most);
@@ -412,7 +421,7 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION msgstore._search_newest(text, tsquery, tsquery, timestamptz, timestamptz, uuid, int, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION msgstore._search_newest(text[], tsquery, tsquery, timestamptz, timestamptz, uuid, int, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_all(tsquery, tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._without_phrases(tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_hits(tsquery, tsquery, timestamptz, timestamptz, uuid, int) FROM PUBLIC;
@@ -426,8 +435,8 @@ REVOKE ALL ON FUNCTION msgstore._subject_query(tsquery) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._found_conversations(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore.search_conversations(text, int, text) FROM PUBLIC;
 
-COMMENT ON FUNCTION msgstore._search_newest(text, tsquery, tsquery, timestamptz, timestamptz, uuid, int, bigint) IS
-    'Returns the newest hits, with their ranks, among the newest entries, so many, of the tenant that precede a position';
+COMMENT ON FUNCTION msgstore._search_newest(text[], tsquery, tsquery, timestamptz, timestamptz, uuid, int, bigint) IS
+    'Returns the newest hits, with their ranks, among the newest entries, so many, of these tenants that precede a position';
 COMMENT ON FUNCTION msgstore._search_all(tsquery, tsquery, timestamptz, timestamptz, uuid, int) IS
     'Returns the newest hits that precede a position, with their ranks';
 COMMENT ON FUNCTION msgstore._without_phrases(tsquery) IS

@@ -161,18 +161,22 @@ SELECT c.tenant_id, c.id, '2023-01-01Z'::timestamptz + n * interval '1 min', 'ou
     CASE WHEN n % 2 = 1 THEN 'odd ' WHEN n % 4 = 0 THEN 'even pair ' ELSE 'pair of even ' END
     || CASE WHEN n % 3 = 0 THEN 'third ' ELSE '' END || CASE WHEN n % 25 = 0 THEN 'medium ' ELSE '' END
     || CASE WHEN n % 300 = 7 THEN 'rare ' ELSE '' END || n
-FROM generate_series(1, 6000) n, (SELECT * FROM conversation_rows WHERE tenant_id = 'acme' LIMIT 1) c;
-SELECT count(_ask_for_entries(ARRAY[tenant_id], ARRAY[id], ARRAY[6000])) FROM conversation_rows WHERE tenant_id = 'acme';
+FROM generate_series(1, 7000) n
+JOIN (SELECT DISTINCT ON (tenant_id) * FROM conversation_rows WHERE tenant_id IN ('', 'acme')) c ON (c.tenant_id = '') = (n % 7 = 0);
+SELECT count(_ask_for_entries(ARRAY[tenant_id], ARRAY[id], ARRAY[7000])) FROM conversation_rows WHERE tenant_id IN ('', 'acme');
 SELECT index_messages();
 ANALYZE search_entries;
-SET msgstore.tenant_id = 'acme';
-SELECT word, ranked, max_results, jsonb_array_length(found) AS hits, found = wanted AS exact
+PREPARE exactness(text) AS SELECT word, ranked, max_results, jsonb_array_length(found) AS hits, found = wanted AS exact
 FROM unnest(ARRAY['even', 'even pair', 'third', 'medium', 'rare', 'missing']) word, unnest(ARRAY[false, true]) ranked, unnest(ARRAY[3, 50]) max_results
 CROSS JOIN LATERAL (SELECT jsonb_path_query_array(search_messages('"' || word || '"', ranked => ranked, max_results => max_results), '$.items[*].id') AS found) s
 CROSS JOIN LATERAL (SELECT coalesce(jsonb_agg(id), '[]') AS wanted FROM (
-    SELECT id FROM messages WHERE tenant_id = 'acme' AND body ~ ('\m' || word || '\M') ORDER BY "timestamp" DESC, id DESC LIMIT max_results) m) w
+    SELECT id FROM messages WHERE $1 IN ('', tenant_id) AND body ~ ('\m' || word || '\M') ORDER BY "timestamp" DESC, id DESC LIMIT max_results) m) w
 ORDER BY 1, 2, 3;
+SET msgstore.tenant_id = 'acme';
+EXECUTE exactness('acme');
 RESET msgstore.tenant_id;
+EXECUTE exactness('');
+DEALLOCATE exactness;
 SELECT _without_phrases($$'a' <-> 'b' & !( 'c':* <2> 'd':A ) | 'e'$$);
 
 DROP FUNCTION receive, hits, find, conversations_of;
