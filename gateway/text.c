@@ -12,7 +12,6 @@
 
 #include "text.h"
 
-static size_t count_plain(const char *bytes, size_t length);
 static size_t add_escaped(Text *text, const char *bytes, size_t length);
 static bool reserve(Text *text, size_t more);
 
@@ -32,6 +31,19 @@ void
 text_add_string(Text *text, const char *string)
 {
 	text_add(text, string, strlen(string));
+}
+
+/* The head of each answer has some: formats would take as long as the rest. */
+void
+text_add_number(Text *text, size_t number)
+{
+	char digits[24];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char) ('0' + number % 10);
+	while ((number /= 10) > 0);
+	text_add(text, digits + at, sizeof(digits) - at);
 }
 
 void
@@ -76,7 +88,7 @@ text_add_json(Text *text, const char *bytes, size_t length)
 	text_add(text, "\"", 1);
 	while (i < length)
 	{
-		size_t plain = count_plain(bytes + i, length - i);
+		size_t plain = text_count_plain(bytes + i, length - i);
 
 		text_add(text, bytes + i, plain);
 		i += plain;
@@ -86,9 +98,8 @@ text_add_json(Text *text, const char *bytes, size_t length)
 	text_add(text, "\"", 1);
 }
 
-/* How many bytes a JSON string can contain as they are, ASCII only. */
-static size_t
-count_plain(const char *bytes, size_t length)
+size_t
+text_count_plain(const char *bytes, size_t length)
 {
 	size_t i = 0;
 
@@ -123,6 +134,15 @@ text_free(Text *text)
 {
 	free(text->data);
 	memset(text, 0, sizeof(*text));
+}
+
+void
+text_copy(char *out, size_t size, const char *string)
+{
+	size_t length = strnlen(string, size - 1);
+
+	memcpy(out, string, length);
+	out[length] = '\0';
 }
 
 size_t

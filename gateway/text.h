@@ -20,6 +20,7 @@ typedef struct Text
 
 void text_add(Text *text, const char *bytes, size_t length);
 void text_add_string(Text *text, const char *string);
+void text_add_number(Text *text, size_t number);
 void text_addf(Text *text, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -29,6 +30,12 @@ void text_addf(Text *text, const char *format, ...)
  */
 void text_add_json(Text *text, const char *bytes, size_t length);
 void text_free(Text *text);
+
+/* Copies a string into an array, up to its size. */
+void text_copy(char *out, size_t size, const char *string);
+
+/* How many bytes a JSON string can contain as they are, ASCII only. */
+size_t text_count_plain(const char *bytes, size_t length);
 
 /* Length of the UTF-8 sequence at bytes, or 0 if it is invalid. */
 size_t utf8_sequence(const char *bytes, size_t length);

@@ -8,9 +8,13 @@ import time
 from harness.server import Failed
 
 ROUNDS = int(os.environ.get('ROUNDS', 3))
+# Of rows that take long, or whose sides differ by more than the rounds.
+FEW_ROUNDS = min(ROUNDS, 2)
 SECONDS = int(os.environ.get('SECONDS_EACH', 2))
 EVENTS = int(os.environ.get('ROWS', 200000))
 CONVERSATIONS = max(EVENTS // 10, 1)
+# What has been measured, and the seconds it took.
+TIMES = []
 
 
 class Usage:
@@ -68,4 +72,5 @@ def announced(what):
     start = time.monotonic()
     print(f'… {what}', end='', file=sys.stderr, flush=True)
     yield
-    print(f' {time.monotonic() - start:.0f} s', file=sys.stderr, flush=True)
+    TIMES.append((what, time.monotonic() - start))
+    print(f' {TIMES[-1][1]:.0f} s', file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import pathlib
 import platform
 
 from harness import targets
-from harness.measure import EVENTS, ROUNDS, SECONDS, summarize
+from harness.measure import EVENTS, FEW_ROUNDS, ROUNDS, SECONDS, TIMES, summarize
 
 OWN = targets.OWN
 HERE = pathlib.Path(__file__).parent.parent
@@ -85,7 +85,8 @@ class Report:
         yield '# Benchmark results\n'
         yield (f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, "
                f"{about['system']}; PostgreSQL {about['postgresql']}, {about['settings']}; msgstore {about['msgstore']}; "
-               f"{about['peers']}. {ROUNDS} interleaved rounds of {SECONDS:g} s or {EVENTS:,} events; median, minimum and "
+               f"{about['peers']}. {ROUNDS} interleaved rounds of {SECONDS:g} s or {EVENTS:,} events, in long rows "
+               f"{FEW_ROUNDS}; median, minimum and "
                "maximum. A ratio is the figure of msgstore, or of the smallest store, divided by the side's. WAL and CPU "
                "time are the server's, per event.\n")
         yield '## Targets\n'
@@ -108,6 +109,10 @@ class Report:
                 title = ''
         for note in self.notes:
             yield f'\n{note}'
+        yield '\n## Time\n'
+        yield '| row | seconds |\n| --- | ---: |'
+        for what, seconds in TIMES:
+            yield f'| {what} | {seconds:.0f} |'
 
     def pivot(self):
         """Yields a table for the README: a line per row, a column per side."""

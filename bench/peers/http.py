@@ -78,7 +78,7 @@ def usual_service(floor):
     return Listener('Fastify service, usual table', floor, lambda: [*node.program('service.mjs'), str(PORT), 'usual'])
 
 
-def gateway(own, *flags, pool=10):
+def gateway(own, *flags):
     program = own.server.program('msgstore-gateway')
 
     def command():
@@ -92,6 +92,6 @@ def gateway(own, *flags, pool=10):
         ' '.join(['gateway', *flags]) if flags else 'msgstore', own, command,
         lambda database: {
             'DATABASE_URL': f'postgresql://msgstore_gateway@/{database.name}?host={own.server.work}&port=5432'
-                            f'&max_connections={pool}',
+                            '&max_connections=32',
             'HOST': '127.0.0.1', 'PORT': str(PORT), 'HTTP_MAX_CONNECTIONS': '300',
             'HTTP_MAX_LISTENERS': '1100', 'LOG_LEVEL': 'warn'})

@@ -3,22 +3,22 @@ them from the same cores."""
 import os
 import time
 
-from harness.measure import SECONDS, Usage, announced, in_turn
+from harness.measure import ROUNDS, SECONDS, Usage, announced, in_turn
 from harness.server import Failed
 from peers import http
 
 UNIT = 'requests/s'
-SUSTAINED = int(os.environ.get('SUSTAINED', 60))
+SUSTAINED = int(os.environ.get('SUSTAINED', 15))
 
 
-def measure(report, listeners, prefix='', connections=(1, 16, 64, 256), at_64=()):
+def measure(report, listeners, prefix='', connections=(1, 16, 64, 256), at_64=(), rounds=ROUNDS):
     """at_64 are listeners for which one row is enough."""
     for count in connections:
         sides = [*listeners, *(at_64 if count == 64 else ())]
         row = f'{prefix}HTTP webhooks, {count} connection{"s" * (count > 1)}, worker paused'
         with announced(row):
             report.add(row, UNIT, in_turn({
-                listener.name: lambda listener=listener: listener.load(count, SECONDS) for listener in sides}))
+                listener.name: lambda listener=listener: listener.load(count, SECONDS) for listener in sides}, rounds))
 
 
 def sustain(report, gateway, service):

@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 
-from harness.measure import EVENTS, SECONDS, Usage, announced, in_turn
+from harness.measure import EVENTS, FEW_ROUNDS, SECONDS, Usage, announced, in_turn
 from harness.server import Failed, wait_until
 from peers import event, http
 
@@ -24,7 +24,8 @@ def measure(report, gateway):
         with announced(row):
             report.add(row, 'events/s', in_turn({
                 'nobody follows': lambda measured=measured: measured(gateway, 0),
-                'followed': lambda measured=measured: measured(gateway, LISTENERS)}), base='nobody follows')
+                'followed': lambda measured=measured: measured(gateway, LISTENERS)},
+                FEW_ROUNDS), base='nobody follows')
 
 
 def steady(gateway, listeners):

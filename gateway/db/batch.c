@@ -3,11 +3,15 @@
  *
  * A commit costs a disk flush, and one flush can serve hundreds of events. So
  * request threads only append their item to a queue. A batcher thread takes all
- * items of the queue, makes one call and hands out the results. There is no
- * timer: while one batcher waits for its commit, the others collect, so that
- * concurrent requests share a commit. When nothing is in flight, a request
- * thread stores its item by itself: waking up another thread would only delay
- * a single request.
+ * items of the queue, makes one call and hands out the results. While it does,
+ * others collect, so that concurrent requests share a commit. When no batcher
+ * is busy, a request thread stores its item by itself: waking up another thread
+ * would only delay a single request.
+ *
+ * A further call starts once as many items wait as a busy batcher has left to
+ * answer. When it started with the first item that arrived, small calls
+ * followed large ones, and each costs the server a transaction and a flush. A
+ * call can be stuck behind a lock, so items do not wait longer than GATHER_US.
  *
  * Events of several tenants share the transaction and its flush: it contains
  * one call for each tenant, with that tenant set. All transactions process
@@ -32,6 +36,7 @@
 
 #include "clock.h"
 #include "db/batch.h"
+#include "db/ingest.h"
 #include "db/slots.h"
 
 /* Limits of one call: larger ones gain nothing and use memory twice. */
@@ -45,22 +50,11 @@
 #define BATCHERS_MIN 2
 #define BATCHERS_MAX 8
 
+/* How long items may wait for others while a batcher is free. */
+#define GATHER_US (SECOND_US / 200)
+
 /* Instead of the slot of an item that is in the list of its slot. */
 #define STORED (-1)
-
-static const char ingest_sql[] =
-	"SELECT ordinal, event_id, duplicate, error_code, error_message,"
-	" error_detail"
-	" FROM msgstore.ingest_batch($1::jsonb)";
-
-/* One tenant's part of a batch. */
-typedef struct Share
-{
-	BatchItem *first;
-	BatchItem *end; /* the first of the next tenant, or NULL */
-	Text array;
-	const char *value; /* its data */
-} Share;
 
 /* An item and its position in the queue. */
 typedef struct Place
@@ -78,12 +72,15 @@ struct Batch
 	SlotBatch slot;
 	pthread_t batchers[BATCHERS_MAX];
 	int batcher_count;
-	atomic_int in_flight; /* calls; changed under the mutex */
+	atomic_int busy;	   /* threads with items; changed under the mutex */
+	atomic_int unanswered; /* their items, until the answers are sent */
 
 	pthread_mutex_t mutex; /* guards the members below */
-	pthread_cond_t filled; /* the queue is not empty, or we stop */
+	pthread_cond_t filled; /* an item waits, or a call is due, or we stop */
 	BatchItem *first;
 	BatchItem **last;
+	int waiting;	  /* items from first on */
+	int64_t since_us; /* the queue is not empty */
 	bool stopping;
 };
 
@@ -92,7 +89,10 @@ static bool enter_idle(Batch *batch);
 static void leave(Batch *batch);
 static void append(Batch *batch, BatchItem *item);
 static void *run_batcher(void *argument);
+static void hand_out(Batch *batch, BatchItem *items);
 static BatchItem *take_waiting(Batch *batch);
+static void await_due(Batch *batch);
+static bool is_due(const Batch *batch);
 static void store_items(Batch *batch, BatchItem *items);
 static void settle_refused(Batch *batch, BatchItem *items);
 static void send_to_router(Batch *batch, BatchItem *items);
@@ -104,16 +104,6 @@ static void
 store_by_slot(Batch *batch, PoolConnection *connection, BatchItem *items);
 static BatchItem *sort_by_tenant(BatchItem *items);
 static int compare_places(const void *left, const void *right);
-static QueryOutcome
-call_ingest(Batch *batch, PoolConnection *connection, BatchItem *items);
-static QueryOutcome
-call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
-static QueryOutcome call_for_slot(PoolConnection *connection, BatchItem *items);
-static BatchItem *end_of_tenant(BatchItem *items);
-static void join_json(const BatchItem *items,
-					  const BatchItem *end,
-					  bool with_tenant,
-					  Text *array);
 static bool is_about_tenant(const char *sqlstate);
 static bool is_content_error(const char *sqlstate);
 
@@ -135,6 +125,7 @@ batch_create_for_slot(const Config *config,
 					  const SlotBatch *slot)
 {
 	Batch *batch = calloc(1, sizeof(*batch));
+	pthread_condattr_t attributes;
 	int wanted;
 
 	if (batch == NULL)
@@ -146,7 +137,10 @@ batch_create_for_slot(const Config *config,
 	batch->slot = *slot;
 	batch->last = &batch->first;
 	pthread_mutex_init(&batch->mutex, NULL);
-	pthread_cond_init(&batch->filled, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&batch->filled, &attributes);
+	pthread_condattr_destroy(&attributes);
 	wanted = !config->batch		 ? 0
 			 : slot->number >= 0 ? BATCHERS_MIN
 								 : count_batchers();
@@ -199,7 +193,7 @@ batch_submit(Batch *batch, BatchItem *item)
 bool
 batch_is_idle(const Batch *batch)
 {
-	return !batch->config->batch || batch->in_flight == 0;
+	return !batch->config->batch || batch->busy == 0;
 }
 
 void
@@ -226,25 +220,32 @@ count_batchers(void)
 	return half > BATCHERS_MAX ? BATCHERS_MAX : (int) half;
 }
 
-/* Counts a call, unless others are in flight or waiting. */
+/* Makes the thread a busy one, unless there are others or items wait. */
 static bool
 enter_idle(Batch *batch)
 {
 	bool idle;
 
 	pthread_mutex_lock(&batch->mutex);
-	idle = batch->in_flight == 0 && batch->first == NULL;
+	idle = batch->busy == 0 && batch->first == NULL;
 	if (idle)
-		batch->in_flight++;
+	{
+		batch->busy++;
+		batch->unanswered++;
+	}
 	pthread_mutex_unlock(&batch->mutex);
 	return idle;
 }
 
+/* With the last of its items. */
 static void
 leave(Batch *batch)
 {
 	pthread_mutex_lock(&batch->mutex);
-	batch->in_flight--;
+	batch->busy--;
+	batch->unanswered--;
+	if (is_due(batch))
+		pthread_cond_signal(&batch->filled);
 	pthread_mutex_unlock(&batch->mutex);
 }
 
@@ -255,7 +256,11 @@ append(Batch *batch, BatchItem *item)
 	pthread_mutex_lock(&batch->mutex);
 	*batch->last = item;
 	batch->last = &item->next;
-	pthread_cond_signal(&batch->filled);
+	if (batch->waiting++ == 0)
+		batch->since_us = clock_us();
+	/* The first one makes a free batcher look at the clock. */
+	if (batch->waiting == 1 || is_due(batch))
+		pthread_cond_signal(&batch->filled);
 	pthread_mutex_unlock(&batch->mutex);
 	metrics_add(batch->metrics, METRIC_BATCH_WAITING, 1);
 }
@@ -269,23 +274,36 @@ run_batcher(void *argument)
 	while ((items = take_waiting(batch)) != NULL)
 	{
 		store_items(batch, items);
-		leave(batch);
-		while (items != NULL)
-		{
-			/* Its owner may free an item as soon as it has the result. */
-			BatchItem *next = items->next;
-
-			if (items->done != NULL)
-				items->done(items);
-			else
-				sem_post(&items->finished);
-			items = next;
-		}
+		hand_out(batch, items);
 	}
 	return NULL;
 }
 
-/* Waits for items; returns those of one call, or NULL if we stop. */
+/*
+ * Leaves before the last answer: a client that has got it finds an idle batch
+ * for its next request.
+ */
+static void
+hand_out(Batch *batch, BatchItem *items)
+{
+	while (items != NULL)
+	{
+		/* Its owner may free an item as soon as it has the result. */
+		BatchItem *next = items->next;
+
+		if (next == NULL)
+			leave(batch);
+		else
+			batch->unanswered--;
+		if (items->done != NULL)
+			items->done(items);
+		else
+			sem_post(&items->finished);
+		items = next;
+	}
+}
+
+/* Waits until a call is due; returns its items, or NULL if we stop. */
 static BatchItem *
 take_waiting(Batch *batch)
 {
@@ -295,8 +313,7 @@ take_waiting(Batch *batch)
 	int taken = 0;
 
 	pthread_mutex_lock(&batch->mutex);
-	while (batch->first == NULL && !batch->stopping)
-		pthread_cond_wait(&batch->filled, &batch->mutex);
+	await_due(batch);
 	items = batch->first;
 	end = &batch->first;
 	for (; *end != NULL && taken < BATCH_MAX_ITEMS; taken++)
@@ -307,15 +324,44 @@ take_waiting(Batch *batch)
 		end = &(*end)->next;
 	}
 	batch->first = *end;
+	*end = NULL;
 	if (batch->first == NULL)
 		batch->last = &batch->first;
-	else
+	batch->waiting -= taken;
+	batch->busy += taken > 0;
+	batch->unanswered += taken;
+	if (batch->waiting > 0)
 		pthread_cond_signal(&batch->filled);
-	*end = NULL;
-	batch->in_flight += items != NULL;
 	pthread_mutex_unlock(&batch->mutex);
 	metrics_add(batch->metrics, METRIC_BATCH_WAITING, -taken);
 	return sort_by_tenant(items);
+}
+
+/* The caller holds the mutex, which is released while this waits. */
+static void
+await_due(Batch *batch)
+{
+	while (!batch->stopping && !is_due(batch))
+	{
+		int64_t until_us = batch->since_us + GATHER_US;
+		struct timespec until = clock_timespec(until_us);
+
+		if (batch->waiting == 0)
+			pthread_cond_wait(&batch->filled, &batch->mutex);
+		else if (clock_us() < until_us)
+			pthread_cond_timedwait(&batch->filled, &batch->mutex, &until);
+		else
+			return;
+	}
+}
+
+/* Do as many items wait as a busy thread has on average? */
+static bool
+is_due(const Batch *batch)
+{
+	return batch->waiting >= BATCH_MAX_ITEMS ||
+		   (batch->waiting > 0 &&
+			batch->waiting * batch->busy >= batch->unanswered);
 }
 
 /* Keeps the order of the queue within each tenant. */
@@ -326,7 +372,7 @@ sort_by_tenant(BatchItem *items)
 	BatchItem **link = &items;
 	int count = 0;
 
-	if (items == NULL || end_of_tenant(items) == NULL)
+	if (items == NULL || items_end_of_tenant(items) == NULL)
 		return items;
 	for (BatchItem *item = items; item != NULL; item = item->next)
 	{
@@ -366,8 +412,8 @@ store_items(Batch *batch, BatchItem *items)
 			send_to_router(batch, items);
 		return;
 	}
-	pool_prepare(connection, ingest_sql);
-	if (pool_is_router(connection) && end_of_tenant(items) != NULL)
+	ingest_prepare(connection);
+	if (pool_is_router(connection) && items_end_of_tenant(items) != NULL)
 		store_by_slot(batch, connection, items);
 	else
 		store_on(batch, connection, items);
@@ -421,7 +467,8 @@ send_to_router(Batch *batch, BatchItem *items)
 static void
 store_on(Batch *batch, PoolConnection *connection, BatchItem *items)
 {
-	QueryOutcome outcome = call_ingest(batch, connection, items);
+	QueryOutcome outcome =
+		ingest_items(connection, items, batch->slot.router != NULL);
 
 	metrics_add(batch->metrics, METRIC_BATCHES, 1);
 	if (strcmp(outcome.sqlstate, "00000") == 0)
@@ -526,140 +573,6 @@ store_one_by_one(Batch *batch, PoolConnection *connection, BatchItem *items)
 		}
 		previous = item;
 	}
-}
-
-/* On success sets the result of each item. */
-static QueryOutcome
-call_ingest(Batch *batch, PoolConnection *connection, BatchItem *items)
-{
-	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
-	Text array = {0};
-	int tenants = 0;
-
-	for (BatchItem *item = items; item != NULL; item = end_of_tenant(item))
-		tenants++;
-	if (batch->slot.router != NULL ||
-		(tenants > 1 && pool_is_router(connection)))
-		return call_for_slot(connection, items);
-	if (tenants > 1)
-		return call_for_tenants(connection, items, tenants);
-	join_json(items, NULL, false, &array);
-	if (!array.failed)
-		outcome = pool_query(connection,
-							 items->tenant,
-							 ingest_sql,
-							 1,
-							 (const char *[]){array.data});
-	if (strcmp(outcome.sqlstate, "00000") == 0)
-		items_distribute(items, NULL, outcome.result);
-	text_free(&array);
-	return outcome;
-}
-
-/* The items name their tenants. */
-static QueryOutcome
-call_for_slot(PoolConnection *connection, BatchItem *items)
-{
-	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
-	Text array = {0};
-
-	join_json(items, NULL, true, &array);
-	if (!array.failed)
-		outcome = pool_query(connection,
-							 "",
-							 ingest_sql,
-							 1,
-							 (const char *[]){array.data});
-	if (strcmp(outcome.sqlstate, "00000") == 0)
-		items_distribute(items, NULL, outcome.result);
-	text_free(&array);
-	return outcome;
-}
-
-/*
- * One call for each tenant, in one transaction. Items without a tenant sort
- * first, before a tenant is set.
- */
-static QueryOutcome
-call_for_tenants(PoolConnection *connection, BatchItem *items, int count)
-{
-	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
-	Share *shares = calloc((size_t) count, sizeof(*shares));
-	Statement *statements = calloc((size_t) count, 2 * sizeof(*statements));
-	PGresult **results = calloc((size_t) count, 2 * sizeof(PGresult *));
-	bool ready = shares != NULL && statements != NULL && results != NULL;
-	int last = 0;
-
-	for (int i = 0; i < count && ready; i++)
-	{
-		Share *share = &shares[i];
-
-		share->first = items;
-		share->end = items = end_of_tenant(items);
-		join_json(share->first, share->end, false, &share->array);
-		share->value = share->array.data;
-		ready = !share->array.failed;
-		if (share->first->tenant[0] != '\0')
-			statements[last++] = (Statement){.sql = pool_tenant_sql,
-											 .count = 1,
-											 .values = &share->first->tenant};
-		statements[last++] =
-			(Statement){.sql = ingest_sql, .count = 1, .values = &share->value};
-	}
-	if (ready)
-		outcome = pool_transaction(connection, statements, last, results);
-	last = 0;
-	for (int i = 0; i < count && shares != NULL; i++)
-	{
-		Share *share = &shares[i];
-
-		if (strcmp(outcome.sqlstate, "00000") == 0)
-		{
-			if (share->first->tenant[0] != '\0')
-				PQclear(results[last++]);
-			items_distribute(share->first, share->end, results[last]);
-			PQclear(results[last++]);
-		}
-		text_free(&share->array);
-	}
-	free(results);
-	free(statements);
-	free(shares);
-	return outcome;
-}
-
-/* The first item of another tenant, or NULL. */
-static BatchItem *
-end_of_tenant(BatchItem *items)
-{
-	const char *tenant = items->tenant;
-
-	while (items != NULL && strcmp(items->tenant, tenant) == 0)
-		items = items->next;
-	return items;
-}
-
-static void
-join_json(const BatchItem *items,
-		  const BatchItem *end,
-		  bool with_tenant,
-		  Text *array)
-{
-	for (const BatchItem *item = items; item != end; item = item->next)
-	{
-		text_add(array, item == items ? "[" : ",", 1);
-		if (with_tenant)
-		{
-			/* An item is an object with at least one member. */
-			text_add_string(array, "{\"tenant_id\":");
-			text_add_json(array, item->tenant, strlen(item->tenant));
-			text_add_string(array, ",");
-			text_add(array, item->json.data + 1, item->json.length - 1);
-		}
-		else
-			text_add(array, item->json.data, item->json.length);
-	}
-	text_add(array, "]", 1);
 }
 
 /* Will the tenant's next item fail as well? */

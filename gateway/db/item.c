@@ -39,12 +39,21 @@ items_distribute(BatchItem *items, BatchItem *end, PGresult *result)
 		{
 			memcpy(item->sqlstate, "00000", 6);
 			item->duplicate = strcmp(PQgetvalue(result, row, 2), "t") == 0;
-			snprintf(item->event_id,
-					 sizeof(item->event_id),
-					 "%s",
-					 PQgetvalue(result, row, 1));
+			text_copy(item->event_id,
+					  sizeof(item->event_id),
+					  PQgetvalue(result, row, 1));
 		}
 	}
+}
+
+BatchItem *
+items_end_of_tenant(BatchItem *items)
+{
+	const char *tenant = items->tenant;
+
+	while (items != NULL && strcmp(items->tenant, tenant) == 0)
+		items = items->next;
+	return items;
 }
 
 void

@@ -36,6 +36,9 @@ typedef struct BatchItem
  */
 void items_distribute(BatchItem *items, BatchItem *end, PGresult *result);
 
+/* The first item of another tenant than the first one's, or NULL. */
+BatchItem *items_end_of_tenant(BatchItem *items);
+
 void item_set_error(BatchItem *item,
 					const char *sqlstate,
 					const char *message,

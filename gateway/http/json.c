@@ -171,6 +171,8 @@ scan_string(Scanner *scanner)
 	{
 		size_t sequence;
 
+		scanner->at += text_count_plain(scanner->at,
+										(size_t) (scanner->end - scanner->at));
 		if (take(scanner, '"'))
 			return true;
 		if (take(scanner, '\\'))
@@ -179,6 +181,8 @@ scan_string(Scanner *scanner)
 				return false;
 			continue;
 		}
+		if (scanner->at == scanner->end)
+			break;
 		if ((unsigned char) *scanner->at < 0x20)
 			return fail(scanner,
 						"body has a control character inside a string");

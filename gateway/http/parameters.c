@@ -36,11 +36,9 @@ request_read_key(Request *request)
 		reply_error(request, 400, "header \"Idempotency-Key\" is not UTF-8");
 		return false;
 	}
-	snprintf(request->key,
-			 sizeof(request->key),
-			 "%.*s",
-			 (int) length,
-			 key != NULL ? key : "");
+	if (length > 0)
+		memcpy(request->key, key, length);
+	request->key[length] = '\0';
 	return true;
 }
 

@@ -466,19 +466,22 @@ add_headers(const Request *request, Text *out)
 {
 	const Reply *reply = &request->reply;
 
-	text_addf(out,
-			  "HTTP/1.1 %d %s\r\nCache-Control: %s\r\n",
-			  reply->status,
-			  find_status(reply->status)->phrase,
-			  reply->cached ? "no-cache" : "no-store");
+	text_add_string(out, "HTTP/1.1 ");
+	text_add_number(out, (size_t) reply->status);
+	text_add(out, " ", 1);
+	text_add_string(out, find_status(reply->status)->phrase);
+	text_add(out, "\r\n", 2);
+	add_header(out, "Cache-Control", reply->cached ? "no-cache" : "no-store");
 	add_header(out, "Date", current_date());
 	/* An answer without content has no length either (RFC 9110, 8.6). */
 	if (reply->status != 204 && reply->status != 304)
 	{
 		if (!reply->open_ended)
-			text_addf(out,
-					  "Content-Length: %zu\r\n",
-					  reply->body.length + strlen(body_end(reply)));
+		{
+			text_add_string(out, "Content-Length: ");
+			text_add_number(out, reply->body.length + strlen(body_end(reply)));
+			text_add(out, "\r\n", 2);
+		}
 		add_header(out,
 				   "Content-Type",
 				   reply->content_type != NULL ? reply->content_type
@@ -553,7 +556,10 @@ add_security_headers(const Request *request, Text *out)
 	if (request->reply.policy != NULL)
 		text_add_string(out, request->reply.policy);
 	else
-		text_addf(out, "default-src %s", config->csp_default_src);
+	{
+		text_add_string(out, "default-src ");
+		text_add_string(out, config->csp_default_src);
+	}
 	text_add_string(out, "\r\n");
 	if (config->hsts)
 		text_add_string(out,

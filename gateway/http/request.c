@@ -59,15 +59,10 @@ request_open(Request *request, Gateway *gateway, struct mg_connection *conn)
 void
 request_detach(Request *request)
 {
-	snprintf(request->kept_method,
-			 sizeof(request->kept_method),
-			 "%.7s",
-			 request->method);
-	snprintf(request->kept_path,
-			 sizeof(request->kept_path),
-			 "%.*s",
-			 PATH_SHOWN_MAX,
-			 request->path);
+	text_copy(request->kept_method,
+			  sizeof(request->kept_method),
+			  request->method);
+	text_copy(request->kept_path, sizeof(request->kept_path), request->path);
 	request->method = request->kept_method;
 	request->path = request->kept_path;
 	request->conn = NULL;
@@ -275,10 +270,9 @@ read_client(Request *request)
 					  request->client,
 					  sizeof(request->client))))
 		return;
-	snprintf(request->client,
-			 sizeof(request->client),
-			 "%s",
-			 request->info->remote_addr);
+	text_copy(request->client,
+			  sizeof(request->client),
+			  request->info->remote_addr);
 }
 
 bool

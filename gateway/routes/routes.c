@@ -204,14 +204,14 @@ static bool
 match_path(Request *request, const char *pattern)
 {
 	char *const segments[] = {request->segment, request->second_segment};
-	const char *last = strrchr(pattern, '/') + 1;
+	const char *whole = pattern;
 	const char *path = request->path;
 	int n = 0;
 
 	request->second_segment[0] = '\0';
 	for (;;)
 	{
-		size_t fixed = strcspn(pattern, "{");
+		size_t fixed = (size_t) (strchrnul(pattern, '{') - pattern);
 		size_t length;
 
 		if (strncmp(path, pattern, fixed) != 0)
@@ -227,7 +227,9 @@ match_path(Request *request, const char *pattern)
 		pattern += strcspn(pattern, "}") + 1;
 	}
 	if (n == 0)
-		snprintf(request->segment, sizeof(request->segment), "%s", last);
+		text_copy(request->segment,
+				  sizeof(request->segment),
+				  strrchr(whole, '/') + 1);
 	return *path == '\0';
 }
 
