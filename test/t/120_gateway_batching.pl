@@ -171,6 +171,42 @@ is(join(' ', $all =~ /^X-Request-Id: pipe-(\d)/mg), '1 2 3 4 5 6', 'in order');
 ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM msgstore.inbound_events WHERE provider_message_id = 'gone'"), 'the event of the client that left is stored');
 is(($gateway->stop)[0], 0, 'exit code 0');
 
+# Webhooks gather while a large call is in flight, but one that is stuck does not
+# hold up the others: a free batch thread soon makes a call for few.
+$gateway = MsgstoreGateway->new($node);
+sub lock_ids
+{
+	my $session = $node->background_psql('postgres');
+	$session->query_safe('BEGIN');
+	$session->query_safe(q{SELECT msgstore.ingest('sms', '} . JSON::PP->new->encode(inbound_sms($_)) . q{')}) for @_;
+	return $session;
+}
+my $behind = sub {
+	return $node->poll_query_until('postgres', "SELECT count(*) = $_[0] FROM pg_stat_activity WHERE application_name = 'msgstore-gateway' AND wait_event_type = 'Lock'");
+};
+my $one = lock_ids(map { "stuck-$_" } 1 .. 3);
+my $other = lock_ids('stuck-all');
+my @stuck;
+for my $n (1 .. 3)
+{
+	push @stuck, $gateway->connection;
+	MsgstoreGateway::syswrite_all($stuck[-1], webhook(inbound_sms("stuck-$n")));
+	ok($behind->($n), "$n calls are in flight");
+}
+my @gathered = map { $gateway->connection } 1 .. 30;
+MsgstoreGateway::syswrite_all($gathered[$_], webhook(inbound_sms($_ == 0 ? 'stuck-all' : "gathered-$_"))) for 0 .. $#gathered;
+ok(eventually(sub { $gateway->metrics->{batch_waiting} == @gathered }), 'others gather');
+$one->query_safe('ROLLBACK');
+$one->quit;
+is($gateway->read_answer($_)->{status}, 202, 'a small call is answered') for @stuck;
+ok($behind->(1), 'those that have gathered are in one call');
+is($gateway->post('/api/webhooks/sms', inbound_sms('beside'))->{status}, 202, 'a webhook beside it is answered');
+ok($behind->(1), 'while it is still in flight');
+$other->query_safe('ROLLBACK');
+$other->quit;
+is((grep { $gateway->read_answer($_)->{status} == 202 } @gathered), 30, 'then all are');
+is(($gateway->stop)[0], 0, 'exit code 0');
+
 # The statement is prepared, and a new version of the extension that returns other
 # types does not fail a request.
 $gateway = MsgstoreGateway->new($node);
