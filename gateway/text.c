@@ -12,6 +12,9 @@
 
 #include "text.h"
 
+/* The head of an answer, or a webhook's item, fits. */
+#define START_BYTES 512
+
 static size_t add_escaped(Text *text, const char *bytes, size_t length);
 static bool reserve(Text *text, size_t more);
 
@@ -200,7 +203,7 @@ utf8_valid(const char *bytes, size_t length)
 static bool
 reserve(Text *text, size_t more)
 {
-	size_t capacity = text->capacity > 0 ? text->capacity : 256;
+	size_t capacity = text->capacity > 0 ? text->capacity : START_BYTES;
 	char *data;
 
 	if (text->failed)

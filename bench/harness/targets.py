@@ -23,7 +23,10 @@ class Rows:
         raise Missing(f'{side} in {row}')
 
     def ratio(self, row, other, side=OWN, figure=None):
-        return self.median(row, side, figure) / self.median(row, other, figure=figure)
+        divisor = self.median(row, other, figure=figure)
+        if divisor == 0:
+            raise Missing(f'{other} in {row} is 0')
+        return self.median(row, side, figure) / divisor
 
     def wal(self, side):
         return (self.median('ingest, batches of 100, 4 sessions', side, 'wal_bytes')

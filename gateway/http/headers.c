@@ -7,6 +7,7 @@
 
 #include "http/headers.h"
 
+static bool is_name(const char *header, const char *name);
 static void scan_accept(const char *value,
 						const char *type,
 						int *specificity,
@@ -20,7 +21,7 @@ request_header(const Request *request, const char *name)
 {
 	for (int i = 0; i < request->info->num_headers; i++)
 	{
-		if (strcasecmp(request->info->http_headers[i].name, name) == 0)
+		if (is_name(request->info->http_headers[i].name, name))
 			return request->info->http_headers[i].value;
 	}
 	return NULL;
@@ -40,15 +41,21 @@ request_find_repeated(const Request *request)
 	{
 		const char *name = request->info->http_headers[i].name;
 
-		/* Most headers have another first letter. */
 		for (int j = 0; j < 5; j++)
 		{
-			if ((name[0] | 0x20) == (single[j][0] | 0x20) &&
-				strcasecmp(name, single[j]) == 0 && ++lines[j] > 1)
+			if (is_name(name, single[j]) && ++lines[j] > 1)
 				return single[j];
 		}
 	}
 	return NULL;
+}
+
+/* Most headers have another first letter. */
+static bool
+is_name(const char *header, const char *name)
+{
+	return (header[0] | 0x20) == (name[0] | 0x20) &&
+		   strcasecmp(header, name) == 0;
 }
 
 bool
