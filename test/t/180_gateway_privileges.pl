@@ -18,7 +18,8 @@ my $gateway = MsgstoreGateway->new($node, user => 'gw');
 sub as_gw { return $node->psql('postgres', "SET ROLE gw; $_[0]") }
 
 # Every route works with this role.
-is($gateway->get('/readyz')->{status}, 200, 'ready');
+# The first check of a busy server can take longer than the gateway waits.
+ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'ready');
 is( $node->safe_psql(
 		'postgres',
 		"SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'msgstore-gateway'"
