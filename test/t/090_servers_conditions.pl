@@ -22,7 +22,6 @@ my %settings = (
 	default_transaction_deferrable => 'on',
 	default_transaction_isolation => 'serializable',
 	default_transaction_read_only => 'on',
-	escape_string_warning => 'off',
 	idle_in_transaction_session_timeout => "'1ms'",
 	idle_session_timeout => "'1ms'",
 	lock_timeout => "'1ms'",
