@@ -165,14 +165,16 @@ cluster_enter(Cluster *cluster, const char *tenant, ClusterVisit *visit)
 void
 cluster_leave(Cluster *cluster, const ClusterVisit *visit, bool connection_lost)
 {
-	int64_t limit_us = cluster->config->query_timeout * SECOND_US;
-	bool late = clock_us() - visit->since_us >= limit_us;
-	bool silent = connection_lost && late;
+	int64_t limit_us;
+	bool silent;
 	Silence *silence;
 	bool changed;
 
+	/* The call was for no slot, and need not be to a router. */
 	if (visit->slot < 0)
 		return;
+	limit_us = cluster->config->query_timeout * SECOND_US;
+	silent = connection_lost && clock_us() - visit->since_us >= limit_us;
 	pthread_mutex_lock(&cluster->mutex);
 	silence = &cluster->silences[visit->slot];
 	changed = silent != (silence->until_us != 0) && (silent || visit->probe);

@@ -17,6 +17,7 @@
 
 #include "config/load.h"
 #include "db/batch.h"
+#include "db/cluster.h"
 #include "db/pool.h"
 #include "db/readiness.h"
 #include "gateway.h"
@@ -66,6 +67,7 @@ static enum { MAIL_IN_NOTHING, MAIL_IN_FIELD, MAIL_IN_BODY } mail_in;
 /* Declared with the types of the originals, so that the compiler checks them.
  */
 __typeof__(batch_store) __wrap_batch_store;
+__typeof__(cluster_batch) __wrap_cluster_batch;
 __typeof__(pool_borrow) __wrap_pool_borrow;
 __typeof__(pool_return) __wrap_pool_return;
 __typeof__(pool_counts) __wrap_pool_counts;
@@ -358,6 +360,15 @@ __wrap_pool_return(Pool *pool, PoolConnection *connection)
 {
 	(void) pool;
 	(void) connection;
+}
+
+/* The database is not a router. */
+Batch *
+__wrap_cluster_batch(Cluster *cluster, const char *tenant)
+{
+	(void) cluster;
+	(void) tenant;
+	return NULL;
 }
 
 /* No limit. */
