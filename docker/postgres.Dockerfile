@@ -5,7 +5,7 @@ WORKDIR /src
 COPY test/deps test/
 RUN test/deps extension
 COPY . .
-RUN make install GATEWAY=no DOCS= DESTDIR=/out
+RUN make install GATEWAY=no ROUTER=no DOCS= DESTDIR=/out
 
 FROM postgres:15-bookworm
 RUN apt-get update \
