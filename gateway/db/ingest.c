@@ -24,8 +24,9 @@ typedef struct Share
 } Share;
 
 static QueryOutcome
+call_once(PoolConnection *connection, BatchItem *items, bool with_tenant);
+static QueryOutcome
 call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
-static QueryOutcome call_for_slot(PoolConnection *connection, BatchItem *items);
 static void join_json(const BatchItem *items,
 					  const BatchItem *end,
 					  bool with_tenant,
@@ -40,41 +41,29 @@ ingest_prepare(PoolConnection *connection)
 QueryOutcome
 ingest_items(PoolConnection *connection, BatchItem *items, bool of_slot)
 {
-	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
-	Text array = {0};
 	int tenants = 0;
 
 	for (BatchItem *item = items; item != NULL;
 		 item = items_end_of_tenant(item))
 		tenants++;
 	if (of_slot || (tenants > 1 && pool_is_router(connection)))
-		return call_for_slot(connection, items);
+		return call_once(connection, items, true);
 	if (tenants > 1)
 		return call_for_tenants(connection, items, tenants);
-	join_json(items, NULL, false, &array);
-	if (!array.failed)
-		outcome = pool_query(connection,
-							 items->tenant,
-							 ingest_sql,
-							 1,
-							 (const char *[]){array.data});
-	if (strcmp(outcome.sqlstate, "00000") == 0)
-		items_distribute(items, NULL, outcome.result);
-	text_free(&array);
-	return outcome;
+	return call_once(connection, items, false);
 }
 
-/* The items name their tenants. */
+/* The items name their tenants, or all have the same one. */
 static QueryOutcome
-call_for_slot(PoolConnection *connection, BatchItem *items)
+call_once(PoolConnection *connection, BatchItem *items, bool with_tenant)
 {
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
 	Text array = {0};
 
-	join_json(items, NULL, true, &array);
+	join_json(items, NULL, with_tenant, &array);
 	if (!array.failed)
 		outcome = pool_query(connection,
-							 "",
+							 with_tenant ? "" : items->tenant,
 							 ingest_sql,
 							 1,
 							 (const char *[]){array.data});
