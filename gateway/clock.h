@@ -6,6 +6,7 @@
 #ifndef CLOCK_H
 #define CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -30,6 +31,18 @@ clock_timespec(int64_t us)
 	at.tv_sec = (time_t) (us / SECOND_US);
 	at.tv_nsec = (long) (us % SECOND_US) * 1000;
 	return at;
+}
+
+/* A condition whose timed waits end by this clock. */
+static inline void
+clock_init_condition(pthread_cond_t *condition)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(condition, &attributes);
+	pthread_condattr_destroy(&attributes);
 }
 
 #endif /* CLOCK_H */

@@ -58,12 +58,8 @@ void
 log_start_writer(Log *log)
 {
 	struct sigaction action = {.sa_handler = write_dying};
-	pthread_condattr_t attributes;
 
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&log->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&log->changed);
 	if (pthread_create(&log->writer, NULL, run_writer, log) != 0)
 	{
 		pthread_cond_destroy(&log->changed);

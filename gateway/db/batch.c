@@ -125,7 +125,6 @@ batch_create_for_slot(const Config *config,
 					  const SlotBatch *slot)
 {
 	Batch *batch = calloc(1, sizeof(*batch));
-	pthread_condattr_t attributes;
 	int wanted;
 
 	if (batch == NULL)
@@ -137,10 +136,7 @@ batch_create_for_slot(const Config *config,
 	batch->slot = *slot;
 	batch->last = &batch->first;
 	pthread_mutex_init(&batch->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&batch->filled, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&batch->filled);
 	wanted = !config->batch		 ? 0
 			 : slot->number >= 0 ? BATCHERS_MIN
 								 : count_batchers();

@@ -89,7 +89,6 @@ cluster_create(const Config *config,
 			   Batch *through_router)
 {
 	Cluster *cluster = calloc(1, sizeof(*cluster));
-	pthread_condattr_t attributes;
 
 	if (cluster == NULL)
 		return NULL;
@@ -100,10 +99,7 @@ cluster_create(const Config *config,
 	cluster->through_router = through_router;
 	pthread_rwlock_init(&cluster->lock, NULL);
 	pthread_mutex_init(&cluster->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&cluster->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&cluster->wake);
 	if (pthread_create(&cluster->keeper, NULL, keep_map, cluster) == 0)
 		return cluster;
 	free(cluster);

@@ -108,7 +108,6 @@ Pool *
 pool_create(const Config *config, Log *log)
 {
 	Pool *pool = calloc(1, sizeof(*pool));
-	pthread_condattr_t attributes;
 
 	if (pool == NULL)
 		return NULL;
@@ -129,12 +128,9 @@ pool_create(const Config *config, Log *log)
 										   .stopping = &pool->stopping};
 	}
 	pthread_mutex_init(&pool->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	for (int i = 0; i < POOL_CLASSES; i++)
-		pthread_cond_init(&pool->changed[i], &attributes);
-	pthread_cond_init(&pool->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
+		clock_init_condition(&pool->changed[i]);
+	clock_init_condition(&pool->wake);
 	if (pthread_create(&pool->keeper, NULL, keep_pool, pool) != 0)
 	{
 		free(pool->slots);

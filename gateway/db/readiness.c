@@ -96,7 +96,6 @@ Readiness *
 readiness_create(const Config *config, Log *log, Pool *pool)
 {
 	Readiness *readiness = calloc(1, sizeof(*readiness));
-	pthread_condattr_t attributes;
 
 	if (readiness == NULL)
 		return NULL;
@@ -108,11 +107,8 @@ readiness_create(const Config *config, Log *log, Pool *pool)
 								   .stopping = &readiness->stopping};
 	readiness->wanted = true;
 	pthread_mutex_init(&readiness->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&readiness->asked, &attributes);
-	pthread_cond_init(&readiness->checked, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&readiness->asked);
+	clock_init_condition(&readiness->checked);
 	if (pthread_create(&readiness->thread, NULL, run_checks, readiness) == 0)
 		return readiness;
 	free(readiness);

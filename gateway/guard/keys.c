@@ -94,7 +94,6 @@ Keys *
 keys_create(const Config *config, Log *log, Pool *pool)
 {
 	Keys *keys = calloc(1, sizeof(*keys));
-	pthread_condattr_t attributes;
 
 	if (keys == NULL)
 		return NULL;
@@ -102,10 +101,7 @@ keys_create(const Config *config, Log *log, Pool *pool)
 	keys->log = log;
 	keys->pool = pool;
 	pthread_mutex_init(&keys->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&keys->answered, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&keys->answered);
 	keys->entries = calloc(BUCKETS, sizeof(*keys->entries));
 	if (keys->entries != NULL)
 		return keys;

@@ -101,7 +101,6 @@ Connections *
 connections_create(const Config *config, Log *log, Metrics *metrics, long files)
 {
 	Connections *connections = calloc(1, sizeof(*connections));
-	pthread_condattr_t attributes;
 
 	if (connections == NULL)
 		return NULL;
@@ -112,10 +111,7 @@ connections_create(const Config *config, Log *log, Metrics *metrics, long files)
 	connections->head.next = &connections->head;
 	connections->head.previous = &connections->head;
 	pthread_mutex_init(&connections->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&connections->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&connections->changed);
 	connections->crowd = crowd_create(files);
 	if (connections->crowd != NULL && pthread_create(&connections->timekeeper,
 													 NULL,

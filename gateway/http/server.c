@@ -81,7 +81,6 @@ Server *
 server_start(Gateway *gateway, RequestHandler handler, Text *error)
 {
 	Server *server;
-	pthread_condattr_t attributes;
 
 	if (!raise_file_limit(gateway->config, error))
 		return NULL;
@@ -104,10 +103,7 @@ server_start(Gateway *gateway, RequestHandler handler, Text *error)
 		return NULL;
 	}
 	pthread_mutex_init(&server->mutex, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&server->calm, &attributes);
-	pthread_condattr_destroy(&attributes);
+	clock_init_condition(&server->calm);
 	if (!start_civetweb(server, error))
 	{
 		server_stop(server);
