@@ -30,7 +30,8 @@ REGRESS_OPTS = $(TEST_SERVER) --temp-instance=tmp_check_sql
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = $(TEST_SERVER) --temp-instance=tmp_check_iso
 TAP_TESTS = 1
-PROVE_TESTS = test/t/*.pl
+# Models are checked first: at the end, they would run alone for a minute.
+PROVE_TESTS = test/t/970_model.pl $(filter-out test/t/970_model.pl,$(sort $(wildcard test/t/*.pl)))
 
 # Before "make deps" there may be no server to build for: the targets that call
 # it begin without, and come back here by a make of their own.
