@@ -23,8 +23,9 @@ typedef struct Share
 	const char *value; /* its data */
 } Share;
 
-static QueryOutcome
-call_once(PoolConnection *connection, BatchItem *items, bool with_tenant);
+static QueryOutcome call_ingest_batch(PoolConnection *connection,
+									  BatchItem *items,
+									  bool with_tenant);
 static QueryOutcome
 call_for_tenants(PoolConnection *connection, BatchItem *items, int count);
 static void join_json(const BatchItem *items,
@@ -47,15 +48,17 @@ ingest_items(PoolConnection *connection, BatchItem *items, bool of_slot)
 		 item = items_end_of_tenant(item))
 		tenants++;
 	if (of_slot || (tenants > 1 && pool_is_router(connection)))
-		return call_once(connection, items, true);
+		return call_ingest_batch(connection, items, true);
 	if (tenants > 1)
 		return call_for_tenants(connection, items, tenants);
-	return call_once(connection, items, false);
+	return call_ingest_batch(connection, items, false);
 }
 
 /* The items name their tenants, or all have the same one. */
 static QueryOutcome
-call_once(PoolConnection *connection, BatchItem *items, bool with_tenant)
+call_ingest_batch(PoolConnection *connection,
+				  BatchItem *items,
+				  bool with_tenant)
 {
 	QueryOutcome outcome = {.result = NULL, .sqlstate = "53200"};
 	Text array = {0};
