@@ -20,10 +20,13 @@
 #include "varatt.h"
 #endif
 
+/* Arrays grow from this number of elements on, by doubling. */
+#define LEAST_SIZE 64
+
 static void make_room(WorkerBatch *batch, int n);
 static void *grow(void *array, int n, int size, Size element);
 static void read_event(WorkerBatch *batch, uint64 row);
-static void add_event(WorkerBatch *batch, uint64 row, int column);
+static void add_event(WorkerBatch *batch, const QueuedEvent *event);
 
 void
 worker_make_batch(WorkerBatch *batch)
@@ -44,8 +47,10 @@ worker_read_events(WorkerBatch *batch)
 static void
 make_room(WorkerBatch *batch, int n)
 {
-	int size = batch->n + n;
+	int size = Max(batch->n + n, Max(2 * batch->size, LEAST_SIZE));
 
+	if (batch->n + n <= batch->size)
+		return;
 	batch->messages =
 		grow(batch->messages, batch->n, size, sizeof(ConversationMessage));
 	batch->accepted_at =
@@ -54,6 +59,7 @@ make_room(WorkerBatch *batch, int n)
 	batch->lane = grow(batch->lane, batch->n, size, sizeof(int16));
 	batch->strict = grow(batch->strict, batch->n, size, sizeof(bool));
 	batch->blocked = grow(batch->blocked, batch->n, size, sizeof(bool));
+	batch->size = size;
 }
 
 /* New elements are zeroed. */
@@ -61,8 +67,8 @@ static void *
 grow(void *array, int n, int size, Size element)
 {
 	if (array == NULL)
-		return palloc0(Max(size, 1) * element);
-	array = repalloc(array, Max(size, 1) * element);
+		return palloc0(size * element);
+	array = repalloc(array, size * element);
 	memset((char *) array + n * element, 0, (size - n) * element);
 	return array;
 }
@@ -70,46 +76,43 @@ grow(void *array, int n, int size, Size element)
 static void
 read_event(WorkerBatch *batch, uint64 row)
 {
+	QueuedEvent event;
+	bool isnull;
+	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS - 1, &isnull);
+	Datum place = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
+
+	event.lane = DatumGetInt16(lane);
+	event.row = *(ItemPointer) DatumGetPointer(place);
 	batch->accepted_at[batch->n] =
 		event_read_message(row, &batch->messages[batch->n]);
-	add_event(batch, row, WORKER_EVENT_NCOLUMNS - 1);
+	add_event(batch, &event);
 }
 
-/* An event that is not in the log makes no message. */
 void
-worker_read_queued(WorkerBatch *batch, LogReader *log)
+worker_add_queued(WorkerBatch *batch,
+				  LogReader *log,
+				  const text *tenant_id,
+				  const QueuedEvent *event)
 {
-	bool isnull;
-	uint64 row;
-
-	make_room(batch, (int) SPI_processed);
-	for (row = 0; row < SPI_processed; row++)
-	{
-		Datum tenant_id = statement_value(row, 1, &isnull);
-		Datum id = statement_value(row, 2, &isnull);
-
-		if (log_read(log,
-					 DatumGetTextPP(tenant_id),
-					 DatumGetUUIDP(id),
-					 &batch->messages[batch->n],
-					 &batch->accepted_at[batch->n]))
-			add_event(batch, row, 3);
-	}
+	make_room(batch, 1);
+	if (log_read(log,
+				 tenant_id,
+				 &event->id,
+				 &batch->messages[batch->n],
+				 &batch->accepted_at[batch->n]))
+		add_event(batch, event);
 }
 
-/* The message was read; the columns from this one on are lane and ctid. */
+/* Its message has been read. */
 static void
-add_event(WorkerBatch *batch, uint64 row, int column)
+add_event(WorkerBatch *batch, const QueuedEvent *event)
 {
 	int i = batch->n++;
 	ConversationMessage *message = &batch->messages[i];
 	const Channel *channel;
-	bool isnull;
-	Datum lane = statement_value(row, column, &isnull);
-	Datum place = statement_value(row, column + 1, &isnull);
 
-	batch->row[i] = *(ItemPointer) DatumGetPointer(place);
-	batch->lane[i] = DatumGetInt16(lane);
+	batch->row[i] = event->row;
+	batch->lane[i] = event->lane;
 	batch->lanes |= UINT64CONST(1) << batch->lane[i];
 	channel = channels_find(VARDATA_ANY(message->channel),
 							VARSIZE_ANY_EXHDR(message->channel));

@@ -10,6 +10,7 @@
 #include "conversations/event.h"
 #include "worker/handlers.h"
 #include "worker/log.h"
+#include "worker/queue.h"
 
 /* Columns of an event: l is its row of event_log, q that of event_queue. */
 #define WORKER_EVENT_COLUMNS EVENT_COLUMNS ", q.lane, q.row"
@@ -24,6 +25,7 @@ typedef struct WorkerBatch
 	bool *strict;  /* its channel has strict_order; conversation_key is set */
 	bool *blocked; /* later events of its conversation must not be applied */
 	int n;
+	int size;		/* of the arrays */
 	uint64 lanes;	/* of its events */
 	bool has_lines; /* conversation_holds has rows: see worker/order.c */
 	WorkerHandlers *handlers;
@@ -37,11 +39,11 @@ extern void worker_make_batch(WorkerBatch *batch);
 /* Adds the events of the last result, which starts with those columns. */
 extern void worker_read_events(WorkerBatch *batch);
 
-/*
- * Adds the events of the last result, which has the columns tenant_id,
- * event_id, lane and ctid of event_queue.
- */
-extern void worker_read_queued(WorkerBatch *batch, LogReader *log);
+/* Adds an event of the queue. One that is not in the log makes no message. */
+extern void worker_add_queued(WorkerBatch *batch,
+							  LogReader *log,
+							  const text *tenant_id,
+							  const QueuedEvent *event);
 
 /* Overwrites one event by another. */
 extern void worker_move_event(WorkerBatch *batch, int from, int to);

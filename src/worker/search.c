@@ -54,24 +54,17 @@
 	" JOIN msgstore.event_log l"                                               \
 	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
 
-#define QUEUED(columns, lock)                                                  \
-	"SELECT " columns ", t.ordinal"                                            \
+#define FIND_FRESH(lock)                                                       \
+	"SELECT " WORKER_EVENT_COLUMNS ", t.ordinal"                               \
 	" FROM unnest($1, $2) WITH ORDINALITY"                                     \
 	" AS t (tenant_id, place, ordinal) CROSS JOIN LATERAL ("                   \
 	"  SELECT tenant_id, event_id, lane, ctid AS row"                          \
 	"  FROM msgstore.event_queue"                                              \
 	"  WHERE tenant_id = t.tenant_id AND event_id > t.place"                   \
 	"  AND next_attempt_at IS NULL AND ($3 >> lane) & 1 = 1"                   \
-	"  ORDER BY event_id LIMIT $4" lock ") AS q"
-
-#define FIND_FRESH(lock)                                                       \
-	QUEUED(WORKER_EVENT_COLUMNS, lock)                                         \
+	"  ORDER BY event_id LIMIT $4" lock ") AS q"                               \
 	" JOIN msgstore.event_log l"                                               \
 	" ON l.tenant_id = q.tenant_id AND l.id = q.event_id"
-
-/* The log is read by worker/log.c then. */
-#define QUEUED_COLUMNS "q.tenant_id, q.event_id, q.lane, q.row"
-#define QUEUED_NCOLUMNS 4
 
 #define RETRY_ARGUMENTS                                                        \
 	.nargs = 5,                                                                \
@@ -89,13 +82,6 @@ static Statement find_retries = {.sql = FIND_RETRIES(""),
 static Statement find_fresh = {.sql = FIND_FRESH(""),
 							   .read_only = true,
 							   FRESH_ARGUMENTS};
-
-static Statement find_queued = {
-	.sql = QUEUED(QUEUED_COLUMNS, ""),
-	.read_only = true,
-	.nargs = 4,
-	.argtypes = {TEXTARRAYOID, UUIDARRAYOID, INT8OID, INT8OID},
-	.table = "event_queue"};
 
 static Statement lock_retries = {.sql = FIND_RETRIES(" FOR UPDATE SKIP LOCKED"),
 								 RETRY_ARGUMENTS};
@@ -164,6 +150,10 @@ static int serve_once(Round *round,
 					  int quota,
 					  const WorkerSearch *search,
 					  WorkerBatch *batch);
+static int serve_by_statement(Round *round,
+							  int quota,
+							  const WorkerSearch *search,
+							  WorkerBatch *batch);
 static void
 list_round(WorkerSearch *search, Circle *circle, int most, Round *round);
 static int keep_here(text **tenants, int n);
@@ -473,9 +463,45 @@ serve_once(Round *round,
 		   const WorkerSearch *search,
 		   WorkerBatch *batch)
 {
-	Datum *columns = palloc(sizeof(Datum) * round->n * 2);
+	QueueReader queue;
 	LogReader log;
-	bool direct = !search->locks && log_open(&log);
+	int n = 0;
+	int i;
+
+	if (search->locks || !queue_open(&queue))
+		return serve_by_statement(round, quota, search, batch);
+	if (!log_open(&log))
+	{
+		queue_close(&queue);
+		return serve_by_statement(round, quota, search, batch);
+	}
+	for (i = 0; i < round->n; i++)
+	{
+		QueuedEvent event;
+		int claimed = 0;
+
+		queue_seek(&queue, round->tenants[i], &round->places[i]);
+		while (claimed < quota && queue_next(&queue, search->lanes, &event))
+		{
+			worker_add_queued(batch, &log, round->tenants[i], &event);
+			round->places[i] = event.id;
+			claimed++;
+		}
+		round->claimed[i] = claimed;
+		n += claimed;
+	}
+	log_close(&log);
+	queue_close(&queue);
+	return n;
+}
+
+static int
+serve_by_statement(Round *round,
+				   int quota,
+				   const WorkerSearch *search,
+				   WorkerBatch *batch)
+{
+	Datum *columns = palloc(sizeof(Datum) * round->n * 2);
 	Datum values[4];
 	bool isnull;
 	uint64 row;
@@ -492,30 +518,17 @@ serve_once(Round *round,
 	values[1] = statement_array(UUIDOID, columns + round->n, NULL, round->n);
 	values[2] = Int64GetDatum((int64) search->lanes);
 	values[3] = Int64GetDatum(quota);
-	statement_execute(search->locks ? &lock_fresh
-					  : direct		? &find_queued
-									: &find_fresh,
-					  values,
-					  NULL);
+	statement_execute(search->locks ? &lock_fresh : &find_fresh, values, NULL);
 	n = (int) SPI_processed;
 	for (row = 0; row < SPI_processed; row++)
 	{
-		Datum ordinal =
-			statement_value(row,
-							direct ? QUEUED_NCOLUMNS + 1 : CLAIM_PLACE,
-							&isnull);
+		Datum ordinal = statement_value(row, CLAIM_PLACE, &isnull);
 
 		i = (int) DatumGetInt64(ordinal) - 1;
 		round->places[i] = *DatumGetUUIDP(statement_value(row, 2, &isnull));
 		round->claimed[i]++;
 	}
-	if (direct)
-	{
-		worker_read_queued(batch, &log);
-		log_close(&log);
-	}
-	else
-		worker_read_events(batch);
+	worker_read_events(batch);
 	SPI_freetuptable(SPI_tuptable);
 	return n;
 }
