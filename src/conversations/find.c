@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "conversations/places.h"
 #include "conversations/touch.h"
 #include "server/statement.h"
 #include "server/tables.h"
@@ -77,7 +78,11 @@ static Statement count_inbound = {
 static int take_array(ArrayType *array, Datum **elements);
 static void lock(Touch **touches, int n, bool wait);
 static int look_up(Touch *touches, int n, Touch **doubtful);
-static bool probe(Touch *touch, IndexScanDesc scan, TupleTableSlot *slot);
+static bool probe(Touch *touch,
+				  const Places *places,
+				  IndexScanDesc scan,
+				  TupleTableSlot *slot);
+static bool search(Touch *touch, IndexScanDesc scan, TupleTableSlot *slot);
 static bool is_free(TupleTableSlot *slot);
 
 PG_FUNCTION_INFO_V1(msgstore_wait_for_adders);
@@ -216,13 +221,16 @@ look_up(Touch *touches, int n, Touch **doubtful)
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	uint64 lanes = 0;
+	Places places;
 	int ndoubtful = 0;
 	int i;
 
 	for (i = 0; i < n; i++)
-		lanes |= UINT64CONST(1)
-				 << lanes_of_conversation(touches[i].sample->tenant_id,
-										  touches[i].sample->conversation_key);
+	{
+		touches[i].hash = lanes_hash(touches[i].sample->tenant_id,
+									 touches[i].sample->conversation_key);
+		lanes |= UINT64CONST(1) << touches[i].hash % LANES;
+	}
 	lanes_use(lanes);
 	index = tables_open_index(table, "conversation_rows_key_key");
 	if (index == NULL)
@@ -234,11 +242,12 @@ look_up(Touch *touches, int n, Touch **doubtful)
 	}
 	/* After the lanes: who had a row locked before has committed. */
 	PushActiveSnapshot(GetTransactionSnapshot());
+	places_open(&places, table, GetActiveSnapshot());
 	slot = table_slot_create(table, NULL);
 	scan = index_beginscan(table, index, GetActiveSnapshot(), NULL, 2, 0, 0);
 	for (i = 0; i < n; i++)
 	{
-		if (!probe(&touches[i], scan, slot))
+		if (!probe(&touches[i], &places, scan, slot))
 			doubtful[ndoubtful++] = &touches[i];
 	}
 	index_endscan(scan);
@@ -251,10 +260,30 @@ look_up(Touch *touches, int n, Touch **doubtful)
 
 /* Returns false if the row exists but must be locked. */
 static bool
-probe(Touch *touch, IndexScanDesc scan, TupleTableSlot *slot)
+probe(Touch *touch,
+	  const Places *places,
+	  IndexScanDesc scan,
+	  TupleTableSlot *slot)
+{
+	bool isnull;
+
+	if (!places_fetch(places, touch->hash, touch->sample, slot))
+	{
+		if (!search(touch, scan, slot))
+			return true;
+		places_note(touch->hash, slot);
+	}
+	if (!is_free(slot))
+		return false;
+	touch->id = *DatumGetUUIDP(slot_getattr(slot, ROW_ID, &isnull));
+	touch->is_known = true;
+	return true;
+}
+
+static bool
+search(Touch *touch, IndexScanDesc scan, TupleTableSlot *slot)
 {
 	ScanKeyData keys[2];
-	bool isnull;
 
 	/* Both columns have the collation C, as ScanKeyInit() assumes. */
 	ScanKeyInit(&keys[0],
@@ -268,13 +297,7 @@ probe(Touch *touch, IndexScanDesc scan, TupleTableSlot *slot)
 				F_TEXTEQ,
 				PointerGetDatum(touch->sample->conversation_key));
 	index_rescan(scan, keys, 2, NULL, 0);
-	if (!index_getnext_slot(scan, ForwardScanDirection, slot))
-		return true;
-	if (!is_free(slot))
-		return false;
-	touch->id = *DatumGetUUIDP(slot_getattr(slot, ROW_ID, &isnull));
-	touch->is_known = true;
-	return true;
+	return index_getnext_slot(scan, ForwardScanDirection, slot);
 }
 
 /* Whether at most key share locks are on the row. */

@@ -13,6 +13,7 @@ typedef struct Touch
 	text *thread;
 	text *participant_a;
 	text *participant_b;
+	uint32 hash; /* of the conversation, if workers look it up */
 	pg_uuid_t id;
 	bool is_known; /* existed before */
 	bool is_created;

@@ -67,14 +67,19 @@ lanes_of_event(const text *tenant_id,
 int16
 lanes_of_conversation(const text *tenant_id, const text *conversation_key)
 {
+	return (int16) (lanes_hash(tenant_id, conversation_key) % LANES);
+}
+
+uint32
+lanes_hash(const text *tenant_id, const text *conversation_key)
+{
 	uint32 hash = hash_bytes((const unsigned char *) VARDATA_ANY(tenant_id),
 							 VARSIZE_ANY_EXHDR(tenant_id));
 
-	hash = hash_combine(
+	return hash_combine(
 		hash,
 		hash_bytes((const unsigned char *) VARDATA_ANY(conversation_key),
 				   VARSIZE_ANY_EXHDR(conversation_key)));
-	return (int16) (hash % LANES);
 }
 
 uint64

@@ -11,6 +11,9 @@
 extern int16 lanes_of_conversation(const text *tenant_id,
 								   const text *conversation_key);
 
+/* The hash of a conversation; its lane is the remainder by LANES. */
+extern uint32 lanes_hash(const text *tenant_id, const text *conversation_key);
+
 /* The lane of an event, given its channel and normalized addresses. */
 extern int16 lanes_of_event(const text *tenant_id,
 							const char *channel,

@@ -190,6 +190,52 @@ SELECT process();
 SELECT e.provider_message_id, e.status FROM public.gone g JOIN inbound_events e ON e.id = g.event_id ORDER BY 1;
 DROP TRIGGER note ON event_queue;
 
+-- A session remembers where the rows of conversations are. A row that is gone, another
+-- one in its place, or the end of the table before it is noticed.
+CREATE FUNCTION public.revisit(id text, sender text) RETURNS TABLE (processed int, sender_is_right boolean)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.put(revisit.id, jsonb_build_object('from', revisit.sender));
+    processed := msgstore.process();
+    SELECT c.participant_b = revisit.sender INTO STRICT sender_is_right
+    FROM msgstore.messages m JOIN msgstore.conversations c ON c.id = m.conversation_id
+    WHERE m.provider_message_id = revisit.id;
+    RETURN NEXT;
+END $$;
+TRUNCATE conversation_rows, messages, conversation_activity, conversation_changes;
+SELECT * FROM revisit('at-1', '+15550009');
+SELECT * FROM revisit('at-2', '+15550009');
+DELETE FROM conversation_rows;
+SELECT * FROM revisit('at-3', '+15550009');
+SELECT * FROM revisit('at-4', '+15550009');
+DELETE FROM conversation_rows;
+VACUUM (TRUNCATE false) conversation_rows;
+SELECT * FROM revisit('at-5', '+15550008');
+SELECT * FROM revisit('at-6', '+15550007');
+SELECT * FROM revisit('at-7', '+15550009');
+SELECT * FROM revisit('at-8', '+15550009');
+TRUNCATE conversation_rows;
+SELECT * FROM revisit('at-9', '+15550009');
+DROP FUNCTION public.revisit;
+
+-- The index by time finds the first and the last message of a batch, in any order.
+CREATE FUNCTION public.put_day(day int) RETURNS boolean LANGUAGE sql AS
+$$ SELECT public.put('day-' || day, jsonb_build_object('timestamp', make_timestamptz(2020, 1, day, 0, 0, 0, 'UTC'))) $$;
+TRUNCATE messages;
+SELECT put_day(3);
+SELECT process();
+SELECT brin_summarize_range('messages_timestamp_idx', 0) >= 0 AS summarized;
+SELECT count(put_day(n)) FROM unnest('{4,1,6,2,5}'::int[]) n;
+SELECT process();
+BEGIN;
+-- Leave no other way to find them.
+SET LOCAL enable_seqscan = off;
+UPDATE pg_index SET indisvalid = indexrelid = 'messages_timestamp_idx'::regclass WHERE indrelid = 'messages'::regclass;
+SELECT provider_message_id FROM messages WHERE "timestamp" = '2020-01-01 00:00Z';
+SELECT provider_message_id FROM messages WHERE "timestamp" = '2020-01-06 00:00Z';
+ROLLBACK;
+DROP FUNCTION public.put_day;
+
 DROP VIEW places;
 DROP TABLE public.gone;
 DROP FUNCTION note;
