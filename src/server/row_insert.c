@@ -30,6 +30,7 @@
 
 #include "server/row_indexes.h"
 #include "server/row_insert.h"
+#include "server/row_ranges.h"
 #include "server/search_path.h"
 #include "server/tables.h"
 
@@ -47,6 +48,7 @@ static void store(RowTarget *target,
 				  TupleTableSlot *slot,
 				  const Datum *values,
 				  const bool *nulls);
+static TupleTableSlot **make_slots(RowTarget *target, int n);
 static TupleTableSlot *make_slot(const RowTarget *target);
 static void store_short(RowTarget *target,
 						TupleTableSlot *slot,
@@ -97,9 +99,15 @@ row_target_open(RowTarget *target,
 	if (row_indexes_open(target->table, may_be_known))
 		target->path = search_path_pin();
 	target->indexes = palloc(sizeof(Relation) * target->table->ri_NumIndices);
+	target->ranges = palloc(sizeof(bool) * target->table->ri_NumIndices);
 	for (i = 0; i < target->table->ri_NumIndices; i++)
+	{
 		target->indexes[i] = target->table->ri_IndexRelationDescs[i];
+		target->ranges[i] = row_ranges_kept(target->indexes[i]);
+	}
 	target->estate->es_output_cid = GetCurrentCommandId(true);
+	target->slots = NULL;
+	target->nslots = 0;
 	target->later = NULL;
 	target->only_later = false;
 	prepare_form(target);
@@ -158,8 +166,12 @@ row_target_close(RowTarget *target)
 {
 	Relation table = target->table->ri_RelationDesc;
 
+	int i;
+
 	row_indexes_close(target->table);
 	search_path_release(target->path);
+	for (i = 0; i < target->nslots; i++)
+		ExecDropSingleTupleTableSlot(target->slots[i]);
 	ExecDropSingleTupleTableSlot(target->slot);
 	if (target->form != NULL)
 		FreeTupleDesc(target->form);
@@ -237,7 +249,7 @@ row_insert_most(RowTarget *target,
 				ItemPointerData *places)
 {
 	int nslots = Min(n, ROWS_AT_ONCE);
-	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * Max(nslots, 1));
+	TupleTableSlot **slots = make_slots(target, nslots);
 	int columns = target->slot->tts_tupleDescriptor->natts;
 	Datum *values = palloc(sizeof(Datum) * columns);
 	bool *nulls = palloc(sizeof(bool) * columns);
@@ -245,8 +257,6 @@ row_insert_most(RowTarget *target,
 	int i;
 
 	target->later = later;
-	for (i = 0; i < nslots; i++)
-		slots[i] = make_slot(target);
 	for (i = 0; i < n; i++)
 	{
 		TupleTableSlot *slot = slots[i % nslots];
@@ -264,8 +274,19 @@ row_insert_most(RowTarget *target,
 		}
 	}
 	for (i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
+		ExecClearTuple(slots[i]);
 	target->later = NULL;
+}
+
+/* Those of the last call remain. */
+static TupleTableSlot **
+make_slots(RowTarget *target, int n)
+{
+	if (target->slots == NULL)
+		target->slots = palloc(sizeof(TupleTableSlot *) * ROWS_AT_ONCE);
+	for (; target->nslots < n; target->nslots++)
+		target->slots[target->nslots] = make_slot(target);
+	return target->slots;
 }
 
 static TupleTableSlot *
@@ -347,6 +368,15 @@ insert_rows(RowTarget *target, TupleTableSlot **slots, int n)
 		ResetPerTupleExprContext(target->estate);
 		insert_index_entries(target, slots[i], NULL, NIL);
 	}
+	for (i = 0; i < target->table->ri_NumIndices; i++)
+	{
+		if (target->ranges[i])
+			row_ranges_insert(target->indexes[i],
+							  target->table->ri_IndexRelationInfo[i],
+							  table,
+							  slots,
+							  n);
+	}
 }
 
 /*
@@ -409,6 +439,7 @@ insert_index_entries(RowTarget *target,
 	{
 		if ((target->later != NULL &&
 			 (opened[i] == target->later) != target->only_later) ||
+			(target->ranges[i] && conflict == NULL) ||
 			is_not_indexed(info->ri_IndexRelationInfo[i], slot))
 			info->ri_IndexRelationDescs[i] = NULL;
 	}

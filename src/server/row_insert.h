@@ -13,10 +13,13 @@ typedef struct RowTarget
 	EState *estate;
 	TupleTableSlot *slot;
 	Relation *indexes;
-	int path; /* see search_path.h */
+	bool *ranges; /* which of them row_ranges.c takes care of */
+	int path;	  /* see search_path.h */
 	bool is_heap;
-	int least;		 /* columns that each row has */
-	TupleDesc form;	 /* of the last row formed, or NULL */
+	int least;				/* columns that each row has */
+	TupleDesc form;			/* of the last row formed, or NULL */
+	TupleTableSlot **slots; /* of the rows of row_insert_most() */
+	int nslots;
 	Relation later;	 /* index of row_insert_later(), or NULL */
 	bool only_later; /* inserts into no other index */
 } RowTarget;
