@@ -35,10 +35,7 @@
  * functions nor wake/lanes.c use.
  */
 #define GUARD_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define GUARD_LOCK_SUBID 4
-
-/* The columns of event_log_provider_message_key. */
-#define KEY_COLUMNS 4
+#define GUARD_LOCK_SUBID 8
 
 /* The transaction to wait for. */
 typedef struct Unfinished
@@ -64,6 +61,9 @@ static void wait_for(InboxGuard *guard, Unfinished *unfinished);
 void
 inbox_guard_open(InboxGuard *guard, Relation log, Relation index)
 {
+	Datum tenant_id = CStringGetTextDatum(msgstore_tenant_id);
+	int i;
+
 	guard->log = log;
 	guard->index = index;
 	InitDirtySnapshot(guard->snapshot);
@@ -72,10 +72,18 @@ inbox_guard_open(InboxGuard *guard, Relation log, Relation index)
 								  guard->index,
 								  &guard->snapshot,
 								  NULL,
-								  KEY_COLUMNS,
+								  INBOX_KEY_COLUMNS,
 								  0,
 								  0);
-	guard->tenant_id = CStringGetTextDatum(msgstore_tenant_id);
+	for (i = 0; i < INBOX_KEY_COLUMNS; i++)
+		ScanKeyEntryInitialize(&guard->keys[i],
+							   0,
+							   i + 1,
+							   BTEqualStrategyNumber,
+							   InvalidOid,
+							   guard->index->rd_indcollation[i],
+							   F_TEXTEQ,
+							   tenant_id);
 	guard->nlocks = 0;
 }
 
@@ -136,24 +144,12 @@ find_fresh(InboxGuard *guard,
 static bool
 find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished)
 {
-	Datum values[KEY_COLUMNS] = {guard->tenant_id,
-								 PointerGetDatum(item->provider_message_id),
-								 CStringGetTextDatum(item->channel),
-								 PointerGetDatum(item->identity)};
-	ScanKeyData keys[KEY_COLUMNS];
 	TransactionId xid;
-	int i;
 
-	for (i = 0; i < KEY_COLUMNS; i++)
-		ScanKeyEntryInitialize(&keys[i],
-							   0,
-							   i + 1,
-							   BTEqualStrategyNumber,
-							   InvalidOid,
-							   guard->index->rd_indcollation[i],
-							   F_TEXTEQ,
-							   values[i]);
-	index_rescan(guard->scan, keys, KEY_COLUMNS, NULL, 0);
+	guard->keys[1].sk_argument = PointerGetDatum(item->provider_message_id);
+	guard->keys[2].sk_argument = CStringGetTextDatum(item->channel);
+	guard->keys[3].sk_argument = PointerGetDatum(item->identity);
+	index_rescan(guard->scan, guard->keys, INBOX_KEY_COLUMNS, NULL, 0);
 	if (!index_getnext_slot(guard->scan, ForwardScanDirection, guard->slot))
 		return false;
 	xid = TransactionIdIsValid(guard->snapshot.xmin) ? guard->snapshot.xmin
@@ -257,7 +253,7 @@ set_tag(LOCKTAG *tag, uint32 lock)
 static void
 wait_for(InboxGuard *guard, Unfinished *unfinished)
 {
-	index_rescan(guard->scan, NULL, KEY_COLUMNS, NULL, 0);
+	index_rescan(guard->scan, NULL, INBOX_KEY_COLUMNS, NULL, 0);
 	if (unfinished->token != 0)
 		SpeculativeInsertionWait(unfinished->xid, unfinished->token);
 	else

@@ -13,6 +13,9 @@
 /* Items guarded at once; each takes an entry in the lock table. */
 #define INBOX_GUARDED_MOST 32
 
+/* The columns of event_log_provider_message_key. */
+#define INBOX_KEY_COLUMNS 4
+
 typedef struct InboxGuard
 {
 	/* the log, and a scan of its unique index */
@@ -21,7 +24,7 @@ typedef struct InboxGuard
 	SnapshotData snapshot;
 	TupleTableSlot *slot;
 	IndexScanDesc scan;
-	Datum tenant_id;
+	ScanKeyData keys[INBOX_KEY_COLUMNS]; /* of the tenant and the last item */
 
 	/* locks held */
 	uint32 locks[INBOX_GUARDED_MOST];

@@ -38,7 +38,7 @@
 #include "streams/counter.h"
 
 #define COUNTER_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define COUNTER_LOCK_SUBID 6
+#define COUNTER_LOCK_SUBID 10
 
 /* Up to so many positions are skipped one by one. */
 #define SMALL_GAP 10000
