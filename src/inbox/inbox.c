@@ -65,7 +65,7 @@ static void store(InboxItem *items, int n);
 static int keep_new(InboxItem **items, int n);
 static void store_new(InboxItem **items, int n);
 static int insert_events(InboxItem **items, int n);
-static void count_stored(const text *tenant_id, const text *channel);
+static void count_stored(const char *name, int n);
 static int find_duplicates(InboxItem **items, int n);
 static int compare_items(const void *a, const void *b);
 static void read_items(JsonbContainer *list, InboxItem *items);
@@ -272,29 +272,41 @@ store_new(InboxItem **items, int n)
 static int
 insert_events(InboxItem **items, int n)
 {
-	text *tenant_id = cstring_to_text(msgstore_tenant_id);
+	const char *channel = NULL;
+	int stored = 0;
 	int known = 0;
 	int i;
 
 	inbox_insert(items, n);
 	for (i = 0; i < n; i++)
 	{
-		if (items[i]->stored)
+		if (!items[i]->stored)
 		{
-			wake_for_event(&items[i]->id, items[i]->lane);
-			count_stored(tenant_id, cstring_to_text(items[i]->channel));
-		}
-		else
 			items[known++] = items[i];
+			continue;
+		}
+		wake_for_event(&items[i]->id, items[i]->lane);
+		if (stored > 0 && strcmp(channel, items[i]->channel) != 0)
+		{
+			count_stored(channel, stored);
+			stored = 0;
+		}
+		channel = items[i]->channel;
+		stored++;
 	}
+	if (stored > 0)
+		count_stored(channel, stored);
 	return known;
 }
 
 static void
-count_stored(const text *tenant_id, const text *channel)
+count_stored(const char *name, int n)
 {
-	stats_count_for(STATS_EVENTS_INGESTED, tenant_id, channel, 1);
-	stats_move(STATS_QUEUED, tenant_id, channel, 1);
+	const text *tenant_id = cstring_to_text(msgstore_tenant_id);
+	const text *channel = cstring_to_text(name);
+
+	stats_count_for(STATS_EVENTS_INGESTED, tenant_id, channel, n);
+	stats_move(STATS_QUEUED, tenant_id, channel, n);
 }
 
 /* Moves the items that were not found to the front; returns how many. */

@@ -24,9 +24,14 @@
 static List *redact_keys = NIL;
 static bool redact_keys_stale = true;
 
+/* Their first letters: a bit for the last five bits of each. */
+static uint32 redact_letters = 0;
+
 static void split_redact_keys(void);
+static uint32 letter_bit(char c);
 static bool is_redacted(const JsonbValue *key);
 static Size measure_string(const JsonbValue *string);
+static bool any_escaped(const char *eight);
 static Size measure_scalar(const JsonbValue *scalar);
 static Size measure_number(Numeric number);
 
@@ -146,6 +151,7 @@ split_redact_keys(void)
 		return;
 	list_free_deep(redact_keys);
 	redact_keys = NIL;
+	redact_letters = 0;
 	caller = MemoryContextSwitchTo(TopMemoryContext);
 	while (*at != '\0')
 	{
@@ -159,6 +165,7 @@ split_redact_keys(void)
 			for (c = key; *c != '\0'; c++)
 				*c = pg_ascii_tolower((unsigned char) *c);
 			redact_keys = lappend(redact_keys, key);
+			redact_letters |= letter_bit(key[0]);
 		}
 		at += length + strspn(at + length, ", ");
 	}
@@ -166,11 +173,21 @@ split_redact_keys(void)
 	redact_keys_stale = false;
 }
 
+/* The same for a letter in upper and lower case. */
+static uint32
+letter_bit(char c)
+{
+	return (uint32) 1 << (c & 31);
+}
+
 static bool
 is_redacted(const JsonbValue *key)
 {
 	ListCell *cell;
 
+	if (key->val.string.len == 0 ||
+		(redact_letters & letter_bit(key->val.string.val[0])) == 0)
+		return false;
 	foreach (cell, redact_keys)
 	{
 		const char *word = lfirst(cell);
@@ -199,13 +216,36 @@ measure_string(const JsonbValue *string)
 
 	for (i = 0; i < string->val.string.len; i++)
 	{
-		if (s[i] == '"' || s[i] == '\\' ||
-			(s[i] >= '\b' && s[i] <= '\r' && s[i] != '\v'))
+		if (i + 8 <= string->val.string.len &&
+			!any_escaped(string->val.string.val + i))
+			i += 7;
+		else if (s[i] == '"' || s[i] == '\\' ||
+				 (s[i] >= '\b' && s[i] <= '\r' && s[i] != '\v'))
 			bytes += 1;
 		else if (s[i] < ' ')
 			bytes += 5;
 	}
 	return bytes;
+}
+
+/*
+ * Whether one of eight bytes is a quote, a backslash or a control character. A
+ * byte that is less than n borrows from its highest bit when n is subtracted.
+ */
+static bool
+any_escaped(const char *eight)
+{
+	const uint64 ones = PG_UINT64_MAX / 255;
+	uint64 bytes;
+	uint64 quote;
+	uint64 backslash;
+
+	memcpy(&bytes, eight, sizeof(bytes));
+	quote = bytes ^ ones * '"';
+	backslash = bytes ^ ones * '\\';
+	return ((((bytes - ones * ' ') & ~bytes) | ((quote - ones) & ~quote) |
+			 ((backslash - ones) & ~backslash)) &
+			(ones << 7)) != 0;
 }
 
 static Size

@@ -56,6 +56,7 @@ static void claim_in_lanes(int most,
 static ErrorData *try_apply(WorkerBatch *batch, int first, int n);
 static void record(const WorkerBatch *batch, int first, int n);
 static void set_lock_timeout(const char *value);
+static int count_alike(const ConversationMessage *messages, int n);
 static int apply_each(WorkerBatch *batch,
 					  const ConversationMessage *culprit,
 					  ErrorData *error);
@@ -217,6 +218,7 @@ worker_apply(WorkerBatch *batch, int first, int n, bool wait)
 	ConversationMessage *messages = batch->messages + first;
 	Datum values[2];
 	int created;
+	int alike;
 	int i;
 
 	if (n == 0)
@@ -234,14 +236,33 @@ worker_apply(WorkerBatch *batch, int first, int n, bool wait)
 	stats_count(STATS_CONVERSATIONS_CREATED, created);
 	stats_count(STATS_CONVERSATIONS_REUSED, n - created);
 	for (i = 0; i < n; i++)
-	{
-		const text *tenant_id = messages[i].tenant_id;
-		const text *channel = messages[i].channel;
-
-		stats_count_for(STATS_WORKER_PROCESSED, tenant_id, channel, 1);
-		stats_move(STATS_QUEUED, tenant_id, channel, -1);
 		stats_count_latency(batch->accepted_at[first + i]);
+	for (i = 0; i < n; i += alike)
+	{
+		alike = count_alike(messages + i, n - i);
+		stats_count_for(STATS_WORKER_PROCESSED,
+						messages[i].tenant_id,
+						messages[i].channel,
+						alike);
+		stats_move(STATS_QUEUED,
+				   messages[i].tenant_id,
+				   messages[i].channel,
+				   -alike);
 	}
+}
+
+/* The number of messages of the first one's tenant and channel, up to another.
+ */
+static int
+count_alike(const ConversationMessage *messages, int n)
+{
+	int alike = 1;
+
+	while (alike < n &&
+		   address_compare(messages[alike].channel, messages->channel) == 0 &&
+		   address_compare(messages[alike].tenant_id, messages->tenant_id) == 0)
+		alike++;
+	return alike;
 }
 
 /*
