@@ -22,31 +22,13 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION msgstore._parts(
-    value text,
-    mark text,
-    size int,
-    first_position int)
-    RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT string_agg(msgstore._quote_term(mark || substr(value, n, size)) || ':'
-                      || first_position + n, ' ')
-    FROM generate_series(1, greatest(length(value) - size + 1, 1)) n
-$$;
-
 CREATE FUNCTION msgstore._part_terms(value text) RETURNS tsvector
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'msgstore_part_terms';
 
 CREATE FUNCTION msgstore._address_terms(a text, b text) RETURNS tsvector
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT (msgstore._parts(lower(left(a, 255)), E'\x02', 3, 0) || ' '
-            || msgstore._parts(lower(left(b, 255)), E'\x02', 3, 300))::tsvector
-$$;
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_address_terms';
 
 CREATE FUNCTION msgstore._search_configuration(tenant_id text, channel text)
     RETURNS text
@@ -80,7 +62,6 @@ CREATE FUNCTION msgstore._terms_of(
 REVOKE ALL ON FUNCTION msgstore._quote_term(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._address_terms(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._unspaced_runs(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION msgstore._parts(text, text, int, int) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._part_terms(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._search_configuration(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._terms_of(text, text, uuid, text, text, text, text) FROM PUBLIC;
@@ -91,8 +72,6 @@ COMMENT ON FUNCTION msgstore._address_terms(text, text) IS
     'Returns the terms for parts of the addresses of a conversation';
 COMMENT ON FUNCTION msgstore._unspaced_runs(text) IS
     'Returns the runs of characters of scripts that are written without spaces';
-COMMENT ON FUNCTION msgstore._parts(text, text, int, int) IS
-    'Returns the parts of this size as lexemes with consecutive positions, in the format of tsvector';
 COMMENT ON FUNCTION msgstore._part_terms(text) IS
     'Returns the terms for parts of numbers and of scripts without spaces';
 COMMENT ON FUNCTION msgstore._search_configuration(text, text) IS

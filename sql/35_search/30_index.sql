@@ -60,7 +60,9 @@ CREATE FUNCTION msgstore._index_batch(most int) RETURNS int
     SET search_path = pg_catalog, pg_temp
     -- A word of more than two kilobytes is noticed, and left out.
     SET client_min_messages = warning
-    -- A batch reads by index whatever the statistics say.
+    -- A batch reads by index whatever the statistics say. What it must not find is a
+    -- subquery for each row: for NOT EXISTS, the planner read all entries of the tenant
+    -- in each batch as long as it took them to be few.
     SET enable_seqscan = off
     SET enable_bitmapscan = off
     SET enable_hashjoin = off
@@ -93,9 +95,8 @@ BEGIN
         SELECT m.* FROM msgstore.messages m
         WHERE m.tenant_id = taken.tenant_id
             AND m.conversation_id = c.conversation_id
-            AND NOT EXISTS (
-                SELECT FROM msgstore.search_entries e
-                WHERE e.tenant_id = m.tenant_id AND e.message_id = m.id)
+            AND (SELECT e.message_id FROM msgstore.search_entries e
+                 WHERE e.tenant_id = m.tenant_id AND e.message_id = m.id) IS NULL
         ORDER BY m."timestamp" DESC, m.id DESC
         LIMIT c.n) m
     ORDER BY m.tenant_id, m.id;
@@ -107,9 +108,8 @@ BEGIN
         SELECT * FROM msgstore.conversation_rows c
         WHERE c.tenant_id = taken.tenant_id AND c.id = t.id
         LIMIT 1) c
-    WHERE NOT EXISTS (
-        SELECT FROM msgstore.search_addresses a
-        WHERE a.tenant_id = c.tenant_id AND a.conversation_id = c.id);
+    WHERE (SELECT a.conversation_id FROM msgstore.search_addresses a
+           WHERE a.tenant_id = c.tenant_id AND a.conversation_id = c.id) IS NULL;
     RETURN indexed;
 END
 $$;

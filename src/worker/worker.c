@@ -91,7 +91,8 @@ typedef struct Task
 	TimestampTz next;
 } Task;
 
-/* Microseconds spent on events since the last turn of the search. */
+/* Microseconds spent on events, and on merging what they have changed, since
+ * the last turn of the search. */
 static int64 busy_us = 0;
 
 static long search_task(void);
@@ -124,7 +125,7 @@ static bool is_wanted(void);
 static long run_turn(bool *more);
 static void begin_turn(void);
 static void end_turn(void);
-static TimestampTz run_tasks(TimestampTz now);
+static TimestampTz run_tasks(TimestampTz now, bool events_wait);
 static TimestampTz due_time(const Task *task);
 static void run_task(Task *task);
 static bool work(TimestampTz due, TimestampTz *next, bool *share_changed);
@@ -345,7 +346,7 @@ run_turn(bool *more)
 	if (share_changed)
 		wake_all_workers(MyDatabaseId);
 	if (runs_tasks)
-		next = Min(next, run_tasks(due));
+		next = Min(next, run_tasks(due, *more));
 	stats_worker_state(paused ? STATS_WORKER_PAUSED : STATS_WORKER_IDLE);
 	if (next == DT_NOEND)
 		return -1;
@@ -386,7 +387,7 @@ end_turn(void)
 
 /* Runs the tasks that are due. Returns when the next one is. */
 static TimestampTz
-run_tasks(TimestampTz now)
+run_tasks(TimestampTz now, bool events_wait)
 {
 	TimestampTz next = DT_NOEND;
 	Size i;
@@ -398,8 +399,10 @@ run_tasks(TimestampTz now)
 		if (tasks_changed || due_time(task) <= now)
 		{
 			run_task(task);
-			/* A merge tells what is to be indexed. */
-			if (task->run == merge_turn)
+			/* A merge tells what is to be indexed. While events wait, it does
+			 * not end a pause of the search. */
+			if (task->run == merge_turn &&
+				(!events_wait || task[1].next == DT_NOEND))
 				task[1].next = Min(task[1].next, now);
 		}
 		next = Min(next, due_time(task));
@@ -430,6 +433,7 @@ due_time(const Task *task)
 static void
 run_task(Task *task)
 {
+	TimestampTz start = GetCurrentTimestamp();
 	long pause;
 
 	stats_worker_state(task->run == projections_turn ? STATS_WORKER_PROJECTING
@@ -437,6 +441,8 @@ run_task(Task *task)
 	begin_turn();
 	pause = task->run();
 	end_turn();
+	if (task->run == merge_turn)
+		busy_us += GetCurrentTimestamp() - start;
 	task->next =
 		pause < 0 ? DT_NOEND
 				  : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);

@@ -84,7 +84,6 @@ msgstore._read_labels(text,jsonb) => msgstore._read_labels('f', '["a"]')::text |
 msgstore._show_conversation(msgstore.conversation_rows,integer,integer,timestamp with time zone,msgstore.conversation_states,text,integer) => msgstore._show_conversation(NULL, b.n, 0, NULL, NULL, NULL, NULL)
 msgstore._quote_term(text) => msgstore._quote_term(b.t)
 msgstore._unspaced_runs(text) => (SELECT count(*) FROM msgstore._unspaced_runs(b.t))
-msgstore._parts(text,text,integer,integer) => msgstore._parts(b.t, 'x', 2, 0)
 msgstore._part_terms(text) => msgstore._part_terms(b.t || ' 12345')
 msgstore._address_terms(text,text) => msgstore._address_terms(b.t, 'x')
 msgstore._search_configuration(text,text) => msgstore._search_configuration(b.t, 'sms')
