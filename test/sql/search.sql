@@ -34,6 +34,22 @@ SELECT index_messages();
 SELECT waiting, indexed_until = now() AS fresh FROM search_status();
 SELECT metrics() ->> 'search_lag_us' AS lag;
 SELECT index_messages(), (search_messages('invoice') #>> '{meta,indexed_until}')::timestamptz = now() AS fresh;
+-- A batch looks up the entries of its messages, not all of the tenant, also while the
+-- planner takes these to be few.
+ANALYZE search_entries, search_addresses;
+BEGIN;
+INSERT INTO conversation_rows (tenant_id, channel, participant_a, participant_b, key)
+SELECT 'many', 'sms', a, b, 'sms:' || a || '<->' || b FROM (SELECT '+1555' AS a, '+1556' || n AS b FROM generate_series(1000, 1999) n) p;
+INSERT INTO messages (tenant_id, conversation_id, "timestamp", direction, channel, conversation_key, "from", "to", body)
+SELECT c.tenant_id, c.id, now(), 'outbound', 'sms', c.key, c.participant_a, c.participant_b, 'many' FROM conversation_rows c WHERE c.tenant_id = 'many';
+SELECT FROM _ask_for_entries((SELECT array_agg(tenant_id) FROM conversation_rows WHERE tenant_id = 'many'),
+    (SELECT array_agg(id) FROM conversation_rows WHERE tenant_id = 'many'), array_fill(1::bigint, ARRAY[1000])) \g /dev/null
+SELECT sum(_index_batch(100)) > 500 AS indexed FROM generate_series(1, 8);
+SELECT pg_stat_get_xact_tuples_returned('search_entries_pkey'::regclass) < 100 AS entries,
+    pg_stat_get_xact_tuples_returned('search_addresses_pkey'::regclass) < 100 AS addresses;
+ROLLBACK;
+-- The parts of addresses.
+SELECT _address_terms('+15', E'O''B\\\u00e9'), _address_terms('', repeat('a', 300)) = _address_terms('', repeat('A', 256));
 -- Words, phrases, alternatives, exclusions, prefixes; any case.
 SELECT find('INVOICE');
 SELECT find('invoice paid');
