@@ -11,6 +11,7 @@
 #include "access/brin.h"
 #include "access/brin_internal.h"
 #include "access/genam.h"
+#include "access/transam.h"
 #include "catalog/pg_am.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -29,10 +30,16 @@ static void insert_entry(Relation index,
 						 Relation table,
 						 TupleTableSlot *row);
 
+/*
+ * Only an entry of the first row of a page can ask for a summary of the range
+ * before. Built-in orders are those of the types.
+ */
 bool
 row_ranges_kept(Relation index)
 {
 	return index->rd_rel->relam == BRIN_AM_OID &&
+		   !BrinGetAutoSummarize(index) &&
+		   index->rd_opfamily[0] < FirstNormalObjectId &&
 		   IndexRelationGetNumberOfAttributes(index) == 1 &&
 		   index->rd_index->indkey.values[0] > 0 &&
 		   RelationGetIndexPredicate(index) == NIL &&
