@@ -19,18 +19,28 @@ DRAW = event.DRAW + f'\\set tenant random(1, {TENANTS})\n'
 SET_TENANT = "SELECT set_config('msgstore.tenant_id', 'tenant-' || :tenant, true)"
 # Until each session of the router has called each slot often enough to have its plans.
 WARM_UP = 3
-TURNS = 4
+TURNS = 12
+TURN = SECONDS / 4
 
 
 class Routed:
-    """Calls for many tenants: in the slots of a router, or directly in one database."""
+    """Calls for many tenants: in the slots of a router, or directly in one database.
 
-    def __init__(self, server, slots):
+    A session of the router has one session in each slot, so that more slots have more
+    sessions, on the same two cores. To tell what is due to these, a router can have
+    several sessions in a slot: its map names the same database several times."""
+
+    def __init__(self, server, slots, sessions=1):
         self.server = server
         self.slots = slots
+        self.sessions = sessions
         self.name = f'router, {slots} slot{"s" * (slots > 1)}' if slots else 'direct'
         self.database_name = f'bench_router{slots}'
         self.names = [f'bench_slot{slots}_{n}' for n in range(slots)]
+        if sessions > 1:
+            self.name += f', as many sessions as {sessions} slots'
+            self.database_name += 's'
+            self.names = [f'{name}s' for name in self.names]
 
     @contextlib.contextmanager
     def running(self):
@@ -54,15 +64,18 @@ class Routed:
                 admin.sql(f'DROP DATABASE {name} WITH (FORCE)')
 
     def route(self):
-        options = ', '.join(f"p{n} 'dbname={name} host={self.server.work} port=5432 user=postgres'"
-                            for n, name in enumerate(self.names))
-        for n, name in enumerate(self.names):
-            self.run_in(name, f'SELECT msgstore.set_slot({n}, {self.slots})')
+        map_of_slots = self.names * self.sessions
+        # By their names, PL/Proxy takes the connections for different ones.
+        options = ', '.join(f"p{n} 'dbname={name} host={self.server.work} port=5432 user=postgres "
+                            f"application_name=slot{n}'" for n, name in enumerate(map_of_slots))
+        if self.sessions == 1:
+            for n, name in enumerate(self.names):
+                self.run_in(name, f'SELECT msgstore.set_slot({n}, {self.slots})')
         for statement in (
                 'CREATE EXTENSION msgstore_router CASCADE',
                 f"CREATE SERVER msgstore FOREIGN DATA WRAPPER plproxy OPTIONS (modular_mapping '1', {options})",
                 'CREATE USER MAPPING FOR PUBLIC SERVER msgstore',
-                f'SELECT msgstore.set_slots({self.slots})',
+                f'SELECT msgstore.set_slots({len(map_of_slots)})',
                 # As in the other databases of the benchmark.
                 "SELECT msgstore.grant_access('msgstore_gateway', level) FROM unnest('{ingest,read}'::text[]) level",
                 'GRANT SET ON PARAMETER msgstore.tenant_id, msgstore.owner TO msgstore_gateway'):
@@ -139,7 +152,7 @@ class Load:
         self.turns = []
         start = Moment(server)
         self.pgbench = subprocess.Popen(
-            [server.program('pgbench'), '-n', '-M', 'simple', '-c', str(sessions), '-j', '2', '-T', str(seconds),
+            [server.program('pgbench'), '-n', '-M', 'simple', '-c', str(sessions), '-j', '2', '-T', str(round(seconds)),
              '-l', '--log-prefix', self.logs / 'log', '-f', script],
             env=side.database.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         time.sleep(WARM_UP)
@@ -149,7 +162,7 @@ class Load:
     def take_turn(self):
         self.pgbench.send_signal(signal.SIGCONT)
         start = Moment(self.server)
-        time.sleep(SECONDS / TURNS)
+        time.sleep(TURN)
         self.turns.append((start, Moment(self.server)))
         self.pgbench.send_signal(signal.SIGSTOP)
 
@@ -179,9 +192,9 @@ def calls(sides, statement, size=1):
     loads = []
     try:
         for n, side in enumerate(sides):
-            loads.append(Load(side, statement, WARM_UP * (len(sides) - n) + SECONDS * len(sides) + 5))
-        for _ in range(TURNS):
-            for load in loads:
+            loads.append(Load(side, statement, WARM_UP * (len(sides) - n) + TURN * TURNS * len(sides) + 10))
+        for turn in range(TURNS):
+            for load in loads if turn % 2 else reversed(loads):
                 load.take_turn()
         return {load.name: load.samples(size) for load in loads}
     finally:
@@ -223,6 +236,7 @@ def without_autovacuum(server):
 
 def measure(report, server):
     sides = [Routed(server, slots) for slots in (0, *SLOTS)]
+    as_many_sessions = Routed(server, 1, max(SLOTS))
     items = json.dumps([{'channel': 'sms', 'payload': t} for t in event.TEMPLATES])
     rows = {
         ('list_conversations, 4 sessions', 'calls/s'): ('SELECT msgstore.list_conversations()', 1),
@@ -239,12 +253,12 @@ def measure(report, server):
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_autovacuum(server))
-        for side in sides:
+        for side in [*sides, as_many_sessions]:
             stack.enter_context(side.running())
         server.admin.sql('CHECKPOINT')
         for (row, unit), (statement, size) in rows.items():
             with announced(f'router: {row}'):
-                report.add(f'router: {row}', unit, calls(sides, statement, size), base='direct')
+                report.add(f'router: {row}', unit, calls([*sides, as_many_sessions], statement, size), base='direct')
         for (row, unit), run in requests.items():
             runs = {side.name: lambda side=side: run(side) for side in sides}
             runs.update({f'{side.name}, --direct-slots': lambda side=side: run(side, 'true')
