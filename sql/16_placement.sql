@@ -115,12 +115,8 @@ $$;
 
 -- The router has the same function.
 CREATE FUNCTION msgstore.default_slot(tenant text, slots int) RETURNS int
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT ((('x' || encode(substr(sha256(convert_to(tenant, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
-             & 9223372036854775807) % slots)::int
-    $$;
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'msgstore_default_slot';
 
 REVOKE ALL ON FUNCTION msgstore._invalidate_placement() FROM PUBLIC;
 REVOKE ALL ON FUNCTION msgstore._check_tenant_here(text) FROM PUBLIC;

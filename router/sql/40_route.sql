@@ -24,6 +24,7 @@ DECLARE
     inner_name text := name;
     inner_arguments text := arguments;
     inner_result text := result;
+    entered CONSTANT text := 'msgstore._enter($2, $3, $4)';
 BEGIN
     -- The catalog takes the arguments apart. A function without a comment is new.
     EXECUTE format('CREATE FUNCTION msgstore.%I(%s) RETURNS %s LANGUAGE plpgsql AS ''BEGIN END''',
@@ -39,14 +40,15 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT coalesce(string_agg(', ' || format_type(u.type, NULL), '' ORDER BY u.n), '') AS types,
             coalesce(string_agg(', $' || u.n, '' ORDER BY u.n), '') AS given,
-            coalesce(string_agg('$' || u.n + 4 || '::' || format_type(u.type, NULL), ', ' ORDER BY u.n), '') AS remote,
+            coalesce(string_agg('$' || u.n + 4, ', ' ORDER BY u.n), '') AS remote,
             coalesce(min(format('coalesce($%s, msgstore._tenant_scope())', u.n))
                          FILTER (WHERE p.proargnames[u.n] = 'tenant'),
                      'msgstore._tenant_scope()') AS tenant
         FROM unnest(p.proargtypes) WITH ORDINALITY AS u (type, n)) i
     CROSS JOIN LATERAL (
         SELECT count(*) AS outputs,
-            string_agg(format('(r.f).%I', u.name), ', ' ORDER BY u.n) AS columns,
+            string_agg(format('r.%I', u.name), ', ' ORDER BY u.n) AS columns,
+            string_agg(format('(r.f).%I', u.name), ', ' ORDER BY u.n) AS fields,
             string_agg(format(', OUT %I %s', u.name, u.type), '' ORDER BY u.n) AS definitions,
             string_agg(format('%I', u.name), ',' ORDER BY u.n) AS names
         FROM (
@@ -61,26 +63,32 @@ BEGIN
         AND obj_description(p.oid, 'pg_proc') IS NULL;
     signature := format('msgstore.%I(%s)', name, substr(f.types, 3));
 
-    -- The subqueries keep the order: _enter() comes before the function, and has an
-    -- effect for this statement only, which is a transaction.
+    -- PL/Proxy prepares nothing: the slot parses and plans each call, which costs more
+    -- than ingest(). So the statement is as simple as it can be, with a function in FROM
+    -- rather than its fields, and without a subquery. _enter() comes before the function,
+    -- because an argument and WHERE do, and it has an effect for this statement only,
+    -- which is a transaction. PL/Proxy adds the types of the arguments.
     EXECUTE format($$
         CREATE FUNCTION msgstore.%1$I(int, text, text, text%2$s%3$s) RETURNS %4$s
         LANGUAGE plproxy VOLATILE PARALLEL UNSAFE
         AS $at$
         CLUSTER 'msgstore';
         RUN ON $1;
-        SELECT %5$s FROM (
-            SELECT msgstore.%6$I(%7$s) AS f
-            FROM (SELECT msgstore._enter($2, $3, $4) OFFSET 0) s OFFSET 0) r;
+        %5$s;
         $at$;
         REVOKE ALL ON FUNCTION msgstore.%1$I(int, text, text, text%2$s) FROM PUBLIC;
-        COMMENT ON FUNCTION msgstore.%1$I(int, text, text, text%2$s) IS %8$L$$,
+        COMMENT ON FUNCTION msgstore.%1$I(int, text, text, text%2$s) IS %6$L$$,
         '_at_' || name, f.types,
         CASE WHEN f.prorettype = 'record'::regtype THEN f.definitions END,
         CASE WHEN f.proretset THEN 'SETOF ' ELSE '' END
             || CASE WHEN f.void THEN 'text' ELSE format_type(f.prorettype, NULL) END,
-        CASE WHEN f.void THEN 'r.f::text' WHEN f.outputs > 1 OR f.composite THEN f.columns ELSE 'r.f' END,
-        name, f.remote,
+        format(CASE
+            WHEN f.outputs < 2 AND NOT f.composite THEN 'SELECT msgstore.%1$I(%2$s)%3$s WHERE %4$s'
+            WHEN f.types = '' THEN
+                'SELECT %6$s FROM (SELECT msgstore.%1$I() AS f WHERE %4$s OFFSET 0) r'
+            ELSE 'SELECT %5$s FROM msgstore.%1$I(%7$s) r' END,
+            name, f.remote, CASE WHEN f.void THEN '::text' ELSE '' END, entered, f.columns, f.fields,
+            regexp_replace(f.remote, '^\$5', format('CASE WHEN %s THEN $5 END', entered))),
         format('Calls %s() on a slot (1), for a tenant (2), an owner (3) and a caller (4)', name));
 
     -- This one is in router/sql.

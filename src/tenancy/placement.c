@@ -113,6 +113,7 @@ PG_FUNCTION_INFO_V1(msgstore_check_scope_here);
 PG_FUNCTION_INFO_V1(msgstore_check_all_here);
 PG_FUNCTION_INFO_V1(msgstore_is_elsewhere);
 PG_FUNCTION_INFO_V1(msgstore_check_slot_here);
+PG_FUNCTION_INFO_V1(msgstore_default_slot);
 
 /* The trigger function that invalidates the cache of every backend. */
 Datum
@@ -192,6 +193,20 @@ msgstore_check_slot_here(PG_FUNCTION_ARGS)
 	if (tenant != NULL && judge(tenant, &slot) == TENANT_FOREIGN)
 		refuse_foreign(tenant, slot);
 	PG_RETURN_VOID();
+}
+
+/* In C, because a router computes the slot of each call. */
+Datum
+msgstore_default_slot(PG_FUNCTION_ARGS)
+{
+	int slots = PG_GETARG_INT32(1);
+
+	if (slots < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_MS_BAD_REQUEST),
+				 errmsg("invalid number of slots: %d", slots),
+				 errdetail("The number of slots must be at least 1.")));
+	PG_RETURN_INT32(default_slot(text_to_cstring(PG_GETARG_TEXT_PP(0)), slots));
 }
 
 void
@@ -474,7 +489,6 @@ find_placed(const char *tenant)
 				   compare_placed);
 }
 
-/* As msgstore.default_slot(). */
 static int
 default_slot(const char *tenant, int slots)
 {

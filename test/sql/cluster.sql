@@ -24,6 +24,7 @@ SELECT msgstore.default_slot('acme', 16) AS acme, msgstore.default_slot('', 16) 
 SELECT bool_and(n BETWEEN 600 AND 1400) AS even
 FROM (SELECT count(*) AS n FROM generate_series(1, 16000) t
       GROUP BY msgstore.default_slot('tenant-' || t, 16)) s;
+SELECT msgstore.default_slot('acme', 0);
 
 -- Invalid slots and maps.
 SELECT msgstore.set_slot(4, 4);
