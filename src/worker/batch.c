@@ -76,13 +76,12 @@ grow(void *array, int n, int size, Size element)
 static void
 read_event(WorkerBatch *batch, uint64 row)
 {
-	QueuedEvent event;
 	bool isnull;
 	Datum lane = statement_value(row, WORKER_EVENT_NCOLUMNS - 1, &isnull);
 	Datum place = statement_value(row, WORKER_EVENT_NCOLUMNS, &isnull);
+	QueuedEvent event = {.lane = DatumGetInt16(lane),
+						 .row = *(ItemPointer) DatumGetPointer(place)};
 
-	event.lane = DatumGetInt16(lane);
-	event.row = *(ItemPointer) DatumGetPointer(place);
 	batch->accepted_at[batch->n] =
 		event_read_message(row, &batch->messages[batch->n]);
 	add_event(batch, &event);
