@@ -25,7 +25,7 @@ CREATE TABLE msgstore.event_log (
 -- A purge leaves dead rows at the rate of ingest. By default vacuum would wait
 -- until a fifth of the log is dead, and then take minutes: see bench/rows/purge.py.
 ALTER TABLE msgstore.event_log SET (
-    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_limit = 2000);
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000);
 
 CREATE TABLE msgstore.event_queue (
     tenant_id text COLLATE "C" NOT NULL,
