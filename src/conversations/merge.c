@@ -20,11 +20,11 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/lock.h"
 #include "utils/rel.h"
 
 #include "conversations/merge.h"
 #include "live/live.h"
+#include "server/locks.h"
 #include "server/statement.h"
 #include "server/tables.h"
 #include "wake/changes.h"
@@ -42,10 +42,6 @@
 /* Pause before it tries again while a session holds the changes: milliseconds.
  */
 #define HELD_PAUSE 1000
-
-/* An advisory lock: see wake/lanes.c. */
-#define CHANGES_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define CHANGES_LOCK_SUBID 5
 
 static Statement merge_changes = {.sql = "SELECT msgstore._merge_changes($1)",
 								  .nargs = 1,
@@ -80,13 +76,8 @@ msgstore_share_changes(PG_FUNCTION_ARGS)
 static bool
 lock_changes(LOCKMODE mode, bool wait)
 {
-	LOCKTAG tag;
+	LOCKTAG tag = locks_tag(LOCK_CHANGES, 0);
 
-	SET_LOCKTAG_ADVISORY(tag,
-						 MyDatabaseId,
-						 CHANGES_LOCK_CLASS,
-						 0,
-						 CHANGES_LOCK_SUBID);
 	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 

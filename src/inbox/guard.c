@@ -17,9 +17,7 @@
 
 #include "access/tableam.h"
 #include "common/hashfn.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -27,15 +25,9 @@
 
 #include "inbox/guard.h"
 #include "inbox/identity.h"
+#include "server/locks.h"
 #include "server/settings.h"
 #include "server/versions.h"
-
-/*
- * Advisory locks, also in pg_locks, with a subid that neither the server's
- * functions nor wake/lanes.c use.
- */
-#define GUARD_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define GUARD_LOCK_SUBID 8
 
 /* The transaction to wait for. */
 typedef struct Unfinished
@@ -55,7 +47,6 @@ find_row(InboxGuard *guard, const InboxItem *item, Unfinished *unfinished);
 static void lock_keys(InboxGuard *guard, InboxItem **items, int n);
 static uint32 hash_key(const InboxItem *item);
 static int compare_locks(const void *a, const void *b);
-static void set_tag(LOCKTAG *tag, uint32 lock);
 static void wait_for(InboxGuard *guard, Unfinished *unfinished);
 
 void
@@ -191,7 +182,7 @@ lock_keys(InboxGuard *guard, InboxItem **items, int n)
 		if (kept > 0 && guard->locks[kept - 1] == guard->locks[i])
 			continue;
 		guard->locks[kept++] = guard->locks[i];
-		set_tag(&tag, guard->locks[i]);
+		tag = locks_tag(LOCK_GUARD, guard->locks[i]);
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	}
 	guard->nlocks = kept;
@@ -205,7 +196,7 @@ inbox_guard_release(InboxGuard *guard)
 
 	for (i = 0; i < guard->nlocks; i++)
 	{
-		set_tag(&tag, guard->locks[i]);
+		tag = locks_tag(LOCK_GUARD, guard->locks[i]);
 		(void) LockRelease(&tag, ExclusiveLock, false);
 	}
 	guard->nlocks = 0;
@@ -237,16 +228,6 @@ compare_locks(const void *a, const void *b)
 	uint32 right = *(const uint32 *) b;
 
 	return (left > right) - (left < right);
-}
-
-static void
-set_tag(LOCKTAG *tag, uint32 lock)
-{
-	SET_LOCKTAG_ADVISORY(*tag,
-						 MyDatabaseId,
-						 GUARD_LOCK_CLASS,
-						 lock,
-						 GUARD_LOCK_SUBID);
 }
 
 /* The rescan unpins the index page; a row was found, so the scan has keys. */

@@ -16,12 +16,11 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "search/search.h"
+#include "server/locks.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "wake/changes.h"
@@ -41,10 +40,6 @@
  * milliseconds. */
 #define HELD_PAUSE 1000
 
-/* An advisory lock: see wake/lanes.c. */
-#define SEARCH_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define SEARCH_LOCK_SUBID 6
-
 static Statement index_batch = {
 	.sql = "SELECT msgstore._index_batch($1), msgstore._search_is_late()",
 	.nargs = 1,
@@ -60,13 +55,8 @@ Datum
 msgstore_hold_search(PG_FUNCTION_ARGS)
 {
 	bool wait = PG_GETARG_BOOL(0);
-	LOCKTAG tag;
+	LOCKTAG tag = locks_tag(LOCK_SEARCH, 0);
 
-	SET_LOCKTAG_ADVISORY(tag,
-						 MyDatabaseId,
-						 SEARCH_LOCK_CLASS,
-						 0,
-						 SEARCH_LOCK_SUBID);
 	PG_RETURN_BOOL(LockAcquire(&tag, ExclusiveLock, false, !wait) !=
 				   LOCKACQUIRE_NOT_AVAIL);
 }

@@ -20,9 +20,7 @@
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "executor/tuptable.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -31,14 +29,12 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "server/locks.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "server/tables.h"
 #include "server/versions.h"
 #include "streams/counter.h"
-
-#define COUNTER_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define COUNTER_LOCK_SUBID 10
 
 /* Up to so many positions are skipped one by one. */
 #define SMALL_GAP 10000
@@ -191,14 +187,9 @@ pass_log(uint64 tenant)
 static void
 skip_to(int64 position)
 {
+	LOCKTAG tag = locks_tag(LOCK_COUNTER, 0);
 	int64 value;
-	LOCKTAG tag;
 
-	SET_LOCKTAG_ADVISORY(tag,
-						 MyDatabaseId,
-						 COUNTER_LOCK_CLASS,
-						 0,
-						 COUNTER_LOCK_SUBID);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	value = counter_last_value();
 	if (position > value)

@@ -17,21 +17,17 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "lib/qunique.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 
 #include "server/errors.h"
+#include "server/locks.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "streams/streams.h"
 
 #define MAX_TAGS 50
 #define MAX_TAG_BYTES 255
-
-#define TAG_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define TAG_LOCK_SUBID 7
 
 /*
  * Tags whose hash is the same share a lock, which bounds the locks of a
@@ -133,13 +129,8 @@ streams_lock_tags(ArrayType *const *shared, int n, ArrayType *alone)
 	nlocks = qunique(locks, nlocks, sizeof(TagLock), compare_numbers);
 	for (i = 0; i < nlocks; i++)
 	{
-		LOCKTAG tag;
+		LOCKTAG tag = locks_tag(LOCK_TAG, locks[i].number);
 
-		SET_LOCKTAG_ADVISORY(tag,
-							 MyDatabaseId,
-							 TAG_LOCK_CLASS,
-							 locks[i].number,
-							 TAG_LOCK_SUBID);
 		(void) LockAcquire(&tag, locks[i].mode, false, false);
 	}
 	pfree(locks);

@@ -16,7 +16,6 @@
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -25,11 +24,8 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "server/locks.h"
 #include "server/statement.h"
-
-/* An advisory lock: see wake/lanes.c. */
-#define FENCE_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define FENCE_LOCK_SUBID 9
 
 static Statement prepared_transactions = {
 	.sql = "SELECT p.transaction FROM pg_catalog.pg_prepared_xacts p"
@@ -51,16 +47,11 @@ msgstore_wait_for_writers(PG_FUNCTION_ARGS)
 	int nest_level = NewGUCNestLevel();
 	VirtualTransactionId *open;
 	TransactionId *prepared;
-	LOCKTAG mark;
+	LOCKTAG mark = locks_tag(LOCK_FENCE, 0);
 	int nopen;
 	int nprepared;
 	int i;
 
-	SET_LOCKTAG_ADVISORY(mark,
-						 MyDatabaseId,
-						 FENCE_LOCK_CLASS,
-						 0,
-						 FENCE_LOCK_SUBID);
 	(void) LockAcquire(&mark, ShareLock, false, false);
 	wait_for_invalidations(until);
 	open = GetCurrentVirtualXIDs(InvalidTransactionId,

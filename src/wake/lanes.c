@@ -10,15 +10,14 @@
 
 #include "common/hashfn.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "port/pg_bitutils.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 
 #include "address/address.h"
 #include "channels/channels.h"
+#include "server/locks.h"
 #include "wake/lanes.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -26,15 +25,10 @@
 
 /*
  * Lanes are advisory locks, so that the server detects deadlocks and prepared
- * transactions keep them. pg_locks shows them with this classid, and with an
- * objsubid that the SQL functions for advisory locks do not use. The use of a
- * lane's conversations is a lock of its own: see conversations/find.c.
+ * transactions keep them. The use of a lane's conversations is a lock of its
+ * own: see conversations/find.c.
  */
-#define LANE_LOCK_CLASS 0x6d736773 /* "msgs" */
-#define LANE_LOCK_SUBID 3
-#define LANE_USE_SUBID 4
-
-static int remove_lane(uint64 *lanes, int subid, LOCKTAG *tag);
+static int remove_lane(uint64 *lanes, LockKind kind, LOCKTAG *tag);
 
 PG_FUNCTION_INFO_V1(msgstore_lane);
 
@@ -89,7 +83,7 @@ lanes_take(uint64 lanes)
 	LOCKTAG tag;
 	int lane;
 
-	while ((lane = remove_lane(&lanes, LANE_LOCK_SUBID, &tag)) >= 0)
+	while ((lane = remove_lane(&lanes, LOCK_LANE, &tag)) >= 0)
 	{
 		if (LockAcquire(&tag, ExclusiveLock, false, true) !=
 			LOCKACQUIRE_NOT_AVAIL)
@@ -104,7 +98,7 @@ lanes_wait_for(uint64 lanes)
 {
 	LOCKTAG tag;
 
-	while (remove_lane(&lanes, LANE_LOCK_SUBID, &tag) >= 0)
+	while (remove_lane(&lanes, LOCK_LANE, &tag) >= 0)
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
@@ -113,7 +107,7 @@ lanes_give(uint64 lanes)
 {
 	LOCKTAG tag;
 
-	while (remove_lane(&lanes, LANE_LOCK_SUBID, &tag) >= 0)
+	while (remove_lane(&lanes, LOCK_LANE, &tag) >= 0)
 		(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
@@ -122,7 +116,7 @@ lanes_use(uint64 lanes)
 {
 	LOCKTAG tag;
 
-	while (remove_lane(&lanes, LANE_USE_SUBID, &tag) >= 0)
+	while (remove_lane(&lanes, LOCK_LANE_USE, &tag) >= 0)
 		(void) LockAcquire(&tag, ShareLock, false, false);
 }
 
@@ -133,7 +127,7 @@ lanes_wait_for_use(uint64 lanes)
 	List *tags = NIL;
 	LOCKTAG tag;
 
-	while (remove_lane(&lanes, LANE_USE_SUBID, &tag) >= 0)
+	while (remove_lane(&lanes, LOCK_LANE_USE, &tag) >= 0)
 	{
 		LOCKTAG *copy = palloc(sizeof(LOCKTAG));
 
@@ -145,7 +139,7 @@ lanes_wait_for_use(uint64 lanes)
 
 /* Returns the lowest lane, with the tag of its lock; -1 if there is none. */
 static int
-remove_lane(uint64 *lanes, int subid, LOCKTAG *tag)
+remove_lane(uint64 *lanes, LockKind kind, LOCKTAG *tag)
 {
 	int lane;
 
@@ -153,6 +147,6 @@ remove_lane(uint64 *lanes, int subid, LOCKTAG *tag)
 		return -1;
 	lane = pg_rightmost_one_pos64(*lanes);
 	*lanes &= *lanes - 1;
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LANE_LOCK_CLASS, lane, subid);
+	*tag = locks_tag(kind, lane);
 	return lane;
 }
