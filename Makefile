@@ -64,7 +64,9 @@ clean: clean-gateway
 endif
 gateway install-gateway uninstall-gateway clean-gateway:
 	@$(MAKE) --no-print-directory -C $(tree)/gateway $(patsubst gateway,,$(subst -gateway,,$@)) PG_CONFIG='$(PG_CONFIG)' $(if $(bindir),bindir='$(bindir)')
-# The extension msgstore_router, for clusters.
+# The extension msgstore_router, for clusters. A release freezes its script.
+router/msgstore_router--%.sql:
+	@$(MAKE) --no-print-directory -B -C $(tree)/router $(@F) PG_CONFIG='$(PG_CONFIG)'
 router install-router uninstall-router clean-router:
 	@$(MAKE) --no-print-directory -C $(tree)/router $(or $(patsubst router,,$(subst -router,,$@)),all) PG_CONFIG='$(PG_CONFIG)' VPATH=
 $(OBJS): $(addprefix $(tree)/,$(call files,src/*/*.h))

@@ -7,6 +7,7 @@ use warnings FATAL => 'all';
 use File::Basename qw(basename);
 use FindBin;
 use lib "$FindBin::Bin/..";
+use MsgstoreCluster qw(has_plproxy);
 use MsgstoreGateway;
 use MsgstoreInstallation;
 use MsgstoreServer qw(new_server);
@@ -113,6 +114,8 @@ if ($released)
 {
 	succeeds($clone, "make -s -B msgstore--$version.sql && cmp msgstore--$version.sql $frozen",
 		"the SQL of $version is as it was released");
+	my $router = "msgstore_router--$version.sql";
+	succeeds("$clone/router", "make -s -B $router && cmp $router sql/$router", 'and that of the router');
 	# The tag is not in the copy.
 	succeeds($clone, "git tag v$meta->{version}");
 	$version = begin_next();
@@ -123,6 +126,8 @@ my $said = succeeds($clone, 'make -s release');
 like($said, qr/^Released $version\.\d+/, 'it says so');
 is(slurp_file("$clone/sql/msgstore--$version.sql"),
 	slurp_file("$clone/msgstore--$version.sql"), 'its SQL is frozen');
+is(slurp_file("$clone/router/sql/msgstore_router--$version.sql"),
+	slurp_file("$clone/router/msgstore_router--$version.sql"), 'and that of the router');
 like(slurp_file("$clone/CHANGELOG.md"), qr/^## $version, \d{4}-\d\d-\d\d$/m, 'CHANGELOG.md is dated');
 is(decode(slurp_file("$clone/META.json"))->{release_status}, 'stable', 'META.json says that it is stable');
 is(succeeds($clone, 'git status --porcelain'), '', 'all is committed');
@@ -143,10 +148,16 @@ REVOKE ALL ON FUNCTION msgstore.colours() FROM PUBLIC;
 INSERT INTO msgstore.channels (name, address_kind) VALUES ('ink', 'opaque');
 SELECT msgstore._note_objects();
 SQL
-my @scripts = glob "$clone/sql/msgstore--*.sql";
+my $change_of_router = <<'SQL';
+CREATE FUNCTION msgstore.colours() RETURNS int LANGUAGE sql RETURN 1;
+COMMENT ON FUNCTION msgstore.colours() IS 'Number of colours';
+SQL
+my @scripts = glob "$clone/sql/msgstore--*.sql $clone/router/sql/msgstore_router--*.sql";
 append_to_file("$clone/sql/99_change.sql", $change);
 append_to_file("$clone/sql/msgstore--$version--$next.sql", $change);
-succeeds($clone, "make -s msgstore--$next.sql");
+append_to_file("$clone/router/sql/$_", $change_of_router)
+  for '99_change.sql', "msgstore_router--$version--$next.sql";
+succeeds($clone, "make -s msgstore--$next.sql router/msgstore_router--$next.sql");
 # A fresh install of a version that forgot its upgrade script.
 append_to_file("$clone/sql/99_change.sql", <<'SQL');
 COMMENT ON FUNCTION msgstore.colours() IS 'Changed';
@@ -157,9 +168,10 @@ succeeds($clone, "mv msgstore--$next.sql '$scratch' && make -s msgstore--$next.s
 
 my $install = copy_installation(
 	replace => [
-		"$clone/msgstore.control",
+		"$clone/msgstore.control", "$clone/router/msgstore_router.control",
 		place_in("$scratch/installed", 'pkglibdir') . '/msgstore.so',
 		"$scratch/msgstore--$next.sql", "$scratch/msgstore--$next.forgot.sql",
+		"$clone/router/msgstore_router--$next.sql",
 		@scripts ]);
 my $node = new_server('released', 'msgstore.workers = 0', install_path => $install);
 $node->start;
@@ -215,6 +227,21 @@ sub differences
 		(map { "+ $_" } grep { !$in_one{$_} } sort keys %in_other));
 }
 
+# The same of the router, whose functions call those of another database.
+sub objects_of_router
+{
+	my ($database) = @_;
+	return $node->safe_psql($database, <<'SQL');
+SELECT format('%s: %s %s %s', oid::regprocedure, proacl, md5(pg_get_functiondef(oid)), obj_description(oid, 'pg_proc'))
+FROM pg_proc WHERE pronamespace = 'msgstore'::regnamespace AND prokind <> 'a'
+UNION ALL
+SELECT format('%s.%s: %s %s %s', attrelid::regclass, attname, atttypid::regtype, relacl, col_description(attrelid, attnum))
+FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+WHERE relnamespace = 'msgstore'::regnamespace AND relkind IN ('r', 'v', 'c') AND attnum > 0 AND NOT attisdropped
+ORDER BY 1
+SQL
+}
+
 # Numbers of versions, not text.
 my ($oldest) = sort {
 	my ($x, $y) = map { [ split /\./ ] } $a, $b;
@@ -235,6 +262,17 @@ is($node->safe_psql('upgraded', 'SELECT msgstore.version()'), $meta->{version}, 
 is($node->safe_psql('upgraded', 'SELECT count(*) FROM msgstore.check()'), '0', 'check() finds nothing');
 is(scalar(() = differences('upgraded', 'forgot')), 5,
 	'a comment, a privilege or a row that an upgrade forgot is found');
+
+SKIP:
+{
+	skip 'PL/Proxy is not installed', 2 unless has_plproxy();
+	$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(fresh_router upgraded_router);
+	$node->safe_psql('fresh_router', 'CREATE EXTENSION msgstore_router CASCADE');
+	$node->safe_psql('upgraded_router', "CREATE EXTENSION msgstore_router VERSION '$oldest' CASCADE");
+	isnt(objects_of_router('upgraded_router'), objects_of_router('fresh_router'), "the router of $oldest is not that of $next");
+	$node->safe_psql('upgraded_router', 'ALTER EXTENSION msgstore_router UPDATE');
+	is(objects_of_router('upgraded_router'), objects_of_router('fresh_router'), 'upgraded, it has the same objects');
+}
 
 $node->stop;
 done_testing();
