@@ -19,7 +19,7 @@ DRAW = event.DRAW + f'\\set tenant random(1, {TENANTS})\n'
 SET_TENANT = "SELECT set_config('msgstore.tenant_id', 'tenant-' || :tenant, true)"
 # Until each session of the router has called each slot often enough to have its plans.
 WARM_UP = 3
-TURNS = 12
+TURNS = 8
 TURN = SECONDS / 4
 
 

@@ -23,7 +23,7 @@ HALVES = 100000
 # Searches, and the milliseconds after which a side has no more of them.
 SEARCHES = 200
 LONGEST = 2000
-# Events that are indexed while others are ingested.
+# Events that are indexed, in the second row while others are ingested.
 INDEXED = EVENTS // 2
 
 # A word for each number. The letters of frequent ones do not look alike.
@@ -100,7 +100,7 @@ def cost_of_indexing(report, own):
             finally:
                 stop()
 
-    for row, load in ((f'drain, {EVENTS:,} events, while messages are indexed', lambda: own.drain(EVENTS, 1)),
+    for row, load in ((f'drain, {INDEXED:,} events, while messages are indexed', lambda: own.drain(INDEXED, 1)),
                       ('ingest, 4 sessions, while messages are processed and indexed', ingest)):
         with announced(row):
             report.add(row, 'events/s', in_turn({
