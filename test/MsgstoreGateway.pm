@@ -232,8 +232,10 @@ sub read_answer
 			}
 		}
 		my $left = $end - time;
-		return undef if $left <= 0 || !$select->can_read($left);
-		my $got = sysread $socket, my $part, 65536;
+		return undef if $left <= 0;
+		my ($got, $part);
+		$got = sysread $socket, $part, 65536 if $select->can_read($left);
+		next if !defined $got && $!{EINTR};
 		return undef if !$got;
 		$data .= $part;
 	}

@@ -16,7 +16,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_server add_database eventually stays settled worker_pids
   set_workers wait_for_workers wait_for_processed wait_for_restart violations
-  count_of log_of);
+  count_of log_of answer_of);
 
 # How long stays() watches.
 use constant WATCHED_SECONDS => 2;
@@ -268,11 +268,19 @@ sub wait_for_restart
 	return ok(
 		eventually(
 			sub {
-				my ($status, $seen) = $node->psql('postgres',
-					"SELECT count(*) FROM pg_stat_activity WHERE pid = $pid");
-				return $status == 0 && $seen eq '0';
+				return (answer_of($node, 'postgres',
+						"SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") // '') eq '0';
 			}),
 		$name);
+}
+
+# Returns the result of a query, undef if there is none. A server that starts or stops
+# can end psql before it has read the query, and IPC::Run dies of that.
+sub answer_of
+{
+	my ($node, $database, $query) = @_;
+	my ($status, $result) = eval { $node->psql($database, $query) };
+	return defined $status && $status == 0 ? $result : undef;
 }
 
 # Returns the first violations of the invariants, an empty string if none.

@@ -123,7 +123,7 @@ my $pid = eventually(
 	});
 kill 'KILL', $pid;
 $finish->();
-eventually(sub { ($node->psql('store', 'SELECT 1'))[0] == 0 });
+eventually(sub { answer_of($node, 'store', 'SELECT 1') });
 is(kept(), 0, 'empty after a crash');
 is(sql(q{SELECT save('new')}), 'new', 'and usable');
 is(sql(q{SET msgstore.response_store = durable; SELECT count(*) FROM msgstore.responses}), 101, 'the table kept its rows');

@@ -72,7 +72,7 @@ sub interrupt
 	my $worker;
 	ok(eventually(sub { $worker = sql($waiting) }), "$what: an event is being applied");
 	$code->($worker);
-	ok(eventually(sub { ($node->psql('store', "$waiting AND pid <> $worker"))[1] }, 60),
+	ok(eventually(sub { answer_of($node, 'store', "$waiting AND pid <> $worker") }, 60),
 		'it is applied again');
 	is(sql("SELECT attempt_count, coalesce(error_code, '') FROM msgstore.inbound_events
 			WHERE provider_message_id = '$name'"),

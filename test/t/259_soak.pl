@@ -378,17 +378,15 @@ my %kills = (
 		return @children ? kill('KILL', $children[ rand @children ]) : 0;
 	},
 	'a session' => sub {
-		my ($status) = $node->psql('postgres',
+		return defined answer_of($node, 'postgres',
 			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			WHERE pid <> pg_backend_pid() AND datname = 'postgres'
 			ORDER BY random() LIMIT 1");
-		return $status == 0;
 	},
 	'a worker' => sub {
-		my ($status) = $node->psql('postgres',
+		return defined answer_of($node, 'postgres',
 			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			WHERE backend_type = 'msgstore worker' ORDER BY random() LIMIT 1");
-		return $status == 0;
 	},
 	'the server' => sub {
 		my @pids = server_pids();
@@ -416,13 +414,13 @@ while (%started)
 	delete $started{$pid};
 }
 is("@failed", '', 'the clients ran to the end');
-ok($node->poll_query_until('postgres', 'SELECT true'), 'the server answers');
+ok(eventually(sub { answer_of($node, 'postgres', 'SELECT 1') }), 'the server answers');
 ok(eventually(sub { $gateway->get('/readyz')->{status} == 200 }), 'so does the gateway');
 # A backlog drains slowly while its events fail and crash the server. From now on
 # only those fail that always did; an event may still crash it before that.
 ok( eventually(
 		sub {
-			my ($status) = $node->psql('postgres', <<'SQL');
+			return defined answer_of($node, 'postgres', <<'SQL');
 CREATE OR REPLACE FUNCTION take_effect(message msgstore.messages) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -433,7 +431,6 @@ BEGIN
 END
 $$
 SQL
-			return $status == 0;
 		}),
 	'handlers recover');
 # A long time under load leaves a backlog that takes its time, but shrinks.
@@ -441,9 +438,7 @@ my $shrunk = time;
 my $least;
 ok( eventually(
 		sub {
-			my ($status, $queued) =
-			  $node->psql('postgres', 'SELECT count(*) FROM msgstore.event_queue');
-			return 0 unless $status == 0;
+			my $queued = answer_of($node, 'postgres', 'SELECT count(*) FROM msgstore.event_queue') // return 0;
 			$shrunk = time, $least = $queued if !defined $least || $queued < $least;
 			return $queued == 0 || time - $shrunk > 120;
 		}, 24 * 60 * 60) && $least == 0,

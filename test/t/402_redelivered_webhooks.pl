@@ -225,7 +225,7 @@ while (1)
 	next if $next >= $kills || $count < ($next + 1) * @queue / ($kills + 1);
 	my ($what, $code) = @{ $kill[ $next++ % @kill ] };
 	$code->();
-	ok($node->poll_query_until('postgres', 'SELECT true'), "the server answers after the end of $what");
+	ok(eventually(sub { answer_of($node, 'postgres', 'SELECT 1') }), "the server answers after the end of $what");
 	$killed{$what}++;
 }
 my $seconds = time - $start;

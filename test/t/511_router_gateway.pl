@@ -266,7 +266,11 @@ for my $n (1 .. 3)
 is($gateway->post('/api/webhooks/sms', inbound_sms('running'), with_key('acme'))->{status},
 	202, 'those of another slot do not wait behind it');
 kill 'CONT', -$relay;
-is($gateway->read_answer($_)->{status}, 202, 'it is stored when the slot goes on') for @waiting;
+for my $socket (@waiting)
+{
+	my $answer = $gateway->read_answer($socket);
+	is($answer->{status}, 202, 'it is stored when the slot goes on') or diag $gateway->log_text;
+}
 $gateway->stop;
 
 # A call that got no answer in time is given up, by the router, too; and then the slot does
