@@ -141,7 +141,7 @@ class Server:
     def worker_cpu_seconds(self):
         """Returns the CPU time of the workers that are running."""
         workers = self.admin.rows("SELECT pid FROM pg_stat_activity WHERE backend_type = 'msgstore worker'")
-        ticks = sum(int(field) for row in workers for field in fields_of(pathlib.Path('/proc', row[0]))[11:13])
+        ticks = sum(int(field) for pid in workers for field in fields_of(pathlib.Path('/proc', pid))[11:13])
         return ticks / os.sysconf('SC_CLK_TCK')
 
 

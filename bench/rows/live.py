@@ -65,7 +65,7 @@ def followed(gateway, listeners):
         own.fill(database, CONVERSATIONS * 10, PEER)
         own.drained(database, CONVERSATIONS * 10, 1)
         numbers = database.rows('SELECT number FROM msgstore.conversation_rows ORDER BY number')
-        with followers([row[0] for row in numbers][:listeners]) as told:
+        with followers(numbers[:listeners]) as told:
             yield database, told
 
 

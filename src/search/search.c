@@ -28,9 +28,15 @@
 /* Messages indexed in one turn, which take some milliseconds. */
 #define TURN_MESSAGES 125
 
-/* A pause is so many times as long as the turn before it: one time while the
- * worker has nothing else to do, and so many times more if it has no rest. */
+/*
+ * A pause is as long as the turn before it while the worker has nothing else to
+ * do, and so many times longer for the share of its time that events take. The
+ * sessions that store the events one by one take ten times as much, so if that
+ * share is more than a little, the machine may have no rest, and the pause
+ * grows with its square, too.
+ */
 #define BUSY_PAUSES 64
+#define BUSY_SQUARE_PAUSES 640
 
 /* The same while a message has waited for longer than ten minutes: see
  * _search_is_late(). */
@@ -111,5 +117,8 @@ search_turn(int64 busy_us)
 static long
 pause_after(int64 turn, double busy, bool late)
 {
-	return turn * (1 + busy * (late ? LATE_PAUSES : BUSY_PAUSES)) / 1000;
+	double pauses = late ? busy * LATE_PAUSES
+						 : busy * (BUSY_PAUSES + busy * BUSY_SQUARE_PAUSES);
+
+	return turn * (1 + pauses) / 1000;
 }
