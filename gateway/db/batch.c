@@ -399,7 +399,10 @@ static void
 store_items(Batch *batch, BatchItem *items)
 {
 	const char *why;
-	PoolConnection *connection = pool_borrow(batch->pool, POOL_INGEST, 0, &why);
+	PoolConnection *connection = pool_borrow_for_slot(batch->pool,
+													  POOL_INGEST,
+													  batch->slot.number,
+													  &why);
 
 	if (connection == NULL)
 	{

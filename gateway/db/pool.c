@@ -43,6 +43,9 @@ typedef enum SlotState
 	SLOT_LENT
 } SlotState;
 
+/* Of the cluster. */
+#define NO_SLOT (-1)
+
 const char *const pool_class_names[POOL_CLASSES] =
 	{"ingest", "service", "read", "send", "responses", "streams"};
 
@@ -60,6 +63,7 @@ struct PoolConnection
 	Pool *pool;
 	SlotState state;
 	PoolClass class; /* that it is lent for */
+	int called;		 /* the cluster's slot that it has called, or NO_SLOT */
 	bool broken;	 /* lost, in an unknown state, or too large */
 	int64_t opened_us;
 	int64_t used_us;
@@ -87,15 +91,23 @@ struct Pool
 static void reserve(Pool *pool);
 static bool cannot_lend(const Pool *pool);
 static bool may_lend(const Pool *pool, PoolClass class);
-static PoolConnection *
-take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why);
+static PoolConnection *borrow(Pool *pool,
+							  PoolClass class,
+							  int calls,
+							  long max_wait_ms,
+							  const char **why);
+static PoolConnection *take_slot(Pool *pool,
+								 PoolClass class,
+								 int calls,
+								 int64_t deadline,
+								 const char **why);
 static void give_back(Pool *pool, PoolClass class);
 static void wake_waiters(Pool *pool);
 static void wake_all(Pool *pool);
 static void judge(PoolConnection *connection, const QueryOutcome *outcome);
 static PoolConnection *find_slot(Pool *pool, SlotState state);
 static long count_open(const Pool *pool);
-static PoolConnection *find_newest_idle(Pool *pool);
+static PoolConnection *find_idle(Pool *pool, int calls);
 static bool open_slot(Pool *pool, PoolConnection *slot);
 static void close_slot(Pool *pool, PoolConnection *slot);
 static bool is_alive(PoolConnection *slot);
@@ -143,23 +155,45 @@ pool_create(const Config *config, Log *log)
 PoolConnection *
 pool_borrow(Pool *pool, PoolClass class, long max_wait_ms, const char **why)
 {
+	return borrow(pool, class, NO_SLOT, max_wait_ms, why);
+}
+
+PoolConnection *
+pool_borrow_for_slot(Pool *pool, PoolClass class, int slot, const char **why)
+{
+	return borrow(pool, class, slot, 0, why);
+}
+
+static PoolConnection *
+borrow(Pool *pool,
+	   PoolClass class,
+	   int calls,
+	   long max_wait_ms,
+	   const char **why)
+{
 	int64_t wait_us = max_wait_ms > 0
 						  ? (int64_t) max_wait_ms * 1000
 						  : pool->config->pool_acquire_timeout * SECOND_US;
 	PoolConnection *slot;
 
 	pthread_mutex_lock(&pool->mutex);
-	slot = take_slot(pool, class, clock_us() + wait_us, why);
+	slot = take_slot(pool, class, calls, clock_us() + wait_us, why);
 	pthread_mutex_unlock(&pool->mutex);
-	if (slot != NULL)
-		slot->session.lock_timeout =
-			class == POOL_SEND ? SEND_LOCK_TIMEOUT : NULL;
+	if (slot == NULL)
+		return NULL;
+	slot->session.lock_timeout = class == POOL_SEND ? SEND_LOCK_TIMEOUT : NULL;
+	if (calls != NO_SLOT)
+		slot->called = calls;
 	return slot;
 }
 
 /* The caller holds the mutex, which is released while this waits. */
 static PoolConnection *
-take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why)
+take_slot(Pool *pool,
+		  PoolClass class,
+		  int calls,
+		  int64_t deadline,
+		  const char **why)
 {
 	PoolClassCounts *counts = &pool->counts.classes[class];
 	struct timespec until = clock_timespec(deadline);
@@ -176,7 +210,7 @@ take_slot(Pool *pool, PoolClass class, int64_t deadline, const char **why)
 			*why = "gateway is stopping";
 		if (cannot_lend(pool))
 			break;
-		slot = may ? find_newest_idle(pool) : NULL;
+		slot = may ? find_idle(pool, calls) : NULL;
 		if (slot != NULL)
 		{
 			slot->state = SLOT_LENT;
@@ -509,21 +543,28 @@ count_open(const Pool *pool)
 	return open;
 }
 
-/* The most recently used one, so that surplus ones time out. */
+/*
+ * The most recently used one, so that surplus ones time out, of those that have
+ * called that slot, if there are any: a session of the router connects to each
+ * slot that it calls, and both ends keep what they have learned.
+ */
 static PoolConnection *
-find_newest_idle(Pool *pool)
+find_idle(Pool *pool, int calls)
 {
-	PoolConnection *newest = NULL;
+	PoolConnection *best = NULL;
 
 	for (long i = 0; i < pool->config->pool_max; i++)
 	{
 		PoolConnection *slot = &pool->slots[i];
 
-		if (slot->state == SLOT_IDLE &&
-			(newest == NULL || slot->used_us > newest->used_us))
-			newest = slot;
+		if (slot->state != SLOT_IDLE)
+			continue;
+		if (best == NULL || ((slot->called == calls) == (best->called == calls)
+								 ? slot->used_us > best->used_us
+								 : slot->called == calls))
+			best = slot;
 	}
-	return newest;
+	return best;
 }
 
 /* Opens a connection in an empty slot; releases the mutex meanwhile. */
@@ -552,6 +593,7 @@ open_slot(Pool *pool, PoolConnection *slot)
 	}
 	pool->router = slot->session.router;
 	slot->broken = false;
+	slot->called = NO_SLOT;
 	slot->opened_us = slot->used_us = clock_us();
 	slot->state = SLOT_LENT;
 	pool->counts.connects++;

@@ -64,6 +64,10 @@ Pool *pool_create(const Config *config, Log *log);
 PoolConnection *
 pool_borrow(Pool *pool, PoolClass class, long max_wait_ms, const char **why);
 
+/* The same for a call of that slot through a router. */
+PoolConnection *
+pool_borrow_for_slot(Pool *pool, PoolClass class, int slot, const char **why);
+
 /* Takes it back; closes it unless it is as good as new. */
 void pool_return(Pool *pool, PoolConnection *connection);
 
