@@ -36,7 +36,7 @@
  * grows with its square, too.
  */
 #define BUSY_PAUSES 64
-#define BUSY_SQUARE_PAUSES 640
+#define BUSY_SQUARE_PAUSES 2560
 
 /* The same while a message has waited for longer than ten minutes: see
  * _search_is_late(). */
