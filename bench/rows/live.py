@@ -75,10 +75,25 @@ def wait_until_told(told, events, listeners):
 
 
 class Told:
-    """What the client that follows everything has been told."""
+    """What the client that follows everything has been told. Like a browser, it connects
+    again when the gateway has dropped it, and continues after the last change it got."""
 
     def __init__(self):
         self.changes = 0
+        self.last_id = ''
+        self.rest = b''
+
+    def read(self, data):
+        lines = (self.rest + data).split(b'\n')
+        self.rest = lines.pop()
+        for line in lines:
+            self.changes += line.count(b'"kind"')
+            if line.startswith(b'id: '):
+                self.last_id = line[4:].decode()
+
+    def connect_again(self):
+        self.rest = b''
+        return connect('', self.last_id)
 
 
 @contextlib.contextmanager
@@ -107,9 +122,10 @@ def connected(queries):
     return sockets
 
 
-def connect(query):
+def connect(query, after=''):
     each = socket.create_connection(('127.0.0.1', http.PORT), 30)
-    each.sendall(f'GET /api/events{query} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n'.encode())
+    each.sendall((f'GET /api/events{query} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n'
+                  + f'Last-Event-ID: {after}\r\n' * bool(after) + '\r\n').encode())
     return each
 
 
@@ -131,9 +147,23 @@ def read(sockets, told, ended):
     everything = sockets[-1].fileno() if sockets else None
     while not ended.is_set():
         for file, _ in poll.poll(0.1):
-            data = by_file[file].recv(1 << 20)
-            if not data:
-                poll.unregister(file)
-            elif file == everything:
-                told.changes += data.count(b'"kind"')
+            data = received(by_file[file])
+            if file == everything:
+                told.read(data)
+            if data:
+                continue
+            poll.unregister(file)
+            if file == everything:
+                sockets[-1].close()
+                sockets[-1] = told.connect_again()
+                everything = sockets[-1].fileno()
+                by_file[everything] = sockets[-1]
+                poll.register(everything, select.EPOLLIN)
     poll.close()
+
+
+def received(each):
+    try:
+        return each.recv(1 << 20)
+    except ConnectionError:
+        return b''
