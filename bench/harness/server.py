@@ -186,6 +186,27 @@ class Database:
             raise Failed(run.stderr.strip()[-500:])
         return float(rate[1]), int(done[1])
 
+    def pgbench_in_turns(self, script, sessions, turns, seconds):
+        """Runs the script, and yields at the end of each turn its transactions per
+        second, so that the caller can change what it compares: a load that goes on is
+        disturbed less by the machine than loads one after the other."""
+        path = self.server.work / 'script.sql'
+        path.write_text(script)
+        with subprocess.Popen(
+                [self.server.program('pgbench'), '-n', '-M', 'prepared', '-c', str(sessions),
+                 '-j', str(min(sessions, 2)), '-T', str(turns * seconds + 1), '-P', str(seconds), '-f', path],
+                env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+            done = 0
+            lines = []
+            for line in run.stderr:
+                lines.append(line)
+                rate = re.match(r'progress: [0-9.]+ s, ([0-9.]+) tps', line)
+                if rate and done < turns:
+                    done += 1
+                    yield float(rate[1])
+        if run.returncode or done < turns:
+            raise Failed(''.join(lines).strip()[-500:])
+
 
 def wait_until(seconds, what, ready, pause=0.02):
     deadline = time.monotonic() + seconds

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 
-from harness.measure import EVENTS, SECONDS, announced, in_turn, percentile
+from harness.measure import EVENTS, ROUNDS, SECONDS, announced, in_turn, percentile
 from harness.server import Database
 from peers import event
 
@@ -25,6 +25,9 @@ SEARCHES = 200
 LONGEST = 2000
 # Events that are indexed, in the second row while others are ingested.
 INDEXED = EVENTS // 2
+# Seconds of a turn of ingest, in which the worker merges twice.
+BESIDE = 10 * SECONDS
+WITHOUT, WITH = 'not indexed', 'indexed'
 
 # A word for each number. The letters of frequent ones do not look alike.
 WORD = "translate(to_hex(({0})::int * 7919 % 65536), '0123456789', 'ghijklmnop')"
@@ -81,31 +84,54 @@ def measure(report, own):
 
 def cost_of_indexing(report, own):
     """Measures the worker, and ingest beside it, with and without the index."""
-    def with_index(switch, load):
-        own.server.set('msgstore.search', switch)
-        own.server.reload()
+    row = f'drain, {INDEXED:,} events, while messages are indexed'
+    with announced(row):
+        report.add(row, 'events/s', in_turn({
+            WITHOUT: lambda: drained(own, 'off'), WITH: lambda: drained(own, 'on')}), base=WITHOUT)
+    row = 'ingest, 4 sessions, while messages are processed and indexed'
+    with announced(row):
+        report.add(row, 'events/s', ingested(own), base=WITHOUT)
+
+
+def switch(server, index):
+    server.set('msgstore.search', index)
+    server.reload()
+
+
+def drained(own, index):
+    switch(own.server, index)
+    try:
+        return own.drain(INDEXED, 1)
+    finally:
+        switch(own.server, 'on')
+
+
+def ingested(own):
+    """Measures both sides in one load that goes on, in the order A B B A: loads one after
+    the other differed by more than the index can cost. There are always messages that
+    are not indexed yet."""
+    server = own.server
+    samples = {WITHOUT: [], WITH: []}
+    sides = [WITHOUT, WITH, WITH, WITHOUT] * max(ROUNDS // 2, 1)
+    with own.fresh() as database:
+        own.fill(database, INDEXED)
+        stop = own.work(database, 1, 'ingest')
         try:
-            return load()
+            own.wait_for(database, 0, INDEXED)
+            load = database.pgbench_in_turns(f'{event.DRAW}{own.single(event.one())};\n', 4, len(sides), BESIDE)
+            for side in sides:
+                switch(server, 'on' if side == WITH else 'off')
+                wal, cpu = server.wal_bytes(), server.cpu_seconds()
+                rate = next(load)
+                events = rate * BESIDE
+                samples[side].append({'rate': rate, 'wal_bytes': (server.wal_bytes() - wal) / events,
+                                      'cpu_us': (server.cpu_seconds() - cpu) * 1e6 / events})
+            # The end of pgbench.
+            next(load, None)
         finally:
-            own.server.admin.sql('ALTER SYSTEM RESET msgstore.search')
-            own.server.reload()
-
-    def ingest():
-        with own.fresh() as database:
-            own.fill(database, INDEXED)
-            stop = own.work(database, 1, 'ingest')
-            try:
-                own.wait_for(database, 0, INDEXED)
-                return own.ingested(database, own.single(event.one()), 1, 4, SECONDS)
-            finally:
-                stop()
-
-    for row, load in ((f'drain, {INDEXED:,} events, while messages are indexed', lambda: own.drain(INDEXED, 1)),
-                      ('ingest, 4 sessions, while messages are processed and indexed', ingest)):
-        with announced(row):
-            report.add(row, 'events/s', in_turn({
-                'not indexed': lambda load=load: with_index('off', load),
-                'indexed': lambda load=load: with_index('on', load)}), base='not indexed')
+            stop()
+            switch(server, 'on')
+    return samples
 
 
 def fill(database):

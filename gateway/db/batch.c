@@ -8,10 +8,12 @@
  * is busy, a request thread stores its item by itself: waking up another thread
  * would only delay a single request.
  *
- * A further call starts once as many items wait as a busy batcher has left to
+ * A further call starts once as many items wait as a call under way has left to
  * answer. When it started with the first item that arrived, small calls
- * followed large ones, and each costs the server a transaction and a flush. A
- * call can be stuck behind a lock, so items do not wait longer than GATHER_US.
+ * followed large ones, and each costs the server a transaction and a flush. The
+ * calls of all slots count: a slot is often idle while the gateway is busy with
+ * the others. A call can be stuck behind a lock, so items do not wait longer
+ * than GATHER_US.
  *
  * Events of several tenants share the transaction and its flush: it contains
  * one call for each tenant, with that tenant set. All transactions process
@@ -63,6 +65,14 @@ typedef struct Place
 	int number;
 } Place;
 
+/* The calls of all batches that share it. */
+typedef struct Load
+{
+	atomic_int calls;	   /* under way */
+	atomic_int unanswered; /* their items, until the answers are sent */
+	_Atomic(Batch *) first;
+} Load;
+
 struct Batch
 {
 	const Config *config;
@@ -72,8 +82,10 @@ struct Batch
 	SlotBatch slot;
 	pthread_t batchers[BATCHERS_MAX];
 	int batcher_count;
-	atomic_int busy;	   /* threads with items; changed under the mutex */
-	atomic_int unanswered; /* their items, until the answers are sent */
+	atomic_int busy; /* threads with items; changed under the mutex */
+	Load own_load;
+	Load *load;
+	Batch *next; /* of those that share it */
 
 	pthread_mutex_t mutex; /* guards the members below */
 	pthread_cond_t filled; /* an item waits, or a call is due, or we stop */
@@ -93,6 +105,7 @@ static void hand_out(Batch *batch, BatchItem *items);
 static BatchItem *take_waiting(Batch *batch);
 static void await_due(Batch *batch);
 static bool is_due(const Batch *batch);
+static bool is_usual(const Load *load, int items);
 static void store_items(Batch *batch, BatchItem *items);
 static void settle_refused(Batch *batch, BatchItem *items);
 static void send_to_router(Batch *batch, BatchItem *items);
@@ -134,6 +147,7 @@ batch_create_for_slot(const Config *config,
 	batch->metrics = metrics;
 	batch->pool = pool;
 	batch->slot = *slot;
+	batch->load = slot->beside != NULL ? slot->beside->load : &batch->own_load;
 	batch->last = &batch->first;
 	pthread_mutex_init(&batch->mutex, NULL);
 	clock_init_condition(&batch->filled);
@@ -152,6 +166,9 @@ batch_create_for_slot(const Config *config,
 		}
 		batch->batcher_count++;
 	}
+	/* One thread at a time creates batches, and none leaves the list. */
+	batch->next = batch->load->first;
+	batch->load->first = batch;
 	return batch;
 }
 
@@ -189,7 +206,8 @@ batch_submit(Batch *batch, BatchItem *item)
 bool
 batch_is_idle(const Batch *batch)
 {
-	return !batch->config->batch || batch->busy == 0;
+	return !batch->config->batch ||
+		   (batch->busy == 0 && is_usual(batch->load, 1));
 }
 
 void
@@ -223,26 +241,35 @@ enter_idle(Batch *batch)
 	bool idle;
 
 	pthread_mutex_lock(&batch->mutex);
-	idle = batch->busy == 0 && batch->first == NULL;
+	idle = batch->busy == 0 && batch->first == NULL && is_usual(batch->load, 1);
 	if (idle)
 	{
 		batch->busy++;
-		batch->unanswered++;
+		batch->load->calls++;
+		batch->load->unanswered++;
 	}
 	pthread_mutex_unlock(&batch->mutex);
 	return idle;
 }
 
-/* With the last of its items. */
+/* With the last of its items. What is due now can be a call of any batch. */
 static void
 leave(Batch *batch)
 {
+	Load *load = batch->load;
+
 	pthread_mutex_lock(&batch->mutex);
 	batch->busy--;
-	batch->unanswered--;
-	if (is_due(batch))
-		pthread_cond_signal(&batch->filled);
+	load->calls--;
+	load->unanswered--;
 	pthread_mutex_unlock(&batch->mutex);
+	for (Batch *each = load->first; each != NULL; each = each->next)
+	{
+		pthread_mutex_lock(&each->mutex);
+		if (is_due(each))
+			pthread_cond_signal(&each->filled);
+		pthread_mutex_unlock(&each->mutex);
+	}
 }
 
 static void
@@ -290,7 +317,7 @@ hand_out(Batch *batch, BatchItem *items)
 		if (next == NULL)
 			leave(batch);
 		else
-			batch->unanswered--;
+			batch->load->unanswered--;
 		if (items->done != NULL)
 			items->done(items);
 		else
@@ -325,7 +352,8 @@ take_waiting(Batch *batch)
 		batch->last = &batch->first;
 	batch->waiting -= taken;
 	batch->busy += taken > 0;
-	batch->unanswered += taken;
+	batch->load->calls += taken > 0;
+	batch->load->unanswered += taken;
 	if (batch->waiting > 0)
 		pthread_cond_signal(&batch->filled);
 	pthread_mutex_unlock(&batch->mutex);
@@ -351,13 +379,18 @@ await_due(Batch *batch)
 	}
 }
 
-/* Do as many items wait as a busy thread has on average? */
 static bool
 is_due(const Batch *batch)
 {
 	return batch->waiting >= BATCH_MAX_ITEMS ||
-		   (batch->waiting > 0 &&
-			batch->waiting * batch->busy >= batch->unanswered);
+		   (batch->waiting > 0 && is_usual(batch->load, batch->waiting));
+}
+
+/* Has a call under way no more items than these on average? */
+static bool
+is_usual(const Load *load, int items)
+{
+	return items * load->calls >= load->unanswered;
 }
 
 /* Keeps the order of the queue within each tenant. */

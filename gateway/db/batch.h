@@ -20,6 +20,7 @@ batch_create(const Config *config, Log *log, Metrics *metrics, Pool *pool);
 /* What a batch of one slot of a cluster needs to know. */
 typedef struct SlotBatch
 {
+	Batch *beside;		   /* whose calls count as its own; NULL: none */
 	int number;			   /* -1: of no slot, or of all */
 	Batch *router;		   /* what the slot does not take is stored by it; NULL:
 							  the slot is called through the router */

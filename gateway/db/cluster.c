@@ -387,7 +387,10 @@ find_target(Cluster *cluster, const SlotMap *map, int slot)
 static Target *
 create_target(Cluster *cluster, int slot, char *conninfo)
 {
-	SlotBatch batch = {.number = slot, .doubt = doubt, .cluster = cluster};
+	SlotBatch batch = {.beside = cluster->through_router,
+					   .number = slot,
+					   .doubt = doubt,
+					   .cluster = cluster};
 	bool direct = cluster->config->direct_slots;
 	Target *target = calloc(1, sizeof(*target));
 
