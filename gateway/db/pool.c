@@ -93,12 +93,12 @@ static bool cannot_lend(const Pool *pool);
 static bool may_lend(const Pool *pool, PoolClass class);
 static PoolConnection *borrow(Pool *pool,
 							  PoolClass class,
-							  int calls,
+							  int cluster_slot,
 							  long max_wait_ms,
 							  const char **why);
 static PoolConnection *take_slot(Pool *pool,
 								 PoolClass class,
-								 int calls,
+								 int cluster_slot,
 								 int64_t deadline,
 								 const char **why);
 static void give_back(Pool *pool, PoolClass class);
@@ -107,7 +107,7 @@ static void wake_all(Pool *pool);
 static void judge(PoolConnection *connection, const QueryOutcome *outcome);
 static PoolConnection *find_slot(Pool *pool, SlotState state);
 static long count_open(const Pool *pool);
-static PoolConnection *find_idle(Pool *pool, int calls);
+static PoolConnection *find_idle(Pool *pool, int cluster_slot);
 static bool open_slot(Pool *pool, PoolConnection *slot);
 static void close_slot(Pool *pool, PoolConnection *slot);
 static bool is_alive(PoolConnection *slot);
@@ -167,7 +167,7 @@ pool_borrow_for_slot(Pool *pool, PoolClass class, int slot, const char **why)
 static PoolConnection *
 borrow(Pool *pool,
 	   PoolClass class,
-	   int calls,
+	   int cluster_slot,
 	   long max_wait_ms,
 	   const char **why)
 {
@@ -177,13 +177,13 @@ borrow(Pool *pool,
 	PoolConnection *slot;
 
 	pthread_mutex_lock(&pool->mutex);
-	slot = take_slot(pool, class, calls, clock_us() + wait_us, why);
+	slot = take_slot(pool, class, cluster_slot, clock_us() + wait_us, why);
 	pthread_mutex_unlock(&pool->mutex);
 	if (slot == NULL)
 		return NULL;
 	slot->session.lock_timeout = class == POOL_SEND ? SEND_LOCK_TIMEOUT : NULL;
-	if (calls != NO_SLOT)
-		slot->called = calls;
+	if (cluster_slot != NO_SLOT)
+		slot->called = cluster_slot;
 	return slot;
 }
 
@@ -191,7 +191,7 @@ borrow(Pool *pool,
 static PoolConnection *
 take_slot(Pool *pool,
 		  PoolClass class,
-		  int calls,
+		  int cluster_slot,
 		  int64_t deadline,
 		  const char **why)
 {
@@ -210,7 +210,7 @@ take_slot(Pool *pool,
 			*why = "gateway is stopping";
 		if (cannot_lend(pool))
 			break;
-		slot = may ? find_idle(pool, calls) : NULL;
+		slot = may ? find_idle(pool, cluster_slot) : NULL;
 		if (slot != NULL)
 		{
 			slot->state = SLOT_LENT;
@@ -549,7 +549,7 @@ count_open(const Pool *pool)
  * slot that it calls, and both ends keep what they have learned.
  */
 static PoolConnection *
-find_idle(Pool *pool, int calls)
+find_idle(Pool *pool, int cluster_slot)
 {
 	PoolConnection *best = NULL;
 
@@ -559,9 +559,10 @@ find_idle(Pool *pool, int calls)
 
 		if (slot->state != SLOT_IDLE)
 			continue;
-		if (best == NULL || ((slot->called == calls) == (best->called == calls)
-								 ? slot->used_us > best->used_us
-								 : slot->called == calls))
+		if (best == NULL ||
+			((slot->called == cluster_slot) == (best->called == cluster_slot)
+				 ? slot->used_us > best->used_us
+				 : slot->called == cluster_slot))
 			best = slot;
 	}
 	return best;

@@ -271,6 +271,15 @@ for my $socket (@waiting)
 	my $answer = $gateway->read_answer($socket);
 	is($answer->{status}, 202, 'it is stored when the slot goes on') or diag $gateway->log_text;
 }
+# Now one connection to the router has called slot 0, and three others slot 1. Each goes on
+# with its slot, so that no session of the router needs one in each slot.
+for (1 .. 3)
+{
+	$gateway->post('/api/webhooks/sms', inbound_sms('own' . $ids++), with_key($_)) for qw(acme initech);
+}
+is( $node->safe_psql('postgres', q{
+		SELECT count(*) FROM pg_stat_activity WHERE datname = 'slot0' AND query LIKE '%ingest_batch%'}),
+	1, 'events of a slot are sent by the connection that has called it');
 $gateway->stop;
 
 # A call that got no answer in time is given up, by the router, too; and then the slot does
