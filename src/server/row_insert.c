@@ -165,7 +165,6 @@ void
 row_target_close(RowTarget *target)
 {
 	Relation table = target->table->ri_RelationDesc;
-
 	int i;
 
 	row_indexes_close(target->table);
