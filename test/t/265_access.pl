@@ -16,16 +16,17 @@ add_database($node, 'store');
 
 sub sql { return $node->safe_psql($_[1] // 'store', $_[0]) }
 
-# The output and the messages of a login's session.
+# The output and the messages of a login's session. A session that options refuse does not
+# read its input, and IPC::Run can die of that, so the script is an argument then.
 sub as
 {
 	my ($role, $script, %options) = @_;
 	my ($out, $err) = ('', '');
 	local $ENV{PGOPTIONS} = $options{options} // '';
 	($options{node} // $node)->psql(
-		$options{database} // 'store', $script,
+		$options{database} // 'store', $options{options} ? undef : $script,
 		stdout => \$out, stderr => \$err, on_error_stop => 0,
-		extra_params => [ '-U', $role ]);
+		extra_params => [ '-U', $role, $options{options} ? ('-c', $script) : () ]);
 	$err =~ s/^psql:<stdin>:\d+: //gm;
 	return "$out$err";
 }
