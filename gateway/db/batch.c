@@ -105,7 +105,7 @@ static void hand_out(Batch *batch, BatchItem *items);
 static BatchItem *take_waiting(Batch *batch);
 static void await_due(Batch *batch);
 static bool is_due(const Batch *batch);
-static bool is_usual(const Load *load, int items);
+static bool is_large_enough(const Load *load, int items);
 static void store_items(Batch *batch, BatchItem *items);
 static void settle_refused(Batch *batch, BatchItem *items);
 static void send_to_router(Batch *batch, BatchItem *items);
@@ -207,7 +207,7 @@ bool
 batch_is_idle(const Batch *batch)
 {
 	return !batch->config->batch ||
-		   (batch->busy == 0 && is_usual(batch->load, 1));
+		   (batch->busy == 0 && is_large_enough(batch->load, 1));
 }
 
 void
@@ -241,7 +241,8 @@ enter_idle(Batch *batch)
 	bool idle;
 
 	pthread_mutex_lock(&batch->mutex);
-	idle = batch->busy == 0 && batch->first == NULL && is_usual(batch->load, 1);
+	idle = batch->busy == 0 && batch->first == NULL &&
+		   is_large_enough(batch->load, 1);
 	if (idle)
 	{
 		batch->busy++;
@@ -383,12 +384,12 @@ static bool
 is_due(const Batch *batch)
 {
 	return batch->waiting >= BATCH_MAX_ITEMS ||
-		   (batch->waiting > 0 && is_usual(batch->load, batch->waiting));
+		   (batch->waiting > 0 && is_large_enough(batch->load, batch->waiting));
 }
 
-/* Has a call under way no more items than these on average? */
+/* As large as the calls under way are on average? */
 static bool
-is_usual(const Load *load, int items)
+is_large_enough(const Load *load, int items)
 {
 	return items * load->calls >= load->unanswered;
 }
